@@ -1,0 +1,254 @@
+/**
+ * What the pod workers need of the rest of the agent and of the node's network. The composition root connects them.
+ *
+ *     sources ──desired──▶ pod worker ──plan──▶ executor ──▶ DockerEngine, PodNetwork, volumes
+ *                             ▲   │
+ *          ProbeResults ──────┘   └─▶ ComputePodStatus ─▶ StatusManager ─▶ API
+ */
+import type { EnvVar, Pod, PodStatus } from '../../src/kube/types.ts';
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Network (implemented by cni/invoke)
+
+export interface HostPort {
+  hostPort: number;
+  containerPort: number;
+  /** Lower case, as CNI's portMappings capability wants it. */
+  protocol: 'tcp' | 'udp' | 'sctp';
+  hostIP?: string;
+}
+
+/** One pod sandbox to be connected. */
+export interface PodAttachment {
+  /** Full id of the pause container; the CNI container id. */
+  sandboxId: string;
+  /** `/proc/<pid>/ns/net` of the pause container. */
+  netnsPath: string;
+  namespace: string;
+  name: string;
+  uid: string;
+  hostPorts: HostPort[];
+  /** The pod's annotations (bandwidth and the like). */
+  annotations?: Record<string, string>;
+}
+
+export type NetworkStatus = { ready: true } | { ready: false; reason: string; message: string };
+
+/** Connects sandboxes to the pod network. Host-network pods never come here. */
+export interface PodNetwork {
+  status(): NetworkStatus;
+  /** Brings `lo` and `eth0` up in the sandbox. Rolls back what it did when it throws. */
+  attach(attachment: PodAttachment, signal: AbortSignal): Promise<{ ips: string[] }>;
+  /** Idempotent; the sandbox's process and namespace may be long gone. */
+  detach(attachment: Omit<PodAttachment, 'netnsPath'> & { netnsPath?: string }): Promise<void>;
+  /** Addresses a sandbox holds, also after a restart of the agent (from the IPAM store); undefined when unknown. */
+  ips(sandboxId: string): string[] | undefined;
+  /** Releases everything held by sandboxes that are not in the set. */
+  collect(liveSandboxIds: Set<string>): Promise<void>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Observed state (made by agent/pods from the Docker Engine)
+
+export interface SandboxStatus {
+  id: string;
+  /** Counts sandboxes of one pod UID from 0. */
+  attempt: number;
+  state: 'created' | 'running' | 'exited' | 'unknown';
+  createdAtMs: number;
+  hostNetwork: boolean;
+  /** Empty when the network is not set up (yet), and for host-network pods. */
+  ips: string[];
+}
+
+export interface ContainerRuntimeStatus {
+  /** 64 hex digits, without the `docker://` prefix. */
+  id: string;
+  name: string;
+  state: 'created' | 'running' | 'exited' | 'unknown';
+  createdAtMs: number;
+  startedAtMs?: number;
+  finishedAtMs?: number;
+  /** Set when exited (or when the start failed: 127, 128). */
+  exitCode?: number;
+  oomKilled: boolean;
+  /** Image as the spec named it. */
+  image: string;
+  /** `docker-pullable://repo@sha256:…` or `docker://sha256:…`, as status.imageID shows it. */
+  imageId: string;
+  /** Attempt number: 0 for the first container of that name in this pod. */
+  restartCount: number;
+  /** Hash of the parts of the spec whose change restarts the container (name and image). */
+  hash: string;
+  sandboxId: string;
+  /** For exited containers: `Completed`, `Error`, `OOMKilled`, `ContainerCannotRun`. */
+  reason?: string;
+  /** For exited containers: the termination message, or the runtime's error when the start failed. */
+  message?: string;
+  /** Where Docker's json-file log is, through our symlink. */
+  logPath?: string;
+}
+
+/** All that the runtime knows of one pod. */
+export interface PodRuntimeStatus {
+  uid: string;
+  name: string;
+  namespace: string;
+  /** Of the newest running sandbox; the node's addresses are filled in by the status computation for hostNetwork. */
+  ips: string[];
+  /** Newest first. */
+  sandboxes: SandboxStatus[];
+  /** Newest first; several of the same name are its earlier runs. */
+  containers: ContainerRuntimeStatus[];
+}
+
+/** Why a container is not running though it should: `CrashLoopBackOff`, `ErrImagePull`, `CreateContainerConfigError`, …. */
+export interface WaitingReason {
+  reason: string;
+  message: string;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Status (implemented by agent/status)
+
+export interface PodStatusInput {
+  /** The pod as its source gave it (spec, metadata; deletionTimestamp and status from the API for API pods). */
+  pod: Pod;
+  runtime: PodRuntimeStatus;
+  /** By container name (init containers too); what the last sync could not start, and why. */
+  waiting: ReadonlyMap<string, WaitingReason>;
+  /** What was last published (status manager's cache, else the API's). A terminal phase in it is never left. */
+  previous?: PodStatus;
+  /** True when the worker has decided that this pod never runs again (SyncTerminatingPod and later): containers still missing count as terminated. */
+  terminal: boolean;
+  /** The worker's own verdict, such as DeadlineExceeded or an admission reject. */
+  override?: { phase: 'Failed'; reason: string; message: string };
+  nowMs: number;
+}
+
+/** Pure: agent/status/compute. Probe results and host IPs are bound in by the composition root. */
+export type ComputePodStatus = (input: PodStatusInput) => PodStatus;
+
+export interface StatusManager {
+  /** The last status that was set, else undefined. */
+  get(uid: string): PodStatus | undefined;
+  /**
+   * Caches and publishes. Never blocks; a terminal phase is never left again. Static pods are published through their
+   * mirror pod (uid translated by `MirrorPods`), and only cached when there is no API server.
+   */
+  set(pod: Pod, status: PodStatus): void;
+  /**
+   * The worker has finished: no container, volume, cgroup is left. For an API pod with deletionTimestamp the manager
+   * now makes sure the terminal status has landed and then deletes the object (grace 0, UID precondition).
+   */
+  finished(pod: Pod): void;
+  /** Drops the cache of pods that left their source. */
+  retain(uids: ReadonlySet<string>): void;
+  /** The container's readiness or started state changed by a probe: recompute is asked for through `onChange` of ProbeResults, this is only the publisher. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** Mirror pods as the API sources know them (implemented by agent/sources). */
+export interface MirrorPods {
+  /** The mirror of a static pod, when it exists in the API now. */
+  of(staticPod: Pod): Pod | undefined;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Probes (implemented by agent/probes)
+
+export type ProbeResult = 'success' | 'failure';
+
+export interface ProbeResults {
+  /** undefined: no probe or no result yet (counts as success). */
+  liveness(containerId: string): ProbeResult | undefined;
+  /** undefined: container has no startup probe, or no result yet; see `hasStarted` rules in the spec sheet §12. */
+  startup(containerId: string): ProbeResult | undefined;
+  /** False until the readiness probe has succeeded; true when there is no probe and the container has started. */
+  readiness(containerId: string): ProbeResult | undefined;
+  /** Told the pod's UID whenever a published result changed. Returns the unsubscriber. */
+  onChange(handler: (uid: string) => void): () => void;
+}
+
+export interface ProbeManager extends ProbeResults {
+  /** Idempotent: makes the workers this pod's spec wants (again on every sync). */
+  addPod(pod: Pod): void;
+  /** Newest observation of the pod: the workers find container ids, start times and the pod IP here. */
+  observe(pod: Pod, runtime: PodRuntimeStatus): void;
+  /** On termination: liveness and startup stop, readiness keeps running so that endpoints drain. */
+  stopLivenessAndStartup(uid: string): void;
+  removePod(uid: string): void;
+  /** Removes the workers of pods that are not in the set. */
+  retain(uids: ReadonlySet<string>): void;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** What exec probes and exec hooks run with (implemented in agent/containers over the Docker Engine). */
+export interface ContainerExec {
+  /** Output is stdout and stderr together, cut at `maxOutputBytes`. Throws `TimeoutError` after `timeoutMs`. */
+  exec(
+    containerId: string,
+    command: string[],
+    options: { timeoutMs: number; maxOutputBytes?: number; signal?: AbortSignal },
+  ): Promise<{ exitCode: number; output: string }>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Resources and cgroups (implemented by agent/resources)
+
+export interface PodResources {
+  /** Creates or refreshes the pod's cgroup (and its QoS parent) with the limits that its spec asks for. Idempotent. */
+  ensurePod(pod: Pod): Promise<void>;
+  /** Whether the pod's cgroup is there (a restart of the host clears it). */
+  podExists(pod: Pod): Promise<boolean>;
+  /** Kills what is left in the pod's cgroup and removes it. Idempotent; works from the UID alone (orphans). */
+  removePod(uid: string): Promise<void>;
+  /** Removes the pod cgroups whose UID is not in the set. */
+  retain(uids: ReadonlySet<string>): Promise<void>;
+  /** For `HostConfig.CgroupParent`: a cgroupfs path or a slice name, as the Engine's driver wants it. */
+  cgroupParent(pod: Pod): string;
+  /** Spec sheet §16.4, already clamped to ≥ 0 when this host lacks CAP_SYS_RESOURCE. */
+  oomScoreAdj(pod: Pod, container: string | 'POD'): number;
+  /** Defaults of the downward API's `limits.*` when the container has none: the node's allocatable. */
+  nodeAllocatable(): { cpuMillis: number; memoryBytes: number; ephemeralStorageBytes: number };
+}
+
+/** Checks a new pod against what the node has (sheet §17); undefined admits it. */
+export type AdmitPod = (pod: Pod, others: readonly Pod[]) => { reason: string; message: string } | undefined;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What the agent gives to its HTTPS server and its node status (implemented by agent/pods)
+
+export interface PodDirectory {
+  /** Desired pods (API and static), as the workers have them, with the newest computed status filled in. */
+  list(): Pod[];
+  get(namespace: string, name: string): Pod | undefined;
+  getByUid(uid: string): Pod | undefined;
+  /** Newest observation; undefined before the first. */
+  runtime(uid: string): PodRuntimeStatus | undefined;
+  /** Age of the last good relist of the runtime; Ready turns False ("PLEG is not healthy") beyond 3 minutes. */
+  lastRelistMonotonicMs(): number | undefined;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Objects of the API that pods refer to (implemented over the client by agent/volumes; absent in standalone mode)
+
+export interface ConfigSources {
+  /** undefined when it does not exist; throws when the API server cannot be asked. */
+  configMap(
+    namespace: string,
+    name: string,
+  ): Promise<{ data?: Record<string, string>; binaryData?: Record<string, string> } | undefined>;
+  /** Values are base64, as the API has them. */
+  secret(namespace: string, name: string): Promise<{ data?: Record<string, string> } | undefined>;
+}
+
+/** Environment of the services that a pod sees (§7), when a lister is given. */
+export type ServiceEnvironment = (namespace: string, enableServiceLinks: boolean) => EnvVar[];
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Events about pods: `fieldPath` is `spec.containers{name}` for container events. Never throws, never blocks. */
+export interface EventSink {
+  event(object: Pod, type: 'Normal' | 'Warning', reason: string, message: string, fieldPath?: string): void;
+}
