@@ -209,8 +209,22 @@ export interface PodResources {
   cgroupParent(pod: Pod): string;
   /** Spec sheet §16.4, already clamped to ≥ 0 when this host lacks CAP_SYS_RESOURCE. */
   oomScoreAdj(pod: Pod, container: string | 'POD'): number;
+  /** CPU and memory for the container's `HostConfig` (of the spec's requests and limits; init containers too). */
+  containerResources(pod: Pod, container: string): ContainerResources;
   /** Defaults of the downward API's `limits.*` when the container has none: the node's allocatable. */
   nodeAllocatable(): { cpuMillis: number; memoryBytes: number; ephemeralStorageBytes: number };
+}
+
+/** Fields of Docker's `HostConfig`; an absent one is not limited. CpuShares is always there (≥ 2). */
+export interface ContainerResources {
+  CpuShares: number;
+  /** Microseconds per period. */
+  CpuQuota?: number;
+  CpuPeriod?: number;
+  /** Bytes. */
+  Memory?: number;
+  /** Memory and swap together; equal to Memory: no swap. */
+  MemorySwap?: number;
 }
 
 /** Checks a new pod against what the node has (sheet §17); undefined admits it. */
@@ -247,6 +261,21 @@ export interface ConfigSources {
 export type ServiceEnvironment = (namespace: string, enableServiceLinks: boolean) => EnvVar[];
 
 // ---------------------------------------------------------------------------------------------------------------------
+
+/** What /metrics shows of the workers and the runtime (implemented by agent/stats). Never throws. */
+export interface AgentMetrics {
+  /** kubelet_pod_worker_duration_seconds: one pass of a pod worker. */
+  podWorker(operation: 'create' | 'update' | 'sync' | 'kill', seconds: number): void;
+  /** kubelet_pod_start_duration_seconds: from the agent's first sight of the pod to all its containers running. */
+  podStarted(seconds: number): void;
+  /** kubelet_started_containers_total, kubelet_started_containers_errors_total{code}: `container_type` is upstream's. */
+  containerStarted(type: 'container' | 'init_container' | 'podsandbox', errorCode?: string): void;
+  /**
+   * kubelet_runtime_operations_{total,errors_total,duration_seconds}; operation is upstream's: `run_podsandbox`,
+   * `create_container`, `start_container`, `stop_container`, `remove_container`, `list_containers`, `pull_image`, `exec_sync`, ….
+   */
+  runtimeOperation<T>(operation: string, call: () => Promise<T>): Promise<T>;
+}
 
 /** Events about pods: `fieldPath` is `spec.containers{name}` for container events. Never throws, never blocks. */
 export interface EventSink {
