@@ -1,0 +1,14 @@
+import type { Command } from 'commander';
+
+/** `berth test`: every test that this host can run, rung by rung. */
+export function defineTest(program: Command): void {
+  program
+    .command('test')
+    .description('run every test that this host can run')
+    .argument('[rungs...]', 'only these: lint unit contract netns docker e2e')
+    .option('--full', 'also the long suites (benchmarks)')
+    .action(async (rungs: string[], options: { full?: boolean }) => {
+      const { runTests } = await import('../testing/run.ts');
+      process.exitCode = await runTests({ only: rungs, full: options.full === true });
+    });
+}

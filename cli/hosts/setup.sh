@@ -1,0 +1,68 @@
+#!/bin/sh
+# Runs as the first process of a new host: builds its root, then becomes its init.
+# Called by host.ts under `unshare --mount --net --uts --ipc --pid --fork`, with
+#   $1 the host's folder (on a real disk)   $2 its name   $3 the checkout   then the init's command.
+#
+#   folder/rw     tmpfs: what the host writes (overlay upper)      folder/root  the host's /
+#   folder/disk   real disk: what overlayfs cannot carry (an Engine's data root)
+set -eu
+folder=$1 name=$2 checkout=$3
+shift 3
+root=$folder/root
+
+mount --make-rprivate /
+mkdir -p "$folder/rw" "$root" "$folder/disk/berth" "$folder/disk/docker"
+mount -t tmpfs -o mode=755,size=2g berth-host "$folder/rw"
+mkdir "$folder/rw/upper" "$folder/rw/work"
+mount -t overlay berth-host -o "lowerdir=/,upperdir=$folder/rw/upper,workdir=$folder/rw/work" "$root"
+
+# A checkout on a file system of its own is not in the overlay's lower layer.
+if [ "$(stat -c %d "$checkout")" != "$(stat -c %d /)" ]; then
+  mkdir -p "$root$checkout"
+  mount --bind "$checkout" "$root$checkout"
+fi
+
+mount -t tmpfs -o mode=755 run "$root/run"
+mkdir -p "$root/run/lock"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+mount -t sysfs sysfs "$root/sys"
+for place in berth docker; do
+  mkdir -p "$root/var/lib/$place"
+  mount --bind "$folder/disk/$place" "$root/var/lib/$place"
+done
+# What an operator's machine keeps there is none of the host's business.
+rm -rf "$root/etc/cni" "$root/etc/berth" "$root/var/lib/cni" "$root/var/log/pods" "$root/var/log/containers"
+
+# This process already sits in the host's branch of every hierarchy: a new cgroup namespace makes that branch the root.
+# The mounts must be made inside it, so the rest runs in a child shell.
+export root name
+exec unshare --cgroup -- sh -euc '
+  if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+    mkdir "$root/sys/fs/cgroup/init" && echo 0 >"$root/sys/fs/cgroup/init/cgroup.procs"
+  else
+    mount -t tmpfs -o mode=755 cgroup "$root/sys/fs/cgroup"
+    while read -r id parent dev within at options rest; do
+      case "$rest" in *" - cgroup "*|"- cgroup "*) ;; *) continue ;; esac
+      case "$at" in /sys/fs/cgroup/*) ;; *) continue ;; esac
+      controller=${at#/sys/fs/cgroup/}
+      super=${rest##* }
+      super=$(printf %s "$super" | tr , "\n" | grep -vE "^(rw|ro|xattr|clone_children|release_agent=.*)$" | paste -sd,)
+      mkdir -p "$root/sys/fs/cgroup/$controller"
+      mount -t cgroup -o "$super" cgroup "$root/sys/fs/cgroup/$controller"
+    done </proc/self/mountinfo
+  fi
+  cd "$root"
+  mkdir -p .old
+  pivot_root . .old
+  umount -l /.old
+  rmdir /.old
+  hostname "$name"
+  printf "127.0.0.1 localhost %s\n" "$name" >/etc/hosts
+  ip link set lo up
+  cd /
+  echo ready
+  exec "$@"
+' sh "$@"

@@ -1,0 +1,122 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { collectDeadHosts, createHost } from '../hosts/host.ts';
+import { UserError } from '../output/failure.ts';
+import { lintChecks } from './lint.ts';
+import { type Rung, rungs } from './rungs.ts';
+import { createTapReader, type TapTotals } from './tap.ts';
+
+const CHECKOUT = dirname(dirname(import.meta.dirname));
+
+interface RungResult extends TapTotals {
+  name: string;
+  seconds: number;
+}
+
+/** Runs the rungs one after another, prints a table and the closing line, and tells the exit code. */
+export async function runTests(options: { only: string[]; full: boolean }): Promise<number> {
+  const names = ['lint', ...rungs.map((rung) => rung.name)];
+  const unknown = options.only.find((name) => !names.includes(name));
+  if (unknown) throw new UserError(`test: there is no rung '${unknown}'; the rungs are ${names.join(', ')}`, 2);
+  const wanted = (name: string) => options.only.length === 0 || options.only.includes(name);
+  await collectDeadHosts();
+  const results: RungResult[] = [];
+  if (wanted('lint')) results.push(await timed('lint', runLint));
+  for (const rung of rungs) {
+    if (!wanted(rung.name) || (rung.long && !options.full)) continue;
+    const files = testFiles(rung);
+    if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files)));
+  }
+  return summarize(results);
+}
+
+async function timed(name: string, run: () => Promise<TapTotals>): Promise<RungResult> {
+  const started = performance.now();
+  print(`── ${name}`);
+  const totals = await run();
+  return { name, ...totals, seconds: (performance.now() - started) / 1000 };
+}
+
+async function runLint(): Promise<TapTotals> {
+  const totals: TapTotals = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
+  for (const check of lintChecks(CHECKOUT)) {
+    const { problem, skip } = check.run();
+    if (problem !== undefined) {
+      totals.failed++;
+      print(`✗ ${check.name}\n${problem}`);
+    } else if (skip !== undefined) {
+      totals.skipped++;
+      totals.skippedNames.push(`${check.name}: ${skip}`);
+    } else {
+      totals.passed++;
+    }
+  }
+  return totals;
+}
+
+async function runRung(rung: Rung, files: string[]): Promise<TapTotals> {
+  const flags = rung.inHost ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
+  const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.mjs'), '--tap', ...flags, ...files];
+  const reader = createTapReader(print);
+  const code = await (rung.inHost ? inHost(rung.name, argv, reader.line) : here(argv, reader.line));
+  if (code !== 0 && reader.totals.failed === 0) {
+    reader.totals.failed++;
+    print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
+  }
+  return reader.totals;
+}
+
+async function here(argv: string[], onLine: (line: string) => void): Promise<number> {
+  const [program = '', ...args] = argv;
+  return follow(spawn(program, args, { cwd: CHECKOUT, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
+}
+
+async function inHost(name: string, argv: string[], onLine: (line: string) => void): Promise<number> {
+  const host = await createHost(name);
+  try {
+    return await follow(host.spawn(argv, { cwd: CHECKOUT, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
+  } finally {
+    await host.close();
+  }
+}
+
+async function follow(child: ChildProcess, onLine: (line: string) => void): Promise<number> {
+  const lines = createInterface({ input: child.stdout! });
+  lines.on('line', onLine);
+  const [code] = await once(child, 'close');
+  return code ?? -1;
+}
+
+function testFiles(rung: Rung): string[] {
+  return rung.folders.flatMap((folder) => {
+    const path = join(CHECKOUT, 'test', folder);
+    if (!existsSync(path)) return [];
+    return readdirSync(path, { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.test.ts'))
+      .map((file) => join('test', folder, file))
+      .sort();
+  });
+}
+
+function summarize(results: RungResult[]): number {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  print('');
+  for (const { name, passed, failed, skipped, skippedNames, seconds } of results) {
+    print(
+      `${name.padEnd(10)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed ${String(skipped).padStart(3)} skipped ${seconds.toFixed(1).padStart(7)} s`,
+    );
+    for (const skippedName of skippedNames) print(`           skipped: ${skippedName}`);
+    total.passed += passed;
+    total.failed += failed;
+    total.skipped += skipped;
+  }
+  print(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  return total.failed === 0 && total.passed > 0 ? 0 : 1;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
