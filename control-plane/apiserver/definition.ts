@@ -146,6 +146,7 @@ export interface TableColumn<T extends KubeObject = KubeObject> {
 
 export type SubresourceDefinition<T extends KubeObject = KubeObject> =
   | ObjectSubresource<T>
+  | ProjectionSubresource<T>
   | CreateSubresource<T>
   | ConnectSubresource<T>;
 
@@ -156,6 +157,25 @@ export interface ObjectSubresource<T extends KubeObject = KubeObject> {
   /** Brings everything but this subresource's fields back to `old`. */
   prepareForUpdate(object: T, old: T, context: StrategyContext): void | Promise<void>;
   validateUpdate?(object: T, old: T): FieldError[];
+}
+
+/** The object seen as another kind (deployments/scale as autoscaling/v1 Scale): GET, PUT, PATCH. */
+export interface ProjectionSubresource<T extends KubeObject = KubeObject> {
+  readonly style: 'projection';
+  readonly verbs: readonly ('get' | 'update' | 'patch')[];
+  /** The kind that is shown and taken. */
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+  /** Carries the object's name, namespace, uid, resourceVersion and creationTimestamp. */
+  project(object: T): KubeObject;
+  /** What is wrong with a projection that a client sent (or that a patch made). */
+  validate(projection: KubeObject): FieldError[];
+  /**
+   * Writes what the projection may change into `object` (a copy of the stored one); the generic layer then runs the
+   * kind's own update path on it (generation, validateUpdate, resourceVersion of the projection's metadata).
+   */
+  apply(object: T, projection: KubeObject): void;
 }
 
 /** POST of another kind onto an object (pods/binding, serviceaccounts/token). */
