@@ -1,0 +1,88 @@
+import type { Clock } from '../runtime/clock.ts';
+import type { ObjectReference } from './types.ts';
+
+/** What is known of one stored Event, so that a repeat is a PATCH. */
+export interface EventEntry {
+  /** Name of the Event object once it is written. */
+  name?: string;
+  count: number;
+  firstMs: number;
+  lastMs: number;
+}
+
+export interface CorrelatedEvent {
+  regarding: ObjectReference;
+  type: string;
+  reason: string;
+  message: string;
+  entry: EventEntry;
+}
+
+/** More different messages than this, of one object and reason, within the window, become one merged event. */
+const MAX_SIMILAR = 10;
+const SIMILAR_WINDOW_MS = 600_000;
+/** Spam filter: each object may have this many events at once, then one every 5 minutes. */
+const BURST = 25;
+const REFILL_MS = 300_000;
+/** Least recently used entries beyond this are forgotten. */
+const MAX_ENTRIES = 4096;
+
+/** Decides, as client-go's correlator does, whether an event is new, a repeat, part of a flood to merge, or spam (undefined). */
+export function createEventCorrelator(clock: Clock) {
+  const entries = createRecent<EventEntry>();
+  const groups = createRecent<{ messages: Set<string>; lastMs: number }>();
+  const buckets = createRecent<{ tokens: number; atMs: number }>();
+
+  function allowed(objectKey: string): boolean {
+    const now = clock.monotonicMs();
+    const bucket = buckets.get(objectKey) ?? { tokens: BURST, atMs: now };
+    bucket.tokens = Math.min(BURST, bucket.tokens + (now - bucket.atMs) / REFILL_MS);
+    bucket.atMs = now;
+    buckets.set(objectKey, bucket);
+    if (bucket.tokens < 1) return false;
+    bucket.tokens--;
+    return true;
+  }
+
+  /** The text to tell events apart by: their own, or for a flood the same for all. */
+  function isFlood(groupKey: string, message: string): boolean {
+    const now = clock.monotonicMs();
+    let group = groups.get(groupKey);
+    if (!group || now - group.lastMs > SIMILAR_WINDOW_MS) group = { messages: new Set(), lastMs: now };
+    group.lastMs = now;
+    if (group.messages.size <= MAX_SIMILAR) group.messages.add(message);
+    groups.set(groupKey, group);
+    return group.messages.size > MAX_SIMILAR;
+  }
+
+  return {
+    correlate(regarding: ObjectReference, type: string, reason: string, message: string): CorrelatedEvent | undefined {
+      const { kind, namespace, name, uid, apiVersion, fieldPath } = regarding;
+      const objectKey = JSON.stringify([kind, namespace, name, uid, apiVersion]);
+      if (!allowed(objectKey)) return undefined;
+      const groupKey = `${objectKey}${JSON.stringify([fieldPath, type, reason])}`;
+      const flood = isFlood(groupKey, message);
+      const entryKey = flood ? `${groupKey}*` : groupKey + message;
+      const nowMs = clock.nowMs();
+      const entry = entries.get(entryKey) ?? { count: 0, firstMs: nowMs, lastMs: nowMs };
+      entry.count++;
+      entry.lastMs = nowMs;
+      entries.set(entryKey, entry);
+      const text = flood ? `(combined from similar events): ${message}` : message;
+      return { regarding, type, reason, message: text, entry };
+    },
+  };
+}
+
+/** A map that forgets what was not used for the longest time. */
+function createRecent<V>() {
+  const map = new Map<string, V>();
+  return {
+    get: (key: string) => map.get(key),
+    set(key: string, value: V) {
+      map.delete(key);
+      map.set(key, value);
+      if (map.size > MAX_ENTRIES) map.delete(map.keys().next().value!);
+    },
+  };
+}

@@ -1,0 +1,148 @@
+import { createBackoff } from '../runtime/backoff.ts';
+import { type Clock, timestamp } from '../runtime/clock.ts';
+import type { Logger } from '../runtime/log.ts';
+import type { KubeClient } from './client.ts';
+import { ApiError, isNotFound, isTransient } from './errors.ts';
+import { type CorrelatedEvent, createEventCorrelator } from './event-correlator.ts';
+import { events } from './resources.ts';
+import type { Draft, Event, KubeObject, ObjectReference } from './types.ts';
+
+export interface EventRecorder {
+  /**
+   * Tells people what happened to an object; returns at once and never throws. `reason` is one CamelCase word.
+   * Repeats raise the count of one Event; floods of similar ones are merged, then dropped.
+   */
+  event(
+    object: KubeObject | ObjectReference,
+    type: 'Normal' | 'Warning',
+    reason: string,
+    message: string,
+    fieldPath?: string,
+  ): void;
+  /** Resolves when everything recorded so far is written or given up. */
+  flush(): Promise<void>;
+}
+
+export interface EventRecorderOptions {
+  client: KubeClient;
+  /** Who reports: 'kubelet', 'deployment-controller'. */
+  component: string;
+  /** The node of the reporter, where it has one. */
+  host?: string;
+  log: Logger;
+  clock: Clock;
+}
+
+/** Events that wait for a slow server; beyond this the newest are dropped, since events are only news. */
+const MAX_WAITING = 1000;
+const MAX_TRIES = 6;
+const RETRY = { initialMs: 500, maxMs: 10_000, jitter: 0.5 };
+/** The server's limit for Event.message. */
+const MAX_MESSAGE_BYTES = 1024;
+
+export function createEventRecorder(options: EventRecorderOptions): EventRecorder {
+  const { client, component, host, clock } = options;
+  const log = options.log.child({ recorder: component });
+  const correlator = createEventCorrelator(clock);
+  let waiting = 0;
+  let tail = Promise.resolve();
+
+  async function write(event: CorrelatedEvent): Promise<void> {
+    const backoff = createBackoff(RETRY);
+    for (let tries = 1; ; tries++) {
+      try {
+        return await send(event);
+      } catch (error) {
+        const pointless = error instanceof ApiError && !isTransient(error);
+        if (pointless || tries >= MAX_TRIES) {
+          log.warn({ err: error, reason: event.reason }, 'an event could not be written and is dropped');
+          return;
+        }
+        await clock.sleep(backoff.nextMs());
+      }
+    }
+  }
+
+  async function send(event: CorrelatedEvent): Promise<void> {
+    const { regarding, entry } = event;
+    const namespace = regarding.namespace || 'default';
+    if (entry.name) {
+      try {
+        const patch = { count: entry.count, lastTimestamp: timestamp(entry.lastMs), message: event.message };
+        await client.patch(events, { namespace, name: entry.name, type: 'strategic', patch });
+        return;
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+        // Expired (events live for an hour): tell it anew.
+      }
+    }
+    const name = `${regarding.name}.${uniqueSuffix(entry.lastMs)}`;
+    const draft: Draft<Event> = {
+      metadata: { name, namespace },
+      involvedObject: regarding,
+      type: event.type,
+      reason: event.reason,
+      message: event.message,
+      source: { component, ...(host && { host }) },
+      firstTimestamp: timestamp(entry.firstMs),
+      lastTimestamp: timestamp(entry.lastMs),
+      count: entry.count,
+      eventTime: null as unknown as string,
+      reportingComponent: component,
+      reportingInstance: host ?? '',
+    };
+    await client.create(events, draft, { namespace });
+    entry.name = name;
+  }
+
+  return {
+    event(object, type, reason, message, fieldPath) {
+      try {
+        const regarding = referenceTo(object, fieldPath);
+        const event = correlator.correlate(regarding, type, reason, truncate(message));
+        if (!event) return;
+        if (waiting >= MAX_WAITING) {
+          log.warn({ reason }, 'too many events wait for the server; one is dropped');
+          return;
+        }
+        waiting++;
+        tail = tail.then(() => write(event)).finally(() => waiting--);
+      } catch (error) {
+        log.error({ err: error, reason }, 'an event could not be recorded');
+      }
+    },
+    flush: () => tail,
+  };
+}
+
+/** A reference to an object, as events carry it. */
+export function referenceTo(object: KubeObject | ObjectReference, fieldPath?: string): ObjectReference {
+  if (!('metadata' in object)) return fieldPath ? { ...object, fieldPath } : (object as ObjectReference);
+  const { apiVersion, kind, metadata } = object as KubeObject;
+  return {
+    kind,
+    ...(metadata.namespace && { namespace: metadata.namespace }),
+    name: metadata.name,
+    uid: metadata.uid,
+    apiVersion,
+    resourceVersion: metadata.resourceVersion,
+    ...(fieldPath && { fieldPath }),
+  };
+}
+
+function truncate(message: string): string {
+  if (Buffer.byteLength(message) <= MAX_MESSAGE_BYTES) return message;
+  // A character cut in two at the border decodes to U+FFFD: drop it.
+  return `${Buffer.from(message)
+    .subarray(0, MAX_MESSAGE_BYTES - 3)
+    .toString('utf8')
+    .replace(/\uFFFD+$/, '')}...`;
+}
+
+let sequence = 0;
+
+/** Sixteen hex digits from the time and a counter: two events of one object in the same millisecond get two names. */
+function uniqueSuffix(nowMs: number): string {
+  sequence = (sequence + 1) % 1_000_000;
+  return (BigInt(Math.floor(nowMs)) * 1_000_000n + BigInt(sequence)).toString(16).padStart(16, '0');
+}
