@@ -1,10 +1,6 @@
-/** Who asks, as authentication found it. */
-export interface UserInfo {
-  readonly username: string;
-  readonly uid?: string;
-  readonly groups: readonly string[];
-  readonly extra?: Readonly<Record<string, readonly string[]>>;
-}
+import type { UserInfo } from '../../src/auth/user.ts';
+
+export type { UserInfo };
 
 /** What is asked, as the request's method and path say it (sheet §1 verb mapping, §13). */
 export interface AuthorizationAttributes {
