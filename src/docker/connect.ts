@@ -1,0 +1,264 @@
+import type { Readable } from 'node:stream';
+import type { DockerEngine, ExecResult, LogChunk, RegistryAuth } from './engine.ts';
+import { DockerError } from './errors.ts';
+import { demultiplex, jsonLines } from './frames.ts';
+import { createTransport } from './transport.ts';
+import {
+  parseDetail,
+  parseEvent,
+  parseImage,
+  parseImageSummary,
+  parseInfo,
+  parseSummary,
+  type WireDetail,
+  type WireEvent,
+  type WireImage,
+  type WireInfo,
+  type WireSummary,
+} from './wire.ts';
+
+/** The oldest API that has all we use (Engine 20.10). */
+const API_VERSION = '1.41';
+const DEFAULT_EXEC_OUTPUT_BYTES = 10 * 1024;
+
+/**
+ * The real Engine.
+ * @param endpoint `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`; connections are made when they are needed.
+ */
+export function connectDocker(endpoint: string, apiVersion = API_VERSION): DockerEngine {
+  const http = createTransport(endpoint, apiVersion);
+  const short = (id: string) => (/^[0-9a-f]{64}$/.test(id) ? id.slice(0, 12) : id);
+  const container = (id: string) => `/containers/${encodeURIComponent(id)}`;
+
+  return {
+    async info(signal) {
+      return parseInfo(await http.json<WireInfo>({ operation: 'docker info', method: 'GET', path: '/info', signal }));
+    },
+    async version(signal) {
+      const wire = await http.json<{ Version: string; ApiVersion: string; MinAPIVersion?: string }>({
+        operation: 'docker version',
+        method: 'GET',
+        path: '/version',
+        signal,
+      });
+      return { version: wire.Version, apiVersion: wire.ApiVersion, minApiVersion: wire.MinAPIVersion ?? '' };
+    },
+
+    async createContainer(name, config, signal) {
+      const { Id } = await http.json<{ Id: string }>({
+        operation: `create container ${name}`,
+        method: 'POST',
+        path: '/containers/create',
+        query: { name },
+        body: config,
+        signal,
+      });
+      return { id: Id };
+    },
+    async startContainer(id, signal) {
+      await http.json({
+        operation: `start container ${short(id)}`,
+        method: 'POST',
+        path: `${container(id)}/start`,
+        signal,
+      });
+    },
+    async stopContainer(id, graceSeconds, signal) {
+      await http.json({
+        operation: `stop container ${short(id)}`,
+        method: 'POST',
+        path: `${container(id)}/stop`,
+        query: { t: graceSeconds },
+        signal,
+        timeoutMs: (graceSeconds + 120) * 1000,
+      });
+    },
+    async killContainer(id, signalName, signal) {
+      await http.json({
+        operation: `kill container ${short(id)}`,
+        method: 'POST',
+        path: `${container(id)}/kill`,
+        query: { signal: signalName },
+        signal,
+      });
+    },
+    async removeContainer(id, options, signal) {
+      await http.json({
+        operation: `remove container ${short(id)}`,
+        method: 'DELETE',
+        path: container(id),
+        query: { force: options?.force ?? false, v: true },
+        signal,
+      });
+    },
+    async inspectContainer(id, signal) {
+      const path = `${container(id)}/json`;
+      return parseDetail(
+        await http.json<WireDetail>({ operation: `inspect container ${short(id)}`, method: 'GET', path, signal }),
+      );
+    },
+    async listContainers({ labels }, signal) {
+      const rows = await http.json<WireSummary[]>({
+        operation: 'list containers',
+        method: 'GET',
+        path: '/containers/json',
+        query: { all: true, filters: labels ? JSON.stringify({ label: labels }) : undefined },
+        signal,
+      });
+      return rows.map(parseSummary);
+    },
+    async updateContainer(id, resources, signal) {
+      await http.json({
+        operation: `update container ${short(id)}`,
+        method: 'POST',
+        path: `${container(id)}/update`,
+        body: resources,
+        signal,
+      });
+    },
+    async waitContainer(id, signal) {
+      const { StatusCode } = await http.json<{ StatusCode: number }>({
+        operation: `wait for container ${short(id)}`,
+        method: 'POST',
+        path: `${container(id)}/wait`,
+        signal,
+        timeoutMs: Number.POSITIVE_INFINITY,
+      });
+      return { exitCode: StatusCode };
+    },
+    async *containerLogs(id, options, signal) {
+      const stream = await http.stream({
+        operation: `read logs of container ${short(id)}`,
+        method: 'GET',
+        path: `${container(id)}/logs`,
+        query: {
+          follow: options.follow ?? false,
+          stdout: options.stdout ?? true,
+          stderr: options.stderr ?? true,
+          timestamps: options.timestamps ?? false,
+          since: options.sinceMs === undefined ? undefined : (options.sinceMs / 1000).toFixed(9),
+          tail: options.tail ?? 'all',
+        },
+        signal,
+      });
+      yield* untilAborted(options.tty ? plain(stream) : demultiplex(stream), stream, signal);
+    },
+    async execInContainer(id, command, options = {}, signal) {
+      const { Id } = await http.json<{ Id: string }>({
+        operation: `exec in container ${short(id)}`,
+        method: 'POST',
+        path: `${container(id)}/exec`,
+        body: { AttachStdout: true, AttachStderr: true, Cmd: command },
+        signal,
+      });
+      const stream = await http.stream({
+        operation: `start exec in container ${short(id)}`,
+        method: 'POST',
+        path: `/exec/${Id}/start`,
+        body: { Detach: false, Tty: false },
+        signal,
+      });
+      const output = await collect(
+        untilAborted(demultiplex(stream), stream, signal),
+        options.maxOutputBytes ?? DEFAULT_EXEC_OUTPUT_BYTES,
+      );
+      const state = await http.json<{ ExitCode: number | null }>({
+        operation: `inspect exec in container ${short(id)}`,
+        method: 'GET',
+        path: `/exec/${Id}/json`,
+        signal,
+      });
+      return { exitCode: state.ExitCode ?? -1, output } satisfies ExecResult;
+    },
+
+    async inspectImage(name, signal) {
+      const path = `/images/${name}/json`;
+      return parseImage(
+        await http.json<WireImage>({ operation: `inspect image ${name}`, method: 'GET', path, signal }),
+      );
+    },
+    async listImages(signal) {
+      const rows = await http.json<(WireImage & { Created: number })[]>({
+        operation: 'list images',
+        method: 'GET',
+        path: '/images/json',
+        query: { digests: true },
+        signal,
+      });
+      return rows.map(parseImageSummary);
+    },
+    async pullImage(name, auth, signal) {
+      const operation = `pull image ${name}`;
+      const stream = await http.stream({
+        operation,
+        method: 'POST',
+        path: '/images/create',
+        query: { fromImage: name },
+        ...(auth && { headers: { 'X-Registry-Auth': encodeAuth(auth) } }),
+        signal,
+      });
+      for await (const progress of untilAborted(jsonLines(stream), stream, signal)) {
+        const { error } = progress as { error?: string };
+        if (error !== undefined) throw new DockerError(operation, 'server', error);
+      }
+    },
+    async removeImage(name, signal) {
+      await http.json({ operation: `remove image ${name}`, method: 'DELETE', path: `/images/${name}`, signal });
+    },
+
+    async *containerEvents({ sinceNano, labels, onOpen }, signal) {
+      const stream = await http.stream({
+        operation: 'follow events',
+        method: 'GET',
+        path: '/events',
+        query: {
+          since: sinceNano === undefined ? undefined : nanoToSeconds(sinceNano),
+          filters: JSON.stringify({ type: ['container'], ...(labels && { label: labels }) }),
+        },
+        signal,
+      });
+      onOpen?.();
+      for await (const event of untilAborted(jsonLines(stream), stream, signal)) yield parseEvent(event as WireEvent);
+    },
+
+    close: () => http.close(),
+  };
+}
+
+function nanoToSeconds(nano: bigint): string {
+  return `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
+}
+
+function encodeAuth(auth: RegistryAuth): string {
+  return Buffer.from(JSON.stringify(auth)).toString('base64url');
+}
+
+async function* plain(stream: Readable): AsyncGenerator<LogChunk> {
+  for await (const data of stream) yield { stream: 'stdout', data };
+}
+
+async function collect(chunks: AsyncIterable<LogChunk>, maxBytes: number): Promise<Buffer> {
+  const kept: Buffer[] = [];
+  let size = 0;
+  for await (const { data } of chunks) {
+    if (size < maxBytes) kept.push(data.subarray(0, maxBytes - size));
+    size += data.length;
+  }
+  return Buffer.concat(kept);
+}
+
+/** Passes items on until the signal aborts (then throws its reason); the connection is closed in any case. */
+async function* untilAborted<T>(source: AsyncIterable<T>, stream: Readable, signal?: AbortSignal): AsyncGenerator<T> {
+  const abort = () => stream.destroy();
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    signal?.throwIfAborted();
+    yield* source;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    stream.destroy();
+  }
+}

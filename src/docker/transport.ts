@@ -1,0 +1,113 @@
+import { Agent } from 'node:http';
+import type { Readable } from 'node:stream';
+import Docker from 'dockerode';
+import { DockerError, kindOfStatus } from './errors.ts';
+
+export interface EngineRequest {
+  /** What we were doing, for the error message. */
+  operation: string;
+  method: 'GET' | 'POST' | 'DELETE';
+  path: string;
+  query?: Record<string, string | number | boolean | undefined>;
+  body?: unknown;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+  /** Default 2 minutes; Infinity for calls that wait on a container. */
+  timeoutMs?: number;
+}
+
+export interface EngineTransport {
+  /** The parsed JSON answer; undefined when there is none (204, 304). */
+  json<T>(request: EngineRequest): Promise<T>;
+  stream(request: EngineRequest): Promise<Readable>;
+  close(): void;
+}
+
+const SUCCESS_CODES = { 101: true, 200: true, 201: true, 204: true, 304: true };
+const REQUEST_TIMEOUT_MS = 120_000;
+
+/** dockerode's modem (which is untyped), the part that we use. */
+interface Modem {
+  dial(
+    options: object,
+    callback: (error: (Error & { statusCode?: number; json?: unknown }) | null, data: unknown) => void,
+  ): void;
+}
+
+/**
+ * HTTP to the Engine through dockerode, over one keep-alive agent.
+ * @param endpoint `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`
+ */
+export function createTransport(endpoint: string, apiVersion: string): EngineTransport {
+  const agent = new Agent({ keepAlive: true, scheduling: 'lifo' });
+  const options = { ...parseEndpoint(endpoint), version: `v${apiVersion}`, agent };
+  const docker = new Docker(options);
+  const modem = docker.modem as Modem;
+
+  function dial(request: EngineRequest, isStream: boolean, signal: AbortSignal | undefined): Promise<unknown> {
+    const query = Object.entries(request.query ?? {}).filter(([, value]) => value !== undefined);
+    const options = {
+      path: `${request.path}?`,
+      method: request.method,
+      // The modem sends what stands under _query and _body; without them it would put the body into the URL as well.
+      options: { _query: Object.fromEntries(query), _body: request.body ?? {} },
+      headers: { ...request.headers },
+      abortSignal: signal,
+      isStream,
+      statusCodes: SUCCESS_CODES,
+    };
+    return new Promise((resolve, reject) => {
+      modem.dial(options, (error, data) => {
+        if (!error) return resolve(data);
+        if (request.signal?.aborted) return reject(request.signal.reason);
+        reject(toDockerError(request, endpoint, error, signal));
+      });
+    });
+  }
+
+  return {
+    async json<T>(request: EngineRequest): Promise<T> {
+      const timeoutMs = request.timeoutMs ?? REQUEST_TIMEOUT_MS;
+      const timeout = Number.isFinite(timeoutMs) ? [AbortSignal.timeout(timeoutMs)] : [];
+      const signals = [...timeout, ...(request.signal ? [request.signal] : [])];
+      const data = await dial(request, false, signals.length > 0 ? AbortSignal.any(signals) : undefined);
+      return (Buffer.isBuffer(data) ? undefined : data) as T;
+    },
+    async stream(request) {
+      return (await dial(request, true, request.signal)) as Readable;
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+function toDockerError(
+  request: EngineRequest,
+  endpoint: string,
+  error: Error & { statusCode?: number; json?: unknown },
+  signal: AbortSignal | undefined,
+): DockerError {
+  if (error.statusCode !== undefined) {
+    const body = error.json as { message?: unknown } | null | undefined;
+    const message = typeof body?.message === 'string' ? body.message : error.message;
+    return new DockerError(request.operation, kindOfStatus(error.statusCode), message, error.statusCode, error);
+  }
+  const why = signal?.aborted
+    ? `no answer within ${(request.timeoutMs ?? REQUEST_TIMEOUT_MS) / 1000} s`
+    : error.message || String(error);
+  return new DockerError(
+    request.operation,
+    'unreachable',
+    `Docker Engine at ${endpoint} does not answer: ${why}`,
+    undefined,
+    error,
+  );
+}
+
+function parseEndpoint(endpoint: string): { socketPath: string } | { host: string; port: number } {
+  if (endpoint.startsWith('unix://')) return { socketPath: endpoint.slice('unix://'.length) };
+  const match = /^(?:tcp|http):\/\/([^:/]+):(\d+)\/?$/.exec(endpoint);
+  if (match) return { host: match[1]!, port: Number(match[2]) };
+  throw new Error(
+    `docker endpoint ${JSON.stringify(endpoint)}: expected unix:///path/to/docker.sock or tcp://host:port`,
+  );
+}
