@@ -6,6 +6,8 @@ export interface EventEntry {
   /** Name of the Event object once it is written. */
   name?: string;
   count: number;
+  /** The count that the server knows. */
+  writtenCount: number;
   firstMs: number;
   lastMs: number;
 }
@@ -64,7 +66,7 @@ export function createEventCorrelator(clock: Clock) {
       const flood = isFlood(groupKey, message);
       const entryKey = flood ? `${groupKey}*` : groupKey + message;
       const nowMs = clock.nowMs();
-      const entry = entries.get(entryKey) ?? { count: 0, firstMs: nowMs, lastMs: nowMs };
+      const entry = entries.get(entryKey) ?? { count: 0, writtenCount: 0, firstMs: nowMs, lastMs: nowMs };
       entry.count++;
       entry.lastMs = nowMs;
       entries.set(entryKey, entry);

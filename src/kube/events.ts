@@ -65,11 +65,15 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
 
   async function send(event: CorrelatedEvent): Promise<void> {
     const { regarding, entry } = event;
+    // Repeats that came while this one waited are in the count already.
+    if (entry.writtenCount === entry.count) return;
+    const count = entry.count;
     const namespace = regarding.namespace || 'default';
     if (entry.name) {
       try {
-        const patch = { count: entry.count, lastTimestamp: timestamp(entry.lastMs), message: event.message };
+        const patch = { count, lastTimestamp: timestamp(entry.lastMs), message: event.message };
         await client.patch(events, { namespace, name: entry.name, type: 'strategic', patch });
+        entry.writtenCount = count;
         return;
       } catch (error) {
         if (!isNotFound(error)) throw error;
@@ -86,13 +90,14 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
       source: { component, ...(host && { host }) },
       firstTimestamp: timestamp(entry.firstMs),
       lastTimestamp: timestamp(entry.lastMs),
-      count: entry.count,
+      count,
       eventTime: null as unknown as string,
       reportingComponent: component,
       reportingInstance: host ?? '',
     };
     await client.create(events, draft, { namespace });
     entry.name = name;
+    entry.writtenCount = count;
   }
 
   return {
