@@ -1,0 +1,115 @@
+import { join } from 'node:path';
+import {
+  type CertificateAuthority,
+  type CertificatePair,
+  createCertificateAuthority,
+  issueCertificate,
+  loadCertificateAuthority,
+} from '../../src/auth/authority.ts';
+import { needsRenewal, summarizeCertificate } from '../../src/auth/certificate.ts';
+import { readCertificatePair, writeCertificatePair } from '../../src/auth/pem-files.ts';
+
+const CA_DAYS = 3650;
+const LEAF_DAYS = 365;
+
+/** Who the certificates of a single-node cluster speak for. */
+export interface ClusterPki {
+  ca: CertificateAuthority;
+  apiServer: CertificatePair;
+  /** The API server as a client of the node agents. */
+  kubeletClient: CertificatePair;
+  admin: CertificatePair;
+  controllerManager: CertificatePair;
+  scheduler: CertificatePair;
+  node: CertificatePair;
+  nodeServing: CertificatePair;
+  proxy: CertificatePair;
+}
+
+export interface PkiRequest {
+  folder: string;
+  nodeName: string;
+  nodeIps: string[];
+  apiServerIps: string[];
+  apiServerNames: string[];
+  nowMs: number;
+}
+
+/** Makes the authority once, and every certificate that is missing, soon expires, or lacks a name that it needs now. */
+export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki> {
+  const ca = await ensureAuthority(request);
+  const leaf = (file: string, wanted: LeafRequest) => ensureLeaf(ca, request, file, wanted);
+  const client = (file: string, commonName: string, organizations: string[] = []) =>
+    leaf(file, { commonName, organizations, usages: ['client'] });
+  const [apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy] = await Promise.all([
+    leaf('apiserver', {
+      commonName: 'kube-apiserver',
+      usages: ['server'],
+      dnsNames: request.apiServerNames,
+      ipAddresses: request.apiServerIps,
+    }),
+    client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', ['kubeadm:cluster-admins']),
+    client('admin', 'kubernetes-admin', ['system:masters']),
+    client('controller-manager', 'system:kube-controller-manager'),
+    client('scheduler', 'system:kube-scheduler'),
+    client('node', `system:node:${request.nodeName}`, ['system:nodes']),
+    leaf('node-serving', {
+      commonName: `system:node:${request.nodeName}`,
+      organizations: ['system:nodes'],
+      usages: ['server'],
+      dnsNames: [request.nodeName],
+      ipAddresses: request.nodeIps,
+    }),
+    client('proxy', 'system:kube-proxy'),
+  ]);
+  return { ca, apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy };
+}
+
+interface LeafRequest {
+  commonName: string;
+  organizations?: string[];
+  usages: ('client' | 'server')[];
+  dnsNames?: string[];
+  ipAddresses?: string[];
+}
+
+async function ensureAuthority(request: PkiRequest): Promise<CertificateAuthority> {
+  const paths = pairPaths(request.folder, 'ca');
+  const present = await readCertificatePair(paths);
+  if (present) return loadCertificateAuthority(present);
+  const ca = await createCertificateAuthority({ commonName: 'berth-ca', days: CA_DAYS, nowMs: request.nowMs });
+  await writeCertificatePair(paths, ca);
+  return ca;
+}
+
+async function ensureLeaf(
+  ca: CertificateAuthority,
+  request: PkiRequest,
+  file: string,
+  wanted: LeafRequest,
+): Promise<CertificatePair> {
+  const paths = pairPaths(request.folder, file);
+  const present = await readCertificatePair(paths);
+  if (
+    present &&
+    !needsRenewal(present.certPem, { nowMs: request.nowMs, caPem: ca.certPem }) &&
+    names(present.certPem, wanted)
+  )
+    return present;
+  const pair = await issueCertificate(ca, { ...wanted, days: LEAF_DAYS, nowMs: request.nowMs });
+  await writeCertificatePair(paths, pair);
+  return pair;
+}
+
+function names(certPem: string, wanted: LeafRequest): boolean {
+  const has = summarizeCertificate(certPem);
+  return (
+    has.commonName === wanted.commonName &&
+    (wanted.dnsNames ?? []).every((name) => has.dnsNames.includes(name)) &&
+    (wanted.ipAddresses ?? []).every((address) => has.ipAddresses.includes(address))
+  );
+}
+
+function pairPaths(folder: string, name: string) {
+  return { certPath: join(folder, `${name}.crt`), keyPath: join(folder, `${name}.key`) };
+}

@@ -1,0 +1,105 @@
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from './output/failure.ts';
+
+/**
+ * What `berth up` was told, complete with defaults: recorded below the root directory, so that the daemon, `status` and `down` mean the
+ * same cluster. Everything that could meet another node on this machine is in here.
+ */
+export const settingsSchema = z.strictObject({
+  /** State that outlives a reboot: store, certificates, pods' volumes, the Engine's data. */
+  rootDir: z.string(),
+  /** State that doesn't: pid files and sockets. */
+  runDir: z.string(),
+  logDir: z.string(),
+  /** The admin's kubeconfig (0600). */
+  kubeconfig: z.string(),
+  nodeName: z.string(),
+  nodeIp: z.string(),
+  /** `unix://…` of an Engine that is used as it is; absent: Berth runs one of its own. */
+  dockerEndpoint: z.string().optional(),
+  cgroupRoot: z.string(),
+  podCidr: z.string(),
+  serviceCidr: z.string(),
+  clusterDomain: z.string(),
+  bridge: z.string(),
+  apiPort: z.number(),
+  agentPort: z.number(),
+  agentHealthPort: z.number(),
+  proxyHealthPort: z.number(),
+  proxyMetricsPort: z.number(),
+  /** Static pods' manifests. */
+  manifestDir: z.string(),
+  /** Where container log links go (`/var/log/pods`). */
+  podLogsDir: z.string(),
+  cniDataDir: z.string(),
+  pauseImage: z.string(),
+});
+
+export type Settings = z.infer<typeof settingsSchema>;
+
+export const DEFAULT_ROOT_DIR = '/var/lib/berth';
+
+/** Every file of a cluster that has a fixed place below the settings' folders. */
+export function pathsOf(settings: Settings) {
+  const { rootDir, runDir, logDir } = settings;
+  return {
+    settings: settingsFile(rootDir),
+    pki: join(rootDir, 'pki'),
+    store: join(rootDir, 'store.db'),
+    kubelet: join(rootDir, 'kubelet'),
+    /** Sysctls as they were before Berth changed them. */
+    networkState: join(rootDir, 'network.json'),
+    engineData: join(rootDir, 'docker'),
+    engineExec: join(runDir, 'docker'),
+    enginePid: join(runDir, 'docker.pid'),
+    engineSocket: join(runDir, 'docker.sock'),
+    engineLog: join(logDir, 'docker.log'),
+    pid: join(runDir, 'berth.pid'),
+    log: join(logDir, 'berth.log'),
+  };
+}
+
+/** The Engine's endpoint: the one that was given, or our own. */
+export function engineEndpoint(settings: Settings): string {
+  return settings.dockerEndpoint ?? `unix://${pathsOf(settings).engineSocket}`;
+}
+
+export function settingsFile(rootDir: string): string {
+  return join(rootDir, 'settings.json');
+}
+
+/** Undefined when no cluster was ever set up there. */
+export function readSettings(rootDir: string): Settings | undefined {
+  const file = settingsFile(rootDir);
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new UserError(`${file} cannot be read: ${(error as Error).message}`);
+  }
+  const parsed = settingsSchema.safeParse(parseJson(text, file));
+  if (!parsed.success)
+    throw new UserError(
+      `${file}: ${z.prettifyError(parsed.error)}\nIt was written by another version of Berth or by hand; 'berth up' with the options you want writes it anew.`,
+    );
+  return Object.freeze(parsed.data);
+}
+
+export function writeSettings(settings: Settings): void {
+  const file = settingsFile(settings.rootDir);
+  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  writeFileSync(`${file}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o644 });
+  chmodSync(`${file}.new`, 0o644);
+  renameSync(`${file}.new`, file);
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${file}: ${(error as Error).message}`);
+  }
+}
