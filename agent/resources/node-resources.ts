@@ -1,0 +1,104 @@
+import { bytes, cpuMillis, formatBytes, formatCpuMillis, parseQuantity } from '../../src/kube/quantity.ts';
+import { binarySize } from './hugepages.ts';
+
+/** What a node has, or what is left of it for pods. */
+export interface NodeResources {
+  cpuMillis: number;
+  memoryBytes: number;
+  ephemeralStorageBytes: number;
+  /** How many pods may run. */
+  pods: number;
+  /** How many processes the kernel allows (pid_max); undefined when unknown. */
+  pids?: number;
+  /** Preallocated huge pages: page size in bytes → bytes in total. */
+  hugepages: ReadonlyMap<number, number>;
+}
+
+/** What the host reports. */
+export interface HostCapacity {
+  cpus: number;
+  memoryBytes: number;
+  /** Size of the file system that holds the agent's root directory. */
+  nodeFsBytes: number;
+  pidMax: number;
+  hugepages: ReadonlyMap<number, number>;
+}
+
+export interface Reservations {
+  /** cpu, memory, ephemeral-storage, pid. */
+  kubeReserved: Record<string, string>;
+  systemReserved: Record<string, string>;
+  /** `memory.available`, `nodefs.available`: a quantity or a percentage of the capacity. */
+  evictionHard: Record<string, string>;
+}
+
+/** Thresholds of a node whose configuration names none. */
+export const DEFAULT_EVICTION_HARD: Readonly<Record<string, string>> = {
+  'memory.available': '100Mi',
+  'nodefs.available': '10%',
+  'nodefs.inodesFree': '5%',
+  'imagefs.available': '15%',
+  'imagefs.inodesFree': '5%',
+};
+
+/** Capacity as the Node object shows it. `podsPerCore` 0: only `maxPods` counts. */
+export function computeCapacity(host: HostCapacity, limits: { maxPods: number; podsPerCore: number }): NodeResources {
+  return {
+    cpuMillis: host.cpus * 1000,
+    memoryBytes: host.memoryBytes,
+    ephemeralStorageBytes: host.nodeFsBytes,
+    pods: limits.podsPerCore > 0 ? Math.min(limits.maxPods, limits.podsPerCore * host.cpus) : limits.maxPods,
+    pids: host.pidMax,
+    hugepages: host.hugepages,
+  };
+}
+
+/** Capacity less reservations: the limit of the `kubepods` cgroup. */
+export function computeUnreserved(
+  capacity: NodeResources,
+  { kubeReserved, systemReserved }: Reservations,
+): NodeResources {
+  const reserved = (name: string, unit: (quantity: string | undefined) => number) =>
+    unit(kubeReserved[name]) + unit(systemReserved[name]);
+  return {
+    ...capacity,
+    cpuMillis: Math.max(0, capacity.cpuMillis - reserved('cpu', cpuMillis)),
+    memoryBytes: Math.max(0, capacity.memoryBytes - reserved('memory', bytes)),
+    ephemeralStorageBytes: Math.max(0, capacity.ephemeralStorageBytes - reserved('ephemeral-storage', bytes)),
+    ...(capacity.pids !== undefined && { pids: Math.max(0, capacity.pids - reserved('pid', bytes)) }),
+  };
+}
+
+/** What the scheduler may give to pods: unreserved, less hard eviction thresholds and preallocated huge pages. */
+export function computeAllocatable(capacity: NodeResources, reservations: Reservations): NodeResources {
+  const unreserved = computeUnreserved(capacity, reservations);
+  const { evictionHard } = reservations;
+  const hugepageBytes = [...capacity.hugepages.values()].reduce((sum, size) => sum + size, 0);
+  const memory = thresholdBytes(evictionHard['memory.available'], capacity.memoryBytes);
+  const storage = thresholdBytes(evictionHard['nodefs.available'], capacity.ephemeralStorageBytes);
+  return {
+    ...unreserved,
+    memoryBytes: Math.max(0, unreserved.memoryBytes - memory - hugepageBytes),
+    ephemeralStorageBytes: Math.max(0, unreserved.ephemeralStorageBytes - storage),
+  };
+}
+
+/** Bytes of an eviction threshold: `100Mi`, or `10%` of the capacity (rounded down). */
+export function thresholdBytes(threshold: string | undefined, capacityBytes: number): number {
+  if (threshold === undefined) return 0;
+  const percent = /^([\d.]+)%$/.exec(threshold);
+  if (percent) return Math.floor((capacityBytes * Number(percent[1])) / 100);
+  return Number(parseQuantity(threshold).value);
+}
+
+/** As `status.capacity` and `status.allocatable` write it. */
+export function renderNodeResources(resources: NodeResources): Record<string, string> {
+  const list: Record<string, string> = {
+    cpu: formatCpuMillis(resources.cpuMillis),
+    'ephemeral-storage': String(resources.ephemeralStorageBytes),
+    memory: resources.memoryBytes % 1024 === 0 ? `${resources.memoryBytes / 1024}Ki` : String(resources.memoryBytes),
+    pods: String(resources.pods),
+  };
+  for (const [size, total] of resources.hugepages) list[`hugepages-${binarySize(size)}`] = formatBytes(total);
+  return list;
+}

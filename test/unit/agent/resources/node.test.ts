@@ -1,0 +1,207 @@
+import test from 'ava';
+import { type AdmittingNode, admitPod, tolerates } from '../../../../agent/resources/admission.ts';
+import {
+  computeAllocatable,
+  computeCapacity,
+  computeUnreserved,
+  DEFAULT_EVICTION_HARD,
+  renderNodeResources,
+  thresholdBytes,
+} from '../../../../agent/resources/node-resources.ts';
+import type { Pod } from '../../../../src/kube/types.ts';
+import { podOf, resources } from '../pod.ts';
+
+const host = { cpus: 2, memoryBytes: 1000 * 2 ** 20, nodeFsBytes: 10_000_000_000, pidMax: 32768, hugepages: new Map() };
+
+test('capacity and allocatable', (t) => {
+  const capacity = computeCapacity(host, { maxPods: 110, podsPerCore: 0 });
+  t.deepEqual(renderNodeResources(capacity), {
+    cpu: '2',
+    'ephemeral-storage': '10000000000',
+    memory: '1024000Ki',
+    pods: '110',
+  });
+  const reservations = {
+    kubeReserved: { cpu: '100m', memory: '100Mi' },
+    systemReserved: { cpu: '200m', 'ephemeral-storage': '1G', pid: '768' },
+    evictionHard: DEFAULT_EVICTION_HARD,
+  };
+  t.deepEqual(computeUnreserved(capacity, reservations), {
+    cpuMillis: 1700,
+    memoryBytes: 900 * 2 ** 20,
+    ephemeralStorageBytes: 9_000_000_000,
+    pods: 110,
+    pids: 32000,
+    hugepages: new Map(),
+  });
+  const allocatable = computeAllocatable(capacity, reservations);
+  t.is(allocatable.memoryBytes, 800 * 2 ** 20);
+  t.is(allocatable.ephemeralStorageBytes, 8_000_000_000);
+  t.is(allocatable.cpuMillis, 1700);
+});
+
+test('capacity: pods per core, huge pages', (t) => {
+  const capacity = computeCapacity(
+    { ...host, hugepages: new Map([[2 * 2 ** 20, 64 * 2 ** 20]]) },
+    { maxPods: 110, podsPerCore: 10 },
+  );
+  t.is(capacity.pods, 20);
+  t.is(renderNodeResources(capacity)['hugepages-2Mi'], '64Mi');
+  const none = { kubeReserved: {}, systemReserved: {}, evictionHard: {} };
+  t.is(computeAllocatable(capacity, none).memoryBytes, 936 * 2 ** 20);
+  t.is(computeAllocatable(capacity, { ...none, kubeReserved: { memory: '1Ti' } }).memoryBytes, 0);
+});
+
+test('thresholds', (t) => {
+  t.is(thresholdBytes('10%', 1005), 100);
+  t.is(thresholdBytes('1Ki', 0), 1024);
+  t.is(thresholdBytes(undefined, 5), 0);
+});
+
+const node: AdmittingNode = {
+  name: 'n1',
+  labels: { 'kubernetes.io/os': 'linux', zone: 'a', cores: '8' },
+  taints: [],
+  allocatable: {
+    cpuMillis: 1950,
+    memoryBytes: 2 ** 30,
+    ephemeralStorageBytes: 2 ** 30,
+    pods: 3,
+    hugepages: new Map(),
+  },
+  allowedUnsafeSysctls: ['net.core.*'],
+};
+const withCpu = (cpu: string) => podOf({ containers: [{ name: 'a', resources: resources(cpu) }] });
+const withPort = (hostPort: number, hostIP?: string, protocol?: string) =>
+  podOf({ containers: [{ name: 'a', ports: [{ containerPort: 80, hostPort, hostIP, protocol: protocol as 'TCP' }] }] });
+const affinity = (matchExpressions: object[], matchFields?: object[]) =>
+  podOf({
+    affinity: {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions, matchFields }] },
+      },
+    },
+  } as Pod['spec']);
+const evict = { key: 'k', value: 'v', effect: 'NoExecute' as const };
+
+const cases: [string, Pod, Pod[], Partial<AdmittingNode>, string | undefined, string?][] = [
+  ['fits', withCpu('50m'), [withCpu('1900m')], {}, undefined],
+  [
+    'cpu',
+    withCpu('100m'),
+    [withCpu('1900m')],
+    {},
+    'OutOfcpu',
+    "Node didn't have enough resource: cpu, requested: 100, used: 1900, capacity: 1950",
+  ],
+  ['no request always fits', podOf(), [withCpu('3')], {}, undefined],
+  ['memory', podOf({ containers: [{ name: 'a', resources: resources('', '2Gi') }] }), [], {}, 'OutOfmemory'],
+  [
+    'pods',
+    podOf(),
+    [podOf(), podOf(), podOf()],
+    {},
+    'OutOfpods',
+    "Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3",
+  ],
+  [
+    'unknown resources are ignored',
+    podOf({ containers: [{ name: 'a', resources: { requests: { 'x/gpu': '1' } } }] }),
+    [],
+    {},
+    undefined,
+  ],
+  [
+    'node selector',
+    podOf({ nodeSelector: { zone: 'b' } }),
+    [],
+    {},
+    'NodeAffinity',
+    "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+  ],
+  ['node selector holds', podOf({ nodeSelector: { zone: 'a' } }), [], {}, undefined],
+  ['affinity In', affinity([{ key: 'zone', operator: 'In', values: ['a'] }]), [], {}, undefined],
+  ['affinity Gt', affinity([{ key: 'cores', operator: 'Gt', values: ['8'] }]), [], {}, 'NodeAffinity'],
+  ['affinity on a field', affinity([], [{ key: 'metadata.name', operator: 'In', values: ['n1'] }]), [], {}, undefined],
+  ['affinity: an empty term matches nothing', affinity([]), [], {}, 'NodeAffinity'],
+  [
+    'affinity: what cannot be parsed matches nothing',
+    affinity([{ key: 'zone', operator: 'Is' }]),
+    [],
+    {},
+    'NodeAffinity',
+  ],
+  ['node name', podOf({ nodeName: 'n2' }), [], {}, 'NodeName'],
+  [
+    'host port',
+    withPort(80),
+    [withPort(80, '10.0.0.1')],
+    {},
+    'NodePorts',
+    "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+  ],
+  ['host ports of two addresses', withPort(80, '10.0.0.2'), [withPort(80, '10.0.0.1')], {}, undefined],
+  ['host ports of two protocols', withPort(80, undefined, 'UDP'), [withPort(80)], {}, undefined],
+  ['NoExecute taint', podOf(), [], { taints: [evict] }, 'TaintToleration'],
+  ['NoSchedule taint is not our business', podOf(), [], { taints: [{ key: 'k', effect: 'NoSchedule' }] }, undefined],
+  ['tolerated', podOf({ tolerations: [{ key: 'k', operator: 'Exists' }] }), [], { taints: [evict] }, undefined],
+  [
+    'static pods skip taints',
+    podOf({}, { annotations: { 'kubernetes.io/config.source': 'file' } }),
+    [],
+    { taints: [evict] },
+    undefined,
+  ],
+  ['other OS', podOf({ os: { name: 'windows' } }), [], {}, 'PodOSNotSupported'],
+  [
+    'other OS label',
+    podOf({ nodeSelector: { 'kubernetes.io/os': 'windows' } }),
+    [],
+    {},
+    'PodOSSelectorNodeLabelDoesNotMatch',
+  ],
+  [
+    'unsafe sysctl',
+    podOf({ securityContext: { sysctls: [{ name: 'kernel.msgmax', value: '1' }] } }),
+    [],
+    {},
+    'SysctlForbidden',
+    'forbidden sysctl: "kernel.msgmax" not allowlisted',
+  ],
+  [
+    'allowed unsafe sysctl, safe sysctl',
+    podOf({
+      securityContext: {
+        sysctls: [
+          { name: 'net.core.somaxconn', value: '1' },
+          { name: 'net/ipv4/tcp_syncookies', value: '1' },
+        ],
+      },
+    }),
+    [],
+    {},
+    undefined,
+  ],
+  [
+    'net sysctl with host network',
+    podOf({ hostNetwork: true, securityContext: { sysctls: [{ name: 'net.core.somaxconn', value: '1' }] } }),
+    [],
+    {},
+    'SysctlForbidden',
+  ],
+];
+for (const [title, pod, others, change, reason, message] of cases)
+  test(`admission: ${title}`, (t) => {
+    const rejection = admitPod(pod, others, { ...node, ...change });
+    t.is(rejection?.reason, reason);
+    if (message) t.is(rejection?.message, message);
+  });
+
+test('tolerations', (t) => {
+  t.true(tolerates({ operator: 'Exists' }, evict));
+  t.true(tolerates({ key: 'k', value: 'v' }, evict));
+  t.true(tolerates({ key: 'k', operator: 'Equal', value: 'v', effect: 'NoExecute' }, evict));
+  t.false(tolerates({ key: 'k', value: 'w' }, evict));
+  t.false(tolerates({ key: 'k', operator: 'Exists', effect: 'NoSchedule' }, evict));
+  t.false(tolerates({ key: 'other', operator: 'Exists' }, evict));
+});
