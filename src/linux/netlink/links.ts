@@ -1,0 +1,219 @@
+import {
+  type Attribute,
+  bytes,
+  LITTLE_ENDIAN,
+  nested,
+  readAttributes,
+  readI32,
+  readText,
+  readU32,
+  text,
+  u8,
+  u32,
+} from './attributes.ts';
+import {
+  AF_UNSPEC,
+  IFF_LOOPBACK,
+  IFF_RUNNING,
+  IFF_UP,
+  IFLA_ADDRESS,
+  IFLA_BRPORT_MODE,
+  IFLA_IFALIAS,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_INFO_SLAVE_DATA,
+  IFLA_INFO_SLAVE_KIND,
+  IFLA_LINK,
+  IFLA_LINK_NETNSID,
+  IFLA_LINKINFO,
+  IFLA_MASTER,
+  IFLA_MTU,
+  IFLA_NET_NS_FD,
+  IFLA_OPERSTATE,
+  OPERATIONAL_STATES,
+  VETH_INFO_PEER,
+} from './constants.ts';
+
+/** A network interface as the kernel shows it. */
+export interface Link {
+  index: number;
+  name: string;
+  /** `bridge`, `veth`, `vxlan`, …; undefined for hardware and loopback. */
+  kind?: string;
+  /** `02:…`; undefined for links without an Ethernet address. */
+  mac?: string;
+  mtu: number;
+  up: boolean;
+  running: boolean;
+  loopback: boolean;
+  operationalState: (typeof OPERATIONAL_STATES)[number];
+  /** The bridge (or bond) that it is a port of. */
+  masterIndex?: number;
+  /** A veth's other end, as an index in the namespace of that end. */
+  peerIndex?: number;
+  /** Set when the other end lives in another namespace. */
+  peerNetnsId?: number;
+  alias?: string;
+  /** What it is as a bridge's port. */
+  bridgePort?: { hairpin: boolean };
+}
+
+/** What a link can be told at any time. Absent fields stay as they are. */
+export interface LinkChange {
+  name?: string;
+  up?: boolean;
+  /** 0 takes it out of its bridge. */
+  masterIndex?: number;
+  mtu?: number;
+  mac?: string;
+  /** At most 255 bytes; empty removes it. */
+  alias?: string;
+  /** For a port of a bridge: frames may leave through the port they came in. */
+  hairpin?: boolean;
+}
+
+export interface BridgeSpec {
+  name: string;
+  mtu?: number;
+  /** An address given at creation stays; else the bridge takes the lowest of its ports', which changes as pods come and go. */
+  mac?: string;
+  up?: boolean;
+}
+
+export interface VethSpec {
+  name: string;
+  mtu?: number;
+  mac?: string;
+  masterIndex?: number;
+  up?: boolean;
+  peer: {
+    name: string;
+    mtu?: number;
+    mac?: string;
+    /** Open descriptor of the namespace in which the peer is made; default: beside it. */
+    netnsFd?: number;
+  };
+}
+
+/** struct ifinfomsg. `change` says which flags are meant. */
+export function linkHeader(index: number, flags = 0, change = 0): Buffer {
+  const header = Buffer.alloc(16);
+  header[0] = AF_UNSPEC;
+  if (LITTLE_ENDIAN) {
+    header.writeInt32LE(index, 4);
+    header.writeUInt32LE(flags, 8);
+    header.writeUInt32LE(change, 12);
+  } else {
+    header.writeInt32BE(index, 4);
+    header.writeUInt32BE(flags, 8);
+    header.writeUInt32BE(change, 12);
+  }
+  return header;
+}
+
+function upHeader(index: number, up: boolean | undefined): Buffer {
+  return up === undefined ? linkHeader(index) : linkHeader(index, up ? IFF_UP : 0, IFF_UP);
+}
+
+function baseAttributes(spec: { name?: string; mtu?: number; mac?: string; masterIndex?: number }): Attribute[] {
+  return [
+    ...(spec.name === undefined ? [] : [text(IFLA_IFNAME, spec.name)]),
+    ...(spec.mtu === undefined ? [] : [u32(IFLA_MTU, spec.mtu)]),
+    ...(spec.mac === undefined ? [] : [bytes(IFLA_ADDRESS, parseMac(spec.mac))]),
+    ...(spec.masterIndex === undefined ? [] : [u32(IFLA_MASTER, spec.masterIndex)]),
+  ];
+}
+
+export function encodeBridge(spec: BridgeSpec): Uint8Array[] {
+  return [
+    upHeader(0, spec.up),
+    ...[...baseAttributes(spec), nested(IFLA_LINKINFO, [text(IFLA_INFO_KIND, 'bridge')])].flat(),
+  ];
+}
+
+/** Both ends in one message, the peer already in its namespace. The peer can't be up yet: the driver opens it before it knows its other end (ENOTCONN). */
+export function encodeVeth(spec: VethSpec): Uint8Array[] {
+  const { peer } = spec;
+  const peerAttributes = [
+    ...baseAttributes(peer),
+    ...(peer.netnsFd === undefined ? [] : [u32(IFLA_NET_NS_FD, peer.netnsFd)]),
+  ];
+  const info = nested(IFLA_LINKINFO, [
+    text(IFLA_INFO_KIND, 'veth'),
+    nested(IFLA_INFO_DATA, [nested(VETH_INFO_PEER, peerAttributes, linkHeader(0))]),
+  ]);
+  return [upHeader(0, spec.up), ...[...baseAttributes(spec), info].flat()];
+}
+
+/** A change of an existing link, found by index, or by name where the target is a string. */
+export function encodeLinkChange(target: number | string, change: LinkChange): Uint8Array[] {
+  const port =
+    change.hairpin === undefined
+      ? []
+      : [
+          nested(IFLA_LINKINFO, [
+            text(IFLA_INFO_SLAVE_KIND, 'bridge'),
+            nested(IFLA_INFO_SLAVE_DATA, [u8(IFLA_BRPORT_MODE, change.hairpin ? 1 : 0)]),
+          ]),
+        ];
+  const byName = typeof target === 'string';
+  const attributes = [
+    ...(byName ? [text(IFLA_IFNAME, target)] : []),
+    ...baseAttributes(byName ? { ...change, name: undefined } : change),
+    ...(change.alias === undefined ? [] : [bytes(IFLA_IFALIAS, aliasBytes(change.alias))]),
+    ...port,
+  ];
+  return [upHeader(byName ? 0 : target, change.up), ...attributes.flat()];
+}
+
+const ALIAS_LIMIT_BYTES = 255;
+
+/** The kernel keeps this much and refuses more; a longer text is cut. Goes without a zero at its end. */
+function aliasBytes(alias: string): Buffer {
+  return Buffer.from(alias).subarray(0, ALIAS_LIMIT_BYTES);
+}
+
+export function decodeLink(body: Buffer): Link {
+  const flags = readU32(body, 8);
+  const attributes = readAttributes(body, 16);
+  const number = (type: number) => {
+    const data = attributes.get(type);
+    return data && readU32(data);
+  };
+  const info = attributes.has(IFLA_LINKINFO) ? readAttributes(attributes.get(IFLA_LINKINFO)!) : undefined;
+  const kind = info?.get(IFLA_INFO_KIND);
+  const slaveKind = info?.get(IFLA_INFO_SLAVE_KIND);
+  const slaveData = info?.get(IFLA_INFO_SLAVE_DATA);
+  const mac = attributes.get(IFLA_ADDRESS);
+  const netnsId = attributes.get(IFLA_LINK_NETNSID);
+  const alias = attributes.get(IFLA_IFALIAS);
+  return {
+    index: readI32(body, 4),
+    name: readText(attributes.get(IFLA_IFNAME) ?? Buffer.alloc(0)),
+    kind: kind && readText(kind),
+    mac: mac?.length === 6 ? formatMac(mac) : undefined,
+    mtu: number(IFLA_MTU) ?? 0,
+    up: (flags & IFF_UP) !== 0,
+    running: (flags & IFF_RUNNING) !== 0,
+    loopback: (flags & IFF_LOOPBACK) !== 0,
+    operationalState: OPERATIONAL_STATES[attributes.get(IFLA_OPERSTATE)?.[0] ?? 0] ?? 'unknown',
+    masterIndex: number(IFLA_MASTER),
+    peerIndex: number(IFLA_LINK),
+    peerNetnsId: netnsId && readI32(netnsId),
+    alias: alias && readText(alias),
+    bridgePort:
+      slaveKind && slaveData && readText(slaveKind) === 'bridge'
+        ? { hairpin: readAttributes(slaveData).get(IFLA_BRPORT_MODE)?.[0] === 1 }
+        : undefined,
+  };
+}
+
+export function parseMac(mac: string): Buffer {
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) throw new Error(`${JSON.stringify(mac)} is no MAC address`);
+  return Buffer.from(mac.replaceAll(':', ''), 'hex');
+}
+
+export function formatMac(mac: Uint8Array): string {
+  return [...mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}

@@ -1,0 +1,154 @@
+import { formatMessage, parseMessages, RawNetlinkSocket } from 'netlink';
+import { errnoName } from '../libc.ts';
+import { inNetns } from '../netns.ts';
+import { readI32 } from './attributes.ts';
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts';
+
+/** The kernel said no. `code` is the errno's name (`EEXIST`, `ENODEV`, …), as in Node's own errors. */
+export class NetlinkError extends Error {
+  override readonly name = 'NetlinkError';
+  readonly code: string;
+  readonly operation: string;
+
+  constructor(operation: string, code: string) {
+    super(`netlink: ${operation}: ${code}`);
+    this.operation = operation;
+    this.code = code;
+  }
+}
+
+/** Whether the error is a NetlinkError with one of these errno names. */
+export function isNetlinkError(error: unknown, ...codes: string[]): error is NetlinkError {
+  return error instanceof NetlinkError && codes.includes(error.code);
+}
+
+export interface NetlinkRequest {
+  /** Named in errors: `add route 10.0.0.0/8`. */
+  operation: string;
+  type: number;
+  /** Beside REQUEST and ACK. With NLM_F_DUMP the answer is many messages. */
+  flags?: number;
+  body: Uint8Array[];
+}
+
+export interface NetlinkSocket {
+  /**
+   * Sends at once, so requests made one after the other without awaiting are carried out in that order.
+   * Resolves with the bodies of the answer's messages (none for a plain acknowledgement).
+   * @throws NetlinkError with the kernel's errno, or ENOBUFS, ETIMEDOUT, EBADF (closed meanwhile).
+   */
+  request(request: NetlinkRequest): Promise<Buffer[]>;
+  /** Pending requests fail with EBADF. */
+  close(): void;
+}
+
+interface Pending {
+  operation: string;
+  interrupted: boolean;
+  bodies: Buffer[];
+  resolve(bodies: Buffer[]): void;
+  reject(error: Error): void;
+  timer: NodeJS.Timeout;
+}
+
+/** The kernel answers within the send itself; only a lost answer takes this long. */
+const ANSWER_TIMEOUT_MS = 10_000;
+const RECEIVE_BUFFER_BYTES = 1 << 20;
+const SEND_BUFFER_BYTES = 1 << 18;
+/** A dump that the kernel marks as inconsistent (the table changed meanwhile) is taken again this often. */
+const DUMP_ATTEMPTS = 5;
+
+/**
+ * A netlink socket of the given protocol that belongs to the network namespace at `netns` (default: ours) for good.
+ * Transport is the `netlink` package; matching answers, acknowledgements and errors are done here, since the
+ * package's own layer drops errno, the nested flag and dump interruptions.
+ */
+export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSocket {
+  const raw = inNetns<RawNetlinkSocket>(
+    netns,
+    () => new RawNetlinkSocket(protocol, { recvBufferSize: RECEIVE_BUFFER_BYTES, sendBufferSize: SEND_BUFFER_BYTES }),
+  );
+  raw.unref();
+  const { port } = raw.address();
+  const pending = new Map<number, Pending>();
+  let sequence = 0;
+  let closed = false;
+
+  raw.on('message', (packet) => {
+    try {
+      for (const message of parseMessages(packet)) receive(message);
+    } catch {
+      failAll('EBADMSG');
+    }
+  });
+  // ENOBUFS: answers were lost, nobody knows whose. Whoever waits has to look at the kernel's state again.
+  raw.on('error', (error) => failAll((error as NodeJS.ErrnoException).code ?? 'EIO'));
+  raw.on('truncatedMessage', () => failAll('EMSGSIZE'));
+
+  function receive(message: { type: number; flags: number; seq: number; data: Buffer }) {
+    const waiting = pending.get(message.seq);
+    if (!waiting) return;
+    if (message.flags & NLM_F_DUMP_INTR) waiting.interrupted = true;
+    if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) {
+      waiting.bodies.push(message.data);
+      return;
+    }
+    const errno = message.data.length >= 4 ? -readI32(message.data) : 0;
+    if (errno > 0) settle(message.seq, new NetlinkError(waiting.operation, errnoName(errno)));
+    else if (waiting.interrupted) settle(message.seq, new NetlinkError(waiting.operation, 'EINTR'));
+    else settle(message.seq);
+  }
+
+  function settle(seq: number, error?: Error) {
+    const waiting = pending.get(seq);
+    if (!waiting) return;
+    pending.delete(seq);
+    clearTimeout(waiting.timer);
+    if (pending.size === 0 && !closed) raw.unref();
+    if (error) waiting.reject(error);
+    else waiting.resolve(waiting.bodies);
+  }
+
+  function failAll(code: string) {
+    for (const [seq, { operation }] of pending) settle(seq, new NetlinkError(operation, code));
+  }
+
+  function requestOnce({ operation, type, flags = 0, body }: NetlinkRequest): Promise<Buffer[]> {
+    return new Promise((resolve, reject) => {
+      if (closed) return reject(new NetlinkError(operation, 'EBADF'));
+      sequence = (sequence % 0x7fff_ffff) + 1;
+      const seq = sequence;
+      const timer = setTimeout(() => settle(seq, new NetlinkError(operation, 'ETIMEDOUT')), ANSWER_TIMEOUT_MS);
+      if (pending.size === 0) raw.ref();
+      pending.set(seq, { operation, interrupted: false, bodies: [], resolve, reject, timer });
+      const allFlags = flags | NLM_F_REQUEST | (isDump(flags) ? 0 : NLM_F_ACK);
+      raw.send(formatMessage({ type, flags: allFlags, seq, port, data: body }), undefined, (error) => {
+        if (error) settle(seq, new NetlinkError(operation, (error as NodeJS.ErrnoException).code ?? error.message));
+      });
+    });
+  }
+
+  async function request(what: NetlinkRequest): Promise<Buffer[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await requestOnce(what);
+      } catch (error) {
+        if (!isDump(what.flags) || attempt >= DUMP_ATTEMPTS || !isNetlinkError(error, 'EINTR', 'ENOBUFS')) throw error;
+      }
+    }
+  }
+
+  return {
+    request,
+    close() {
+      if (closed) return;
+      closed = true;
+      failAll('EBADF');
+      raw.close();
+    },
+  };
+}
+
+function isDump(flags = 0): boolean {
+  return (flags & NLM_F_DUMP) === NLM_F_DUMP;
+}
