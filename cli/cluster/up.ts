@@ -1,0 +1,94 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { nodes } from '../../src/kube/resources.ts';
+import { CHECKOUT, daemonPid, startDaemon } from '../daemon/launch.ts';
+import { lastLines } from '../engine/private-engine.ts';
+import { buildImage } from '../images/build.ts';
+import { recipes } from '../images/catalog.ts';
+import { UserError } from '../output/failure.ts';
+import { createSteps, type Steps } from '../output/steps.ts';
+import { checkHost, checkRoot } from '../preflight/checks.ts';
+import { pathsOf, readSettings, type Settings, writeSettings } from '../settings.ts';
+import { settingsFromFlags, type UpFlags } from '../settings-from-flags.ts';
+import { adminClient } from './admin-client.ts';
+
+const READY_TIMEOUT_MS = 120_000;
+const POLL_MS = 50;
+
+/** Brings the cluster up, or says that it runs. Nothing is changed before every check has passed. */
+export async function up(flags: UpFlags): Promise<void> {
+  checkRoot('up');
+  const steps = createSteps();
+  const previous = readSettings(flags.rootDir);
+  const running = previous && daemonPid(previous);
+  if (previous && running !== undefined) return sayItRuns(previous, running);
+
+  const settings = await settingsFromFlags(flags, previous);
+  await checkHost(settings);
+  writeSettings(settings);
+  const pause = recipes.find((recipe) => recipe.name === settings.pauseImage);
+  if (pause) await steps.run('pause image', () => buildImage(pause, imagesFolder()));
+  const started = performance.now();
+  await startDaemon(settings);
+  await steps.run(`node ${settings.nodeName} is Ready`, () => waitForNode(settings));
+  sayWhatIsThere(settings, steps, (performance.now() - started) / 1000);
+}
+
+export function imagesFolder(): string {
+  return join(CHECKOUT, '.toolchain/images');
+}
+
+async function waitForNode(settings: Settings): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  let client: KubeClient | undefined;
+  let seen = false;
+  let last = 'the API server does not answer yet';
+  try {
+    for (;;) {
+      const alive = daemonPid(settings) !== undefined;
+      seen ||= alive;
+      const ended = seen && !alive;
+      if (ended || performance.now() > deadline) {
+        const log = pathsOf(settings).log;
+        throw new UserError(
+          `the node did not become Ready: ${ended ? 'the daemon ended' : last}. The end of ${log}:\n${lastLines(log, 8)}`,
+        );
+      }
+      client ??= adminClient(settings);
+      if (client) {
+        const state = await readiness(client, settings.nodeName);
+        if (state === true) return;
+        last = state;
+      }
+      await sleep(POLL_MS);
+    }
+  } finally {
+    await client?.close();
+  }
+}
+
+async function readiness(client: KubeClient, name: string): Promise<true | string> {
+  try {
+    const node = await client.get(nodes, { name, signal: AbortSignal.timeout(2000) });
+    const ready = node.status?.conditions?.find((condition) => condition.type === 'Ready');
+    if (ready?.status === 'True') return true;
+    return ready ? `${ready.reason}: ${ready.message}` : 'the node has no Ready condition yet';
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function sayItRuns(settings: Settings, pid: number): void {
+  process.stdout.write(
+    `Berth already runs here (pid ${pid}, node ${settings.nodeName}). 'berth status' shows it; 'berth down' removes it.\n`,
+  );
+}
+
+function sayWhatIsThere(settings: Settings, steps: Steps, seconds: number): void {
+  const root = settings.rootDir === '/var/lib/berth' ? '' : ` --root-dir ${settings.rootDir}`;
+  steps.say(
+    `\nThe cluster is up after ${seconds.toFixed(1)} s. Its kubeconfig is ${settings.kubeconfig}. Worth trying:\n`,
+  );
+  process.stdout.write(`  ./berth kubectl${root} get nodes -o wide\n  ./berth demo${root}\n  ./berth status${root}\n`);
+}

@@ -1,0 +1,38 @@
+import { type Command, Option } from 'commander';
+import { DEFAULT_ROOT_DIR } from '../settings.ts';
+import { type UpFlags, upDefaults } from '../settings-from-flags.ts';
+
+/** `berth up`: a working single-node cluster on this host. */
+export function defineUp(program: Command): void {
+  const command = program
+    .command('up')
+    .description('bring up a single-node cluster on this host')
+    .option('--root-dir <dir>', 'state: store, certificates, volumes, Engine data', DEFAULT_ROOT_DIR)
+    .option('--run-dir <dir>', 'pid files and sockets (default: /run/berth, or run below the root directory)')
+    .option('--log-dir <dir>', 'log files (default: /var/log/berth, or log below the root directory)')
+    .option('--write-kubeconfig <file>', "the admin's kubeconfig (default: kubeconfig below the root directory)")
+    .option('--node-name <name>', "the node's name (default: the host name)")
+    .option('--node-ip <ip>', "the node's address (default: that of the default route's interface)")
+    .option(
+      '--docker-endpoint <unix://socket>',
+      "a Docker Engine to use (default: the host's if it answers, else one of Berth's own)",
+    );
+  const numbers: [string, keyof typeof upDefaults, string][] = [
+    ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses"],
+    ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses"],
+    ['--cluster-domain <name>', 'clusterDomain', "the cluster's DNS domain"],
+    ['--bridge <name>', 'bridge', 'the bridge that pods hang on'],
+    ['--cgroup-root <path>', 'cgroupRoot', 'the cgroup below which kubepods lives'],
+    ['--pod-infra-container-image <image>', 'podInfraContainerImage', 'the pause image'],
+    ['--api-port <port>', 'apiPort', 'the API server'],
+    ['--agent-port <port>', 'agentPort', "the node agent's API"],
+    ['--agent-health-port <port>', 'agentHealthPort', "the node agent's /healthz, on loopback"],
+    ['--proxy-health-port <port>', 'proxyHealthPort', "the proxy's /healthz"],
+    ['--proxy-metrics-port <port>', 'proxyMetricsPort', "the proxy's /metrics, on loopback"],
+  ];
+  for (const [flag, key, text] of numbers) command.addOption(new Option(flag, text).default(upDefaults[key]));
+  command.action(async (flags: UpFlags) => {
+    const { up } = await import('../cluster/up.ts');
+    await up(flags);
+  });
+}

@@ -1,0 +1,38 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { pathsOf, type Settings } from '../settings.ts';
+import { livingPid, stopProcess } from './pid-file.ts';
+import { removeUnit, startUnit, systemdIsPid1 } from './systemd.ts';
+
+export const CHECKOUT = dirname(dirname(import.meta.dirname));
+const STOP_TIMEOUT_MS = 20_000;
+
+/** The daemon's pid while it lives. Its arguments name the root directory, so another cluster's daemon is never taken for ours. */
+export function daemonPid(settings: Settings): number | undefined {
+  return livingPid(pathsOf(settings).pid, settings.rootDir);
+}
+
+/** Starts the all-in-one daemon: as a systemd unit where systemd is PID 1, else detached, with a pid file and a log file. */
+export async function startDaemon(settings: Settings): Promise<void> {
+  if (systemdIsPid1()) return startUnit(CHECKOUT, settings.rootDir);
+  const { log } = pathsOf(settings);
+  mkdirSync(dirname(log), { recursive: true });
+  const logFile = openSync(log, 'a', 0o640);
+  const env = { ...process.env, NODE_COMPILE_CACHE: join(CHECKOUT, '.toolchain/compile-cache') };
+  // Its own session and no terminal: closing the shell that said `up` must not end it.
+  const child = spawn(process.execPath, [join(CHECKOUT, 'cli/main.ts'), 'run', '--root-dir', settings.rootDir], {
+    detached: true,
+    stdio: ['ignore', logFile, logFile],
+    cwd: '/',
+    env,
+  });
+  child.unref();
+  closeSync(logFile);
+}
+
+/** Stops the daemon and leaves pods, rules and the Engine as they are. Idempotent. */
+export async function stopDaemon(settings: Settings): Promise<void> {
+  if (systemdIsPid1()) await removeUnit();
+  await stopProcess(pathsOf(settings).pid, settings.rootDir, STOP_TIMEOUT_MS);
+}

@@ -1,0 +1,36 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { run } from '../../src/linux/exec.ts';
+
+const UNIT_FOLDER = '/etc/systemd/system';
+/** The launcher's path as the unit files in systemd/ have it. */
+const PACKAGED_LAUNCHER = '/opt/berth/berth';
+const UNIT = 'berth.service';
+
+/** True where systemd is PID 1 (sd_booted(3)). */
+export function systemdIsPid1(): boolean {
+  return existsSync('/run/systemd/system');
+}
+
+/** A unit file of systemd/ with this checkout's launcher and the cluster's root directory in ExecStart. */
+export function renderUnit(text: string, checkout: string, rootDir?: string): string {
+  const unit = text.replaceAll(PACKAGED_LAUNCHER, join(checkout, 'berth'));
+  return rootDir ? unit.replace(/--root-dir \S+/, `--root-dir ${rootDir}`) : unit;
+}
+
+/** Installs berth.service and starts it; the unit is ready when the daemon says so (Type=notify). */
+export async function startUnit(checkout: string, rootDir: string): Promise<void> {
+  const unit = renderUnit(readFileSync(join(checkout, 'systemd', UNIT), 'utf8'), checkout, rootDir);
+  writeFileSync(join(UNIT_FOLDER, UNIT), unit, { mode: 0o600 });
+  await run('systemctl', ['daemon-reload']);
+  await run('systemctl', ['enable', '--quiet', UNIT]);
+  await run('systemctl', ['start', '--no-block', UNIT]);
+}
+
+/** Stops, disables and removes the unit; nothing happens when it was never installed. */
+export async function removeUnit(): Promise<void> {
+  if (!existsSync(join(UNIT_FOLDER, UNIT))) return;
+  await run('systemctl', ['disable', '--now', '--quiet', UNIT], { timeoutMs: 60_000 });
+  rmSync(join(UNIT_FOLDER, UNIT), { force: true });
+  await run('systemctl', ['daemon-reload']);
+}

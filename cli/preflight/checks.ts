@@ -1,0 +1,151 @@
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { ExecError, run } from '../../src/linux/exec.ts';
+import { formatPrefix, networkOf, parsePrefix, prefixesOverlap } from '../../src/linux/ip.ts';
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { enginePings } from '../engine/ping.ts';
+import { UserError } from '../output/failure.ts';
+import type { Settings } from '../settings.ts';
+
+/** Everything that would make `up` fail half-way, asked before the first change. Each answer names the cause and the way out. */
+export async function checkHost(settings: Settings): Promise<void> {
+  checkAddresses(settings);
+  await checkCidrs(settings);
+  await checkKernel();
+  await checkPorts(settings);
+  await checkEngine(settings);
+}
+
+export function checkRoot(command: string): void {
+  if (process.getuid?.() !== 0)
+    throw new UserError(
+      `'berth ${command}' needs root (it makes network namespaces, cgroups and rules): run it with sudo`,
+    );
+}
+
+function checkAddresses(settings: Settings): void {
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  if (!own.some((one) => one.address === settings.nodeIp)) {
+    throw new UserError(
+      `--node-ip ${settings.nodeIp}: no interface of this host has that address; it has ${
+        own
+          .filter((one) => !one.internal)
+          .map((one) => one.address)
+          .join(', ') || 'none'
+      }`,
+    );
+  }
+}
+
+async function checkCidrs(settings: Settings): Promise<void> {
+  const cidrs: [string, string][] = [
+    ['--pod-cidr', settings.podCidr],
+    ['--service-cidr', settings.serviceCidr],
+  ];
+  for (const [flag, cidr] of cidrs) checkCidr(flag, cidr);
+  if (prefixesOverlap(parsePrefix(settings.podCidr), parsePrefix(settings.serviceCidr))) {
+    throw new UserError(
+      `--pod-cidr ${settings.podCidr} and --service-cidr ${settings.serviceCidr} overlap: choose two that don't`,
+    );
+  }
+  const netlink = openRtnetlink();
+  try {
+    const links = new Map((await netlink.listLinks()).map((link) => [link.index, link.name]));
+    for (const route of await netlink.listRoutes()) {
+      const dev = links.get(route.linkIndex ?? 0);
+      // What an earlier run of ours left (it may have been killed) is no conflict: the pod bridge, and routes without a device.
+      if (
+        route.family !== 4 ||
+        route.destination === '0.0.0.0/0' ||
+        route.table !== 254 ||
+        dev === settings.bridge ||
+        dev === undefined
+      )
+        continue;
+      const clash = cidrs.find(([, cidr]) => prefixesOverlap(parsePrefix(cidr), parsePrefix(route.destination)));
+      if (clash)
+        throw new UserError(
+          `${clash[0]} ${clash[1]} overlaps the host's route ${route.destination} dev ${dev}: choose another range with ${clash[0]}`,
+        );
+    }
+  } finally {
+    netlink.close();
+  }
+}
+
+function checkCidr(flag: string, cidr: string): void {
+  let prefix: ReturnType<typeof parsePrefix>;
+  try {
+    prefix = parsePrefix(cidr);
+  } catch (error) {
+    throw new UserError(`${flag}: ${(error as Error).message}; write it like 10.244.0.0/16`);
+  }
+  if (prefix.family !== 4) throw new UserError(`${flag} ${cidr}: only IPv4 ranges are supported for now`);
+  if (formatPrefix(networkOf(prefix)) !== formatPrefix(prefix))
+    throw new UserError(`${flag} ${cidr} has bits beyond its length: did you mean ${formatPrefix(networkOf(prefix))}?`);
+  const [least, most] = flag === '--pod-cidr' ? [8, 24] : [12, 24];
+  if (prefix.prefixLength < least || prefix.prefixLength > most)
+    throw new UserError(`${flag} ${cidr}: the length must be between /${least} and /${most}`);
+}
+
+async function checkKernel(): Promise<void> {
+  if (existsSync('/proc/sys/net/bridge/bridge-nf-call-iptables')) return;
+  try {
+    await run('modprobe', ['--dry-run', 'br_netfilter']);
+  } catch (error) {
+    if (!(error instanceof ExecError)) throw error;
+    throw new UserError(
+      'this kernel has no br_netfilter, without which pods of one node would bypass the service rules: boot a kernel that has it (CONFIG_BRIDGE_NETFILTER) or install its modules package',
+    );
+  }
+}
+
+async function checkPorts(settings: Settings): Promise<void> {
+  const ports: [string, number, string][] = [
+    ['--api-port', settings.apiPort, '0.0.0.0'],
+    ['--agent-port', settings.agentPort, '0.0.0.0'],
+    ['--agent-health-port', settings.agentHealthPort, '127.0.0.1'],
+    ['--proxy-health-port', settings.proxyHealthPort, '0.0.0.0'],
+    ['--proxy-metrics-port', settings.proxyMetricsPort, '127.0.0.1'],
+  ];
+  for (const [flag, port, address] of ports) {
+    const problem = await bindProblem(port, address);
+    if (problem)
+      throw new UserError(
+        `port ${port} (${flag}) cannot be used: ${problem}; stop what listens there ('ss -ltnp sport = :${port}' tells) or choose another with ${flag}`,
+      );
+  }
+}
+
+/** Undefined when the port is free. */
+function bindProblem(port: number, address: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      resolve(error.code === 'EADDRINUSE' ? 'it is in use' : error.message),
+    );
+    server.listen({ port, host: address, exclusive: true }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+async function checkEngine(settings: Settings): Promise<void> {
+  const endpoint = settings.dockerEndpoint;
+  if (endpoint !== undefined) {
+    if (!endpoint.startsWith('unix://'))
+      throw new UserError(`--docker-endpoint ${endpoint}: only unix:// sockets are supported`);
+    if (!(await enginePings(endpoint.slice('unix://'.length)))) {
+      throw new UserError(
+        `no Docker Engine answers on ${endpoint}: start it ('systemctl start docker'), or leave --docker-endpoint out and Berth runs one of its own`,
+      );
+    }
+    return;
+  }
+  try {
+    await run('dockerd', ['--version']);
+  } catch {
+    throw new UserError(
+      "no Docker Engine answers on this host and there is no dockerd to start: run 'apt-get install docker.io'",
+    );
+  }
+}

@@ -1,0 +1,30 @@
+import { networkInterfaces } from 'node:os';
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { UserError } from '../output/failure.ts';
+
+/** The address of the interface that the default route leaves by, as the kubelet chooses it; without such a route, the host's first own address. */
+export async function detectNodeIp(): Promise<string> {
+  const netlink = openRtnetlink();
+  try {
+    const routes = await netlink.listRoutes();
+    const defaults = routes.filter(
+      (route) => route.family === 4 && route.type === 'unicast' && route.destination === '0.0.0.0/0',
+    );
+    defaults.sort((one, other) => (one.metric ?? 0) - (other.metric ?? 0));
+    const links = await netlink.listLinks();
+    const names = [
+      ...defaults.map((route) => links.find((link) => link.index === route.linkIndex)?.name ?? ''),
+      ...links.map((link) => link.name),
+    ];
+    const interfaces = networkInterfaces();
+    for (const name of names) {
+      const address = interfaces[name]?.find((one) => one.family === 'IPv4' && !one.internal);
+      if (address) return address.address;
+    }
+  } finally {
+    netlink.close();
+  }
+  throw new UserError(
+    'this host has no IPv4 address but loopback: connect it to a network, or name its address with --node-ip',
+  );
+}

@@ -1,0 +1,103 @@
+import { hostname } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { enginePings } from './engine/ping.ts';
+import { PAUSE_IMAGE } from './images/catalog.ts';
+import { UserError } from './output/failure.ts';
+import { detectNodeIp } from './preflight/node-ip.ts';
+import { DEFAULT_ROOT_DIR, type Settings } from './settings.ts';
+
+/** The Engine of a host that has one. */
+const HOST_ENGINE_SOCKET = '/var/run/docker.sock';
+
+export interface UpFlags {
+  rootDir: string;
+  runDir?: string;
+  logDir?: string;
+  writeKubeconfig?: string;
+  nodeName?: string;
+  nodeIp?: string;
+  dockerEndpoint?: string;
+  cgroupRoot: string;
+  podCidr: string;
+  serviceCidr: string;
+  clusterDomain: string;
+  bridge: string;
+  apiPort: string;
+  agentPort: string;
+  agentHealthPort: string;
+  proxyHealthPort: string;
+  proxyMetricsPort: string;
+  podInfraContainerImage: string;
+}
+
+/** Flags → complete settings. Looks at the host (name, address, Engine) and changes nothing. */
+export async function settingsFromFlags(flags: UpFlags, previous: Settings | undefined): Promise<Settings> {
+  const rootDir = absolute('--root-dir', flags.rootDir);
+  const standard = rootDir === DEFAULT_ROOT_DIR;
+  return {
+    rootDir,
+    runDir: absolute('--run-dir', flags.runDir ?? (standard ? '/run/berth' : join(rootDir, 'run'))),
+    logDir: absolute('--log-dir', flags.logDir ?? (standard ? '/var/log/berth' : join(rootDir, 'log'))),
+    kubeconfig: absolute('--write-kubeconfig', flags.writeKubeconfig ?? join(rootDir, 'kubeconfig')),
+    nodeName: nodeName(flags.nodeName ?? hostname()),
+    nodeIp: flags.nodeIp ?? (await detectNodeIp()),
+    dockerEndpoint: flags.dockerEndpoint ?? (await chooseEngine(previous)),
+    cgroupRoot: flags.cgroupRoot,
+    podCidr: flags.podCidr,
+    serviceCidr: flags.serviceCidr,
+    clusterDomain: flags.clusterDomain,
+    bridge: flags.bridge,
+    apiPort: port('--api-port', flags.apiPort),
+    agentPort: port('--agent-port', flags.agentPort),
+    agentHealthPort: port('--agent-health-port', flags.agentHealthPort),
+    proxyHealthPort: port('--proxy-health-port', flags.proxyHealthPort),
+    proxyMetricsPort: port('--proxy-metrics-port', flags.proxyMetricsPort),
+    manifestDir: join(rootDir, 'manifests'),
+    podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'pod-logs'),
+    cniDataDir: join(rootDir, 'cni/networks'),
+    pauseImage: flags.podInfraContainerImage,
+  };
+}
+
+export const upDefaults = {
+  cgroupRoot: '/',
+  podCidr: '10.244.0.0/16',
+  serviceCidr: '10.96.0.0/12',
+  clusterDomain: 'cluster.local',
+  bridge: 'cni0',
+  apiPort: '6443',
+  agentPort: '10250',
+  agentHealthPort: '10248',
+  proxyHealthPort: '10256',
+  proxyMetricsPort: '10249',
+  podInfraContainerImage: PAUSE_IMAGE,
+};
+
+/** A cluster keeps the Engine that its containers are in; a new one takes the host's if that answers, else gets its own. */
+async function chooseEngine(previous: Settings | undefined): Promise<string | undefined> {
+  if (previous) return previous.dockerEndpoint;
+  return (await enginePings(HOST_ENGINE_SOCKET)) ? `unix://${HOST_ENGINE_SOCKET}` : undefined;
+}
+
+function absolute(flag: string, path: string): string {
+  if (!isAbsolute(path)) throw new UserError(`${flag} ${path}: must be an absolute path`);
+  return path.length > 1 ? path.replace(/\/+$/, '') : path;
+}
+
+function port(flag: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 65535)
+    throw new UserError(`${flag} ${text}: must be a port number, 1 to 65535`);
+  return value;
+}
+
+/** A node's name is a DNS-1123 subdomain; host names may have capitals. */
+function nodeName(text: string): string {
+  const name = text.toLowerCase();
+  if (!/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(name) || name.length > 253) {
+    throw new UserError(
+      `--node-name ${text}: a node's name is made of lower-case letters, digits, '-' and '.', and begins and ends with a letter or digit`,
+    );
+  }
+  return name;
+}
