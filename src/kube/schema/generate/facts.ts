@@ -51,8 +51,8 @@ export interface PackageFacts {
   types: Record<string, TypeFacts>;
 }
 
-/** Written as index.json: which file holds which group and version; the versions of the sources. */
-export interface IndexFacts {
+/** The whole of tables.json; `packages` by id (`core/v1`), `sources` the Debian packages' versions. */
+export interface SchemaFacts {
   sources: Record<string, string>;
-  packages: Record<string, { group: string; version: string; kinds: string[] }>;
+  packages: Record<string, PackageFacts>;
 }
