@@ -1,8 +1,15 @@
 import type { Command } from 'commander';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
+import { defineStatus } from './status.ts';
 import { defineTest } from './test.ts';
 import { defineUp } from './up.ts';
 
 /** One file a subcommand; this list is what `berth --help` shows, in its order. */
-export const commands: ((program: Command) => void)[] = [defineUp, defineKubectl, defineKubeconfig, defineTest];
+export const commands: ((program: Command) => void)[] = [
+  defineUp,
+  defineStatus,
+  defineKubectl,
+  defineKubeconfig,
+  defineTest,
+];
