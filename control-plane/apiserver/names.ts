@@ -25,7 +25,10 @@ export const subdomainName = (name: string, prefix = false) =>
   check(masked(name, prefix), 253, SUBDOMAIN, SUBDOMAIN_RULE);
 
 /** Namespaces: DNS-1123 label, at most 63 characters. */
-export const labelName = (name: string, prefix = false) => check(masked(name, prefix), 63, LABEL, LABEL_RULE);
+export const labelName = (name: string, prefix = false) => {
+  const judged = masked(name, prefix);
+  return check(judged, 63, LABEL, SUBDOMAIN.test(judged) ? 'must not contain dots' : LABEL_RULE);
+};
 
 /** Services: DNS-1035 label, at most 63 characters. */
 export const serviceName = (name: string, prefix = false) =>
