@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { defineDemo } from './demo.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
 import { defineStatus } from './status.ts';
