@@ -1,0 +1,123 @@
+import {
+  address,
+  addressAndPort,
+  anything,
+  boolean,
+  type ConfigOf,
+  choice,
+  deferred,
+  duration,
+  fraction,
+  ignored,
+  integer,
+  isCidr,
+  list,
+  switches,
+  text,
+  unsupported,
+} from '../../src/config/field.ts';
+import type { ConfigDefinition } from '../../src/config/load.ts';
+
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+
+/** Fields of `kubeproxy.config.k8s.io/v1alpha1`, with upstream's names and defaults (kube-proxy 1.36). */
+const fields = {
+  bindAddress: address('0.0.0.0'),
+  // The family of the two addresses follows bindAddress; see resolveBindAddresses.
+  healthzBindAddress: addressAndPort('', 10256),
+  metricsBindAddress: addressAndPort('', 10249),
+  bindAddressHardFail: boolean(false),
+  enableProfiling: unsupported(boolean(false)),
+  showHiddenMetricsForVersion: ignored(text()),
+  hostnameOverride: text(),
+  clientConnection: {
+    kubeconfig: text(),
+    contentType: deferred(text('application/vnd.kubernetes.protobuf')),
+    acceptContentTypes: deferred(text()),
+    qps: deferred(fraction(5)),
+    burst: deferred(integer(10, { zeroIsUnset: true })),
+  },
+  // The names are all known here; which of them this version can run is the proxy's own answer (see createProxy).
+  mode: choice('iptables', ['iptables', 'ipvs', 'nftables', 'userspace', 'kernelspace']),
+  clusterCIDR: text(),
+  detectLocalMode: choice('ClusterCIDR', ['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix']),
+  detectLocal: {
+    bridgeInterface: text(),
+    interfaceNamePrefix: text(),
+  },
+  nodePortAddresses: list({ accepts: 'CIDRs, or exactly ["primary"]' }),
+  oomScoreAdj: deferred(integer(-999, { min: -1000, max: 1000 })),
+  configSyncPeriod: deferred(duration(15 * MINUTE_MS)),
+  portRange: ignored(text()),
+  featureGates: deferred(switches()),
+  logging: deferred(anything()),
+  iptables: {
+    masqueradeBit: integer(14, { max: 31 }),
+    masqueradeAll: boolean(false),
+    localhostNodePorts: boolean(true),
+    syncPeriod: duration(30 * SECOND_MS),
+    minSyncPeriod: duration(1 * SECOND_MS),
+  },
+  // Values of modes that are not selected have no effect, here as upstream.
+  ipvs: {
+    syncPeriod: deferred(duration(30 * SECOND_MS)),
+    minSyncPeriod: deferred(duration(0)),
+    scheduler: deferred(text()),
+    excludeCIDRs: deferred(list()),
+    strictARP: deferred(boolean(false)),
+    tcpTimeout: deferred(duration(0)),
+    tcpFinTimeout: deferred(duration(0)),
+    udpTimeout: deferred(duration(0)),
+  },
+  nftables: {
+    masqueradeBit: deferred(integer(14, { max: 31 })),
+    masqueradeAll: deferred(boolean(false)),
+    syncPeriod: deferred(duration(30 * SECOND_MS)),
+    minSyncPeriod: deferred(duration(1 * SECOND_MS)),
+  },
+  conntrack: {
+    maxPerCore: integer(32768),
+    min: integer(131072),
+    tcpEstablishedTimeout: duration(24 * HOUR_MS, { zeroIsUnset: false }),
+    tcpCloseWaitTimeout: duration(1 * HOUR_MS, { zeroIsUnset: false }),
+    tcpBeLiberal: boolean(false),
+    udpTimeout: duration(0),
+    udpStreamTimeout: duration(0),
+  },
+  winkernel: ignored(anything()),
+  windowsRunAsService: ignored(anything()),
+};
+
+export type KubeProxyConfiguration = ConfigOf<typeof fields>;
+
+export const kubeProxyConfiguration: ConfigDefinition<typeof fields> = {
+  apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+  kind: 'KubeProxyConfiguration',
+  fields,
+  validate(config, refuse) {
+    const cidrs = config.clusterCIDR === '' ? [] : config.clusterCIDR.split(',');
+    const families = new Set(cidrs.map((cidr) => cidr.includes(':')));
+    if (!cidrs.every(isCidr) || cidrs.length > 2 || families.size !== cidrs.length)
+      refuse('clusterCIDR', config.clusterCIDR, 'one CIDR, or one of each IP family with a comma between');
+    const { nodePortAddresses } = config;
+    if (!nodePortAddresses.every(isCidr) && !(nodePortAddresses.length === 1 && nodePortAddresses[0] === 'primary'))
+      refuse('nodePortAddresses', nodePortAddresses, 'a list of CIDRs, or exactly ["primary"]');
+    if (config.detectLocalMode === 'BridgeInterface' && config.detectLocal.bridgeInterface === '')
+      refuse('detectLocal.bridgeInterface', '', 'the name of a bridge, which detectLocalMode BridgeInterface needs');
+    if (config.detectLocalMode === 'InterfaceNamePrefix' && config.detectLocal.interfaceNamePrefix === '')
+      refuse('detectLocal.interfaceNamePrefix', '', 'a prefix, which detectLocalMode InterfaceNamePrefix needs');
+    if (config.iptables.minSyncPeriodMs > config.iptables.syncPeriodMs)
+      refuse('iptables.minSyncPeriod', `${config.iptables.minSyncPeriodMs}ms`, 'at most iptables.syncPeriod');
+  },
+};
+
+/** The health and metrics addresses; where the file leaves them out they are of bindAddress's family. */
+export function resolveBindAddresses(config: KubeProxyConfiguration): { healthz: string; metrics: string } {
+  const isV6 = config.bindAddress.includes(':');
+  return {
+    healthz: config.healthzBindAddress || (isV6 ? '[::]:10256' : '0.0.0.0:10256'),
+    metrics: config.metricsBindAddress || (isV6 ? '[::1]:10249' : '127.0.0.1:10249'),
+  };
+}
