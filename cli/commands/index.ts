@@ -10,6 +10,7 @@ import { defineUp } from './up.ts';
 export const commands: ((program: Command) => void)[] = [
   defineUp,
   defineStatus,
+  defineDemo,
   defineKubectl,
   defineKubeconfig,
   defineTest,

@@ -58,7 +58,7 @@ async function runLint(): Promise<TapTotals> {
 }
 
 async function runRung(rung: Rung, files: string[]): Promise<TapTotals> {
-  const flags = rung.inHost ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
+  const flags = rung.serial ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
   const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), '--tap', ...flags, ...files];
   const reader = createTapReader(print);
   const code = await (rung.inHost ? inHost(rung.name, argv, reader.line) : here(argv, reader.line));
