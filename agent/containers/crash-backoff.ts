@@ -1,0 +1,67 @@
+import type { Clock } from '../../src/runtime/clock.ts';
+
+export interface CrashBackoffOptions {
+  /** 10 s; lowered to the maximum when that is smaller. */
+  initialMs: number;
+  /** 300 s (`crashLoopBackOff.maxContainerRestartPeriod`). */
+  maxMs: number;
+}
+
+interface Entry {
+  delayMs: number;
+  /** Wall time, since it is compared with the container's FinishedAt. */
+  updatedAtMs: number;
+}
+
+/** What a restart at `nowMs` has to wait for. */
+export interface CrashDelay {
+  delayMs: number;
+  /** Wall time from which on the container may start. */
+  untilMs: number;
+}
+
+export interface CrashBackoff {
+  /** The wait for a container that finished at `finishedAtMs`; undefined: it may start now. Pure reading. */
+  delay(key: string, finishedAtMs: number, nowMs: number): CrashDelay | undefined;
+  /** A restart is made: the next one waits longer. */
+  restarted(key: string, finishedAtMs: number): void;
+  /** Forgets the keys of a pod. */
+  forget(prefix: string): void;
+}
+
+/** `<pod uid>_<container>_<hash>`: a changed image starts afresh. */
+export function crashKey(uid: string, container: string, hash: string): string {
+  return `${uid}_${container}_${hash}`;
+}
+
+/**
+ * First restart at once, then 10, 20, 40 … 300 s after the container finished; forgotten after a run of more than
+ * twice the maximum (sheet §5). Like upstream's it lives in memory: a restarted agent begins with an immediate restart.
+ */
+export function createCrashBackoff(options: CrashBackoffOptions, clock: Clock): CrashBackoff {
+  const entries = new Map<string, Entry>();
+  const initialMs = Math.min(options.initialMs, options.maxMs);
+
+  function valid(key: string, finishedAtMs: number): Entry | undefined {
+    const entry = entries.get(key);
+    return entry && finishedAtMs - entry.updatedAtMs <= 2 * options.maxMs ? entry : undefined;
+  }
+
+  return {
+    delay(key, finishedAtMs, nowMs) {
+      const entry = valid(key, finishedAtMs);
+      if (!entry) return undefined;
+      // A finish time in the future (clock jump) must not stretch the wait.
+      const untilMs = Math.min(finishedAtMs, nowMs) + entry.delayMs;
+      return nowMs < untilMs ? { delayMs: entry.delayMs, untilMs } : undefined;
+    },
+    restarted(key, finishedAtMs) {
+      const entry = valid(key, finishedAtMs);
+      const delayMs = entry ? Math.min(entry.delayMs * 2, options.maxMs) : initialMs;
+      entries.set(key, { delayMs, updatedAtMs: clock.nowMs() });
+    },
+    forget(prefix) {
+      for (const key of entries.keys()) if (key.startsWith(prefix)) entries.delete(key);
+    },
+  };
+}

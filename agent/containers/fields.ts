@@ -1,0 +1,91 @@
+import type { Container, Pod, ResourceFieldSelector } from '../../src/kube/types.ts';
+import { configError } from './errors.ts';
+import { divide } from './resource-fields.ts';
+
+export interface NodeAllocatable {
+  cpuMillis: number;
+  memoryBytes: number;
+  ephemeralStorageBytes: number;
+}
+
+/** What fields of `status.*` show when the container is made. */
+export interface PodAddresses {
+  podIps: string[];
+  hostIps: string[];
+}
+
+const SUBSCRIPT = /^(metadata\.(?:labels|annotations))\['([^']+)'\]$/;
+
+/** The value of a downward API field; undefined when there is no such field. Volumes may also ask for all labels and annotations. */
+export function podField(pod: Pod, fieldPath: string, addresses: PodAddresses): string | undefined {
+  const { metadata, spec } = pod;
+  const subscript = SUBSCRIPT.exec(fieldPath);
+  if (subscript) {
+    const map = subscript[1] === 'metadata.labels' ? metadata.labels : metadata.annotations;
+    return map?.[subscript[2]!] ?? '';
+  }
+  switch (fieldPath) {
+    case 'metadata.name':
+      return metadata.name;
+    case 'metadata.namespace':
+      return metadata.namespace ?? '';
+    case 'metadata.uid':
+      return metadata.uid;
+    case 'metadata.labels':
+      return formatMap(metadata.labels);
+    case 'metadata.annotations':
+      return formatMap(metadata.annotations);
+    case 'spec.nodeName':
+      return spec.nodeName ?? '';
+    case 'spec.serviceAccountName':
+      return spec.serviceAccountName ?? '';
+    case 'status.hostIP':
+      return addresses.hostIps[0] ?? '';
+    case 'status.hostIPs':
+      return addresses.hostIps.join(',');
+    case 'status.podIP':
+      return addresses.podIps[0] ?? '';
+    case 'status.podIPs':
+      return addresses.podIps.join(',');
+    default:
+      return undefined;
+  }
+}
+
+/** Lines `key="escaped value"`, sorted by key, as downward API files show maps. */
+function formatMap(map: Record<string, string> | undefined): string {
+  return Object.entries(map ?? {})
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+    .join('\n');
+}
+
+/** Whether the value is known only when the pod has its address. */
+export function needsPodAddress(fieldPath: string): boolean {
+  return fieldPath === 'status.podIP' || fieldPath === 'status.podIPs';
+}
+
+/** The value of `limits.cpu`, `requests.memory`, …: divided by the divisor, rounded up; a missing limit is the node's. */
+export function containerResourceField(
+  pod: Pod,
+  self: Container | undefined,
+  selector: ResourceFieldSelector,
+  allocatable: NodeAllocatable,
+): string {
+  const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+  const container = selector.containerName ? containers.find(({ name }) => name === selector.containerName) : self;
+  if (!container) throw configError(`container ${selector.containerName} not found`);
+  const match = /^(limits|requests)\.(.+)$/.exec(selector.resource);
+  if (!match) throw configError(`unsupported container resource : ${selector.resource}`);
+  const kind = match[1] as 'limits' | 'requests';
+  const resource = match[2]!;
+  const quantity = container.resources?.[kind]?.[resource];
+  const fallback: Record<string, string> = {
+    cpu: `${allocatable.cpuMillis}m`,
+    memory: `${allocatable.memoryBytes}`,
+    'ephemeral-storage': `${allocatable.ephemeralStorageBytes}`,
+  };
+  if (!(resource in fallback) && !resource.startsWith('hugepages-'))
+    throw configError(`unsupported container resource : ${selector.resource}`);
+  return divide(quantity ?? (kind === 'limits' ? (fallback[resource] ?? '0') : '0'), selector.divisor);
+}

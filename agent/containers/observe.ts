@@ -1,0 +1,45 @@
+import type { ContainerDetail, DockerEngine } from '../../src/docker/engine.ts';
+import type { ContainerRuntimeStatus } from '../pods/ports.ts';
+import { type ContainerIdentity, LABEL } from './identity.ts';
+import { readTerminationMessage } from './termination-message.ts';
+
+/** Why a container ended, in status words (sheet §5). */
+function terminatedReason(detail: ContainerDetail): string {
+  if (detail.oomKilled) return 'OOMKilled';
+  if (detail.startedAtMs === undefined && detail.exitCode !== 0) return 'ContainerCannotRun';
+  return detail.exitCode === 0 ? 'Completed' : 'Error';
+}
+
+/** The image's id as status.imageID shows it. */
+export function formatImageId(imageId: string, repoDigests: readonly string[]): string {
+  const [digest] = repoDigests;
+  return digest ? `docker-pullable://${digest}` : `docker://${imageId}`;
+}
+
+/** The status of one of our containers from its inspection. `imageId` is already formatted. */
+export async function describeContainer(
+  docker: Pick<DockerEngine, 'containerLogs'>,
+  identity: ContainerIdentity,
+  detail: ContainerDetail,
+  imageId: string,
+): Promise<ContainerRuntimeStatus> {
+  const message = detail.state === 'exited' ? await readTerminationMessage(docker, detail) : undefined;
+  return {
+    id: detail.id,
+    name: identity.container,
+    state: detail.state,
+    createdAtMs: detail.createdAtMs,
+    startedAtMs: detail.startedAtMs,
+    finishedAtMs: detail.finishedAtMs,
+    exitCode: detail.exitCode,
+    oomKilled: detail.oomKilled,
+    image: detail.image,
+    imageId,
+    restartCount: identity.attempt,
+    hash: detail.labels[LABEL.hash] ?? '',
+    sandboxId: detail.labels[LABEL.sandboxId] ?? '',
+    ...(detail.state === 'exited' && { reason: terminatedReason(detail) }),
+    ...(message !== undefined && { message }),
+    logPath: detail.labels[LABEL.logPath],
+  };
+}

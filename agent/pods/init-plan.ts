@@ -1,0 +1,122 @@
+import type { Container, Pod } from '../../src/kube/types.ts';
+import { isSidecar, restartPolicyOf, restartsAfterExit } from '../containers/restart.ts';
+import {
+  type ContainerKill,
+  type ContainerStart,
+  isChanged,
+  newestOf,
+  type PodPlanInput,
+  startOf,
+} from './plan-parts.ts';
+import type { ContainerRuntimeStatus } from './ports.ts';
+
+export interface InitPlan {
+  /** The regular containers may run. */
+  initialized: boolean;
+  /** An init container failed for good: the pod ends. */
+  failed: boolean;
+  kill: ContainerKill[];
+  /** In spec order. */
+  start: ContainerStart[];
+}
+
+/**
+ * Walks the init containers from last to first (sheet §4.4). The first one met with a record is where the pod stands;
+ * the plain ones before it are done, the sidecars before it are kept alive.
+ */
+export function planInitContainers(input: PodPlanInput): InitPlan {
+  const { pod, runtime } = input;
+  const containers = pod.spec.initContainers ?? [];
+  const plan: InitPlan = { initialized: containers.length === 0, failed: false, kill: [], start: [] };
+  if (containers.length === 0) return plan;
+  // An exited regular container does not count: it may be from before a reboot of the host.
+  plan.initialized = pod.spec.containers.some((container) => {
+    const state = newestOf(runtime, container.name)?.state;
+    return state === 'created' || state === 'running';
+  });
+  let previouslyInitialized = plan.initialized;
+  // Walking backwards, collected backwards; reversed at the end.
+  for (let index = containers.length - 1; index >= 0; index--) {
+    const container = containers[index]!;
+    const record = newestOf(runtime, container.name);
+    const sidecar = isSidecar(container);
+    if (!record) {
+      // It ran before, but its record is gone: a sidecar has to come back.
+      if (previouslyInitialized && sidecar) plan.start.push(startOf(container, 'init', undefined));
+      continue;
+    }
+    if (previouslyInitialized && !sidecar) continue;
+    const next = containers[index + 1];
+    const completed = () => {
+      if (!next) plan.initialized = true;
+      else if (!previouslyInitialized) plan.start.push(startOf(next, 'init', newestOf(runtime, next.name)));
+    };
+    if (sidecar) planSidecar(input, plan, container, record, completed);
+    else planPlain(pod, plan, container, record, completed);
+    if (plan.failed) return { ...plan, start: [] };
+    previouslyInitialized = true;
+  }
+  const [first] = containers;
+  if (!previouslyInitialized && first) plan.start.push(startOf(first, 'init', undefined));
+  plan.start.reverse();
+  return plan;
+}
+
+function planPlain(
+  pod: Pod,
+  plan: InitPlan,
+  container: Container,
+  record: ContainerRuntimeStatus,
+  completed: () => void,
+): void {
+  if (record.state === 'running') return;
+  if (record.state === 'exited' && record.exitCode === 0) {
+    completed();
+    return;
+  }
+  const again =
+    record.state === 'created' ||
+    (record.state === 'exited'
+      ? restartPolicyOf(pod, container) !== 'Never' || restartsAfterExit(pod, container, record.exitCode ?? 137)
+      : restartPolicyOf(pod, container) !== 'Never');
+  if (!again) {
+    plan.failed = true;
+    return;
+  }
+  if (record.state === 'unknown') plan.kill.push(unknownState(record));
+  plan.start.push(startOf(container, 'init', record));
+}
+
+function planSidecar(
+  input: PodPlanInput,
+  plan: InitPlan,
+  container: Container,
+  record: ContainerRuntimeStatus,
+  completed: () => void,
+): void {
+  const again = (kill?: ContainerKill) => {
+    if (kill) plan.kill.push(kill);
+    plan.start.push(startOf(container, 'init', record));
+  };
+  const { id, name } = record;
+  if (record.state !== 'running') {
+    again(record.state === 'unknown' ? unknownState(record) : undefined);
+    return;
+  }
+  const startup = container.startupProbe ? input.startup(id) : 'success';
+  if (startup === 'failure')
+    again({ id, name, message: `Init container ${name} failed startup probe`, probe: 'startup' });
+  if (startup !== 'success') return;
+  completed();
+  if (isChanged(container, record)) again({ id, name, message: `Init container ${name} definition changed` });
+  else if (container.livenessProbe && input.liveness(id) === 'failure')
+    again({ id, name, message: `Init container ${name} failed liveness probe`, probe: 'liveness' });
+}
+
+function unknownState(record: ContainerRuntimeStatus): ContainerKill {
+  return {
+    id: record.id,
+    name: record.name,
+    message: 'Init container is in "unknown" state, try killing it before restart',
+  };
+}

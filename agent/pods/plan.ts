@@ -1,0 +1,203 @@
+/**
+ * What one pass over a pod is to do: pure, from the pod and what was observed (sheet §4; upstream's computePodActions).
+ *
+ *     pod ─┐
+ *     runtime ─┼─▶ computePodPlan ─▶ { kill pod? · kill these · new sandbox? · start these, in this order · wait for these }
+ *     probes ──┘
+ */
+import type { Pod } from '../../src/kube/types.ts';
+import { containerHash } from '../containers/hash.ts';
+import { restartPolicyOf, shouldStart } from '../containers/restart.ts';
+import { planInitContainers } from './init-plan.ts';
+import {
+  type ContainerKill,
+  type ContainerStart,
+  isChanged,
+  newestOf,
+  type PodPlanInput,
+  startOf,
+} from './plan-parts.ts';
+import type { PodRuntimeStatus, SandboxStatus } from './ports.ts';
+
+export interface ContainerWait {
+  name: string;
+  /** Wall time when the back-off ends. */
+  untilMs: number;
+  delayMs: number;
+}
+
+export interface PodPlan {
+  /** Stop every container and the sandbox (and, with createSandbox, begin anew). */
+  killPod: boolean;
+  createSandbox: boolean;
+  /** Attempt number of the sandbox to be made or in use. */
+  sandboxAttempt: number;
+  /** The sandbox in use; undefined when one is to be made. */
+  sandboxId?: string;
+  kill: ContainerKill[];
+  /** In the order of starting: init containers first. A plain init container is the last entry of its pass. */
+  start: ContainerStart[];
+  /** Would start, but are in crash back-off. */
+  wait: ContainerWait[];
+  /** Ids of ended containers that no status needs any more. */
+  remove: string[];
+}
+
+/** Sheet §4.1: whether the pod needs a new sandbox, and which attempt it is. */
+export function decideSandbox(
+  pod: Pod,
+  runtime: PodRuntimeStatus,
+): { create: boolean; attempt: number; sandbox?: SandboxStatus } {
+  const [newest] = runtime.sandboxes;
+  if (!newest) return { create: true, attempt: 0 };
+  const renew = { create: true, attempt: newest.attempt + 1 };
+  if (runtime.sandboxes.filter((sandbox) => sandbox.state === 'running').length > 1) return renew;
+  if (newest.state !== 'running') return renew;
+  const hostNetwork = pod.spec.hostNetwork ?? false;
+  if (newest.hostNetwork !== hostNetwork) return renew;
+  if (!hostNetwork && newest.ips.length === 0) return renew;
+  return { create: false, attempt: newest.attempt, sandbox: newest };
+}
+
+function planNewSandbox(input: PodPlanInput, attempt: number): PodPlan {
+  const { pod, runtime } = input;
+  const plan: PodPlan = {
+    killPod: true,
+    createSandbox: true,
+    sandboxAttempt: attempt,
+    kill: [],
+    start: [],
+    wait: [],
+    remove: superseded(runtime),
+  };
+  // Whoever may not restart is not brought back by a lost sandbox either.
+  const neverRestarts = pod.spec.containers.every((container) => restartPolicyOf(pod, container) === 'Never');
+  if (neverRestarts && attempt > 0 && runtime.containers.some(({ state }) => state !== 'created'))
+    return { ...plan, createSandbox: false };
+  const wanted = pod.spec.containers.filter((container) => {
+    const record = newestOf(runtime, container.name);
+    const succeeded = record?.state === 'exited' && record.exitCode === 0;
+    return !(succeeded && restartPolicyOf(pod, container) === 'OnFailure');
+  });
+  const anyCreated = pod.spec.containers.some((container) => newestOf(runtime, container.name));
+  if (wanted.length === 0 && anyCreated) return { ...plan, createSandbox: false };
+  const [firstInit] = pod.spec.initContainers ?? [];
+  if (firstInit) {
+    const initNames = new Set(pod.spec.initContainers!.map(({ name }) => name));
+    // The walk over init containers reads their records: those of the lost sandbox must not look like this one's.
+    const old = runtime.containers.filter(({ name }) => initNames.has(name)).map(({ id }) => id);
+    plan.remove = [...new Set([...plan.remove, ...old])];
+    plan.start = [startOf(firstInit, 'init', newestOf(runtime, firstInit.name))];
+  } else plan.start = wanted.map((container) => startOf(container, 'regular', newestOf(runtime, container.name)));
+  return applyBackoff(input, plan);
+}
+
+/** Moves the starts that must wait into `wait`. A waiting plain init container holds up everything behind it. */
+function applyBackoff(input: PodPlanInput, plan: PodPlan): PodPlan {
+  const start: ContainerStart[] = [];
+  const wait: ContainerWait[] = [];
+  for (const one of plan.start) {
+    const spec = [...(input.pod.spec.initContainers ?? []), ...input.pod.spec.containers].find(
+      ({ name }) => name === one.name,
+    )!;
+    const delay =
+      one.finishedAtMs === undefined ? undefined : input.crashDelay(one.name, containerHash(spec), one.finishedAtMs);
+    if (!delay) {
+      start.push(one);
+      continue;
+    }
+    wait.push({ name: one.name, ...delay });
+    if (one.kind === 'init' && spec.restartPolicy !== 'Always') break;
+  }
+  return { ...plan, start, wait };
+}
+
+/** Decides about the regular containers of a pod whose init containers are done (sheet §4.2). */
+function planRegularContainers(input: PodPlanInput, plan: PodPlan): void {
+  const { pod, runtime } = input;
+  let kept = 0;
+  let started = 0;
+  for (const container of pod.spec.containers) {
+    const record = newestOf(runtime, container.name);
+    if (record?.state !== 'running') {
+      if (!shouldStart(pod, container, record)) continue;
+      plan.start.push(startOf(container, 'regular', record));
+      started++;
+      if (record?.state === 'unknown')
+        plan.kill.push({
+          id: record.id,
+          name: container.name,
+          message: 'Container is in "unknown" state, try killing it before restart',
+        });
+      continue;
+    }
+    let restart = restartPolicyOf(pod, container) !== 'Never';
+    let message: string;
+    let probe: ContainerKill['probe'];
+    if (isChanged(container, record)) {
+      message = `Container ${container.name} definition changed`;
+      restart = true;
+    } else if (input.liveness(record.id) === 'failure') {
+      message = `Container ${container.name} failed liveness probe`;
+      probe = 'liveness';
+    } else if (input.startup(record.id) === 'failure') {
+      message = `Container ${container.name} failed startup probe`;
+      probe = 'startup';
+    } else {
+      kept++;
+      continue;
+    }
+    if (restart) {
+      message += ', will be restarted';
+      plan.start.push(startOf(container, 'regular', record));
+      started++;
+    }
+    plan.kill.push({ id: record.id, name: container.name, message, ...(probe && { probe }) });
+  }
+  if (kept === 0 && started === 0) {
+    plan.killPod = true;
+    // Sidecars alone do not keep a pod alive.
+    plan.start = [];
+  }
+}
+
+/** Ended runs before the newest ended one of each container, and containers that were made but never started. */
+function superseded(runtime: PodRuntimeStatus): string[] {
+  const newestEnded = new Set<string>();
+  const ids: string[] = [];
+  for (const { id, name, state } of runtime.containers) {
+    if (state === 'created') ids.push(id);
+    if (state !== 'exited') continue;
+    if (newestEnded.has(name)) ids.push(id);
+    newestEnded.add(name);
+  }
+  return ids;
+}
+
+/** The one decision of the agent about a pod that is to run. A pod that is to end never comes here. */
+export function computePodPlan(input: PodPlanInput): PodPlan {
+  const { pod, runtime } = input;
+  const { create, attempt, sandbox } = decideSandbox(pod, runtime);
+  if (create) return planNewSandbox(input, attempt);
+  const plan: PodPlan = {
+    killPod: false,
+    createSandbox: false,
+    sandboxAttempt: attempt,
+    sandboxId: sandbox!.id,
+    kill: [],
+    start: [],
+    wait: [],
+    remove: superseded(runtime),
+  };
+  const init = planInitContainers(input);
+  plan.kill.push(...init.kill);
+  plan.start.push(...init.start);
+  if (init.failed) return { ...plan, killPod: true, start: [] };
+  if (init.initialized) planRegularContainers(input, plan);
+  return applyBackoff(input, plan);
+}
+
+/** The plan ends the pod for good: nothing runs and nothing will (Succeeded or Failed; sheet §4.2 last line, §4.4). */
+export function isPodOver(plan: PodPlan): boolean {
+  return plan.killPod && !plan.createSandbox;
+}
