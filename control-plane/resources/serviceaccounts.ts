@@ -1,0 +1,20 @@
+import type { ServiceAccount } from '../../src/kube/types.ts';
+import type { ResourceDefinition } from '../apiserver/definition.ts';
+import { ageColumn, column, nameColumn } from './columns.ts';
+import { defineResource } from './define.ts';
+
+export const serviceAccounts: ResourceDefinition<ServiceAccount> = defineResource<ServiceAccount>({
+  kind: 'ServiceAccount',
+  plural: 'serviceaccounts',
+  shortNames: ['sa'],
+  columns: [
+    nameColumn,
+    column(
+      'Secrets',
+      'string',
+      'The number of secrets that pods of this account may use.',
+      (account) => (account.secrets ?? []).length,
+    ),
+    ageColumn,
+  ],
+});
