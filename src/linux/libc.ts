@@ -37,6 +37,10 @@ const mountCall = libc.func(
 );
 const umountCall = libc.func('int umount2(const char *target, int flags)');
 
+const socketCall = libc.func('int socket(int domain, int type, int protocol)');
+const sendCall = libc.func('long send(int fd, const void *data, size_t length, int flags)');
+const recvCall = libc.func('long recv(int fd, _Out_ void *data, size_t length, int flags)');
+
 function check(result: number, syscall: string, subject: string): void {
   if (result !== 0) throw new SyscallError(syscall, koffi.errno(), subject);
 }
@@ -65,4 +69,36 @@ export function mount(source: string, target: string, type: string | null, flags
 /** umount2(2). `flags` are MNT_* bits. */
 export function umount(target: string, flags: number): void {
   check(umountCall(target, flags), 'umount2', target);
+}
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
+
+/** An unbound netlink socket of the calling thread's network namespace; close it with fs.closeSync. */
+export function netlinkSocket(protocol: number): number {
+  const fd = socketCall(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+  if (fd < 0) throw new SyscallError('socket', koffi.errno(), 'AF_NETLINK');
+  return fd;
+}
+
+/** send(2) on a thread of Node's pool: for requests that the kernel takes long to carry out. */
+export function sendOnThread(fd: number, data: Uint8Array, subject: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    sendCall.async(fd, data, data.length, 0, (error: unknown, sent: number) => {
+      if (error) reject(error);
+      // errno belongs to the other thread; what matters comes in the answer.
+      else if (Number(sent) < data.length) reject(new SyscallError('send', constants.errno.EIO, subject));
+      else resolve();
+    });
+  });
+}
+
+/** recv(2) of what is there already. EAGAIN when nothing is. */
+export function receiveNow(fd: number, limitBytes: number, subject: string): Buffer {
+  const buffer = Buffer.alloc(limitBytes);
+  const length = Number(recvCall(fd, buffer, limitBytes, MSG_DONTWAIT));
+  if (length < 0) throw new SyscallError('recv', koffi.errno(), subject);
+  return buffer.subarray(0, length);
 }

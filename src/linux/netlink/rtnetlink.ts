@@ -55,7 +55,7 @@ export interface Rtnetlink {
     spec: Omit<VethSpec, 'peer'> & { peer: Omit<VethSpec['peer'], 'netnsFd'> & { netns?: string } },
   ): Promise<void>;
   setLink(target: number | string, change: LinkChange): Promise<void>;
-  /** A veth's other end goes with it. ENODEV when there is none. */
+  /** A veth's other end goes with it. ENODEV when there is none. Done off the main thread; not in order with other requests. */
   deleteLink(target: number | string): Promise<void>;
 
   listAddresses(filter?: { linkIndex?: number; family?: 4 | 6 }): Promise<Address[]>;
@@ -162,7 +162,7 @@ function linkOperations(socket: NetlinkSocket) {
         body: encodeLinkChange(target, change),
       }),
     deleteLink: (target: number | string) =>
-      send({ operation: `delete link ${target}`, type: RTM_DELLINK, body: byNameOrIndex(target) }),
+      socket.requestSlow({ operation: `delete link ${target}`, type: RTM_DELLINK, body: byNameOrIndex(target) }),
   };
 }
 

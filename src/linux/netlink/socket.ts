@@ -1,5 +1,6 @@
+import { closeSync } from 'node:fs';
 import { formatMessage, parseMessages, RawNetlinkSocket } from 'netlink';
-import { errnoName } from '../libc.ts';
+import { errnoName, netlinkSocket, receiveNow, sendOnThread } from '../libc.ts';
 import { inNetns } from '../netns.ts';
 import { readI32 } from './attributes.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts';
@@ -38,6 +39,11 @@ export interface NetlinkSocket {
    * @throws NetlinkError with the kernel's errno, or ENOBUFS, ETIMEDOUT, EBADF (closed meanwhile).
    */
   request(request: NetlinkRequest): Promise<Buffer[]>;
+  /**
+   * The same for a change that the kernel takes long for: it works on the sending thread, and deleting a link waits
+   * some 20 ms for all CPUs to forget it. So a pool thread sends it, one such request at a time in the process.
+   */
+  requestSlow(request: NetlinkRequest): Promise<void>;
   /** Pending requests fail with EBADF. */
   close(): void;
 }
@@ -140,6 +146,8 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
 
   return {
     request,
+    requestSlow: (what) =>
+      closed ? Promise.reject(new NetlinkError(what.operation, 'EBADF')) : sendSlow(protocol, netns, what),
     close() {
       if (closed) return;
       closed = true;
@@ -147,6 +155,30 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
       raw.close();
     },
   };
+}
+
+const ANSWER_LIMIT_BYTES = 4096;
+let slowTail: Promise<unknown> = Promise.resolve();
+
+/** One at a time: the kernel's lock would queue them anyway, and each waiting one would take a thread of the small pool. */
+function sendSlow(protocol: number, netns: string | undefined, what: NetlinkRequest): Promise<void> {
+  const result = slowTail.then(() => sendOnce(protocol, netns, what));
+  slowTail = result.catch(() => {});
+  return result;
+}
+
+async function sendOnce(protocol: number, netns: string | undefined, what: NetlinkRequest): Promise<void> {
+  const { operation, type, flags = 0, body } = what;
+  const fd = inNetns<number>(netns, () => netlinkSocket(protocol));
+  try {
+    const message = formatMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, seq: 1, port: 0, data: body });
+    await sendOnThread(fd, Buffer.concat(message), operation);
+    const answer = parseMessages(receiveNow(fd, ANSWER_LIMIT_BYTES, operation)).find((one) => one.type === NLMSG_ERROR);
+    const errno = answer ? -readI32(answer.data) : 0;
+    if (errno > 0) throw new NetlinkError(operation, errnoName(errno));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function isDump(flags = 0): boolean {
