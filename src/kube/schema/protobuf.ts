@@ -8,6 +8,7 @@ import {
   type TypeSchema,
 } from './tables.ts';
 import { formatDuration, formatTime } from './time-format.ts';
+import { withTopLevel } from './top-level.ts';
 import { WireReader, wireType } from './wire-reader.ts';
 
 /** An object as JSON has it, with its type at the top. */
@@ -30,23 +31,24 @@ export function isProtobuf(body: Uint8Array): boolean {
  * The result is the JSON object that the same Go client would have sent, without nulls and without optional empty structs:
  * fields that are not pointers are always on the wire, so their zero values mean unset; pointers keep explicit zeros.
  *
+ * @param expected the type for a body that names none.
  * @throws DecodeError when the bytes are no such envelope, are cut short, or the kind is not registered.
  */
-export function decodeProtobuf(body: Uint8Array): DecodedObject {
+export function decodeProtobuf(body: Uint8Array, expected?: { apiVersion: string; kind: string }): DecodedObject {
   if (!isProtobuf(body))
     throw new DecodeError('provided data does not appear to be a protobuf message, expected prefix "k8s\\0"');
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const envelope = readFields(new WireReader(bytes, magic.length, bytes.length));
   const typeMeta = envelope.get(1) ? readFields(envelope.get(1)!) : new Map<number, WireReader>();
-  const apiVersion = readText(typeMeta.get(1));
-  const kind = readText(typeMeta.get(2));
+  const apiVersion = readText(typeMeta.get(1)) || (expected?.apiVersion ?? '');
+  const kind = readText(typeMeta.get(2)) || (expected?.kind ?? '');
   const raw = envelope.get(2) ?? new WireReader(bytes, 0, 0);
   const encoding = readText(envelope.get(3));
   if (encoding !== '') throw new DecodeError(`protobuf envelope: contentEncoding "${encoding}" is not supported`);
   if (readText(envelope.get(4)) === 'application/json') return parseJsonBytes(raw) as DecodedObject;
   const schema = schemaOf(apiVersion, kind);
   if (!schema) throw new DecodeError(`no kind "${kind}" is registered for version "${apiVersion}"`);
-  return { apiVersion, kind, ...decodeStruct(raw, schema, {}, 0) };
+  return { apiVersion, kind, ...withTopLevel(decodeStruct(raw, schema, {}, 0), schema) };
 }
 
 /** The length-delimited fields of a small message by number. */

@@ -78,7 +78,8 @@ test('what is no protobuf object is refused with the reason', (t) => {
 
 test('unknown fields are ignored, numbers keep their sign, int64 stays an int64', (t) => {
   const unknownField = Buffer.from([0xfa, 0x3f, 0x02, 0x01, 0x02, 0xf8, 0x3f, 0x05]);
-  t.deepEqual(decodeProtobuf(encodeEnvelope('v1', 'ConfigMap', unknownField)), { apiVersion: 'v1', kind: 'ConfigMap' });
+  const empty = { apiVersion: 'v1', kind: 'ConfigMap', metadata: {} };
+  t.deepEqual(decodeProtobuf(encodeEnvelope('v1', 'ConfigMap', unknownField)), empty);
   const negative = encodeObject({ apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', value: -5 });
   t.is(decodeProtobuf(negative)['value'], -5);
   const options = { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds: 2 ** 63 };

@@ -4,6 +4,7 @@ import {
   schemaOf,
   type TypeSchema,
 } from '../../../../../src/kube/schema/tables.ts';
+import { withTopLevel } from '../../../../../src/kube/schema/top-level.ts';
 
 const maxDepth = 9;
 
@@ -11,7 +12,7 @@ const maxDepth = 9;
 export function exampleOf(apiVersion: string, kind: string): Record<string, unknown> | undefined {
   const schema = schemaOf(apiVersion, kind);
   if (!schema || schema.wire.size === 0) return undefined;
-  return { apiVersion, kind, ...exampleStruct(schema, 0) };
+  return { apiVersion, kind, ...withTopLevel(exampleStruct(schema, 0), schema) };
 }
 
 function exampleStruct(schema: StructSchema, depth: number): Record<string, unknown> {
