@@ -52,7 +52,6 @@ export const namespaces: ResourceDefinition<Namespace> = defineResource<Namespac
       ),
     selectableFields: { 'status.phase': (namespace) => namespace.status?.phase ?? '' },
     hasStatus: true,
-    status: {},
     checkDelete(namespace) {
       if (UNDELETABLE.has(namespace.metadata.name))
         throw forbidden(NAMES, namespace.metadata.name, 'this namespace may not be deleted');

@@ -12,7 +12,7 @@ import { cidrProblems, invalidFor, labelValueProblems } from './values.ts';
 const NOT_READY_TAINT: Taint = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' };
 const ROLE_LABEL_PREFIX = 'node-role.kubernetes.io/';
 
-export const nodes: ResourceDefinition<Node> = defineResource<Node>({
+const entry: Parameters<typeof defineResource<Node>>[0] = {
   kind: 'Node',
   plural: 'nodes',
   shortNames: ['no'],
@@ -57,9 +57,11 @@ export const nodes: ResourceDefinition<Node> = defineResource<Node>({
   ],
   validateUpdate: validateNodeUpdate,
   selectableFields: { 'spec.unschedulable': (node) => String(node.spec.unschedulable ?? false) },
-  // Upstream takes the status of a new node as it is: nodes register with it.
   hasStatus: true,
-});
+};
+
+/** The status of a new node is taken as it is: nodes register with it. */
+export const nodes: ResourceDefinition<Node> = defineResource<Node>(entry, { initialStatus: (node) => node.status });
 
 function describeStatus(node: Node): string {
   const ready = (node.status?.conditions ?? []).find((condition) => condition.type === 'Ready');
