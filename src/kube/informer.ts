@@ -19,6 +19,8 @@ export interface Informer<T extends KubeObject> {
   /** Resolves once the first list has been handed to every handler; rejects with the signal's reason. */
   synced(signal?: AbortSignal): Promise<void>;
   hasSynced(): boolean;
+  /** The newest resourceVersion that the copy contains; undefined before the first list. A write of one's own is in it once this is not older. */
+  resourceVersion(): string | undefined;
   list(): T[];
   /** By 'namespace/name', or 'name' for cluster-scoped kinds. */
   get(key: string): T | undefined;
@@ -68,6 +70,8 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
   const random = options.random ?? Math.random;
   const firstSync = Promise.withResolvers<void>();
   let isSynced = false;
+  /** Set before handlers run, so that whoever they wake knows how far the copy is. */
+  let seenVersion: string | undefined;
 
   async function listAll(signal: AbortSignal): Promise<string> {
     const found = new Map<string, T>();
@@ -79,6 +83,7 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
       page = { continue: list.metadata.continue || undefined };
       resourceVersion = list.metadata.resourceVersion ?? '';
     } while (page.continue);
+    seenVersion = resourceVersion;
     store.replaceAll(found);
     return resourceVersion;
   }
@@ -96,6 +101,7 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
         signal,
       })) {
         version = event.object.metadata.resourceVersion;
+        seenVersion = version;
         if (event.type === 'BOOKMARK') continue;
         if (event.type === 'DELETED') store.remove(transform(event.object));
         else store.put(transform(event.object));
@@ -155,6 +161,7 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
       });
     },
     hasSynced: () => isSynced,
+    resourceVersion: () => seenVersion,
     list: store.list,
     get: store.get,
     subscribe: store.subscribe,
