@@ -1,5 +1,6 @@
 import type { RunOptions, RunResult } from '../linux/exec.ts';
-import { type IpFamily, parseIptablesSave, type SavedTables, type TableName } from './tables.ts';
+import { runInSlices } from '../runtime/slices.ts';
+import { type IpFamily, parseIptablesSaveSteps, type SavedTables, type TableName } from './tables.ts';
 import { type IptablesTransaction, isEmptyTransaction, renderTransaction } from './transaction.ts';
 
 /** The exec door of src/linux, as this adapter needs it. */
@@ -42,7 +43,7 @@ export function createIptables(options: IptablesOptions): Iptables {
     family: options.family,
     async save(table, signal) {
       const { stdout } = await run(`${prefix}-save`, table ? ['-t', table] : [], { signal });
-      return parseIptablesSave(stdout);
+      return await runInSlices(parseIptablesSaveSteps(stdout), signal);
     },
     async restore(transaction, signal) {
       if (isEmptyTransaction(transaction)) return;

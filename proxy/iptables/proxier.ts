@@ -1,0 +1,124 @@
+import type { Iptables } from '../../src/netfilter/iptables.ts';
+import type { TableName } from '../../src/netfilter/tables.ts';
+import { isEmptyTransaction } from '../../src/netfilter/transaction.ts';
+import { runInSlices } from '../../src/runtime/slices.ts';
+import type { ProxySnapshot } from '../state/model.ts';
+import { diffRuleSets, diffSavedTables } from './diff.ts';
+import { CHAIN } from './names.ts';
+import {
+  assembleRuleSet,
+  countEndpoints,
+  LARGE_CLUSTER_ENDPOINTS,
+  type RenderOptions,
+  type RuleSet,
+  renderRuleSetSteps,
+  renderService,
+} from './rule-set.ts';
+import type { ServicePortRules } from './service-rules.ts';
+
+/** What the rules depend on beside services, as it is at the time of a sync. */
+export type NodeRenderOptions = Omit<RenderOptions, 'hasRandomFully' | 'isLargeCluster'>;
+
+export interface SyncReport {
+  kind: 'full' | 'partial';
+  /** False when the kernel held everything already: then no iptables-restore was run. */
+  wrote: boolean;
+  isLargeCluster: boolean;
+  /** Rules that now stand for each table, and those of this sync's transaction. */
+  rules: { total: Record<'filter' | 'nat', number>; last: Record<'filter' | 'nat', number> };
+  /** Service ports whose traffic policy leaves them without an endpoint on this node. */
+  withoutLocalEndpoints: { internal: number; external: number };
+}
+
+/** Brings the rules of one IP family in line with snapshots. Calls must not overlap. */
+export interface IptablesProxier {
+  /**
+   * One pass. `full` reads the kernel's tables and repairs what differs; otherwise only what changed since the pass before is
+   * compared. After a failed pass the next one is full by itself.
+   */
+  sync(snapshot: ProxySnapshot, dirty: ReadonlySet<string>, options: SyncOptions): Promise<SyncReport>;
+  /** Whether another program has flushed a table that holds our rules: the canary chain is missing in one of them. */
+  isFlushed(signal?: AbortSignal): Promise<boolean>;
+}
+
+export interface SyncOptions {
+  node: NodeRenderOptions;
+  full: boolean;
+  signal?: AbortSignal;
+}
+
+export function createIptablesProxier(iptables: Iptables): IptablesProxier {
+  /** What stands in the kernel as far as we know; undefined when we don't. */
+  let applied: RuleSet | undefined;
+
+  async function render(
+    snapshot: ProxySnapshot,
+    dirty: ReadonlySet<string>,
+    options: RenderOptions,
+    signal?: AbortSignal,
+  ) {
+    if (!applied) return runInSlices(renderRuleSetSteps(snapshot, options), signal);
+    const services = new Map<string, readonly ServicePortRules[]>();
+    for (const [name, state] of snapshot.services) {
+      const known = dirty.has(name) ? undefined : applied.services.get(name);
+      services.set(name, known ?? renderService(state, options));
+    }
+    return assembleRuleSet(services, { ...options, family: snapshot.family });
+  }
+
+  return {
+    async sync(snapshot, dirty, { node, full, signal }) {
+      const isLargeCluster = countEndpoints(snapshot) > LARGE_CLUSTER_ENDPOINTS;
+      const options = { ...node, isLargeCluster, hasRandomFully: await iptables.hasRandomFully(signal) };
+      if (full) applied = undefined;
+      const before = applied;
+      const wanted = await render(snapshot, dirty, options, signal);
+      // Known again only once the transaction is through: a pass that fails half-way leaves us to read the kernel anew.
+      applied = undefined;
+      const transaction = before
+        ? diffRuleSets(before, wanted, dirty)
+        : await runInSlices(diffSavedTables(await iptables.save(undefined, signal), wanted), signal);
+      await iptables.restore(transaction, signal);
+      applied = wanted;
+      return {
+        kind: before ? 'partial' : 'full',
+        wrote: !isEmptyTransaction(transaction),
+        isLargeCluster,
+        ...summarize(wanted),
+        rules: { total: countRules(wanted), last: countWritten(transaction) },
+      };
+    },
+    async isFlushed(signal) {
+      for (const table of CANARY_TABLES) if (!(await iptables.chainExists(table, CHAIN.canary, signal))) return true;
+      return false;
+    },
+  };
+}
+
+const CANARY_TABLES: readonly TableName[] = ['mangle', 'nat', 'filter'];
+
+function summarize({ services }: RuleSet): Pick<SyncReport, 'withoutLocalEndpoints'> {
+  const withoutLocalEndpoints = { internal: 0, external: 0 };
+  for (const ports of services.values())
+    for (const port of ports) {
+      if (port.withoutLocalEndpoints.internal) withoutLocalEndpoints.internal++;
+      if (port.withoutLocalEndpoints.external) withoutLocalEndpoints.external++;
+    }
+  return { withoutLocalEndpoints };
+}
+
+function countRules({ shared, services }: RuleSet): Record<'filter' | 'nat', number> {
+  const inTable = (table: TableName) =>
+    [...(shared.get(table)?.values() ?? [])].reduce((sum, rules) => sum + rules.length, 0);
+  let ofServices = 0;
+  for (const ports of services.values())
+    for (const { chains } of ports) for (const [, rules] of chains) ofServices += rules.length;
+  return { filter: inTable('filter'), nat: inTable('nat') + ofServices };
+}
+
+function countWritten(
+  transaction: readonly { table: TableName; commands: string[] }[],
+): Record<'filter' | 'nat', number> {
+  const inTable = (wanted: TableName) => transaction.find(({ table }) => table === wanted)?.commands.length ?? 0;
+  return { filter: inTable('filter'), nat: inTable('nat') };
+}
