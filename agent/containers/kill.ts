@@ -1,0 +1,153 @@
+import type { DockerEngine } from '../../src/docker/engine.ts';
+import { isDockerNotFound } from '../../src/docker/errors.ts';
+import type { Container, Pod } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { AgentMetrics, EventSink } from '../pods/ports.ts';
+import type { LifecycleHooks } from './hooks.ts';
+import { podKey } from './identity.ts';
+import { isSidecar } from './restart.ts';
+
+/** Every container gets at least this long between SIGTERM and SIGKILL, whatever the caller asked for. */
+const MINIMUM_GRACE_SECONDS = 2;
+
+export interface KillTarget {
+  id: string;
+  name: string;
+  /** The Killing event's text; `Stopping container <name>` unless said. */
+  message?: string;
+}
+
+export interface KillDependencies {
+  docker: Pick<DockerEngine, 'stopContainer'>;
+  hooks: LifecycleHooks;
+  events: EventSink;
+  metrics: Pick<AgentMetrics, 'runtimeOperation'>;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface ContainerKiller {
+  /** Ends one container: preStop, stop signal, grace, SIGKILL. Resolves when it is gone. */
+  kill(
+    pod: Pod,
+    target: KillTarget,
+    graceSeconds: number,
+    podIp: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Ends all containers of a pod at once; sidecars are signalled last, in reverse order (sheet §11). */
+  killAll(
+    pod: Pod,
+    targets: KillTarget[],
+    graceSeconds: number,
+    podIp: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void>;
+}
+
+/** The event path of a container: `spec.containers{name}` or `spec.initContainers{name}`. */
+export function containerFieldPath(pod: Pod, name: string): string {
+  const list = pod.spec.initContainers?.some((container) => container.name === name) ? 'initContainers' : 'containers';
+  return `spec.${list}{${name}}`;
+}
+
+export function findContainer(pod: Pod, name: string): Container | undefined {
+  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers].find((container) => container.name === name);
+}
+
+export function createContainerKiller(deps: KillDependencies): ContainerKiller {
+  const { docker, hooks, events, clock, log } = deps;
+
+  /** Runs the hook for at most the grace; returns the whole seconds that are left. */
+  async function preStop(
+    pod: Pod,
+    container: Container,
+    target: KillTarget,
+    graceSeconds: number,
+    podIp: string | undefined,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const handler = container.lifecycle?.preStop;
+    if (!handler || graceSeconds <= 0) return graceSeconds;
+    const startedMs = clock.monotonicMs();
+    const timeout = new AbortController();
+    const cancel = clock.after(graceSeconds * 1000, () =>
+      timeout.abort(new Error(`preStop hook took over ${graceSeconds} s`)),
+    );
+    try {
+      const both = AbortSignal.any([signal, timeout.signal]);
+      await untilAborted(hooks.run(handler, { container, containerId: target.id, podIp, signal: both }), both);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn({ pod: podKey(pod), container: target.name, err: error }, 'preStop hook failed');
+      events.event(
+        pod,
+        'Warning',
+        'FailedPreStopHook',
+        `PreStopHook failed${error instanceof Error ? `: ${error.message}` : ''}`,
+        containerFieldPath(pod, target.name),
+      );
+    } finally {
+      cancel();
+    }
+    return Math.max(0, graceSeconds - Math.floor((clock.monotonicMs() - startedMs) / 1000));
+  }
+
+  async function killOne(
+    pod: Pod,
+    target: KillTarget,
+    graceSeconds: number,
+    podIp: string | undefined,
+    signal: AbortSignal,
+    turn?: Promise<unknown>,
+  ): Promise<void> {
+    const fieldPath = containerFieldPath(pod, target.name);
+    events.event(pod, 'Normal', 'Killing', target.message ?? `Stopping container ${target.name}`, fieldPath);
+    const container = findContainer(pod, target.name);
+    let remaining = graceSeconds;
+    if (container) remaining = await preStop(pod, container, target, remaining, podIp, signal);
+    if (turn) {
+      const startedMs = clock.monotonicMs();
+      const ended = new AbortController();
+      await Promise.race([turn, clock.sleep(remaining * 1000, ended.signal).catch(() => undefined)]);
+      ended.abort();
+      remaining = Math.max(0, remaining - Math.floor((clock.monotonicMs() - startedMs) / 1000));
+    }
+    signal.throwIfAborted();
+    const stopSeconds = Math.max(MINIMUM_GRACE_SECONDS, remaining);
+    try {
+      await deps.metrics.runtimeOperation('stop_container', () => docker.stopContainer(target.id, stopSeconds, signal));
+    } catch (error) {
+      if (!isDockerNotFound(error)) throw error;
+    }
+  }
+
+  return {
+    kill: (pod, target, graceSeconds, podIp, signal) => killOne(pod, target, graceSeconds, podIp, signal),
+    async killAll(pod, targets, graceSeconds, podIp, signal) {
+      const sidecarNames = (pod.spec.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
+      const order = (target: KillTarget) => sidecarNames.indexOf(target.name);
+      const regular = targets.filter((target) => order(target) === -1);
+      const sidecars = targets.filter((target) => order(target) !== -1).sort((a, b) => order(b) - order(a));
+      const ended = regular.map((target) => killOne(pod, target, graceSeconds, podIp, signal));
+      for (const target of sidecars) {
+        const turn = Promise.allSettled([...ended]);
+        ended.push(killOne(pod, target, graceSeconds, podIp, signal, turn));
+      }
+      const failures = (await Promise.allSettled(ended)).flatMap((r) => (r.status === 'rejected' ? [r.reason] : []));
+      signal.throwIfAborted();
+      if (failures.length > 0)
+        throw new AggregateError(failures, `stopping containers of ${podKey(pod)}: ${failures.map(String).join('; ')}`);
+    },
+  };
+}
+
+/** The hook's promise, given up when the signal aborts (an exec in the Engine cannot be taken back). */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

@@ -1,0 +1,65 @@
+import type { ContainerConfig } from '../../src/docker/engine.ts';
+import type { Pod } from '../../src/kube/types.ts';
+import { buildLogConfig } from '../containers/config.ts';
+import { LABEL, podLabels, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
+import type { HostPort } from '../pods/ports.ts';
+
+export interface SandboxConfigInput {
+  pod: Pod;
+  nodeName: string;
+  pauseImage: string;
+  kernelHostname: string;
+  cgroupParent: string;
+  oomScoreAdj: number;
+}
+
+const SANDBOX_CPU_SHARES = 2;
+const SANDBOX_LOG = { maxSizeBytes: 1 << 20, maxFiles: 1 };
+
+/** The create call of the pause container, which holds the pod's network, IPC and (on request) PID namespaces. */
+export function buildSandboxConfig(input: SandboxConfigInput): ContainerConfig {
+  const { pod } = input;
+  const { hostNetwork, hostIPC, hostPID } = pod.spec;
+  const sysctls = pod.spec.securityContext?.sysctls ?? [];
+  return {
+    Image: input.pauseImage,
+    // With the host's network the kernel's name is the host's.
+    ...(!hostNetwork && { Hostname: input.kernelHostname }),
+    Labels: {
+      ...pod.metadata.labels,
+      ...Object.fromEntries(
+        Object.entries(pod.metadata.annotations ?? {}).map(([key, value]) => [`annotation.${key}`, value]),
+      ),
+      ...podLabels(pod, input.nodeName),
+      [LABEL.containerName]: SANDBOX_CONTAINER_NAME,
+      [LABEL.dockerType]: 'podsandbox',
+    },
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: {
+      NetworkMode: hostNetwork ? 'host' : 'none',
+      IpcMode: hostIPC ? 'host' : 'shareable',
+      ...(hostPID && { PidMode: 'host' }),
+      CpuShares: SANDBOX_CPU_SHARES,
+      OomScoreAdj: input.oomScoreAdj,
+      CgroupParent: input.cgroupParent,
+      RestartPolicy: { Name: 'no' },
+      SecurityOpt: ['no-new-privileges'],
+      LogConfig: buildLogConfig(SANDBOX_LOG),
+      ...(sysctls.length > 0 && { Sysctls: Object.fromEntries(sysctls.map(({ name, value }) => [name, value])) }),
+    },
+  };
+}
+
+/** The host ports that the pod network has to map; none for host-network pods. */
+export function hostPortsOf(pod: Pod): HostPort[] {
+  if (pod.spec.hostNetwork) return [];
+  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers]
+    .flatMap(({ ports }) => ports ?? [])
+    .filter(({ hostPort }) => hostPort)
+    .map(({ hostPort, containerPort, protocol, hostIP }) => ({
+      hostPort: hostPort!,
+      containerPort,
+      protocol: (protocol ?? 'TCP').toLowerCase() as HostPort['protocol'],
+      ...(hostIP && { hostIP }),
+    }));
+}

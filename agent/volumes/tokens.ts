@@ -1,0 +1,69 @@
+import type { KubeClient } from '../../src/kube/client.ts';
+import { serviceAccounts } from '../../src/kube/resources.ts';
+import type { Pod, ServiceAccountTokenProjection } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+
+const DEFAULT_EXPIRATION_SECONDS = 3600;
+/** Renewed when four fifths of the lifetime are over, and after a day in any case. */
+const REFRESH_SHARE = 0.8;
+const MAX_AGE_MS = 24 * 3600_000;
+
+export interface ServiceAccountTokens {
+  /** A token bound to the pod, from the cache while it is fresh; an old one while it is valid and no new one can be had. */
+  token(pod: Pod, projection: ServiceAccountTokenProjection): Promise<string>;
+  forget(uid: string): void;
+}
+
+interface CachedToken {
+  token: string;
+  issuedAtMs: number;
+  expiresAtMs: number;
+}
+
+/** TokenRequests by the node's own identity. */
+export function createServiceAccountTokens(client: Pick<KubeClient, 'create'>, clock: Clock): ServiceAccountTokens {
+  const cache = new Map<string, CachedToken>();
+
+  async function request(pod: Pod, projection: ServiceAccountTokenProjection): Promise<CachedToken> {
+    const issuedAtMs = clock.nowMs();
+    const draft = {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      metadata: {},
+      spec: {
+        audiences: projection.audience ? [projection.audience] : [],
+        expirationSeconds: projection.expirationSeconds ?? DEFAULT_EXPIRATION_SECONDS,
+        boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name: pod.metadata.name, uid: pod.metadata.uid },
+      },
+    };
+    const answer = (await client.create(serviceAccounts, draft as never, {
+      namespace: pod.metadata.namespace ?? 'default',
+      name: pod.spec.serviceAccountName || 'default',
+      subresource: 'token',
+    })) as unknown as { status: { token: string; expirationTimestamp: string } };
+    return { token: answer.status.token, issuedAtMs, expiresAtMs: Date.parse(answer.status.expirationTimestamp) };
+  }
+
+  return {
+    async token(pod, projection) {
+      const key = `${pod.metadata.uid}/${projection.audience ?? ''}/${projection.expirationSeconds ?? ''}`;
+      const cached = cache.get(key);
+      const now = clock.nowMs();
+      if (cached) {
+        const ageMs = now - cached.issuedAtMs;
+        if (ageMs < Math.min(MAX_AGE_MS, (cached.expiresAtMs - cached.issuedAtMs) * REFRESH_SHARE)) return cached.token;
+      }
+      try {
+        const fresh = await request(pod, projection);
+        cache.set(key, fresh);
+        return fresh.token;
+      } catch (error) {
+        if (cached && now < cached.expiresAtMs) return cached.token;
+        throw error;
+      }
+    },
+    forget(uid) {
+      for (const key of cache.keys()) if (key.startsWith(`${uid}/`)) cache.delete(key);
+    },
+  };
+}
