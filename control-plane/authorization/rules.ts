@@ -1,0 +1,104 @@
+import type { AuthorizationAttributes } from '../apiserver/authorization.ts';
+
+/** What an identity may do with resources; the shape of an RBAC rule, so that these can become objects later. */
+export interface Rule {
+  /** '*' is all. */
+  readonly apiGroups: readonly string[];
+  /** `pods`, `pods/status`, or '*' for everything. */
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+const READ = ['get', 'list', 'watch'];
+const RECORD = ['create', 'patch', 'update'];
+
+const EVENTS: Rule = { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: RECORD };
+const LEADER_LEASES: Rule = {
+  apiGroups: ['coordination.k8s.io'],
+  resources: ['leases'],
+  verbs: ['create', 'get', 'list', 'patch', 'update', 'watch'],
+};
+
+/** Users of the control plane's own parts (upstream's bootstrap roles, cut to the kinds that there are). */
+export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
+  'system:kube-proxy': [
+    { apiGroups: [''], resources: ['services', 'endpoints', 'nodes'], verbs: READ },
+    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+    EVENTS,
+  ],
+  'system:kube-scheduler': [
+    { apiGroups: [''], resources: ['nodes', 'namespaces', 'services'], verbs: READ },
+    { apiGroups: [''], resources: ['pods'], verbs: [...READ, 'delete'] },
+    { apiGroups: [''], resources: ['bindings', 'pods/binding'], verbs: ['create'] },
+    { apiGroups: [''], resources: ['pods/status'], verbs: ['patch', 'update'] },
+    { apiGroups: ['apps'], resources: ['replicasets'], verbs: READ },
+    LEADER_LEASES,
+    EVENTS,
+  ],
+  'system:kube-controller-manager': [
+    // Garbage collection and namespace deletion reach every kind.
+    { apiGroups: ['*'], resources: ['*'], verbs: [...READ, 'delete', 'deletecollection', 'patch', 'update'] },
+    { apiGroups: [''], resources: ['pods', 'serviceaccounts', 'endpoints', 'configmaps'], verbs: ['create'] },
+    { apiGroups: ['apps'], resources: ['replicasets'], verbs: ['create'] },
+    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['create'] },
+    LEADER_LEASES,
+    EVENTS,
+  ],
+  // Routes between the nodes' pod networks; annotations of its own Node carry what the others must know.
+  'system:berth-overlay': [{ apiGroups: [''], resources: ['nodes'], verbs: READ }],
+};
+
+/** What every node may read and record beside its own objects. */
+export const NODE_RULES: readonly Rule[] = [
+  { apiGroups: [''], resources: ['services', 'nodes'], verbs: READ },
+  { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+  EVENTS,
+];
+
+export function rulesAllow(rules: readonly Rule[], attributes: AuthorizationAttributes): boolean {
+  const { apiGroup, resource, subresource, verb } = attributes;
+  const wanted = subresource ? `${resource}/${subresource}` : resource;
+  const has = (list: readonly string[], value: string) => list.includes(value) || list.includes('*');
+  return rules.some(
+    (rule) => has(rule.apiGroups, apiGroup) && has(rule.resources, wanted) && rule.verbs.includes(verb),
+  );
+}
+
+/** system:discovery: what any client library asks first. */
+const DISCOVERY_PATHS = [
+  '/api',
+  '/api/*',
+  '/apis',
+  '/apis/*',
+  '/healthz',
+  '/livez',
+  '/openapi',
+  '/openapi/*',
+  '/readyz',
+  '/version',
+  '/version/',
+];
+/** system:public-info-viewer: also without credentials. */
+const PUBLIC_PATHS = ['/healthz', '/livez', '/readyz', '/version', '/version/'];
+/** system:monitoring */
+const MONITORING_PATHS = [
+  '/healthz',
+  '/healthz/*',
+  '/livez',
+  '/livez/*',
+  '/metrics',
+  '/metrics/*',
+  '/readyz',
+  '/readyz/*',
+];
+
+/** Paths that are no resources, by group. Only reads. */
+export const PATHS_BY_GROUP: Readonly<Record<string, readonly string[]>> = {
+  'system:authenticated': DISCOVERY_PATHS,
+  'system:unauthenticated': PUBLIC_PATHS,
+  'system:monitoring': MONITORING_PATHS,
+};
+
+export function pathsAllow(paths: readonly string[], path: string): boolean {
+  return paths.some((allowed) => (allowed.endsWith('*') ? path.startsWith(allowed.slice(0, -1)) : allowed === path));
+}

@@ -1,0 +1,47 @@
+import type { KubeObject, Pod } from '../../src/kube/types.ts';
+import { type Clock, systemClock } from '../../src/runtime/clock.ts';
+import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
+import { restrictNodes } from '../authorization/node-restriction.ts';
+import type { ServiceAllocator } from './allocation/service-allocator.ts';
+import { configMaps } from './configmaps.ts';
+import { deployments } from './deployments.ts';
+import { endpoints } from './endpoints.ts';
+import { endpointSlices } from './endpointslices.ts';
+import { events } from './events.ts';
+import { leases } from './leases.ts';
+import { namespaces } from './namespaces.ts';
+import { nodes } from './nodes.ts';
+import { definePods } from './pods.ts';
+import { replicaSets } from './replicasets.ts';
+import { secrets } from './secrets.ts';
+import { serviceAccounts } from './serviceaccounts.ts';
+import { defineServices } from './services.ts';
+
+export interface ServedResourcesOptions {
+  /** Holds cluster IPs and node ports; restore() it from the stored Services before the first request. */
+  allocator: ServiceAllocator;
+  /** pods/log and whatever else the server can serve of a running pod, by name. */
+  podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
+  clock?: Clock;
+}
+
+/** Every kind that this control plane serves, in discovery order. */
+export function servedResources(options: ServedResourcesOptions): ResourceDefinition[] {
+  const { allocator, podSubresources = {}, clock = systemClock } = options;
+  const pods = definePods({ subresources: podSubresources, sleep: (ms) => clock.sleep(ms) });
+  return [
+    configMaps,
+    endpoints,
+    events,
+    namespaces,
+    nodes,
+    pods,
+    secrets,
+    serviceAccounts,
+    defineServices(allocator),
+    deployments,
+    replicaSets,
+    leases,
+    endpointSlices,
+  ].map((definition) => restrictNodes(definition as unknown as ResourceDefinition<KubeObject>));
+}
