@@ -1,0 +1,128 @@
+import type { ContainerStatus, Pod, PodCondition, PodStatus } from '../../src/kube/types.ts';
+import { isSidecar } from '../containers/restart.ts';
+import { hasBegun } from './phase.ts';
+
+/** Conditions that the agent writes; all others belong to somebody else and are kept. */
+const OWNED = new Set([
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+  'PodResizePending',
+  'PodResizeInProgress',
+  'AllContainersRestarting',
+]);
+
+/** Whether the agent may write a condition of this type. */
+export function isOwnedCondition(type: string): boolean {
+  return OWNED.has(type) || type === 'DisruptionTarget';
+}
+
+type Verdict = Pick<PodCondition, 'status' | 'reason' | 'message'>;
+
+export interface ConditionsInput {
+  pod: Pod;
+  /** What was published before: for the times of the last changes. */
+  previous: PodStatus | undefined;
+  phase: string;
+  regular: readonly ContainerStatus[];
+  init: readonly ContainerStatus[];
+  /** A sandbox with its network is there. */
+  sandboxReady: boolean;
+  /** RFC 3339 time for conditions that change now. */
+  now: string;
+}
+
+/** All conditions of a pod, in the order they are published (sheet §13.2). */
+export function computeConditions(input: ConditionsInput): PodCondition[] {
+  const { pod, previous, now } = input;
+  const kept = (pod.status?.conditions ?? []).filter(({ type }) => !OWNED.has(type) && type !== 'DisruptionTarget');
+  const disruption =
+    previous?.conditions?.find(({ type }) => type === 'DisruptionTarget') ??
+    pod.status?.conditions?.find(({ type }) => type === 'DisruptionTarget');
+  const containersReady = containersReadyVerdict(input);
+  const owned: [string, Verdict][] = [
+    [
+      'PodReadyToStartContainers',
+      input.sandboxReady ? { status: 'True' } : { status: 'False', reason: 'PodSandboxNotReady' },
+    ],
+    ['Initialized', initializedVerdict(input)],
+    ['Ready', readyVerdict(pod, kept, containersReady)],
+    ['ContainersReady', containersReady],
+    ['PodScheduled', { status: 'True' }],
+  ];
+  const before = [...(previous?.conditions ?? []), ...(pod.status?.conditions ?? [])];
+  return [
+    ...kept,
+    ...(disruption ? [disruption] : []),
+    ...owned.map(([type, verdict]) => {
+      const old = before.find((condition) => condition.type === type);
+      const unchanged = old?.status === verdict.status ? old.lastTransitionTime : undefined;
+      const condition: PodCondition = { type, status: verdict.status, lastTransitionTime: unchanged ?? now };
+      if (pod.metadata.generation !== undefined) condition.observedGeneration = pod.metadata.generation;
+      if (verdict.reason) condition.reason = verdict.reason;
+      if (verdict.message) condition.message = verdict.message;
+      return condition;
+    }),
+  ];
+}
+
+function initializedVerdict({ pod, phase, regular, init }: ConditionsInput): Verdict {
+  const containers = pod.spec.initContainers ?? [];
+  const unknown: string[] = [];
+  const incomplete: string[] = [];
+  for (const container of containers) {
+    const status = init.find(({ name }) => name === container.name);
+    if (!status) unknown.push(container.name);
+    else if (isSidecar(container) ? !status.started : !status.ready) incomplete.push(container.name);
+  }
+  if (phase === 'Succeeded' && unknown.length === 0) return { status: 'True', reason: 'PodCompleted' };
+  if (regular.some(hasBegun)) return { status: 'True' };
+  return listed('ContainersNotInitialized', 'incomplete', unknown, incomplete);
+}
+
+function containersReadyVerdict({ pod, phase, regular, init }: ConditionsInput): Verdict {
+  const unknown: string[] = [];
+  const unready: string[] = [];
+  const count = (name: string, status: ContainerStatus | undefined) => {
+    if (!status) unknown.push(name);
+    else if (!status.ready) unready.push(name);
+  };
+  for (const container of pod.spec.initContainers ?? [])
+    if (isSidecar(container))
+      count(
+        container.name,
+        init.find(({ name }) => name === container.name),
+      );
+  for (const container of pod.spec.containers)
+    count(
+      container.name,
+      regular.find(({ name }) => name === container.name),
+    );
+  if (phase === 'Succeeded' && unknown.length === 0) return { status: 'False', reason: 'PodCompleted' };
+  // Some may still be ending: a failed pod is never ready.
+  if (phase === 'Failed') return { status: 'False', reason: 'PodFailed' };
+  return listed('ContainersNotReady', 'unready', unknown, unready);
+}
+
+function listed(reason: string, word: string, unknown: string[], others: string[]): Verdict {
+  const messages = [];
+  if (unknown.length > 0) messages.push(`containers with unknown status: [${unknown.join(' ')}]`);
+  if (others.length > 0) messages.push(`containers with ${word} status: [${others.join(' ')}]`);
+  return messages.length === 0 ? { status: 'True' } : { status: 'False', reason, message: messages.join(', ') };
+}
+
+function readyVerdict(pod: Pod, foreign: readonly PodCondition[], containersReady: Verdict): Verdict {
+  if (containersReady.status !== 'True') return containersReady;
+  const messages: string[] = [];
+  for (const { conditionType } of pod.spec.readinessGates ?? []) {
+    const gate = foreign.find(({ type }) => type === conditionType);
+    const quoted = JSON.stringify(conditionType);
+    if (!gate) messages.push(`corresponding condition of pod readiness gate ${quoted} does not exist.`);
+    else if (gate.status !== 'True')
+      messages.push(`the status of pod readiness gate ${quoted} is not "True", but ${gate.status}`);
+  }
+  if (messages.length === 0) return { status: 'True' };
+  return { status: 'False', reason: 'ReadinessGatesNotReady', message: messages.join(', ') };
+}

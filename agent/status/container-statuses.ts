@@ -1,0 +1,210 @@
+import type {
+  Container,
+  ContainerState,
+  ContainerStateTerminated,
+  ContainerStatus,
+  Pod,
+  VolumeMountStatus,
+} from '../../src/kube/types.ts';
+import { timestamp } from '../../src/runtime/clock.ts';
+import { isSidecar, restartsAfterExit } from '../containers/restart.ts';
+import type { ContainerRuntimeStatus, PodRuntimeStatus, PodStatusInput, ProbeResult } from '../pods/ports.ts';
+
+/** Published probe results by container id (64 hex digits). */
+export interface ProbeView {
+  startup(containerId: string): ProbeResult | undefined;
+  readiness(containerId: string): ProbeResult | undefined;
+}
+
+export type ContainerKind = 'init' | 'regular';
+
+const CONTAINER_STATUS_UNKNOWN = 'ContainerStatusUnknown';
+const LOST_EXIT_CODE = 137;
+
+/** Statuses of one list of containers: regular ones sorted by name, init containers in the order of the spec. */
+export function computeContainerStatuses(
+  input: PodStatusInput,
+  kind: ContainerKind,
+  probes: ProbeView,
+): ContainerStatus[] {
+  const { pod, previous = pod.status } = input;
+  const containers = kind === 'init' ? (pod.spec.initContainers ?? []) : pod.spec.containers;
+  const before = kind === 'init' ? previous?.initContainerStatuses : previous?.containerStatuses;
+  const statuses = containers.map((container) => {
+    const old = before?.find(({ name }) => name === container.name);
+    const status = computeState(input, container, kind, old);
+    return { ...status, ...readiness(container, kind, status, probes), ...describe(container) };
+  });
+  return kind === 'init' ? statuses : statuses.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/** State, last state and restart count: from the newest two runs, else from what was last published. */
+function computeState(
+  input: PodStatusInput,
+  container: Container,
+  kind: ContainerKind,
+  old: ContainerStatus | undefined,
+): ContainerStatus {
+  const { runtime } = input;
+  const [newest, ...older] = runtime.containers.filter(({ name }) => name === container.name);
+  const earlier = older.find(({ state }) => state === 'exited');
+  const status = newest ? fromRuntime(newest, old) : withoutRecord(input.pod, container, old);
+  if (earlier) status.lastState = stateOf(earlier, undefined);
+  else if (newest && old && old.containerID !== status.containerID) {
+    // The dead run may have been removed already; what was published of it still holds.
+    const ended = old.state?.terminated ?? old.lastState?.terminated;
+    if (ended) status.lastState = { terminated: ended };
+  } else if (newest && old?.lastState?.terminated) status.lastState = { terminated: old.lastState.terminated };
+  return explainWaiting(input, container, kind, status, newest);
+}
+
+function fromRuntime(record: ContainerRuntimeStatus, old: ContainerStatus | undefined): ContainerStatus {
+  const containerID = `docker://${record.id}`;
+  return {
+    name: record.name,
+    state: stateOf(record, old),
+    lastState: {},
+    ready: false,
+    restartCount: record.restartCount,
+    image: record.image,
+    imageID: record.imageId,
+    containerID,
+  };
+}
+
+function stateOf(record: ContainerRuntimeStatus, old: ContainerStatus | undefined): ContainerState {
+  const containerID = `docker://${record.id}`;
+  switch (record.state) {
+    case 'running':
+      return { running: { startedAt: timestamp(record.startedAtMs ?? record.createdAtMs) } };
+    case 'exited': {
+      const exitCode = record.exitCode ?? LOST_EXIT_CODE;
+      const terminated: ContainerStateTerminated = {
+        exitCode,
+        reason: record.reason ?? (record.oomKilled ? 'OOMKilled' : exitCode === 0 ? 'Completed' : 'Error'),
+        startedAt: timestamp(record.startedAtMs ?? record.createdAtMs),
+        finishedAt: timestamp(record.finishedAtMs ?? record.startedAtMs ?? record.createdAtMs),
+        containerID,
+      };
+      if (record.message) terminated.message = record.message;
+      return { terminated };
+    }
+    case 'unknown':
+      if (old?.state?.running)
+        return { terminated: lost('The container could not be located when the pod was terminated') };
+      return { waiting: {} };
+    case 'created':
+      return { waiting: {} };
+  }
+}
+
+function lost(message: string): ContainerStateTerminated {
+  return { exitCode: LOST_EXIT_CODE, reason: CONTAINER_STATUS_UNKNOWN, message };
+}
+
+/** The runtime knows nothing of it: never made, or removed by somebody. */
+function withoutRecord(pod: Pod, container: Container, old: ContainerStatus | undefined): ContainerStatus {
+  if (old?.state?.terminated) return { ...old };
+  const status: ContainerStatus = {
+    name: container.name,
+    state: { waiting: { reason: defaultWaitingReason(pod) } },
+    lastState: old?.lastState ?? {},
+    ready: false,
+    restartCount: old?.restartCount ?? 0,
+    image: container.image ?? '',
+    imageID: '',
+  };
+  if (old?.state?.running && !old.lastState?.terminated) {
+    // It ran and its record is gone: an ending without an exit code, not a container that never started.
+    const message = 'The container could not be located when the pod was deleted.  The container used to be Running';
+    status.lastState = { terminated: lost(message) };
+    if (!pod.metadata.deletionTimestamp) status.restartCount++;
+  }
+  return status;
+}
+
+function defaultWaitingReason(pod: Pod): string {
+  return (pod.spec.initContainers?.length ?? 0) > 0 ? 'PodInitializing' : 'ContainerCreating';
+}
+
+/** A container that is to start again waits; why, the last sync has told. */
+function explainWaiting(
+  { pod, waiting, terminal }: PodStatusInput,
+  container: Container,
+  kind: ContainerKind,
+  status: ContainerStatus,
+  newest: ContainerRuntimeStatus | undefined,
+): ContainerStatus {
+  if (status.state?.waiting && !status.state.waiting.reason) {
+    const fallback = kind === 'init' ? 'PodInitializing' : 'ContainerCreating';
+    status.state = { waiting: { reason: fallback } };
+  }
+  const why = waiting.get(container.name);
+  if (!why || terminal || pod.metadata.deletionTimestamp || newest?.state === 'running') return status;
+  const terminated = status.state?.terminated;
+  if (terminated) {
+    const finishedInit = kind === 'init' && !isSidecar(container) && terminated.exitCode === 0;
+    if (finishedInit || !restartsAfterExit(pod, container, terminated.exitCode)) return status;
+    status.lastState = { terminated };
+  }
+  status.state = { waiting: { reason: why.reason, ...(why.message && { message: why.message }) } };
+  return status;
+}
+
+function readiness(
+  container: Container,
+  kind: ContainerKind,
+  status: ContainerStatus,
+  probes: ProbeView,
+): { started: boolean; ready: boolean } {
+  const id = status.containerID?.replace(/^docker:\/\//, '') ?? '';
+  const running = status.state?.running !== undefined;
+  if (kind === 'init' && !isSidecar(container))
+    return { started: running, ready: status.state?.terminated?.exitCode === 0 };
+  const started = running && (!container.startupProbe || probes.startup(id) === 'success');
+  const ready = started && (!container.readinessProbe || probes.readiness(id) === 'success');
+  return { started, ready };
+}
+
+/** What is only repeated from the spec. */
+function describe(container: Container): Partial<ContainerStatus> {
+  const { resources, volumeMounts = [] } = container;
+  const described: Partial<ContainerStatus> = {};
+  if (volumeMounts.length > 0)
+    described.volumeMounts = volumeMounts.map(({ name, mountPath, readOnly, recursiveReadOnly }): VolumeMountStatus => {
+      const mode = recursiveReadOnly && recursiveReadOnly !== 'IfPossible' ? recursiveReadOnly : 'Disabled';
+      return { name, mountPath, ...(readOnly && { readOnly, recursiveReadOnly: mode }) };
+    });
+  if (resources && (resources.requests || resources.limits)) {
+    described.resources = resources;
+    if (resources.requests && Object.keys(resources.requests).length > 0)
+      described.allocatedResources = resources.requests;
+  }
+  return described;
+}
+
+/**
+ * When a pod has ended for good, whatever is still said to wait did end, with an unknown exit code: every container of
+ * a pod that had got past its init containers, and the init containers up to the last that shows a start.
+ */
+export function endMissingContainers(
+  pod: Pod,
+  runtime: PodRuntimeStatus,
+  regular: ContainerStatus[],
+  init: ContainerStatus[],
+): void {
+  const end = (status: ContainerStatus) => {
+    if (status.state?.terminated) return;
+    status.state = { terminated: lost('The container could not be located when the pod was terminated') };
+    status.ready = false;
+    status.started = false;
+  };
+  if (runtime.containers.some(({ state }) => state === 'running')) return;
+  const begun = (status: ContainerStatus) => !status.state?.waiting || status.lastState?.terminated !== undefined;
+  const initialized =
+    (pod.spec.initContainers?.length ?? 0) === 0 ||
+    regular.some(begun) ||
+    init.at(-1)?.state?.terminated?.exitCode === 0;
+  if (initialized) for (const status of regular) end(status);
+  for (const status of init.slice(0, init.findLastIndex(begun) + 1)) end(status);
+}

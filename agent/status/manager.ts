@@ -1,0 +1,189 @@
+import type { KubeClient } from '../../src/kube/client.ts';
+import { ApiError, isConflict, isNotFound } from '../../src/kube/errors.ts';
+import { pods } from '../../src/kube/resources.ts';
+import type { Pod, PodStatus } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import { createKeyedQueue } from '../../src/runtime/keyed-queue.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { MirrorPods, StatusManager } from '../pods/ports.ts';
+import { diffPodStatus } from './patch.ts';
+import { isStaticPod, isTerminalPhase } from './phase.ts';
+import { forbiddenTransition } from './transitions.ts';
+
+export interface StatusManagerDeps {
+  /** Without one (standalone mode) statuses are only cached. */
+  client?: KubeClient;
+  mirrors: MirrorPods;
+  log: Logger;
+  clock: Clock;
+  /** kubelet_pod_status_sync_duration_seconds: from the change to its landing. */
+  onPublished?: (seconds: number) => void;
+}
+
+interface Entry {
+  pod: Pod;
+  status: PodStatus;
+  /** Counts changes of `status`; what has not landed is `version > publishedVersion`. */
+  version: number;
+  publishedVersion: number;
+  changedAtMs: number;
+  finished: boolean;
+  /** The newest object that the API server is known to have: the source's, or its answer to our last patch. */
+  live?: Pod;
+}
+
+const CONCURRENCY = 10;
+const RETRY = { initialMs: 200, maxMs: 10_000 };
+
+/**
+ * Publishes pod statuses: each change at once, with one patch, coalescing what changes while one is under way; then, for
+ * a pod that is to go, deletes the object once its final status has landed and the worker has finished.
+ *
+ *     set ──▶ cache (version n) ──▶ queue ──▶ PATCH pods/status (uid) ──▶ DELETE (uid, grace 0), if finished and deleted
+ */
+export function createStatusManager(deps: StatusManagerDeps): StatusManager {
+  const { client, mirrors, clock } = deps;
+  const log = deps.log.child({ part: 'status' });
+  const entries = new Map<string, Entry>();
+
+  const queue = createKeyedQueue({
+    concurrency: CONCURRENCY,
+    clock,
+    retry: RETRY,
+    process: publish,
+    onError: (uid, error, delayMs) =>
+      log.warn(
+        { err: error, pod: nameOf(entries.get(uid)?.pod), delayMs },
+        'a pod status could not be published; will retry',
+      ),
+  });
+
+  /** The API object that shows this pod, as newly as we know it; undefined: there is none (yet). */
+  function liveObject(entry: Entry): Pod | undefined {
+    const source = isStaticPod(entry.pod) ? mirrors.of(entry.pod) : entry.pod;
+    if (!source) return undefined;
+    const { live } = entry;
+    const known = live?.metadata.uid === source.metadata.uid ? live : undefined;
+    return known && !isNewer(source, known) ? known : source;
+  }
+
+  async function publish(uid: string, signal: AbortSignal): Promise<void> {
+    const entry = entries.get(uid);
+    if (!entry || !client) return;
+    const target = liveObject(entry);
+    if (!target) return;
+    try {
+      await patch(client, entry, target, signal);
+      await removeFinished(client, entry, signal);
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 422) {
+        // Refused for good: only a new status can help, repeating this one cannot.
+        log.error({ err: error, pod: nameOf(entry.pod) }, 'the API server refuses this pod status');
+        return;
+      }
+      if (!isNotFound(error) && !isConflict(error)) throw error;
+      // Gone, or another pod of that name: nothing of ours to report there.
+      log.debug({ pod: nameOf(entry.pod), reason: error.reason }, 'the pod is gone from the API');
+      if (!isStaticPod(entry.pod)) entries.delete(uid);
+    }
+  }
+
+  async function patch(api: KubeClient, entry: Entry, target: Pod, signal: AbortSignal) {
+    const { version, status, changedAtMs } = entry;
+    const body = diffPodStatus(target.metadata.uid, target.status, status);
+    entry.live = target;
+    if (body) {
+      const { name, namespace } = target.metadata;
+      const options = { name, namespace, subresource: 'status', type: 'strategic', patch: body, signal } as const;
+      entry.live = await api.patch(pods, options);
+      deps.onPublished?.((clock.monotonicMs() - changedAtMs) / 1000);
+      log.debug({ pod: nameOf(target), phase: status.phase, version }, 'pod status published');
+    }
+    entry.publishedVersion = Math.max(entry.publishedVersion, version);
+  }
+
+  /** Deletes only what its final status has reached: a watcher must see how the pod ended. */
+  async function removeFinished(api: KubeClient, entry: Entry, signal: AbortSignal) {
+    const { live, pod } = entry;
+    if (!entry.finished || isStaticPod(pod) || !live) return;
+    const deleting = pod.metadata.deletionTimestamp ?? live.metadata.deletionTimestamp;
+    if (!deleting || !isTerminalPhase(live.status?.phase) || entry.version > entry.publishedVersion) return;
+    const { name, namespace, uid } = live.metadata;
+    await api.delete(pods, { name, namespace, uid, gracePeriodSeconds: 0, signal });
+    entries.delete(uid);
+    log.debug({ pod: nameOf(live) }, 'pod object removed');
+  }
+
+  return {
+    get: (uid) => entries.get(uid)?.status,
+    set(pod, status) {
+      const { uid } = pod.metadata;
+      const entry = entries.get(uid);
+      if (!entry) {
+        entries.set(uid, {
+          pod,
+          status,
+          version: 1,
+          publishedVersion: 0,
+          changedAtMs: clock.monotonicMs(),
+          finished: false,
+        });
+        return queue.add(uid);
+      }
+      entry.pod = pod;
+      const why = forbiddenTransition(pod, entry.status, status);
+      if (why) return log.error({ pod: nameOf(pod) }, `a status is not published: ${why}`);
+      if (diffPodStatus(uid, entry.status, status) || foreignChanged(entry.status, status)) {
+        entry.status = status;
+        entry.version++;
+        entry.changedAtMs = clock.monotonicMs();
+      }
+      const live = liveObject(entry);
+      // Not landed yet, or somebody overwrote what had, or a mirror pod has just appeared.
+      if (live && diffPodStatus(live.metadata.uid, live.status, entry.status)) queue.add(uid);
+    },
+    finished(pod) {
+      const { uid } = pod.metadata;
+      const entry = entries.get(uid);
+      if (entry) {
+        entry.pod = pod;
+        entry.finished = true;
+        if (!isTerminalPhase(entry.status.phase) && !isStaticPod(pod)) {
+          // Nothing of it is left, so it is over, whatever the last look at it said.
+          entry.status = { ...entry.status, phase: 'Failed' };
+          entry.version++;
+        }
+      } else {
+        const status = pod.status ?? {};
+        entries.set(uid, {
+          pod,
+          status,
+          version: 0,
+          publishedVersion: 0,
+          changedAtMs: clock.monotonicMs(),
+          finished: true,
+        });
+      }
+      queue.add(uid);
+    },
+    retain(uids) {
+      for (const uid of entries.keys()) if (!uids.has(uid)) entries.delete(uid);
+    },
+    run: (signal) => queue.run(signal),
+  };
+}
+
+/** resourceVersions of one resource are numbers that grow (since 1.35 part of the API's promise). */
+function isNewer(one: Pod, other: Pod): boolean {
+  const [a, b] = [one.metadata.resourceVersion, other.metadata.resourceVersion];
+  if (!/^\d+$/.test(a ?? '') || !/^\d+$/.test(b ?? '')) return a !== b;
+  return BigInt(a) > BigInt(b);
+}
+
+function foreignChanged(before: PodStatus, after: PodStatus): boolean {
+  return (before.conditions ?? []).length !== (after.conditions ?? []).length;
+}
+
+function nameOf(pod: Pod | undefined): string {
+  return pod ? `${pod.metadata.namespace}/${pod.metadata.name}` : '';
+}
