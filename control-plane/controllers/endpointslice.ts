@@ -11,7 +11,7 @@ import { mapSelector } from '../../src/kube/selectors.ts';
 import type { Draft, Endpoint, EndpointSlice, Pod, Service } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
 import { type Controller, type ControllerDependencies, createReconciler } from './controller.ts';
-import { addressTypes, computeEndpoints, type EndpointGroup, isHeadless } from './endpoint.ts';
+import { type AddressType, addressTypes, computeEndpoints, type EndpointGroup, isHeadless } from './endpoint.ts';
 import { packSlices } from './endpointslice-packing.ts';
 import { createOwnWrites } from './own-writes.ts';
 import { controllerReference } from './ownership.ts';
@@ -106,13 +106,13 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
           await update(key, service, slice, slice.endpoints ?? [], triggerMs);
       for (const slice of plan.remove) await remove(key, slice);
     }
-    for (const slice of existing) if (!types.includes(slice.addressType as 'IPv4')) await remove(key, slice);
+    for (const slice of existing) if (!types.includes(slice.addressType as AddressType)) await remove(key, slice);
   }
 
   async function create(
     key: string,
     service: Service,
-    addressType: string,
+    addressType: AddressType,
     group: EndpointGroup,
     triggerMs: number | undefined,
   ): Promise<void> {

@@ -1,0 +1,70 @@
+import type { KubeClient } from '../../src/kube/client.ts';
+import { createEventRecorder } from '../../src/kube/events.ts';
+import type { InformerSet } from '../../src/kube/informer.ts';
+import type { Resource } from '../../src/kube/resources.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { Controller, ControllerDependencies } from './controller.ts';
+import { createDeploymentController } from './deployment.ts';
+import { createEndpointSliceController } from './endpointslice.ts';
+import { createEventTtlController, EVENT_TTL_DEFAULTS, type EventTtlOptions } from './event-ttl.ts';
+import { createGarbageCollector } from './garbage-collector.ts';
+import { createNamespaceController } from './namespace.ts';
+import { createNodeIpamController } from './node-ipam.ts';
+import { createNodeLifecycleController, NODE_LIFECYCLE_DEFAULTS, type NodeLifecycleOptions } from './node-lifecycle.ts';
+import { createPodGcController, POD_GC_DEFAULTS, type PodGcOptions } from './pod-gc.ts';
+import { createReplicaSetController } from './replicaset.ts';
+import { createServiceAccountController } from './serviceaccount.ts';
+import { createTaintEvictionController } from './taint-eviction.ts';
+
+export interface ControllersOptions {
+  /** Every kind that the API serves and stores: what the garbage collector and the namespace controller look after. */
+  resources: readonly Resource[];
+  /** The network that nodes' podCIDRs are cut from. */
+  clusterCidr: string;
+  /** Prefix length of a node's share; 24 unless said. */
+  nodeMask?: number;
+  nodeLifecycle?: Partial<NodeLifecycleOptions>;
+  podGc?: Partial<PodGcOptions>;
+  eventTtl?: Partial<EventTtlOptions>;
+}
+
+/** All controllers over one client and one set of informers; the caller runs the informers. */
+export function createControllers(
+  options: ControllersOptions,
+  shared: { client: KubeClient; informers: InformerSet; log: Logger; clock: Clock },
+): Controller & { controllers: readonly Controller[] } {
+  const { client, log, clock } = shared;
+  const reportingAs = (component: string): ControllerDependencies => ({
+    ...shared,
+    events: createEventRecorder({ client, component, log, clock }),
+  });
+  // Events have no owners worth following and come in numbers: the collector need not hold them in memory.
+  const owned = options.resources.filter(({ plural }) => plural !== 'events');
+  const controllers: Controller[] = [
+    createDeploymentController(reportingAs('deployment-controller')),
+    createReplicaSetController(reportingAs('replicaset-controller')),
+    createEndpointSliceController(reportingAs('endpoint-slice-controller')),
+    createGarbageCollector({ resources: owned }, reportingAs('garbage-collector-controller')),
+    createNamespaceController({ resources: options.resources }, reportingAs('namespace-controller')),
+    createServiceAccountController(reportingAs('serviceaccount-controller')),
+    createNodeLifecycleController(
+      { ...NODE_LIFECYCLE_DEFAULTS, ...options.nodeLifecycle },
+      reportingAs('node-controller'),
+    ),
+    createTaintEvictionController(reportingAs('taint-eviction-controller')),
+    createNodeIpamController(
+      { clusterCidr: options.clusterCidr, nodeMask: options.nodeMask ?? 24 },
+      reportingAs('cidrAllocator'),
+    ),
+    createPodGcController({ ...POD_GC_DEFAULTS, ...options.podGc }, reportingAs('pod-garbage-collector')),
+    createEventTtlController({ ...EVENT_TTL_DEFAULTS, ...options.eventTtl }, shared),
+  ];
+  return {
+    name: 'controllers',
+    controllers,
+    async run(signal) {
+      await Promise.all(controllers.map((controller) => controller.run(signal)));
+    },
+  };
+}
