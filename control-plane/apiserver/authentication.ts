@@ -1,0 +1,62 @@
+import type { Http2Session } from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import { certificateUser } from '../../src/auth/certificate.ts';
+import type { TokenAuthenticator } from '../../src/auth/static-tokens.ts';
+import type { UserInfo } from '../../src/auth/user.ts';
+import type { HttpRequest } from './exchange.ts';
+
+export const ANONYMOUS: UserInfo = { username: 'system:anonymous', groups: ['system:unauthenticated'] };
+
+/** The only paths that answer without credentials (and what is below them: /livez/ping). */
+const ANONYMOUS_PATHS = ['/healthz', '/livez', '/readyz', '/version'];
+
+export const allowsAnonymous = (path: string) =>
+  ANONYMOUS_PATHS.some((open) => path === open || path.startsWith(`${open}/`));
+
+export interface Authenticator {
+  /** Who sent the request; `undefined` without credentials, `'rejected'` when those that came are not valid. */
+  authenticate(request: HttpRequest): Promise<UserInfo | undefined | 'rejected'>;
+}
+
+/** Client certificates of the CA first, then each of the token authenticators. */
+export function createAuthenticator(tokens: readonly TokenAuthenticator[]): Authenticator {
+  /** A connection's certificate is read once, not per request. */
+  const byConnection = new WeakMap<object, UserInfo | undefined | 'rejected'>();
+
+  function fromCertificate(request: HttpRequest): UserInfo | undefined | 'rejected' {
+    const session: Http2Session | undefined = 'stream' in request ? request.stream.session : undefined;
+    const connection = session ?? request.socket;
+    if (byConnection.has(connection)) return byConnection.get(connection);
+    const user = socketUser((session?.socket ?? request.socket) as TLSSocket);
+    byConnection.set(connection, user);
+    return user;
+  }
+
+  return {
+    async authenticate(request) {
+      const certified = fromCertificate(request);
+      if (certified && certified !== 'rejected') return certified;
+      const bearer = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+      if (bearer === undefined) return request.headers.authorization ? 'rejected' : certified;
+      for (const authenticator of tokens) {
+        const user = await authenticator.authenticate(bearer);
+        if (user) return authenticated(user);
+      }
+      return 'rejected';
+    },
+  };
+}
+
+function socketUser(socket: TLSSocket): UserInfo | undefined | 'rejected' {
+  const { raw } = socket.getPeerCertificate();
+  if (!raw) return undefined;
+  // OpenSSL has checked the chain, the dates and that the certificate is one for clients.
+  if (!socket.authorized) return 'rejected';
+  const user = certificateUser(raw);
+  return user ? authenticated(user) : 'rejected';
+}
+
+function authenticated(user: UserInfo): UserInfo {
+  if (user.groups.includes('system:authenticated')) return user;
+  return { ...user, groups: [...user.groups, 'system:authenticated'] };
+}

@@ -1,0 +1,116 @@
+import type { KubeObject } from '../../../src/kube/types.ts';
+import { readObject } from '../body.ts';
+import type { ConnectSubresource, CreateSubresource, ProjectionSubresource } from '../definition.ts';
+import { conflict, invalidObject, MODIFIED, notFound } from '../status-error.ts';
+import { keyOf } from './api.ts';
+import { refuseDryRun, strategyContext } from './context.ts';
+import { readPatch } from './patch.ts';
+import { mainRules, updateObject } from './update.ts';
+import type { RestRequest } from './write-handlers.ts';
+
+const ATTEMPTS = 5;
+
+/** POST of another kind onto an object (pods/binding). */
+export async function handleCreateSubresource(request: RestRequest, subresource: CreateSubresource): Promise<void> {
+  const { api, info, exchange, user, format } = request;
+  refuseDryRun(exchange.query.get('dryRun'));
+  const body = await readObject<KubeObject & Record<string, unknown>>(
+    exchange,
+    api.schema,
+    subresource,
+    api.requestTimeoutMs,
+  );
+  const answer = await subresource.create({
+    namespace: info.namespace,
+    name: info.name,
+    body,
+    context: strategyContext(api, exchange, user),
+    modify: (change) => modifyObject(request, change),
+  });
+  await exchange.sendJson(201, JSON.stringify(answer), format);
+}
+
+/** Read, change, store; again when another writer came between. */
+async function modifyObject(
+  { api, served, info }: RestRequest,
+  change: (object: KubeObject) => void,
+): Promise<KubeObject> {
+  const key = keyOf(served, info.namespace, info.name);
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const current = await api.store.get(key);
+    if (!current) throw notFound(served.definition, info.name);
+    const object = served.codec.copy(current);
+    const generationBefore = served.codec.object(current);
+    change(object);
+    if (served.definition.generationChanged?.(object, generationBefore))
+      object.metadata.generation = (object.metadata.generation ?? 0) + 1;
+    const result = await api.store.put(key, served.codec.encode(object), current.revision);
+    if (result.ok) return served.codec.object(result.record);
+  }
+  throw conflict(served.definition, info.name, MODIFIED);
+}
+
+/** The object under another kind (deployments/scale): GET shows it, PUT and PATCH write through it. */
+export async function handleProjection(request: RestRequest, subresource: ProjectionSubresource): Promise<void> {
+  const { api, served, info, exchange, user, format } = request;
+  const { definition, codec } = served;
+  const show = (record: Parameters<typeof codec.object>[0]) =>
+    exchange.sendJson(200, JSON.stringify(subresource.project(codec.object(record))), format);
+  if (info.verb === 'get') {
+    const record = await api.store.get(keyOf(served, info.namespace, info.name));
+    if (!record) throw notFound(definition, info.name);
+    return show(record);
+  }
+  refuseDryRun(exchange.query.get('dryRun'));
+  const { insists, apply } = await readProjection(request, subresource);
+  const record = await updateObject(
+    api,
+    served,
+    info,
+    (current) => {
+      const object = codec.copy(current);
+      const projection = apply(subresource.project(codec.object(current)));
+      const errors = subresource.validate(projection);
+      if (errors.length > 0) throw invalidObject({ ...subresource, plural: '' }, info.name, errors);
+      if (projection.metadata.resourceVersion) object.metadata.resourceVersion = projection.metadata.resourceVersion;
+      subresource.apply(object, projection);
+      return object;
+    },
+    mainRules(definition),
+    strategyContext(api, exchange, user),
+    { insists },
+  );
+  await show(record);
+}
+
+/** A PUT replaces the projection, a PATCH changes it. */
+async function readProjection(
+  { api, info, exchange }: RestRequest,
+  subresource: ProjectionSubresource,
+): Promise<{ insists: boolean; apply: (projection: KubeObject) => KubeObject }> {
+  if (info.verb === 'patch') {
+    const patch = await readPatch(exchange, api.schema, subresource, api.requestTimeoutMs);
+    return { insists: patch.insists, apply: (projection) => patch.apply(structuredClone(projection)) };
+  }
+  const body = await readObject(exchange, api.schema, subresource, api.requestTimeoutMs);
+  return { insists: Boolean(body.metadata.resourceVersion), apply: () => body };
+}
+
+/** GET that is answered by a stream (pods/log). */
+export async function handleConnect(
+  request: RestRequest,
+  subresource: ConnectSubresource,
+  stopping: AbortSignal,
+): Promise<void> {
+  const { api, served, info, exchange, user } = request;
+  const record = await api.store.get(keyOf(served, info.namespace, info.name));
+  if (!record) throw notFound(served.definition, info.name);
+  await subresource.connect({
+    object: served.codec.object(record),
+    query: exchange.query,
+    context: strategyContext(api, exchange, user),
+    request: exchange.request,
+    response: exchange.response,
+    signal: AbortSignal.any([exchange.signal, stopping]),
+  });
+}
