@@ -1,0 +1,245 @@
+import { readFileSync } from 'node:fs';
+import { ExecError, type run as execRun, run as runProgram } from '../../src/linux/exec.ts';
+import { formatPrefix, networkOf, parsePrefix } from '../../src/linux/ip.ts';
+import { openRtnetlink, type Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
+import { netnsId } from '../../src/linux/netns.ts';
+import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
+import { readTableSkeleton, removeEmptyTables } from '../../src/netfilter/empty-tables.ts';
+import { createIptables } from '../../src/netfilter/iptables.ts';
+import { createNft } from '../../src/netfilter/nft.ts';
+import { isEmptyTransaction } from '../../src/netfilter/transaction.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
+import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
+import { parseHostVethAlias } from '../plugins/host-veth.ts';
+import { buildForwardRemoval, buildForwardTransaction } from './forward-rules.ts';
+import {
+  computeGuardChains,
+  GUARD_TABLE,
+  isGuardInPlace,
+  renderGuardRemoval,
+  renderGuardTable,
+} from './guard-table.ts';
+import { type HostRecord, openHostRecord } from './host-record.ts';
+import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
+import { readAffectedSysctls, readWrongSysctls, recordSysctls, restoreSysctls } from './node-sysctls.ts';
+import { ROUTE_PROTOCOL } from './route-protocol.ts';
+
+export interface NodeNetworkOptions {
+  /** All pods of the cluster (IPv4). */
+  clusterCidr: string;
+  serviceCidr: string;
+  /** The pods' bridge, for its removal. Default `cni0`. */
+  bridge?: string;
+  /** The pod network's name, for the removal of left links. Default `berth`. */
+  networkName?: string;
+  /** Where the host's state before the first change is kept until `remove`. */
+  stateFile: string;
+  /** How often `run` looks at the kernel again. Default 30 s. */
+  resyncMs?: number;
+  /** Path of the host's network namespace when it is not the process's own. */
+  hostNetns?: string;
+}
+
+export interface NodeNetwork {
+  /**
+   * Brings the host into the state that pods and services need; what is right already is not written. Nothing of the cluster is
+   * needed for it, so call it before anything that may send a packet to a service.
+   * @returns what was changed, for the log.
+   * @throws Error naming the cause and the way out (no br_netfilter, no nft, …).
+   */
+  ensure(signal?: AbortSignal): Promise<string[]>;
+  /** `ensure` now and again until the signal aborts. Failures are logged and tried again. */
+  run(signal: AbortSignal): Promise<void>;
+  /**
+   * Takes everything of ours away and restores what was before; tables that iptables made for us and that hold nothing more go too.
+   * Call it after the proxy's clean-up. Idempotent; goes on after a failure and throws all of them together.
+   */
+  remove(): Promise<{ /** Kernel modules that Berth loaded; they stay. */ modulesLeft: string[] }>;
+}
+
+const DEFAULT_RESYNC_MS = 30_000;
+const BRIDGE_NETFILTER = 'net.bridge.bridge-nf-call-iptables';
+
+export function createNodeNetwork(
+  options: NodeNetworkOptions,
+  deps: { log: Logger; clock: Clock; run?: typeof execRun },
+): NodeNetwork {
+  const { log, clock, run = runProgram } = deps;
+  const netns = options.hostNetns;
+  const bridge = options.bridge ?? 'cni0';
+  const network = options.networkName ?? 'berth';
+  const clusterCidr = formatPrefix(networkOf(parsePrefix(options.clusterCidr)));
+  const serviceCidr = formatPrefix(networkOf(parsePrefix(options.serviceCidr)));
+  const nft = createNft({ run, netns });
+  const iptables = createIptables({ family: 'IPv4', run, netns });
+  const file = openHostRecord(options.stateFile, {
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    netns: netnsId(netns ?? '/proc/self/ns/net') ?? '',
+  });
+
+  async function withNetlink<T>(work: (netlink: Rtnetlink) => Promise<T>): Promise<T> {
+    const netlink = openRtnetlink(netns);
+    try {
+      return await work(netlink);
+    } finally {
+      netlink.close();
+    }
+  }
+
+  async function ensureRecord(signal?: AbortSignal): Promise<HostRecord> {
+    const known = file.read();
+    if (known) return known;
+    const record: HostRecord = {
+      bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+      netns: netnsId(netns ?? '/proc/self/ns/net') ?? '',
+      sysctls: {},
+      tables: await readTableSkeleton(nft, signal),
+      bridgeExisted: await withNetlink(async (netlink) => (await netlink.getLink(bridge)) !== undefined),
+      modules: [],
+    };
+    file.write(record);
+    return record;
+  }
+
+  async function ensureGuard(signal?: AbortSignal): Promise<string[]> {
+    const chains = computeGuardChains({ clusterCidr, serviceCidr });
+    const exists = (await nft.tables(signal)).some(
+      (table) => table.family === GUARD_TABLE.family && table.name === GUARD_TABLE.name,
+    );
+    const objects = exists ? await nft.list(GUARD_TABLE.family, GUARD_TABLE.name, signal) : [];
+    if (exists && isGuardInPlace(chains, objects)) return [];
+    await nft.apply(renderGuardTable(chains), signal);
+    return [`nft table ${GUARD_TABLE.family} ${GUARD_TABLE.name}`];
+  }
+
+  async function ensureForwarding(signal?: AbortSignal): Promise<string[]> {
+    const saved = await iptables.save('filter', signal);
+    const transaction = buildForwardTransaction(saved.get('filter'), clusterCidr);
+    if (isEmptyTransaction(transaction)) return [];
+    await iptables.restore(transaction, signal);
+    return ['iptables chain BERTH-FORWARD'];
+  }
+
+  function ensureRoutes(): Promise<string[]> {
+    return withNetlink(async (netlink) => {
+      const loopback = await netlink.getLink('lo');
+      // Routes over `lo` need it up; a fresh network namespace has it down.
+      if (loopback && !loopback.up) await netlink.setLink(loopback.index, { up: true });
+      const routes = await netlink.listRoutes({ family: 4, table: 254 });
+      const want = computeNodeRoutes({ clusterCidr, serviceCidr, loopbackIndex: loopback?.index ?? 1, routes });
+      const { add, remove } = diffNodeRoutes(want, routes);
+      for (const route of add) await netlink.replaceRoute(route);
+      for (const route of remove) await netlink.deleteRoute(route);
+      return [
+        ...add.map((route) => `route ${route.type} ${route.destination}`),
+        ...remove.map((route) => `no route ${route.type} ${route.destination}`),
+      ];
+    });
+  }
+
+  async function ensureSysctls(record: HostRecord, signal?: AbortSignal): Promise<string[]> {
+    const current = await ensureBridgeNetfilter(record, signal);
+    const wrong = readWrongSysctls(netns);
+    if (wrong.size === 0) return [];
+    const before = readAffectedSysctls(wrong.keys(), netns);
+    // Before the change, so that a crash in between loses nothing; the values that follow from it, right after.
+    file.write(recordSysctls(current, before, wrong));
+    for (const [key, value] of wrong) writeSysctl(key, value, { netns });
+    file.write(recordSysctls(current, before, readAffectedSysctls(wrong.keys(), netns)));
+    return [...wrong].map(([key, value]) => `sysctl ${key}=${value}`);
+  }
+
+  /** Loads br_netfilter where it is a module. */
+  async function ensureBridgeNetfilter(record: HostRecord, signal?: AbortSignal): Promise<HostRecord> {
+    if (readSysctl(BRIDGE_NETFILTER, { netns }) !== undefined) return record;
+    let why = 'the module is loaded, but shows no such key';
+    try {
+      await run('modprobe', ['br_netfilter'], { signal });
+    } catch (error) {
+      signal?.throwIfAborted();
+      why = error instanceof ExecError && error.stderr ? error.stderr : String((error as Error).message);
+    }
+    if (readSysctl(BRIDGE_NETFILTER, { netns }) === undefined)
+      throw new Error(
+        `the kernel has no ${BRIDGE_NETFILTER}, without which pods of one node bypass service rules: ` +
+          `load it with \`modprobe br_netfilter\` (tried: ${why})`,
+      );
+    const updated = { ...record, modules: [...new Set([...record.modules, 'br_netfilter'])] };
+    file.write(updated);
+    return updated;
+  }
+
+  /** The guard comes first: from here on nothing that belongs to the cluster can leave the host. */
+  async function ensure(signal?: AbortSignal): Promise<string[]> {
+    const record = await ensureRecord(signal);
+    return [
+      ...(await ensureGuard(signal)),
+      ...(await ensureRoutes()),
+      ...(await ensureForwarding(signal)),
+      ...(await ensureSysctls(record, signal)),
+    ];
+  }
+
+  async function removeLinks(netlink: Rtnetlink, record: HostRecord | undefined): Promise<void> {
+    const links = await netlink.listLinks();
+    const isOurs = ({ name, kind, alias }: (typeof links)[number]) =>
+      (kind === 'veth' && parseHostVethAlias(alias)?.network === network) ||
+      (name === bridge && kind === 'bridge' && (alias === BRIDGE_ALIAS || record?.bridgeExisted === false));
+    await runAll(
+      'remove links',
+      links.filter(isOurs).map((link) => () => netlink.deleteLink(link.index).catch(ignore('ENODEV'))),
+    );
+  }
+
+  async function removeRoutes(netlink: Rtnetlink): Promise<void> {
+    const own = await netlink.listRoutes({ protocol: ROUTE_PROTOCOL.node });
+    await runAll(
+      'remove routes',
+      own.map((route) => () => netlink.deleteRoute(route).catch(ignore('ESRCH'))),
+    );
+  }
+
+  return {
+    ensure,
+
+    async run(signal) {
+      while (!signal.aborted) {
+        try {
+          const changes = await ensure(signal);
+          if (changes.length > 0) log.info({ changes }, 'node network brought in order');
+        } catch (error) {
+          if (signal.aborted) return;
+          log.error({ err: error }, 'node network could not be brought in order; trying again');
+        }
+        await clock.sleep(options.resyncMs ?? DEFAULT_RESYNC_MS, signal).catch(() => {});
+      }
+    },
+
+    async remove() {
+      const record = file.read();
+      await runAll('remove the node network', [
+        () => withNetlink((netlink) => removeLinks(netlink, record)),
+        () => withNetlink(removeRoutes),
+        async () => {
+          const saved = (await iptables.save('filter')).get('filter');
+          await iptables.restore(buildForwardRemoval(saved));
+        },
+        () => restoreSysctls(record?.sysctls ?? {}, netns),
+        // The guard goes last: until then nothing of the cluster leaks out.
+        () => nft.apply(renderGuardRemoval()),
+        () => (record ? removeEmptyTables(nft, record.tables) : undefined),
+      ]);
+      file.remove();
+      return { modulesLeft: record?.modules ?? [] };
+    },
+  };
+}
+
+function ignore(code: string): (error: unknown) => void {
+  return (error) => {
+    if (!isNetlinkError(error, code)) throw error;
+  };
+}

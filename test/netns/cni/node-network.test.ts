@@ -1,0 +1,232 @@
+/** The node's own rules, routes and sysctls, on real namespaces: `outside ── uplink ── host ── cni0 ── pods`. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { createPodNetwork } from '../../../cni/invoke/pod-network.ts';
+import { createNodeNetwork } from '../../../cni/node/node-network.ts';
+import { ExecError } from '../../../src/linux/exec.ts';
+import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
+import { systemClock } from '../../../src/runtime/clock.ts';
+import { silentLogger } from '../../../src/runtime/log.ts';
+import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
+import { createTestNetns, type TestNetns } from '../../support/netns.ts';
+
+const CLUSTER_CIDR = '10.244.0.0/16';
+const SERVICE_CIDR = '10.96.0.0/12';
+const never = new AbortController().signal;
+
+/** A host 192.0.2.1 with an uplink to 192.0.2.2, which is its default gateway unless told otherwise. */
+async function setUp(t: ExecutionContext, { defaultRoute = true } = {}) {
+  const host = await createTestNetns(t, 'host');
+  const outside = await createTestNetns(t, 'out');
+  await host.ip('link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', outside.name);
+  await host.ip('addr', 'add', '192.0.2.1/24', 'dev', 'uplink');
+  await host.ip('link', 'set', 'uplink', 'up');
+  await outside.ip('addr', 'add', '192.0.2.2/24', 'dev', 'eth0');
+  await outside.ip('link', 'set', 'eth0', 'up');
+  if (defaultRoute) await host.ip('route', 'add', 'default', 'via', '192.0.2.2');
+  await outside.run('nft', ['-f', '-'], {
+    input: `table ip count {
+      chain prerouting {
+        type filter hook prerouting priority -300;
+        ip saddr ${CLUSTER_CIDR} counter comment "from pods"
+        ip daddr { ${CLUSTER_CIDR}, ${SERVICE_CIDR} } counter comment "to the cluster"
+      }
+    }`,
+  });
+  const directory = mkdtempSync(join(tmpdir(), 'node-network-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const deps = { log: silentLogger, clock: systemClock };
+  const openNode = () =>
+    createNodeNetwork(
+      {
+        clusterCidr: CLUSTER_CIDR,
+        serviceCidr: SERVICE_CIDR,
+        stateFile: join(directory, 'state.json'),
+        hostNetns: host.path,
+      },
+      deps,
+    );
+  const pods = createPodNetwork(
+    { podCidr: () => '10.244.1.0/24', clusterCidr: CLUSTER_CIDR, dataDir: directory, hostNetns: host.path },
+    deps,
+  );
+  t.teardown(() => pods.close());
+  const addPod = async (name: string) => {
+    const pod = await createTestNetns(t, name);
+    const sandbox = { sandboxId: name, netnsPath: pod.path, namespace: 'ns', name, uid: name, hostPorts: [] };
+    const { ips } = await pods.attach(sandbox, never);
+    return { ...pod, sandbox, address: ips[0]! };
+  };
+  return { host, outside, node: openNode(), openNode, pods, addPod };
+}
+
+/** Answers every connection with the client's address. */
+async function serve(t: ExecutionContext, netns: TestNetns, port: number): Promise<void> {
+  const controller = new AbortController();
+  t.teardown(() => controller.abort());
+  const program = `net.createServer((s) => s.end(s.remoteAddress)).listen(${port}, '0.0.0.0')`;
+  netns.run(process.execPath, ['-e', program], { timeoutMs: 120_000, signal: controller.signal }).catch(() => {});
+  for (let attempt = 0; attempt < 100; attempt++) {
+    if ((await connect(netns, '127.0.0.1', port)) === '127.0.0.1') return;
+    await systemClock.sleep(30);
+  }
+  throw new Error(`the server in ${netns.name} does not answer`);
+}
+
+/** What a TCP connection answers, or `refused`, `timeout`, … */
+async function connect(from: TestNetns, address: string, port: number): Promise<string> {
+  try {
+    return (await from.run('busybox', ['nc', '-w', '2', address, String(port)], { timeoutMs: 5000, input: '' })).trim();
+  } catch (error) {
+    if (!(error instanceof ExecError)) throw error;
+    if (/refused/i.test(error.stderr)) return 'refused';
+    if (/unreachable|no route/i.test(error.stderr)) return 'unreachable';
+    return `failed: ${error.message}`;
+  }
+}
+
+async function leaked(outside: TestNetns): Promise<number> {
+  const text = await outside.run('nft', ['list', 'ruleset']);
+  return [...text.matchAll(/packets (\d+)/g)].reduce((sum, [, packets]) => sum + Number(packets), 0);
+}
+
+const ping = (from: TestNetns, to: string) => from.run('busybox', ['ping', '-c1', '-W2', to]);
+
+test('ensure, ensure again, remove: the second changes nothing, the last leaves the host as it was', async (t) => {
+  const { host, node, addPod, openNode } = await setUp(t);
+  writeSysctl('net.ipv4.conf.all.accept_redirects', '1', { netns: host.path });
+  writeSysctl('net.bridge.bridge-nf-call-iptables', '0', { netns: host.path });
+  const before = await snapshotHost({ netns: host.path });
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
+
+  t.true((await node.ensure()).length >= 4);
+  t.is(readSysctl('net.ipv4.ip_forward', { netns: host.path }), '1');
+  t.is(readSysctl('net.bridge.bridge-nf-call-iptables', { netns: host.path }), '1');
+  t.deepEqual(await node.ensure(), []);
+  t.deepEqual(await openNode().ensure(), [], 'nor after a restart');
+  await addPod('one');
+
+  await openNode().remove();
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
+  await node.remove();
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
+});
+
+test('what somebody breaks is repaired', async (t) => {
+  const { host, node } = await setUp(t);
+  await node.ensure();
+  await host.run('nft', ['flush', 'chain', 'inet', 'berth', 'forward']);
+  t.deepEqual(await node.ensure(), ['nft table inet berth']);
+  await host.run('iptables', ['-F', 'FORWARD']);
+  t.deepEqual(await node.ensure(), ['iptables chain BERTH-FORWARD']);
+  await host.ip('route', 'del', 'unreachable', CLUSTER_CIDR);
+  t.deepEqual(await node.ensure(), [`route unreachable ${CLUSTER_CIDR}`]);
+  writeSysctl('net.ipv4.ip_forward', '0', { netns: host.path });
+  t.deepEqual(await node.ensure(), ['sysctl net.ipv4.ip_forward=1']);
+  t.deepEqual(await node.ensure(), []);
+});
+
+test('removal spares what others have: rules in the same tables, values set since', async (t) => {
+  const { host, node } = await setUp(t);
+  await host.run('iptables', ['-A', 'FORWARD', '-s', '203.0.113.0/24', '-j', 'DROP']);
+  await node.ensure();
+  await host.run('iptables', ['-A', 'INPUT', '-s', '203.0.113.0/24', '-j', 'DROP']);
+  await host.run('nft', ['add', 'table', 'inet', 'theirs']);
+  await node.remove();
+  const saved = await host.run('iptables-save', []);
+  t.regex(saved, /-A FORWARD -s 203.0.113.0\/24 -j DROP/);
+  t.regex(saved, /-A INPUT -s 203.0.113.0\/24 -j DROP/);
+  t.notRegex(saved, /BERTH/);
+  t.regex(await host.run('nft', ['list', 'tables']), /inet theirs/);
+});
+
+test('pods reach each other, the node and the outside, also where Docker has set FORWARD to DROP', async (t) => {
+  const { host, outside, node, addPod } = await setUp(t);
+  // As a distribution's dockerd leaves it.
+  await host.run('iptables-restore', [], {
+    input: `*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:DOCKER - [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o docker0 -j DOCKER
+-A DOCKER-USER -j RETURN
+COMMIT
+`,
+  });
+  const [one, two] = [await addPod('one'), await addPod('two')];
+  await t.throwsAsync(ping(one, two.address), undefined, 'the drop works, bridged frames included');
+  await node.ensure();
+  await t.notThrowsAsync(ping(one, two.address));
+  await t.notThrowsAsync(ping(two, one.address));
+  await t.notThrowsAsync(ping(one, '10.244.1.1'));
+  await t.notThrowsAsync(ping(one, '192.0.2.1'));
+  await t.notThrowsAsync(ping(host, one.address));
+
+  await serve(t, outside, 8080);
+  await serve(t, two, 8080);
+  t.is(await connect(one, '192.0.2.2', 8080), '192.0.2.1', 'the outside sees the node');
+  t.is(await connect(one, two.address, 8080), one.address, 'a pod sees the pod');
+  t.is(await leaked(outside), 0, 'nothing with a pod or service address on the uplink');
+});
+
+test('an unprogrammed service address is refused at once, from pods and from the node, and nothing leaves', async (t) => {
+  const { host, outside, node, addPod } = await setUp(t);
+  await node.ensure();
+  const pod = await addPod('one');
+  t.is(await connect(pod, '10.96.0.10', 53), 'refused');
+  t.is(await connect(host, '10.96.0.10', 53), 'refused');
+  t.is(await connect(host, '10.111.255.254', 443), 'refused');
+  await t.throwsAsync(ping(pod, '10.96.7.7'));
+  for (const from of [pod, host]) {
+    t.is(await connect(from, '10.244.9.9', 80), 'unreachable', 'a node that is not known');
+    await t.throwsAsync(ping(from, '10.244.200.1'));
+  }
+  t.is(await leaked(outside), 0);
+});
+
+test('a translated service address passes the guard, with and without a default route on the node', async (t) => {
+  for (const defaultRoute of [true, false]) {
+    const { host, node, addPod } = await setUp(t, { defaultRoute });
+    await node.ensure();
+    const [one, two] = [await addPod('one'), await addPod('two')];
+    await serve(t, two, 8080);
+    for (const chain of ['PREROUTING', 'OUTPUT'])
+      await host.run('iptables', [
+        ...['-t', 'nat', '-A', chain, '-d', '10.96.0.10', '-p', 'tcp', '--dport', '80'],
+        ...['-j', 'DNAT', '--to-destination', `${two.address}:8080`],
+      ]);
+    t.is(await connect(one, '10.96.0.10', 80), one.address);
+    t.truthy((await connect(host, '10.96.0.10', 80)).match(/^[\d.]+$/), `default route: ${defaultRoute}`);
+    t.is(await connect(host, '10.96.0.11', 80), 'refused');
+  }
+});
+
+test('the route for services goes when a default route comes', async (t) => {
+  const { host, node } = await setUp(t, { defaultRoute: false });
+  await node.ensure();
+  t.regex(await host.ip('route'), /10\.96\.0\.0\/12 dev lo/);
+  await host.ip('route', 'add', 'default', 'via', '192.0.2.2');
+  t.deepEqual(await node.ensure(), [`no route unicast ${SERVICE_CIDR}`]);
+  t.notRegex(await host.ip('route'), /10\.96\.0\.0\/12/);
+});
+
+test('a bridge that was there before stays', async (t) => {
+  const { host, node, addPod } = await setUp(t);
+  await host.ip('link', 'add', 'cni0', 'type', 'bridge');
+  const before = await snapshotHost({ netns: host.path });
+  await node.ensure();
+  const { sandbox } = await addPod('one');
+  t.truthy(sandbox);
+  await node.remove();
+  const differences = diffSnapshots(before, await snapshotHost({ netns: host.path }));
+  t.true(
+    differences.every((line) => line.includes('cni0') || line.includes('10.244.1.')),
+    differences.join('\n'),
+  );
+  t.is((await host.ipJson('link', 'show', 'type', 'veth')).length, 1, 'the uplink');
+});
