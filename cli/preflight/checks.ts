@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { ROUTE_PROTOCOL } from '../../cni/node/route-protocol.ts';
 import { ExecError, run } from '../../src/linux/exec.ts';
 import { formatPrefix, networkOf, parsePrefix, prefixesOverlap } from '../../src/linux/ip.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
@@ -39,6 +40,7 @@ function checkAddresses(settings: Settings): void {
 }
 
 async function checkCidrs(settings: Settings): Promise<void> {
+  const ownProtocols: number[] = Object.values(ROUTE_PROTOCOL);
   const cidrs: [string, string][] = [
     ['--pod-cidr', settings.podCidr],
     ['--service-cidr', settings.serviceCidr],
@@ -54,13 +56,14 @@ async function checkCidrs(settings: Settings): Promise<void> {
     const links = new Map((await netlink.listLinks()).map((link) => [link.index, link.name]));
     for (const route of await netlink.listRoutes()) {
       const dev = links.get(route.linkIndex ?? 0);
-      // What an earlier run of ours left (it may have been killed) is no conflict: the pod bridge, and routes without a device.
+      // What an earlier run of ours left (it may have been killed) is no conflict: the pod bridge, our own routes, and those without a device.
       if (
         route.family !== 4 ||
         route.destination === '0.0.0.0/0' ||
         route.table !== 254 ||
         dev === settings.bridge ||
-        dev === undefined
+        dev === undefined ||
+        ownProtocols.includes(route.protocol)
       )
         continue;
       const clash = cidrs.find(([, cidr]) => prefixesOverlap(parsePrefix(cidr), parsePrefix(route.destination)));
