@@ -1,0 +1,206 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DockerEngine } from '../../src/docker/engine.ts';
+import { dockerMessage, isDockerConflict } from '../../src/docker/errors.ts';
+import type { Container, Pod } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Images } from '../images/images.ts';
+import type { ContainerStart } from '../pods/plan-parts.ts';
+import type { AgentMetrics, ConfigSources, EventSink, PodResources, ServiceEnvironment } from '../pods/ports.ts';
+import type { RuntimeCache } from '../pods/runtime-cache.ts';
+import type { PodDirectories } from '../volumes/pod-directories.ts';
+import { buildContainerConfig, type LogRotation } from './config.ts';
+import { buildEnvironment } from './environment.ts';
+import { ContainerStartError } from './errors.ts';
+import { containerHash } from './hash.ts';
+import type { LifecycleHooks } from './hooks.ts';
+import { formatContainerName } from './identity.ts';
+import { type ContainerKiller, containerFieldPath } from './kill.ts';
+import type { LogLinks } from './log-links.ts';
+import type { MountedVolume } from './mounts.ts';
+import { formatImageId } from './observe.ts';
+
+export interface LauncherOptions {
+  nodeName: string;
+  nodeIps: string[];
+  log: LogRotation;
+  seccompDefault: boolean;
+}
+
+export interface LauncherDependencies {
+  docker: DockerEngine;
+  images: Images;
+  resources: PodResources;
+  runtime: RuntimeCache;
+  directories: PodDirectories;
+  logLinks: LogLinks;
+  hooks: LifecycleHooks;
+  killer: ContainerKiller;
+  config?: ConfigSources;
+  services?: ServiceEnvironment;
+  events: EventSink;
+  metrics: AgentMetrics;
+  clock: Clock;
+}
+
+export interface CreateRequest {
+  pod: Pod;
+  container: Container;
+  start: ContainerStart;
+  sandboxId: string;
+  podIps: string[];
+  volumes: ReadonlyMap<string, MountedVolume>;
+}
+
+/** Makes and starts single containers. Both throw ContainerStartError, whose reason is the status's waiting reason. */
+export interface ContainerLauncher {
+  /** Image, configuration, create; resolves to the id. */
+  create(request: CreateRequest, signal: AbortSignal): Promise<string>;
+  /** Start and postStart. */
+  start(request: CreateRequest, id: string, signal: AbortSignal): Promise<void>;
+}
+
+export function createContainerLauncher(options: LauncherOptions, deps: LauncherDependencies): ContainerLauncher {
+  const { docker, resources, runtime, events, metrics, clock } = deps;
+
+  /** The host file behind the termination message path, writable by whatever user the container has. */
+  async function terminationMessageFile(pod: Pod, container: Container): Promise<string> {
+    const directory = deps.directories.container(pod.metadata.uid, container.name);
+    const file = join(directory, randomBytes(4).toString('hex'));
+    await mkdir(directory, { recursive: true, mode: 0o750 });
+    await writeFile(file, '');
+    await chmod(file, 0o666);
+    return file;
+  }
+
+  async function environment({ pod, container, podIps }: CreateRequest): Promise<ReadonlyMap<string, string>> {
+    const { variables, invalid } = await buildEnvironment(
+      {
+        pod,
+        container,
+        addresses: { podIps: pod.spec.hostNetwork ? options.nodeIps : podIps, hostIps: options.nodeIps },
+        allocatable: resources.nodeAllocatable(),
+      },
+      { config: deps.config, services: deps.services },
+    );
+    for (const { source, keys } of invalid)
+      events.event(
+        pod,
+        'Warning',
+        'InvalidEnvironmentVariableNames',
+        `Keys [${keys.join(', ')}] from the EnvFrom ${source} were skipped since they are considered invalid environment variable names.`,
+      );
+    return variables;
+  }
+
+  async function createNamed(
+    name: string,
+    config: Parameters<DockerEngine['createContainer']>[1],
+    signal: AbortSignal,
+  ) {
+    try {
+      return await docker.createContainer(name, config, signal);
+    } catch (error) {
+      if (!isDockerConflict(error)) throw error;
+      // A leftover that we have not seen yet; the relist will, and it is no reason to keep the pod waiting.
+      return docker.createContainer(`${name}_${randomBytes(4).toString('hex')}`, config, signal);
+    }
+  }
+
+  return {
+    async create(request, signal) {
+      const { pod, container, start, sandboxId } = request;
+      const image = await deps.images.ensure(pod, container, signal);
+      const [variables, terminationMessage] = await Promise.all([
+        environment(request),
+        terminationMessageFile(pod, container),
+      ]);
+      const { uid, name: podName, namespace = 'default' } = pod.metadata;
+      const identity = {
+        container: container.name,
+        podName,
+        podNamespace: namespace,
+        podUid: uid,
+        attempt: start.attempt,
+      };
+      const config = buildContainerConfig({
+        pod,
+        container,
+        nodeName: options.nodeName,
+        sandboxId,
+        attempt: start.attempt,
+        image,
+        variables,
+        volumes: request.volumes,
+        files: {
+          hosts: deps.directories.hosts(uid),
+          resolvConf: deps.directories.resolvConf(uid),
+          terminationMessage,
+        },
+        logPath: deps.logLinks.pathOf(pod, container.name, start.attempt),
+        cgroupParent: resources.cgroupParent(pod),
+        resources: resources.containerResources(pod, container.name),
+        oomScoreAdj: resources.oomScoreAdj(pod, container.name),
+        security: { seccompDefault: options.seccompDefault },
+        log: options.log,
+      });
+      try {
+        const { id } = await metrics.runtimeOperation('create_container', () =>
+          createNamed(formatContainerName(identity), config, signal),
+        );
+        runtime.recordContainer(identity, {
+          id,
+          name: container.name,
+          state: 'created',
+          createdAtMs: clock.nowMs(),
+          oomKilled: false,
+          image: container.image ?? '',
+          imageId: formatImageId(image.id, image.repoDigests),
+          restartCount: start.attempt,
+          hash: containerHash(container),
+          sandboxId,
+          logPath: deps.logLinks.pathOf(pod, container.name, start.attempt),
+        });
+        events.event(pod, 'Normal', 'Created', 'Container created', containerFieldPath(pod, container.name));
+        return id;
+      } catch (error) {
+        signal.throwIfAborted();
+        throw new ContainerStartError('CreateContainerError', dockerMessage(error), { cause: error });
+      }
+    },
+
+    async start({ pod, container, start, podIps }, id, signal) {
+      const type = start.kind === 'init' ? 'init_container' : 'container';
+      const fieldPath = containerFieldPath(pod, container.name);
+      try {
+        await Promise.all([
+          metrics.runtimeOperation('start_container', () => docker.startContainer(id, signal)),
+          deps.logLinks.ensure(pod, container.name, start.attempt, id),
+        ]);
+      } catch (error) {
+        signal.throwIfAborted();
+        metrics.containerStarted(type, 'RunContainerError');
+        await runtime.refresh(id);
+        throw new ContainerStartError('RunContainerError', dockerMessage(error), { cause: error });
+      }
+      runtime.recordContainerStarted(id, clock.nowMs());
+      metrics.containerStarted(type);
+      events.event(pod, 'Normal', 'Started', 'Container started', fieldPath);
+      const postStart = container.lifecycle?.postStart;
+      if (!postStart) return;
+      try {
+        await deps.hooks.run(postStart, { container, containerId: id, podIp: podIps[0], signal });
+      } catch (error) {
+        signal.throwIfAborted();
+        const message = `PostStartHook failed: ${error instanceof Error ? error.message : error}`;
+        events.event(pod, 'Warning', 'FailedPostStartHook', message, fieldPath);
+        const target = { id, name: container.name, message: 'FailedPostStartHook' };
+        const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
+        await deps.killer.kill(pod, target, graceSeconds, podIps[0], signal);
+        await runtime.refresh(id);
+        throw new ContainerStartError('PostStartHookError', message, { cause: error });
+      }
+    },
+  };
+}

@@ -1,0 +1,224 @@
+import type { Pod } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
+import { podKey } from '../containers/identity.ts';
+import type { LogLinks } from '../containers/log-links.ts';
+import type { MountedVolume } from '../containers/mounts.ts';
+import type { Images } from '../images/images.ts';
+import type { PodDirectories } from '../volumes/pod-directories.ts';
+import type { ServiceAccountTokens } from '../volumes/tokens.ts';
+import type { Volumes } from '../volumes/volumes.ts';
+import type { PodExecutor } from './executor.ts';
+import { computePodPlan, isPodOver, type PodPlan } from './plan.ts';
+import type {
+  AdmitPod,
+  AgentMetrics,
+  ComputePodStatus,
+  EventSink,
+  PodNetwork,
+  PodResources,
+  ProbeManager,
+  StatusManager,
+} from './ports.ts';
+import type { RuntimeCache } from './runtime-cache.ts';
+import { refuseUnsupported } from './unsupported.ts';
+import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
+
+export interface PassOptions {
+  allowedUnsafeSysctls: readonly string[];
+}
+
+export interface PassDependencies {
+  runtime: RuntimeCache;
+  executor: PodExecutor;
+  volumes: Volumes;
+  directories: PodDirectories;
+  logLinks: LogLinks;
+  images: Images;
+  tokens?: ServiceAccountTokens;
+  crashes: CrashBackoff;
+  network: Pick<PodNetwork, 'status'>;
+  resources: PodResources;
+  probes: ProbeManager;
+  computeStatus: ComputePodStatus;
+  status: StatusManager;
+  admit: AdmitPod;
+  events: EventSink;
+  metrics: AgentMetrics;
+  clock: Clock;
+  log: Logger;
+  /** The other pods that hold resources of the node. */
+  others(work: PodWork): Pod[];
+}
+
+/** When to come back, if nothing happens before. undefined: the regular resync. */
+export type NextPassMs = number | undefined;
+
+const NETWORK_RETRY_MS = 1_000;
+const VOLUME_REFRESH_MS = 45_000;
+
+/** The passes of a pod's worker, one for each state of its life (sheet §3). */
+export function createPasses(options: PassOptions, deps: PassDependencies) {
+  const { runtime, executor, probes, status, events, clock, log } = deps;
+
+  function publish(work: PodWork, isTerminal: boolean): void {
+    if (work.isOrphan) return;
+    const { pod } = work;
+    const observed = runtime.pod(work.uid, pod.metadata.name, pod.metadata.namespace);
+    const previous = status.get(work.uid) ?? pod.status;
+    status.set(
+      pod,
+      deps.computeStatus({
+        pod,
+        runtime: observed,
+        waiting: work.waiting,
+        previous,
+        terminal: isTerminal,
+        ...(work.override && { override: work.override }),
+        nowMs: clock.nowMs(),
+      }),
+    );
+    probes.observe(pod, observed);
+  }
+
+  const isTerminalPhase = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed';
+
+  /** @returns whether the pod may run; else it is on its way out. */
+  function admit(work: PodWork): boolean {
+    if (work.isAdmitted) return true;
+    const { pod } = work;
+    const observed = runtime.pod(work.uid);
+    // What runs already was admitted by an earlier life of this agent.
+    const runs = observed.containers.length > 0 || observed.sandboxes.length > 0;
+    const refusal = runs ? undefined : (refuseUnsupported(pod, options) ?? deps.admit(pod, deps.others(work)));
+    if (!refusal) {
+      work.isAdmitted = true;
+      return true;
+    }
+    const message = `Pod was rejected: ${refusal.message}`;
+    work.override = { phase: 'Failed', reason: refusal.reason, message };
+    events.event(pod, 'Warning', refusal.reason, refusal.message);
+    requestTermination(work, 0);
+    return false;
+  }
+
+  /** Milliseconds until activeDeadlineSeconds is over; negative when it is; undefined without one. */
+  function untilDeadlineMs(work: PodWork): number | undefined {
+    const { activeDeadlineSeconds } = work.pod.spec;
+    const startTime = (status.get(work.uid) ?? work.pod.status)?.startTime;
+    if (activeDeadlineSeconds === undefined || !startTime) return undefined;
+    return Date.parse(startTime) + activeDeadlineSeconds * 1000 - clock.nowMs();
+  }
+
+  function plan(work: PodWork): PodPlan {
+    return computePodPlan({
+      pod: work.pod,
+      runtime: runtime.pod(work.uid),
+      nowMs: clock.nowMs(),
+      liveness: (id) => probes.liveness(id),
+      startup: (id) => probes.startup(id),
+      crashDelay: (name, hash, finishedAtMs) =>
+        deps.crashes.delay(crashKey(work.uid, name, hash), finishedAtMs, clock.nowMs()),
+    });
+  }
+
+  async function ensureVolumes(work: PodWork, due: boolean): Promise<ReadonlyMap<string, MountedVolume>> {
+    const { volumesRefreshedMonotonicMs: last } = work;
+    if (!due && last !== undefined && clock.monotonicMs() - last < VOLUME_REFRESH_MS) return new Map();
+    await deps.directories.ensure(work.uid);
+    const volumes = await deps.volumes.ensure(work.pod);
+    work.volumesRefreshedMonotonicMs = clock.monotonicMs();
+    return volumes;
+  }
+
+  function noteStarted(work: PodWork): void {
+    if (work.hasStarted || work.waiting.size > 0) return;
+    const { containers } = runtime.pod(work.uid);
+    if (!work.pod.spec.containers.every(({ name }) => containers.some((c) => c.name === name && c.state === 'running')))
+      return;
+    work.hasStarted = true;
+    deps.metrics.podStarted((clock.monotonicMs() - work.firstSeenMonotonicMs) / 1000);
+  }
+
+  return {
+    /** SyncPod: brings the pod nearer to running. */
+    async sync(work: PodWork, signal: AbortSignal): Promise<NextPassMs> {
+      const { pod } = work;
+      // The API has recorded the end already (this agent may have been restarted since).
+      if (isTerminalPhase((status.get(work.uid) ?? pod.status)?.phase)) {
+        requestTermination(work, ownGraceSeconds(pod));
+        return 0;
+      }
+      if (!admit(work)) return 0;
+      const deadlineMs = untilDeadlineMs(work);
+      if (deadlineMs !== undefined && deadlineMs <= 0) {
+        const message = 'Pod was active on the node longer than the specified deadline';
+        work.override = { phase: 'Failed', reason: 'DeadlineExceeded', message };
+        events.event(pod, 'Normal', 'DeadlineExceeded', message);
+        requestTermination(work, ownGraceSeconds(pod));
+        return 0;
+      }
+      const todo = plan(work);
+      if (isPodOver(todo)) {
+        requestTermination(work, ownGraceSeconds(pod));
+        return 0;
+      }
+      publish(work, false);
+      const network = deps.network.status();
+      if (todo.createSandbox && !pod.spec.hostNetwork && !network.ready) {
+        events.event(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${network.message}`);
+        return NETWORK_RETRY_MS;
+      }
+      const [volumes] = await Promise.all([
+        ensureVolumes(work, todo.createSandbox || todo.start.length > 0),
+        deps.resources.ensurePod(pod),
+      ]);
+      signal.throwIfAborted();
+      probes.addPod(pod);
+      const { waiting, retryAfterMs } = await executor.apply(pod, todo, volumes, signal);
+      work.waiting = waiting;
+      publish(work, false);
+      noteStarted(work);
+      const deadline = untilDeadlineMs(work);
+      if (deadline === undefined) return retryAfterMs;
+      return Math.min(deadline, retryAfterMs ?? Number.POSITIVE_INFINITY);
+    },
+
+    /** SyncTerminatingPod: ends every container. */
+    async terminate(work: PodWork, signal: AbortSignal): Promise<NextPassMs> {
+      publish(work, false);
+      probes.stopLivenessAndStartup(work.uid);
+      await executor.end(work.pod, work.graceSeconds ?? ownGraceSeconds(work.pod), signal);
+      probes.removePod(work.uid);
+      work.waiting = new Map();
+      work.state = 'terminated';
+      publish(work, true);
+      return 0;
+    },
+
+    /** SyncTerminatedPod: gives back what the node lent. */
+    async release(work: PodWork, signal: AbortSignal): Promise<NextPassMs> {
+      // Logs of a finished pod are read as long as its object stands; those of a deleted one by nobody.
+      const isDeleted = work.pod.metadata.deletionTimestamp !== undefined || work.isGone || work.isOrphan;
+      if (isDeleted) await executor.removeContainers(work.uid, signal);
+      await deps.directories.remove(work.uid);
+      await deps.resources.removePod(work.uid);
+      if (!work.isOrphan) status.finished(work.pod);
+      work.state = 'finished';
+      log.info({ pod: podKey(work.pod), uid: work.uid }, 'pod finished');
+      return work.isGone ? 0 : undefined;
+    },
+
+    /** The pod has left its source: nothing of it stays. */
+    async forget(work: PodWork, signal: AbortSignal): Promise<void> {
+      await executor.removeContainers(work.uid, signal);
+      await deps.logLinks.removePod(work.pod);
+      deps.images.forget(work.uid);
+      deps.tokens?.forget(work.uid);
+      deps.crashes.forget(`${work.uid}_`);
+    },
+  };
+}
+
+export type Passes = ReturnType<typeof createPasses>;
