@@ -1,6 +1,6 @@
 import type { Iptables } from '../../src/netfilter/iptables.ts';
 import type { TableName } from '../../src/netfilter/tables.ts';
-import { isEmptyTransaction } from '../../src/netfilter/transaction.ts';
+import { type IptablesTransaction, isEmptyTransaction } from '../../src/netfilter/transaction.ts';
 import { runInSlices } from '../../src/runtime/slices.ts';
 import type { ProxySnapshot } from '../state/model.ts';
 import { diffRuleSets, diffSavedTables } from './diff.ts';
@@ -72,21 +72,17 @@ export function createIptablesProxier(iptables: Iptables): IptablesProxier {
       const options = { ...node, isLargeCluster, hasRandomFully: await iptables.hasRandomFully(signal) };
       if (full) applied = undefined;
       const before = applied;
+      if (before && dirty.size === 0) return reportOf(before, [], 'partial', isLargeCluster);
       const wanted = await render(snapshot, dirty, options, signal);
       // Known again only once the transaction is through: a pass that fails half-way leaves us to read the kernel anew.
       applied = undefined;
       const transaction = before
         ? diffRuleSets(before, wanted, dirty)
         : await runInSlices(diffSavedTables(await iptables.save(undefined, signal), wanted), signal);
-      await iptables.restore(transaction, signal);
+      // Not to be torn apart by a shutdown: it takes milliseconds, and the kernel takes it table by table.
+      await iptables.restore(transaction);
       applied = wanted;
-      return {
-        kind: before ? 'partial' : 'full',
-        wrote: !isEmptyTransaction(transaction),
-        isLargeCluster,
-        ...summarize(wanted),
-        rules: { total: countRules(wanted), last: countWritten(transaction) },
-      };
+      return reportOf(wanted, transaction, before ? 'partial' : 'full', isLargeCluster);
     },
     async isFlushed(signal) {
       for (const table of CANARY_TABLES) if (!(await iptables.chainExists(table, CHAIN.canary, signal))) return true;
@@ -97,14 +93,25 @@ export function createIptablesProxier(iptables: Iptables): IptablesProxier {
 
 const CANARY_TABLES: readonly TableName[] = ['mangle', 'nat', 'filter'];
 
-function summarize({ services }: RuleSet): Pick<SyncReport, 'withoutLocalEndpoints'> {
+function reportOf(
+  standing: RuleSet,
+  transaction: IptablesTransaction,
+  kind: SyncReport['kind'],
+  isLargeCluster: boolean,
+): SyncReport {
   const withoutLocalEndpoints = { internal: 0, external: 0 };
-  for (const ports of services.values())
+  for (const ports of standing.services.values())
     for (const port of ports) {
       if (port.withoutLocalEndpoints.internal) withoutLocalEndpoints.internal++;
       if (port.withoutLocalEndpoints.external) withoutLocalEndpoints.external++;
     }
-  return { withoutLocalEndpoints };
+  return {
+    kind,
+    wrote: !isEmptyTransaction(transaction),
+    isLargeCluster,
+    withoutLocalEndpoints,
+    rules: { total: countRules(standing), last: countWritten(transaction) },
+  };
 }
 
 function countRules({ shared, services }: RuleSet): Record<'filter' | 'nat', number> {
@@ -116,9 +123,7 @@ function countRules({ shared, services }: RuleSet): Record<'filter' | 'nat', num
   return { filter: inTable('filter'), nat: inTable('nat') + ofServices };
 }
 
-function countWritten(
-  transaction: readonly { table: TableName; commands: string[] }[],
-): Record<'filter' | 'nat', number> {
+function countWritten(transaction: IptablesTransaction): Record<'filter' | 'nat', number> {
   const inTable = (wanted: TableName) => transaction.find(({ table }) => table === wanted)?.commands.length ?? 0;
   return { filter: inTable('filter'), nat: inTable('nat') };
 }

@@ -1,0 +1,93 @@
+import type { IpFamily } from '../src/netfilter/tables.ts';
+import { Counter, Gauge, Histogram, type Registry } from '../src/runtime/metrics.ts';
+import type { SyncReport } from './iptables/proxier.ts';
+
+const SYNC_BUCKETS = Array.from({ length: 15 }, (_, index) => 0.001 * 2 ** index);
+const PROGRAMMING_BUCKETS = [0.25, 0.5, ...range(1, 60, 1), ...range(75, 300, 15)];
+
+function range(from: number, to: number, step: number): number[] {
+  return Array.from({ length: Math.floor((to - from) / step) + 1 }, (_, index) => from + index * step);
+}
+
+export interface ProxyMetrics {
+  readonly healthzTotal: Counter<'code'>;
+  readonly livezTotal: Counter<'code'>;
+  queued(family: IpFamily, nowMs: number): void;
+  serviceChanged(): void;
+  endpointsChanged(): void;
+  setPending(pending: { services: number; endpoints: number }): void;
+  synced(family: IpFamily, report: SyncReport, durationMs: number, nowMs: number): void;
+  syncFailed(family: IpFamily, kind: 'full' | 'partial'): void;
+  /** How long a change took from the controller's first sight of it to the kernel. */
+  programmed(family: IpFamily, latencyMs: number): void;
+}
+
+/** kube-proxy's metrics of the iptables mode, under its names. */
+export function createProxyMetrics(registry: Registry): ProxyMetrics {
+  const registers = [registry];
+  const name = (rest: string) => `kubeproxy_${rest}`;
+  const histogram = (rest: string, help: string, buckets = SYNC_BUCKETS) =>
+    new Histogram({ name: name(rest), help, buckets, labelNames: ['ip_family'], registers });
+  const gauge = <L extends string>(rest: string, help: string, labelNames: L[] = []) =>
+    new Gauge<L>({ name: name(rest), help, labelNames, registers });
+  const counter = <L extends string>(rest: string, help: string, labelNames: L[] = []) =>
+    new Counter<L>({ name: name(rest), help, labelNames, registers });
+
+  const duration = histogram('sync_proxy_rules_duration_seconds', 'Seconds that a sync took');
+  const durationOf = {
+    full: histogram('sync_full_proxy_rules_duration_seconds', 'Seconds that a full sync took'),
+    partial: histogram('sync_partial_proxy_rules_duration_seconds', 'Seconds that a partial sync took'),
+  };
+  const programming = histogram(
+    'network_programming_duration_seconds',
+    'Seconds from the change of an endpoint to the rule for it',
+    PROGRAMMING_BUCKETS,
+  );
+  const lastSynced = gauge('sync_proxy_rules_last_timestamp_seconds', 'When rules were last synced', ['ip_family']);
+  const lastQueued = gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When a sync was last asked for', [
+    'ip_family',
+  ]);
+  const endpointsPending = gauge('sync_proxy_rules_endpoint_changes_pending', 'Endpoint changes that wait');
+  const servicesPending = gauge('sync_proxy_rules_service_changes_pending', 'Service changes that wait');
+  const endpointsTotal = counter('sync_proxy_rules_endpoint_changes_total', 'Endpoint changes seen');
+  const servicesTotal = counter('sync_proxy_rules_service_changes_total', 'Service changes seen');
+  const rulesTotal = gauge('sync_proxy_rules_iptables_total', 'Rules that stand', ['ip_family', 'table']);
+  const rulesLast = gauge('sync_proxy_rules_iptables_last', 'Rules written by the last sync', ['ip_family', 'table']);
+  const failures = counter('sync_proxy_rules_iptables_restore_failures_total', 'Syncs that failed', ['ip_family']);
+  const partialFailures = counter(
+    'sync_proxy_rules_iptables_partial_restore_failures_total',
+    'Partial syncs that failed',
+    ['ip_family'],
+  );
+  const noLocal = gauge('sync_proxy_rules_no_local_endpoints_total', 'Service ports without a local endpoint', [
+    'ip_family',
+    'traffic_policy',
+  ]);
+  return {
+    healthzTotal: counter('proxy_healthz_total', 'Answers of /healthz', ['code']),
+    livezTotal: counter('proxy_livez_total', 'Answers of /livez', ['code']),
+    queued: (ip_family, nowMs) => lastQueued.set({ ip_family }, nowMs / 1000),
+    serviceChanged: () => servicesTotal.inc(),
+    endpointsChanged: () => endpointsTotal.inc(),
+    setPending(pending) {
+      servicesPending.set(pending.services);
+      endpointsPending.set(pending.endpoints);
+    },
+    synced(ip_family, report, durationMs, nowMs) {
+      duration.observe({ ip_family }, durationMs / 1000);
+      durationOf[report.kind].observe({ ip_family }, durationMs / 1000);
+      lastSynced.set({ ip_family }, nowMs / 1000);
+      for (const table of ['filter', 'nat'] as const) {
+        rulesTotal.set({ ip_family, table }, report.rules.total[table]);
+        rulesLast.set({ ip_family, table }, report.rules.last[table]);
+      }
+      for (const traffic_policy of ['internal', 'external'] as const)
+        noLocal.set({ ip_family, traffic_policy }, report.withoutLocalEndpoints[traffic_policy]);
+    },
+    syncFailed(ip_family, kind) {
+      failures.inc({ ip_family });
+      if (kind === 'partial') partialFailures.inc({ ip_family });
+    },
+    programmed: (ip_family, latencyMs) => programming.observe({ ip_family }, latencyMs / 1000),
+  };
+}

@@ -1,0 +1,295 @@
+import type { AddressInfo } from 'node:net';
+import type { EndpointSlice, Node, ObjectReference, Service } from '../src/kube/types.ts';
+import { createIptables, type Run } from '../src/netfilter/iptables.ts';
+import type { IpFamily } from '../src/netfilter/tables.ts';
+import type { Clock } from '../src/runtime/clock.ts';
+import { createHeartbeats } from '../src/runtime/heartbeat.ts';
+import type { Logger } from '../src/runtime/log.ts';
+import type { Registry } from '../src/runtime/metrics.ts';
+import { runAll } from '../src/runtime/run-all.ts';
+import { type KubeProxyConfiguration, resolveBindAddresses } from './config/kube-proxy-configuration.ts';
+import { createFamilySync, type FamilySync } from './family-sync.ts';
+import { feedTrackers, type ObjectSource } from './feed.ts';
+import { createHealthzApp } from './health/healthz-server.ts';
+import { createMetricsApp } from './health/metrics-server.ts';
+import { createProxyHealth } from './health/proxy-health.ts';
+import { createHttpEndpoints } from './health/servers.ts';
+import {
+  collectServiceHealthChecks,
+  createServiceHealthServers,
+  type ServiceHealthCheck,
+} from './health/service-health.ts';
+import { removeProxyRules } from './iptables/cleanup.ts';
+import { createIptablesProxier, type NodeRenderOptions } from './iptables/proxier.ts';
+import { resolveLocalDetector } from './local-detector.ts';
+import { createProxyMetrics } from './metrics.ts';
+import { resolveNodePortTargets } from './node-addresses.ts';
+import { nodeIpsOf, type OwnNode, readOwnNode, UNKNOWN_NODE } from './own-node.ts';
+import { type ChangeTracker, createChangeTracker } from './state/tracker.ts';
+import {
+  computeConntrackSysctls,
+  ensureSysctls,
+  ROUTE_LOCALNET,
+  type SysctlPort,
+  type SysctlSetting,
+} from './sysctls.ts';
+
+const FAMILIES: readonly IpFamily[] = ['IPv4', 'IPv6'];
+
+export interface ProxyOptions {
+  /** Name of this node, in lower case. */
+  nodeName: string;
+  config: KubeProxyConfiguration;
+  /** IP families to serve; all that the host's iptables can do unless given. */
+  families?: readonly IpFamily[];
+  /** Path of the network namespace in which iptables runs; the process's own unless given. */
+  netns?: string;
+}
+
+export interface ProxyDependencies {
+  informers: {
+    services: ObjectSource<Service>;
+    endpointSlices: ObjectSource<EndpointSlice>;
+    /** At least the Node of this name. */
+    nodes: ObjectSource<Node>;
+  };
+  /** The exec door of src/linux. */
+  run: Run;
+  sysctls: SysctlPort;
+  events?: { event(object: ObjectReference, type: 'Normal' | 'Warning', reason: string, message: string): void };
+  log: Logger;
+  clock: Clock;
+  metrics: Registry;
+}
+
+export interface Proxy {
+  /** Serves until aborted. The rules stay when it ends. Rejects when the mode cannot run on this host. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Removes every rule and chain of the proxy. Idempotent; needs neither informers nor a run before. */
+  cleanup(): Promise<void>;
+  /** Where `healthz` and `metrics` answer, once they do. */
+  addresses(): ReadonlyMap<string, AddressInfo>;
+}
+
+/** kube-proxy's work on this node. @throws Error at once when the configuration asks for a mode that there is not. */
+export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Proxy {
+  const { config, nodeName } = options;
+  const { clock, informers } = deps;
+  if (config.mode !== 'iptables') throw new Error(`mode "${config.mode}" is not supported yet; use iptables`);
+  const log = deps.log.child({ component: 'proxy' });
+  const { syncPeriodMs, minSyncPeriodMs } = config.iptables;
+  const heartbeats = createHeartbeats(clock);
+  const health = createProxyHealth({ clock, timeoutMs: 2 * syncPeriodMs });
+  const metrics = createProxyMetrics(deps.metrics);
+  const nodeReference: ObjectReference = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName };
+  let ownNode: OwnNode = UNKNOWN_NODE;
+
+  const bind = resolveBindAddresses(config);
+  const endpoints = createHttpEndpoints(
+    [
+      {
+        name: 'healthz',
+        address: bind.healthz,
+        field: 'healthzBindAddress',
+        failureReason: 'FailedToStartProxierHealthcheck',
+        handler: createHealthzApp({ ...metrics, state: health.state, overdueLoops: heartbeats.overdue }),
+      },
+      {
+        name: 'metrics',
+        address: bind.metrics,
+        field: 'metricsBindAddress',
+        failureReason: 'FailedToStartMetricServer',
+        handler: createMetricsApp({ metrics: deps.metrics, mode: config.mode, config }),
+      },
+    ],
+    {
+      hardFail: config.bindAddressHardFail,
+      clock,
+      log,
+      warn: (reason, message) => deps.events?.event(nodeReference, 'Warning', reason, message),
+    },
+  );
+  const serviceHealth = createServiceHealthServers({
+    isProxyHealthy: () => health.state().isHealthy,
+    log,
+    warn: (service, message) => deps.events?.event(service, 'Warning', 'FailedToStartServiceHealthcheck', message),
+  });
+  const checksOf = new Map<IpFamily, ReadonlyMap<string, ServiceHealthCheck>>();
+
+  const iptablesOf = (family: IpFamily) => createIptables({ family, run: deps.run, netns: options.netns });
+
+  async function usableFamilies(): Promise<readonly IpFamily[]> {
+    if (options.families) return options.families;
+    const usable: IpFamily[] = [];
+    for (const family of FAMILIES)
+      try {
+        await iptablesOf(family).save('nat');
+        usable.push(family);
+      } catch (error) {
+        if (family === 'IPv4') throw new Error('mode "iptables" cannot run on this host', { cause: error });
+        log.info({ err: error }, 'no ip6tables on this host: IPv6 is left out');
+      }
+    return usable;
+  }
+
+  function applySysctls(settings: readonly SysctlSetting[]): void {
+    ensureSysctls(deps.sysctls, settings, (sysctl, error) =>
+      log.warn({ sysctl, err: error }, 'a sysctl stays as it is'),
+    );
+  }
+
+  function nodeOptionsOf(family: IpFamily): NodeRenderOptions {
+    const nodeIps = nodeIpsOf(config.bindAddress, ownNode, family);
+    const targets = resolveNodePortTargets(config.nodePortAddresses, family, nodeIps);
+    return {
+      node: { nodeName, zone: ownNode.zone },
+      nodeIps,
+      localDetector: resolveLocalDetector(config, family, ownNode.podCidrs),
+      masqueradeAll: config.iptables.masqueradeAll,
+      masqueradeMark: 2 ** config.iptables.masqueradeBit,
+      localhostNodePorts: config.iptables.localhostNodePorts && targets.takesLoopback,
+      nodePortAddresses: targets.addresses,
+      conntrackTcpBeLiberal: config.conntrack.tcpBeLiberal,
+    };
+  }
+
+  function createFamily(family: IpFamily, tracker: ChangeTracker): FamilySync {
+    const familyLog = log.child({ family });
+    return createFamilySync({
+      family,
+      tracker,
+      proxier: createIptablesProxier(iptablesOf(family)),
+      clock,
+      log: familyLog,
+      minSyncPeriodMs,
+      syncPeriodMs,
+      nodeOptions: () => nodeOptionsOf(family),
+      beat: heartbeats.register(`proxy-${family}`, 3 * syncPeriodMs),
+      onFailed: (kind) => metrics.syncFailed(family, kind),
+      onSynced({ snapshot, report, durationMs, triggerTimesMs }) {
+        const nowMs = clock.nowMs();
+        health.updated(family);
+        metrics.synced(family, report, durationMs, nowMs);
+        // What happened before this process began says nothing about it.
+        for (const triggerMs of triggerTimesMs)
+          if (triggerMs >= startedAtMs) metrics.programmed(family, nowMs - triggerMs);
+        // Only now that KUBE-FIREWALL stands.
+        if (family === 'IPv4' && nodeOptionsOf(family).localhostNodePorts) applySysctls([ROUTE_LOCALNET]);
+        checksOf.set(family, collectServiceHealthChecks(snapshot));
+        void syncServiceHealth();
+      },
+    });
+  }
+
+  let startedAtMs = clock.nowMs();
+  let serviceHealthTurn: Promise<void> = Promise.resolve();
+  function syncServiceHealth(): Promise<void> {
+    serviceHealthTurn = serviceHealthTurn
+      .then(() => serviceHealth.sync(mergeChecks([...checksOf.values()]), healthCheckAddresses()))
+      .catch((error) => log.error({ err: error }, 'health check ports of services could not be set up'));
+    return serviceHealthTurn;
+  }
+
+  function healthCheckAddresses(): readonly string[] {
+    const families = [...checksOf.keys()];
+    const targets = families.map((family) =>
+      resolveNodePortTargets(config.nodePortAddresses, family, nodeIpsOf(config.bindAddress, ownNode, family)),
+    );
+    // "::" takes IPv4 too (dual-stack socket), so one wildcard is enough.
+    if (targets.some(({ addresses }) => addresses === undefined)) return [families.includes('IPv6') ? '::' : '0.0.0.0'];
+    return targets.flatMap(({ addresses }) => addresses ?? []);
+  }
+
+  return {
+    addresses: endpoints.addresses,
+
+    async run(signal) {
+      startedAtMs = clock.nowMs();
+      const families = await usableFamilies();
+      const trackers = families.map((family) => createChangeTracker({ family, nodeName }));
+      const syncs = families.map((family, index) => createFamily(family, trackers[index]!));
+      let isStarted = false;
+      const request = () => {
+        const pending = trackers.map((tracker) => tracker.pending());
+        metrics.setPending({
+          services: Math.max(...pending.map(({ services }) => services)),
+          endpoints: Math.max(...pending.map(({ endpoints }) => endpoints)),
+        });
+        // Nothing is written before all inputs are known: half a list would cut services off.
+        if (!isStarted) return;
+        for (const [index, sync] of syncs.entries()) {
+          health.queued(families[index]!);
+          metrics.queued(families[index]!, clock.nowMs());
+          sync.request();
+        }
+      };
+      const stops = [
+        feedTrackers(informers, trackers, {
+          serviceChanged() {
+            metrics.serviceChanged();
+            request();
+          },
+          endpointsChanged() {
+            metrics.endpointsChanged();
+            request();
+          },
+        }),
+        informers.nodes.subscribe(nodeHandlers(request)),
+      ];
+      deps.events?.event(nodeReference, 'Normal', 'Starting', 'Starting kube-proxy (berth).');
+      // One part that fails (a busy port under bindAddressHardFail) ends the others.
+      const ownStop = new AbortController();
+      const stop = AbortSignal.any([signal, ownStop.signal]);
+      const parts = [endpoints.run(stop), ...syncs.map((sync) => sync.run(stop)), start()];
+      async function start(): Promise<void> {
+        await Promise.all(
+          [informers.services, informers.endpointSlices, informers.nodes].map((one) => one.synced(stop)),
+        );
+        applySysctls(computeConntrackSysctls(config.conntrack));
+        isStarted = true;
+        request();
+      }
+      try {
+        await Promise.all(parts);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      } finally {
+        ownStop.abort();
+        for (const unsubscribe of stops) unsubscribe();
+        await Promise.allSettled(parts);
+        await serviceHealthTurn;
+        await serviceHealth.close();
+      }
+    },
+
+    async cleanup() {
+      await runAll(
+        'remove the rules of the proxy',
+        FAMILIES.map((family) => () => removeProxyRules(iptablesOf(family))),
+      );
+    },
+  };
+
+  function nodeHandlers(request: () => void) {
+    const changed = (node: Node) => {
+      if (node.metadata.name !== nodeName) return;
+      health.nodeChanged(node);
+      const now = readOwnNode(node);
+      if (JSON.stringify(now) === JSON.stringify(ownNode)) return;
+      ownNode = now;
+      request();
+    };
+    return { added: changed, updated: (_old: Node, node: Node) => changed(node) };
+  }
+}
+
+/** A Service of two families has its pods in both: the larger count is the number of pods. */
+function mergeChecks(all: readonly ReadonlyMap<string, ServiceHealthCheck>[]): Map<string, ServiceHealthCheck> {
+  const merged = new Map<string, ServiceHealthCheck>();
+  for (const checks of all)
+    for (const [name, check] of checks) {
+      const localEndpoints = Math.max(check.localEndpoints, merged.get(name)?.localEndpoints ?? 0);
+      merged.set(name, { ...check, localEndpoints });
+    }
+  return merged;
+}
