@@ -7,7 +7,7 @@ import type { Discovery } from './discovery.ts';
 import { Exchange, type HttpRequest, type HttpResponse } from './exchange.ts';
 import { type HealthCheck, handleHealth } from './health.ts';
 import type { InFlight } from './in-flight.ts';
-import type { OpenApi } from './openapi.ts';
+import { handleOpenApi, type OpenApiSource } from './openapi.ts';
 import { parseRequestInfo, type RequestInfo } from './request-info.ts';
 import type { Api } from './rest/api.ts';
 import { dispatchResource } from './rest/dispatch.ts';
@@ -39,7 +39,7 @@ export interface HandlerParts {
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
   readonly discovery: Discovery;
-  readonly openApi: OpenApi;
+  readonly openApi: OpenApiSource;
   readonly inFlight: InFlight;
   readonly metrics: ServerMetrics;
   readonly registry: MetricsRegistry;
@@ -170,7 +170,7 @@ async function route(parts: HandlerParts, exchange: Exchange, info: RequestInfo,
     return exchange.send(200, await parts.registry.metrics(), parts.registry.contentType);
   if (await handleHealth(exchange, parts.checks)) return;
   if (await parts.discovery.handle(exchange)) return;
-  if (await parts.openApi.handle(exchange)) return;
+  if (await handleOpenApi(exchange, parts.openApi)) return;
   throw pathNotFound();
 }
 

@@ -1,73 +1,42 @@
-import { createHash } from 'node:crypto';
 import type { Exchange } from './exchange.ts';
 import { parseAccept } from './media-type.ts';
-import type { Registry } from './registry.ts';
 import { notAcceptable } from './status-error.ts';
 
-/** Makes the OpenAPI v3 document of a group version, as JSON text. */
-export type OpenApiSource = (groupVersion: { readonly group: string; readonly version: string }) => string;
-
-interface Document {
-  readonly bytes: Buffer;
-  readonly hash: string;
-}
-
-export interface OpenApi {
-  /** True when the path was one of OpenAPI's and an answer was sent. */
-  handle(exchange: Exchange): Promise<boolean>;
+/** The OpenAPI v3 documents of the served kinds; src/kube/schema makes them. */
+export interface OpenApiSource {
+  /** JSON of /openapi/v3. Its URLs carry each document's hash. */
+  readonly index: Uint8Array;
+  /** By the path below /openapi/v3/ (`api/v1`, `apis/apps/v1`); `etag` is the quoted hash. */
+  document(path: string): { readonly body: Uint8Array; readonly etag: string } | undefined;
 }
 
 const V3 = '/openapi/v3';
 
 /**
- * /openapi/v3 and its documents. They depend on the registry only, so each is made once, when first asked for (the index
- * needs their hashes, hence all). /openapi/v2 is not served: kubectl uses v3 wherever that is there.
+ * Answers /openapi/v3 and below; true when the path was one of these. /openapi/v2 is not served: kubectl uses v3 wherever
+ * that is there.
  */
-export function createOpenApi(registry: Registry, source: OpenApiSource): OpenApi {
-  const documents = new Map<string, Document>();
-  const names = new Map<string, { group: string; version: string }>();
-  for (const [group, versions] of registry.groups)
-    for (const version of versions)
-      names.set(group ? `apis/${group}/${version}` : `api/${version}`, { group, version });
-
-  function documentOf(name: string): Document | undefined {
-    const made = documents.get(name);
-    const groupVersion = names.get(name);
-    if (made || !groupVersion) return made;
-    const bytes = Buffer.from(source(groupVersion));
-    const document = { bytes, hash: createHash('sha512').update(bytes).digest('hex').toUpperCase() };
-    documents.set(name, document);
-    return document;
+export async function handleOpenApi(exchange: Exchange, source: OpenApiSource): Promise<boolean> {
+  const path = exchange.path.replace(/\/+$/, '');
+  if (path !== V3 && !path.startsWith(`${V3}/`)) return false;
+  assertAcceptsJson(exchange);
+  if (path === V3) {
+    await exchange.send(200, bufferOf(source.index), 'application/json', { vary: 'Accept' });
+    return true;
   }
-
-  function index(): string {
-    const paths = [...names.keys()].map((name) => [
-      name,
-      { serverRelativeURL: `${V3}/${name}?hash=${documentOf(name)!.hash}` },
-    ]);
-    return JSON.stringify({ paths: Object.fromEntries(paths) });
-  }
-
-  return {
-    async handle(exchange) {
-      const path = exchange.path.replace(/\/+$/, '');
-      if (path !== V3 && !path.startsWith(`${V3}/`)) return false;
-      assertAcceptsJson(exchange);
-      if (path === V3) {
-        await exchange.send(200, index(), 'application/json', { vary: 'Accept' });
-        return true;
-      }
-      const document = documentOf(path.slice(V3.length + 1));
-      if (!document) return false;
-      await sendDocument(exchange, path, document);
-      return true;
-    },
-  };
+  const document = source.document(path.slice(V3.length + 1));
+  if (!document) return false;
+  await sendDocument(exchange, path, document);
+  return true;
 }
 
-async function sendDocument(exchange: Exchange, path: string, { bytes, hash }: Document): Promise<void> {
+async function sendDocument(
+  exchange: Exchange,
+  path: string,
+  { body, etag }: { body: Uint8Array; etag: string },
+): Promise<void> {
   const asked = exchange.query.get('hash');
-  const etag = `"${hash}"`;
+  const hash = etag.slice(1, -1);
   if (asked && asked !== hash) {
     exchange.writeHead(301, { location: `${path}?hash=${hash}` });
     exchange.response.end();
@@ -81,8 +50,10 @@ async function sendDocument(exchange: Exchange, path: string, { bytes, hash }: D
     exchange.response.end();
     return;
   }
-  await exchange.send(200, bytes, 'application/json', headers);
+  await exchange.send(200, bufferOf(body), 'application/json', headers);
 }
+
+const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 function assertAcceptsJson(exchange: Exchange): void {
   const accepted = parseAccept(exchange.header('accept'));

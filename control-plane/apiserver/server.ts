@@ -14,7 +14,7 @@ import { createDiscovery } from './discovery.ts';
 import { createHandler, type VersionInfo } from './handler.ts';
 import type { HealthCheck } from './health.ts';
 import { createInFlight } from './in-flight.ts';
-import { createOpenApi, type OpenApiSource } from './openapi.ts';
+import type { OpenApiSource } from './openapi.ts';
 import { createRegistry } from './registry.ts';
 import { createApi } from './rest/api.ts';
 import { createServerMetrics } from './server-metrics.ts';
@@ -86,7 +86,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
       authenticator: createAuthenticator(deps.tokens ?? []),
       authorizer: deps.authorizer,
       discovery: createDiscovery(registry, () => options.advertisedAddress ?? `${listening?.host}:${listening?.port}`),
-      openApi: createOpenApi(registry, deps.openApi),
+      openApi: deps.openApi,
       inFlight,
       metrics: createServerMetrics(deps.metrics, inFlight),
       registry: deps.metrics,

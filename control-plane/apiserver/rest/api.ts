@@ -4,7 +4,8 @@ import type { Logger } from '../../../src/runtime/log.ts';
 import type { Store, StoreKey, StoreRecord } from '../../store/store.ts';
 import type { SchemaPort } from '../body.ts';
 import { createCodec, type ObjectCodec } from '../codec.ts';
-import type { ObjectReader, ResourceDefinition, ResourceName } from '../definition.ts';
+import type { ObjectReader, ResourceDefinition } from '../definition.ts';
+import { createObjectReader } from '../object-reader.ts';
 import { type Registry, storeResource } from '../registry.ts';
 
 /** A definition with what is derived from it. */
@@ -49,32 +50,8 @@ export function createApi(
     ...deps,
     registry,
     served,
-    objects: createObjectReader(deps.store, registry, served),
+    objects: createObjectReader(deps.store, registry.definitions),
     random: deps.random ?? Math.random,
-  };
-}
-
-function createObjectReader(
-  store: Store,
-  registry: Registry,
-  served: (definition: ResourceDefinition) => Served,
-): ObjectReader {
-  const codecOf = (name: ResourceName): ObjectCodec => {
-    const definition = registry.byName(name);
-    if (!definition) throw new Error(`no resource ${name.plural} in group ${JSON.stringify(name.group)}`);
-    return served(definition).codec;
-  };
-  return {
-    async get<T extends KubeObject>(name: ResourceName, namespace: string, objectName: string) {
-      const codec = codecOf(name);
-      const record = await store.get({ resource: storeResource(name), namespace, name: objectName });
-      return record && (codec.object(record) as T);
-    },
-    async list<T extends KubeObject>(name: ResourceName, namespace?: string) {
-      const codec = codecOf(name);
-      const { records } = await store.list({ resource: storeResource(name), namespace });
-      return records.map((record) => codec.object(record) as T);
-    },
   };
 }
 

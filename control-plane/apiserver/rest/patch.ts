@@ -1,4 +1,5 @@
 import { applyPatch, type Operation } from 'rfc6902';
+import { mergePatch } from '../../../src/kube/schema/merge-patch.ts';
 import type { KubeObject } from '../../../src/kube/types.ts';
 import { type Decoded, expectType, type FieldValidation, fieldValidation, type SchemaPort } from '../body.ts';
 import { BODY_LIMIT_BYTES, type Exchange } from '../exchange.ts';
@@ -47,11 +48,16 @@ export async function readPatch<T extends KubeObject>(
   const validation = fieldValidation(exchange.query);
   const text = (await exchange.readBody(timeoutMs)).toString();
   const { patch, problems } = parseBody(schema, text);
-  const merged = type === PATCH_TYPES.json ? jsonPatch(patch) : mergePatch(of, schema, type, patch);
+  const prepare = (body: unknown) => (type === PATCH_TYPES.json ? jsonPatch(body) : mergeBy(of, schema, type, body));
+  // Refused before the object is looked at.
+  let merged: ((object: Json) => Json) | undefined = prepare(patch);
   return {
     insists: isObject(patch) && isObject(patch.metadata) && typeof patch.metadata.resourceVersion === 'string',
     apply(current) {
-      const checked = checkResult(schema, of, merged(current as Json));
+      // The result may share values with the patch and is completed in place: every try needs a patch of its own.
+      const merge = merged ?? prepare(parseBody(schema, text).patch);
+      merged = undefined;
+      const checked = checkResult(schema, of, merge(current as Json));
       judge(exchange, [...problems, ...checked.problems], validation, text);
       return checked.object as unknown as T;
     },
@@ -94,9 +100,9 @@ function describe(operation: Operation, problem: Error): string {
   return `operation ${JSON.stringify(op)} at ${JSON.stringify(path)}: ${problem.name}${problem.message ? `: ${problem.message}` : ''}`;
 }
 
-function mergePatch(of: PatchedType, schema: SchemaPort, type: string, body: unknown): (object: Json) => Json {
+function mergeBy(of: PatchedType, schema: SchemaPort, type: string, body: unknown): (object: Json) => Json {
   if (!isObject(body)) throw badRequest('error decoding patch: the patch must be a JSON object');
-  if (type === PATCH_TYPES.merge) return (object) => applyMergePatch(object, body) as Json;
+  if (type === PATCH_TYPES.merge) return (object) => mergePatch(object, body) as Json;
   const typeName = { apiVersion: apiVersionOf(of), kind: of.kind };
   return (object) => {
     try {
@@ -106,24 +112,6 @@ function mergePatch(of: PatchedType, schema: SchemaPort, type: string, body: unk
       throw badRequest((error as Error).message);
     }
   };
-}
-
-/** RFC 7386: null removes, objects merge, everything else replaces. `target` may be changed. */
-export function applyMergePatch(target: unknown, patch: unknown): unknown {
-  if (!isObject(patch)) return patch;
-  const result: Json = isObject(target) ? target : {};
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    // Defined, not assigned: a key such as __proto__ is data.
-    else
-      Object.defineProperty(result, key, {
-        value: applyMergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value),
-        configurable: true,
-        enumerable: true,
-        writable: true,
-      });
-  }
-  return result;
 }
 
 /** The patched object must be one of its kind, as a body must. */
