@@ -1,0 +1,86 @@
+import type { AgentDependencies, AgentOptions } from './agent.ts';
+import { createCrashBackoff } from './containers/crash-backoff.ts';
+import { createContainerExec } from './containers/exec.ts';
+import { createLifecycleHooks } from './containers/hooks.ts';
+import { createContainerKiller } from './containers/kill.ts';
+import { createContainerLauncher } from './containers/launcher.ts';
+import { createLogLinks, type LogDirectories } from './containers/log-links.ts';
+import { createImages } from './images/images.ts';
+import { createPodExecutor } from './pods/executor.ts';
+import { createPasses } from './pods/pass.ts';
+import { createRuntimeCache } from './pods/runtime-cache.ts';
+import type { PodWork } from './pods/work.ts';
+import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
+import { createPodFiles } from './sandbox/pod-files.ts';
+import { createSandboxes } from './sandbox/sandbox.ts';
+import { createPodDirectories } from './volumes/pod-directories.ts';
+import { createVolumes } from './volumes/volumes.ts';
+
+const BACKOFF_INITIAL_MS = 10_000;
+const IMAGE_BACKOFF_MAX_MS = 300_000;
+
+/** Puts the agent's parts together; nothing runs yet. */
+export function buildAgentParts(
+  options: AgentOptions,
+  deps: AgentDependencies & { onRuntimeChange(uid: string): void },
+) {
+  const { nodeName } = options;
+  // Known only when the Engine has answered; nobody asks before.
+  const logDirectories: LogDirectories = {
+    pods: options.podLogsDir,
+    containers: options.containerLogsDir,
+    dockerRoot: '',
+  };
+  const directories = createPodDirectories(options.rootDir);
+  const logLinks = createLogLinks(logDirectories);
+  const runtime = createRuntimeCache({ ...deps, nodeName, onChange: deps.onRuntimeChange });
+  const hooks = createLifecycleHooks(createContainerExec(deps.docker), deps.clock);
+  const killer = createContainerKiller({ ...deps, hooks });
+  const crashes = createCrashBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: options.crashLoopMaxMs }, deps.clock);
+  const images = createImages(
+    {
+      maxParallelPulls: options.maxParallelImagePulls,
+      backoffInitialMs: BACKOFF_INITIAL_MS,
+      backoffMaxMs: IMAGE_BACKOFF_MAX_MS,
+    },
+    deps,
+  );
+  const launcher = createContainerLauncher(
+    {
+      nodeName,
+      nodeIps: options.nodeIps,
+      log: { maxSizeBytes: options.containerLogMaxSizeBytes, maxFiles: options.containerLogMaxFiles },
+      seccompDefault: options.seccompDefault,
+    },
+    { ...deps, images, runtime, directories, logLinks, hooks, killer },
+  );
+  const sandboxes = createSandboxes({ nodeName, pauseImage: options.pauseImage }, deps);
+  const podFiles = createPodFiles(options, { directories, events: deps.events });
+  const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, killer, crashes, podFiles });
+  const volumes = createVolumes({ ...deps, directories });
+  const passes = createPasses(
+    { allowedUnsafeSysctls: options.allowedUnsafeSysctls },
+    { ...deps, runtime, executor, volumes, directories, logLinks, images, crashes, others },
+  );
+  const workers: PodWorkers = createPodWorkers({ resyncMs: options.resyncMs }, { ...deps, passes: () => passes });
+
+  /** Pods that hold their share of the node: admitted and not ended. */
+  function others(work: PodWork) {
+    return workers
+      .list()
+      .filter(
+        (other) => other !== work && other.isAdmitted && other.state !== 'terminated' && other.state !== 'finished',
+      )
+      .map(({ pod }) => pod);
+  }
+
+  return {
+    runtime,
+    workers,
+    directories,
+    logLinks,
+    setDockerRoot(path: string) {
+      logDirectories.dockerRoot = path;
+    },
+  };
+}

@@ -1,0 +1,279 @@
+import type { DockerEngine } from '../src/docker/engine.ts';
+import { followContainerEvents } from '../src/docker/events.ts';
+import type { Informer } from '../src/kube/informer.ts';
+import type { Pod } from '../src/kube/types.ts';
+import { retry } from '../src/runtime/backoff.ts';
+import type { Clock } from '../src/runtime/clock.ts';
+import type { Heartbeats } from '../src/runtime/heartbeat.ts';
+import type { Logger } from '../src/runtime/log.ts';
+import { buildAgentParts } from './agent-parts.ts';
+import { LABEL } from './containers/identity.ts';
+import { isStaticPod } from './pods/annotations.ts';
+import { buildOrphanPod } from './pods/orphans.ts';
+import type {
+  AdmitPod,
+  AgentMetrics,
+  ComputePodStatus,
+  ConfigSources,
+  EventSink,
+  PodDirectory,
+  PodNetwork,
+  PodResources,
+  ProbeManager,
+  ServiceEnvironment,
+  StatusManager,
+} from './pods/ports.ts';
+import { createApiSource } from './sources/api.ts';
+import { createFileSource } from './sources/file.ts';
+import type { MirrorPodKeeper } from './sources/mirror.ts';
+import { createDesiredPods, type PodSource } from './sources/source.ts';
+import type { ServiceAccountTokens } from './volumes/tokens.ts';
+
+export interface AgentOptions {
+  nodeName: string;
+  /** The kernel's host name, for host-network pods. */
+  nodeHostname: string;
+  nodeIps: string[];
+  /** /var/lib/berth: pods' directories and volumes. */
+  rootDir: string;
+  /** /var/log/pods */
+  podLogsDir: string;
+  /** /var/log/containers */
+  containerLogsDir: string;
+  pauseImage: string;
+  clusterDns: string[];
+  clusterDomain: string;
+  /** The node's resolv.conf; empty string: none. */
+  resolvConfPath: string;
+  /** The node's /etc/hosts. */
+  hostsPath: string;
+  /** Directory or file of static pods; none without it. */
+  staticPodPath?: string;
+  fileCheckMs: number;
+  /** `syncFrequency`, 60 s. */
+  resyncMs: number;
+  /** How often all containers are listed, whatever the event stream says; 60 s. */
+  relistMs: number;
+  maxParallelImagePulls: number;
+  containerLogMaxSizeBytes: number;
+  containerLogMaxFiles: number;
+  seccompDefault: boolean;
+  allowedUnsafeSysctls: string[];
+  /** `crashLoopBackOff.maxContainerRestartPeriod`, 300 s. */
+  crashLoopMaxMs: number;
+}
+
+/** What agents use unless their configuration says otherwise (upstream's defaults). */
+export const AGENT_DEFAULTS = {
+  rootDir: '/var/lib/berth',
+  podLogsDir: '/var/log/pods',
+  containerLogsDir: '/var/log/containers',
+  clusterDns: [] as string[],
+  clusterDomain: 'cluster.local',
+  resolvConfPath: '/etc/resolv.conf',
+  hostsPath: '/etc/hosts',
+  fileCheckMs: 20_000,
+  resyncMs: 60_000,
+  relistMs: 60_000,
+  maxParallelImagePulls: 1,
+  containerLogMaxSizeBytes: 10 << 20,
+  containerLogMaxFiles: 5,
+  seccompDefault: false,
+  allowedUnsafeSysctls: [] as string[],
+  crashLoopMaxMs: 300_000,
+};
+
+export interface AgentDependencies {
+  docker: DockerEngine;
+  network: PodNetwork;
+  resources: PodResources;
+  probes: ProbeManager;
+  status: StatusManager;
+  computeStatus: ComputePodStatus;
+  admit: AdmitPod;
+  events: EventSink;
+  metrics: AgentMetrics;
+  heartbeats?: Heartbeats;
+  /** Pods with spec.nodeName of this node. Absent, as the next four, on a node without an API server. */
+  podInformer?: Informer<Pod>;
+  mirrors?: MirrorPodKeeper;
+  config?: ConfigSources;
+  tokens?: ServiceAccountTokens;
+  services?: ServiceEnvironment;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Agent {
+  directory: PodDirectory;
+  /** Runs pods (and the status manager, the probes and the mirror pods) until aborted. Leaves the containers as they are. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+const ENGINE_RETRY = { initialMs: 200, maxMs: 5_000 };
+/** Ready turns False after this time without a good relist ("PLEG is not healthy"). */
+const RELIST_SILENCE_MS = 3 * 60_000;
+
+/** The node agent: sources → workers → plan → executor, with the Engine's events as the trigger and its list as the truth. */
+export function createAgent(options: AgentOptions, deps: AgentDependencies): Agent {
+  const { docker, clock, log, probes, status } = deps;
+  const parts = buildAgentParts(options, { ...deps, onRuntimeChange });
+  const { runtime, workers } = parts;
+  let isSynced = false;
+
+  function onRuntimeChange(uid: string): void {
+    if (workers.get(uid)) workers.poke(uid);
+    else if (isSynced) adoptOrphan(uid);
+  }
+
+  function adoptOrphan(uid: string): void {
+    const observed = runtime.pod(uid);
+    if (observed.sandboxes.length === 0 && observed.containers.length === 0) return;
+    log.info(
+      { pod: `${observed.namespace}/${observed.name}`, uid },
+      'pod of no source found in the runtime: ending it',
+    );
+    workers.adoptOrphan(buildOrphanPod(observed));
+  }
+
+  /** Gives back what belongs to no pod any more. Never before every source has spoken. */
+  async function collect(): Promise<void> {
+    for (const uid of runtime.uids()) if (!workers.get(uid)) adoptOrphan(uid);
+    const uids = new Set([...workers.list().map((work) => work.uid), ...runtime.uids()]);
+    status.retain(uids);
+    probes.retain(uids);
+    const steps: [string, Promise<unknown>][] = [
+      ['network', deps.network.collect(runtime.sandboxIds())],
+      ['cgroups', deps.resources.retain(uids)],
+      ['logs', parts.logLinks.collect(uids)],
+      ['directories', removeOrphanDirectories(uids)],
+    ];
+    for (const [what, step] of steps)
+      await step.catch((error) => log.warn({ err: error }, `leftover ${what} could not all be removed`));
+  }
+
+  async function removeOrphanDirectories(uids: ReadonlySet<string>): Promise<void> {
+    for (const uid of await parts.directories.list()) if (!uids.has(uid)) await parts.directories.remove(uid);
+  }
+
+  const sources: PodSource[] = [];
+  if (options.staticPodPath)
+    sources.push(
+      createFileSource(
+        { path: options.staticPodPath, nodeName: options.nodeName, rescanMs: options.fileCheckMs },
+        { clock, log },
+      ),
+    );
+  if (deps.podInformer) sources.push(createApiSource(deps.podInformer, clock));
+  const desired = createDesiredPods(sources, {
+    updated(pod) {
+      workers.update(pod);
+      if (isStaticPod(pod)) showStaticPods();
+    },
+    removed(uid) {
+      workers.remove(uid);
+      showStaticPods();
+    },
+    synced() {
+      isSynced = true;
+      collect().catch((error) => log.warn({ err: error }, 'collecting leftovers failed'));
+    },
+  });
+  const showStaticPods = () => deps.mirrors?.setStaticPods(desired.list().filter(isStaticPod));
+
+  async function relistForever(relistNow: { request: () => void }, signal: AbortSignal): Promise<void> {
+    const beat = deps.heartbeats?.register('relist', RELIST_SILENCE_MS);
+    while (!signal.aborted) {
+      const asked = new Promise<void>((resolve) => {
+        relistNow.request = resolve;
+      });
+      const nap = new AbortController();
+      const end = AbortSignal.any([signal, nap.signal]);
+      await Promise.race([asked, clock.sleep(options.relistMs, end).catch(() => undefined)]);
+      nap.abort();
+      if (signal.aborted) return;
+      try {
+        await runtime.relist(signal);
+        beat?.();
+        if (isSynced) await collect();
+      } catch (error) {
+        if (!signal.aborted) log.warn({ err: error }, 'containers could not be listed');
+      }
+    }
+  }
+
+  return {
+    directory: {
+      list: () =>
+        workers
+          .list()
+          .filter((work) => !work.isOrphan)
+          .map(({ pod, uid }) => withStatus(pod, uid)),
+      get(namespace, name) {
+        const work = workers
+          .list()
+          .find(({ pod, isOrphan }) => !isOrphan && pod.metadata.namespace === namespace && pod.metadata.name === name);
+        return work && withStatus(work.pod, work.uid);
+      },
+      getByUid(uid) {
+        const work = workers.get(uid);
+        return work && !work.isOrphan ? withStatus(work.pod, uid) : undefined;
+      },
+      runtime: (uid) => (workers.get(uid) ? runtime.pod(uid) : undefined),
+      lastRelistMonotonicMs: () => runtime.lastRelistMonotonicMs(),
+    },
+
+    async run(signal) {
+      const stop = new AbortController();
+      const own = AbortSignal.any([signal, stop.signal]);
+      const onFailure = (error: unknown, retryMs: number) =>
+        log.warn({ err: error, retryMs }, 'waiting for the Docker Engine');
+      try {
+        const info = await retry(() => docker.info(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
+        parts.setDockerRoot(info.dockerRootDir);
+        const relistNow = { request: () => {} };
+        // Nothing is started before we know what runs already.
+        const first = Promise.withResolvers<void>();
+        const following = followContainerEvents(
+          {
+            docker,
+            labels: [`${LABEL.node}=${options.nodeName}`],
+            clock,
+            log,
+            onEvent: runtime.onEvent,
+            onOpen() {
+              first.resolve();
+              relistNow.request();
+            },
+          },
+          own,
+        );
+        await Promise.race([first.promise, following]);
+        await retry(() => runtime.relist(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
+        const unsubscribe = probes.onChange((uid) => workers.poke(uid));
+        try {
+          await Promise.all([
+            following,
+            workers.run(own),
+            desired.run(own),
+            relistForever(relistNow, own),
+            probes.run(own),
+            status.run(own),
+            ...(deps.mirrors ? [deps.mirrors.run(own)] : []),
+          ]);
+        } finally {
+          unsubscribe();
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      } finally {
+        stop.abort();
+      }
+    },
+  };
+
+  function withStatus(pod: Pod, uid: string): Pod {
+    const newest = status.get(uid);
+    return newest ? { ...pod, status: newest } : pod;
+  }
+}

@@ -1,0 +1,109 @@
+import type { KubeClient } from '../../src/kube/client.ts';
+import { isAlreadyExists, isNotFound } from '../../src/kube/errors.ts';
+import type { Informer } from '../../src/kube/informer.ts';
+import { nodes, pods } from '../../src/kube/resources.ts';
+import type { Draft, Pod } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import { createKeyedQueue } from '../../src/runtime/keyed-queue.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { podKey } from '../containers/identity.ts';
+import { ANNOTATION, isMirrorPod } from '../pods/annotations.ts';
+import type { MirrorPods } from '../pods/ports.ts';
+
+export interface MirrorDependencies {
+  client: Pick<KubeClient, 'get' | 'create' | 'delete'>;
+  /** Pods of this node, mirrors among them. */
+  informer: Informer<Pod>;
+  nodeName: string;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface MirrorPodKeeper extends MirrorPods {
+  /** The static pods that there are now. */
+  setStaticPods(staticPods: readonly Pod[]): void;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** What the API shows of a static pod: its spec under a uid of the API's own (sheet §2). */
+export function buildMirrorPod(staticPod: Pod, nodeUid: string): Draft<Pod> {
+  const { name, namespace, labels, annotations } = staticPod.metadata;
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name,
+      namespace,
+      ...(labels && { labels }),
+      annotations: { ...annotations, [ANNOTATION.mirror]: annotations?.[ANNOTATION.hash] ?? staticPod.metadata.uid },
+      ownerReferences: [
+        { apiVersion: 'v1', kind: 'Node', name: staticPod.spec.nodeName!, uid: nodeUid, controller: true },
+      ],
+    },
+    spec: staticPod.spec,
+  };
+}
+
+/** Keeps one mirror pod per static pod: created when missing, replaced when it shows another version, deleted with it. */
+export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper {
+  const { client, informer, log } = deps;
+  let desired = new Map<string, Pod>();
+  let nodeUid: string | undefined;
+  const queue = createKeyedQueue({
+    concurrency: 4,
+    clock: deps.clock,
+    retry: { initialMs: 500, maxMs: 10_000 },
+    process: reconcile,
+    onError: (pod, error, retryMs) => log.warn({ pod, retryMs, err: error }, 'mirror pod not up to date'),
+  });
+
+  function mirrorOf(key: string): Pod | undefined {
+    const pod = informer.get(key);
+    return pod && isMirrorPod(pod) ? pod : undefined;
+  }
+
+  async function reconcile(key: string): Promise<void> {
+    const staticPod = desired.get(key);
+    const mirror = mirrorOf(key);
+    const wantedHash = staticPod?.metadata.annotations?.[ANNOTATION.hash];
+    const isRight =
+      mirror && !mirror.metadata.deletionTimestamp && mirror.metadata.annotations?.[ANNOTATION.mirror] === wantedHash;
+    if (mirror && !isRight) {
+      const { name, namespace, uid } = mirror.metadata;
+      await client.delete(pods, { namespace, name, uid, gracePeriodSeconds: 0 }).catch((error) => {
+        if (!isNotFound(error)) throw error;
+      });
+      // The informer's news of the deletion brings us back here.
+      return;
+    }
+    if (!staticPod || mirror) return;
+    nodeUid ??= (await client.get(nodes, { name: deps.nodeName })).metadata.uid;
+    await client
+      .create(pods, buildMirrorPod(staticPod, nodeUid), { namespace: staticPod.metadata.namespace })
+      .catch((error) => {
+        // Our own, not yet seen by the informer; or somebody's pod of that name, which only a person can resolve.
+        if (!isAlreadyExists(error)) throw error;
+        if (informer.get(key) && !mirrorOf(key))
+          log.error({ pod: key }, 'the API has another pod of the name of a static pod: it cannot be shown');
+      });
+  }
+
+  return {
+    of: (staticPod) => mirrorOf(podKey(staticPod)),
+    setStaticPods(staticPods) {
+      const next = new Map(staticPods.map((pod) => [podKey(pod), pod]));
+      for (const key of new Set([...desired.keys(), ...next.keys()]))
+        if (desired.get(key)?.metadata.uid !== next.get(key)?.metadata.uid) queue.add(key);
+      desired = next;
+    },
+    async run(signal) {
+      await informer.synced(signal).catch(() => undefined);
+      const look = (pod: Pod) => {
+        if (isMirrorPod(pod)) queue.add(podKey(pod));
+      };
+      const unsubscribe = informer.subscribe({ added: look, updated: (_, pod) => look(pod), deleted: look });
+      await queue.run(signal);
+      unsubscribe();
+    },
+  };
+}
