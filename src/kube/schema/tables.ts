@@ -164,6 +164,9 @@ const packagesByGroupVersion = new Map<string, [id: string, facts: PackageFacts]
   Object.entries(tables.packages).map(([id, item]) => [groupVersionOf(item.group, item.version), [id, item]]),
 );
 
+/** Versions of the sources that the tables were generated from, by Debian package. */
+export const schemaSources: Readonly<Record<string, string>> = tables.sources;
+
 /**
  * The schema of a kind, e.g. `schemaOf('apps/v1', 'Deployment')`; undefined when the API has no such kind.
  */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { groupVersionOf } from '../tables.ts';
+import { groupVersionOf, schemaSources } from '../tables.ts';
 import { type OpenApiResource, resourcePaths } from './paths.ts';
 import { createSchemaSet, type Json } from './schemas.ts';
 
@@ -37,7 +37,11 @@ export function openApiIndex(resources: readonly OpenApiResource[]): {
   for (const { group, version } of resources) {
     const path = documentPath({ group, version });
     const shape = ofGroupVersion({ group, version }, resources).map(shapeOf);
-    const hash = createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 32).toUpperCase();
+    const hash = createHash('sha256')
+      .update(JSON.stringify([schemaSources, shape]))
+      .digest('hex')
+      .slice(0, 32)
+      .toUpperCase();
     paths[path] ??= { serverRelativeURL: `/openapi/v3/${path}?hash=${hash}` };
   }
   return { paths };
@@ -80,7 +84,7 @@ function ofGroupVersion(
   return resources.filter((resource) => resource.group === group && resource.version === version);
 }
 
-/** What a document depends on beside the generated tables. */
+/** What a document depends on beside the generated tables and this code. */
 function shapeOf({ kind, plural, namespaced, verbs, hasStatus, subresources }: OpenApiResource): unknown {
   const below = Object.entries(subresources ?? {}).map(([name, item]) => [
     name,
