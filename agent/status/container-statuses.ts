@@ -33,7 +33,7 @@ export function computeContainerStatuses(
   const statuses = containers.map((container) => {
     const old = before?.find(({ name }) => name === container.name);
     const status = computeState(input, container, kind, old);
-    return { ...status, ...readiness(container, kind, status, probes), ...describe(container) };
+    return { ...status, ...readiness(container, kind, status, probes, old), ...describe(container) };
   });
   return kind === 'init' ? statuses : statuses.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
@@ -156,13 +156,18 @@ function readiness(
   kind: ContainerKind,
   status: ContainerStatus,
   probes: ProbeView,
+  old: ContainerStatus | undefined,
 ): { started: boolean; ready: boolean } {
   const id = status.containerID?.replace(/^docker:\/\//, '') ?? '';
   const running = status.state?.running !== undefined;
   if (kind === 'init' && !isSidecar(container))
     return { started: running, ready: status.state?.terminated?.exitCode === 0 };
-  const started = running && (!container.startupProbe || probes.startup(id) === 'success');
-  const ready = started && (!container.readinessProbe || probes.readiness(id) === 'success');
+  // No result at all: the agent has just started, and what was published of this very container holds until there is one.
+  const before = old?.containerID === status.containerID ? old : undefined;
+  const passed = (result: ProbeResult | undefined, earlier: boolean | undefined) =>
+    result === undefined ? earlier === true : result === 'success';
+  const started = running && (!container.startupProbe || passed(probes.startup(id), before?.started));
+  const ready = started && (!container.readinessProbe || passed(probes.readiness(id), before?.ready));
   return { started, ready };
 }
 
