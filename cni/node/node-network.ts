@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { ExecError, type run as execRun, run as runProgram } from '../../src/linux/exec.ts';
+import { type run as execRun, run as runProgram } from '../../src/linux/exec.ts';
 import { formatPrefix, networkOf, parsePrefix } from '../../src/linux/ip.ts';
 import { openRtnetlink, type Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { netnsId } from '../../src/linux/netns.ts';
-import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import { readTableSkeleton, removeEmptyTables } from '../../src/netfilter/empty-tables.ts';
 import { createIptables } from '../../src/netfilter/iptables.ts';
 import { createNft } from '../../src/netfilter/nft.ts';
@@ -24,8 +23,8 @@ import {
 } from './guard-table.ts';
 import { type HostRecord, openHostRecord } from './host-record.ts';
 import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
-import { readAffectedSysctls, readWrongSysctls, recordSysctls, restoreSysctls } from './node-sysctls.ts';
 import { ROUTE_PROTOCOL } from './route-protocol.ts';
+import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
 
 export interface NodeNetworkOptions {
   /** All pods of the cluster (IPv4). */
@@ -51,6 +50,8 @@ export interface NodeNetwork {
    * @throws Error naming the cause and the way out (no br_netfilter, no nft, …).
    */
   ensure(signal?: AbortSignal): Promise<string[]>;
+  /** For other parts that set sysctls of this host (the proxy): `remove` restores those too. Only after the first `ensure`. */
+  sysctls: Pick<SysctlKeeper, 'read' | 'write'>;
   /** `ensure` now and again until the signal aborts. Failures are logged and tried again. */
   run(signal: AbortSignal): Promise<void>;
   /**
@@ -61,11 +62,10 @@ export interface NodeNetwork {
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
-const BRIDGE_NETFILTER = 'net.bridge.bridge-nf-call-iptables';
 
 export function createNodeNetwork(
   options: NodeNetworkOptions,
-  deps: { log: Logger; clock: Clock; run?: typeof execRun },
+  deps: { log: Logger; clock: Clock; run?: typeof execRun; heartbeat?: () => void },
 ): NodeNetwork {
   const { log, clock, run = runProgram } = deps;
   const netns = options.hostNetns;
@@ -75,10 +75,12 @@ export function createNodeNetwork(
   const serviceCidr = formatPrefix(networkOf(parsePrefix(options.serviceCidr)));
   const nft = createNft({ run, netns });
   const iptables = createIptables({ family: 'IPv4', run, netns });
-  const file = openHostRecord(options.stateFile, {
+  const identity = {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     netns: netnsId(netns ?? '/proc/self/ns/net') ?? '',
-  });
+  };
+  const file = openHostRecord(options.stateFile, identity);
+  const sysctls = createSysctlKeeper({ file, run, netns });
 
   async function withNetlink<T>(work: (netlink: Rtnetlink) => Promise<T>): Promise<T> {
     const netlink = openRtnetlink(netns);
@@ -89,19 +91,15 @@ export function createNodeNetwork(
     }
   }
 
-  async function ensureRecord(signal?: AbortSignal): Promise<HostRecord> {
-    const known = file.read();
-    if (known) return known;
-    const record: HostRecord = {
-      bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
-      netns: netnsId(netns ?? '/proc/self/ns/net') ?? '',
+  async function ensureRecord(signal?: AbortSignal): Promise<void> {
+    if (file.read()) return;
+    file.write({
+      ...identity,
       sysctls: {},
       tables: await readTableSkeleton(nft, signal),
       bridgeExisted: await withNetlink(async (netlink) => (await netlink.getLink(bridge)) !== undefined),
       modules: [],
-    };
-    file.write(record);
-    return record;
+    });
   }
 
   async function ensureGuard(signal?: AbortSignal): Promise<string[]> {
@@ -126,8 +124,6 @@ export function createNodeNetwork(
   function ensureRoutes(): Promise<string[]> {
     return withNetlink(async (netlink) => {
       const loopback = await netlink.getLink('lo');
-      // Routes over `lo` need it up; a fresh network namespace has it down.
-      if (loopback && !loopback.up) await netlink.setLink(loopback.index, { up: true });
       const routes = await netlink.listRoutes({ family: 4, table: 254 });
       const want = computeNodeRoutes({ clusterCidr, serviceCidr, loopbackIndex: loopback?.index ?? 1, routes });
       const { add, remove } = diffNodeRoutes(want, routes);
@@ -140,46 +136,14 @@ export function createNodeNetwork(
     });
   }
 
-  async function ensureSysctls(record: HostRecord, signal?: AbortSignal): Promise<string[]> {
-    const current = await ensureBridgeNetfilter(record, signal);
-    const wrong = readWrongSysctls(netns);
-    if (wrong.size === 0) return [];
-    const before = readAffectedSysctls(wrong.keys(), netns);
-    // Before the change, so that a crash in between loses nothing; the values that follow from it, right after.
-    file.write(recordSysctls(current, before, wrong));
-    for (const [key, value] of wrong) writeSysctl(key, value, { netns });
-    file.write(recordSysctls(current, before, readAffectedSysctls(wrong.keys(), netns)));
-    return [...wrong].map(([key, value]) => `sysctl ${key}=${value}`);
-  }
-
-  /** Loads br_netfilter where it is a module. */
-  async function ensureBridgeNetfilter(record: HostRecord, signal?: AbortSignal): Promise<HostRecord> {
-    if (readSysctl(BRIDGE_NETFILTER, { netns }) !== undefined) return record;
-    let why = 'the module is loaded, but shows no such key';
-    try {
-      await run('modprobe', ['br_netfilter'], { signal });
-    } catch (error) {
-      signal?.throwIfAborted();
-      why = error instanceof ExecError && error.stderr ? error.stderr : String((error as Error).message);
-    }
-    if (readSysctl(BRIDGE_NETFILTER, { netns }) === undefined)
-      throw new Error(
-        `the kernel has no ${BRIDGE_NETFILTER}, without which pods of one node bypass service rules: ` +
-          `load it with \`modprobe br_netfilter\` (tried: ${why})`,
-      );
-    const updated = { ...record, modules: [...new Set([...record.modules, 'br_netfilter'])] };
-    file.write(updated);
-    return updated;
-  }
-
   /** The guard comes first: from here on nothing that belongs to the cluster can leave the host. */
   async function ensure(signal?: AbortSignal): Promise<string[]> {
-    const record = await ensureRecord(signal);
+    await ensureRecord(signal);
     return [
       ...(await ensureGuard(signal)),
       ...(await ensureRoutes()),
       ...(await ensureForwarding(signal)),
-      ...(await ensureSysctls(record, signal)),
+      ...(await sysctls.ensure(signal)),
     ];
   }
 
@@ -204,9 +168,11 @@ export function createNodeNetwork(
 
   return {
     ensure,
+    sysctls,
 
     async run(signal) {
       while (!signal.aborted) {
+        deps.heartbeat?.();
         try {
           const changes = await ensure(signal);
           if (changes.length > 0) log.info({ changes }, 'node network brought in order');
@@ -227,7 +193,7 @@ export function createNodeNetwork(
           const saved = (await iptables.save('filter')).get('filter');
           await iptables.restore(buildForwardRemoval(saved));
         },
-        () => restoreSysctls(record?.sysctls ?? {}, netns),
+        () => sysctls.restore(),
         // The guard goes last: until then nothing of the cluster leaks out.
         () => nft.apply(renderGuardRemoval()),
         () => (record ? removeEmptyTables(nft, record.tables) : undefined),

@@ -52,7 +52,11 @@ export async function snapshotHost({ netns }: SnapshotOptions = {}): Promise<Hos
     nftables: lines(nftables).map((line) => line.replace(/ # handle \d+$/, '')),
     links: describeLinks(links),
     addresses: describeAddresses(addresses),
-    routes: [...lines(routes4), ...lines(routes6)].map((line) => line.replace(/ expires \d+sec/, '').trim()).toSorted(),
+    routes: [...lines(routes4), ...lines(routes6)]
+      .map((line) => line.replace(/ expires \d+sec/, '').trim())
+      // Come by themselves once a fresh link-local address has been found unique, seconds after the link.
+      .filter((line) => !/ table 255 proto 2 /.test(line) || !/\bfe80::/.test(line))
+      .toSorted(),
     rules: [...lines(rules4), ...lines(rules6)],
     neighbours: lines(neighbours).toSorted(),
     sysctls: readSysctls(netns),

@@ -34,7 +34,7 @@ export interface NetlinkRequest {
 
 export interface NetlinkSocket {
   /**
-   * Sends at once, so requests made one after the other without awaiting are carried out in that order.
+   * Sends at once, so changes made one after the other without awaiting are carried out in that order (dumps wait for each other).
    * Resolves with the bodies of the answer's messages (none for a plain acknowledgement).
    * @throws NetlinkError with the kernel's errno, or ENOBUFS, ETIMEDOUT, EBADF (closed meanwhile).
    */
@@ -134,12 +134,22 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
     });
   }
 
-  async function request(what: NetlinkRequest): Promise<Buffer[]> {
+  /** The kernel runs one dump per socket and answers EBUSY to a second; they queue here. */
+  let dumpTail: Promise<unknown> = Promise.resolve();
+
+  function request(what: NetlinkRequest): Promise<Buffer[]> {
+    if (!isDump(what.flags)) return requestOnce(what);
+    const result = dumpTail.then(() => dump(what));
+    dumpTail = result.catch(() => {});
+    return result;
+  }
+
+  async function dump(what: NetlinkRequest): Promise<Buffer[]> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await requestOnce(what);
       } catch (error) {
-        if (!isDump(what.flags) || attempt >= DUMP_ATTEMPTS || !isNetlinkError(error, 'EINTR', 'ENOBUFS')) throw error;
+        if (attempt >= DUMP_ATTEMPTS || !isNetlinkError(error, 'EINTR', 'ENOBUFS')) throw error;
       }
     }
   }

@@ -263,6 +263,24 @@ test('requests sent together are carried out in order, and a large dump arrives 
   );
 });
 
+test('dumps asked for at the same time wait for each other', async (t) => {
+  const { netlink } = await setUp(t);
+  await netlink.createBridge({ name: 'br0', up: true });
+  const { index } = (await netlink.getLink('br0'))!;
+  const destinations = Array.from({ length: 500 }, (_, n) => `10.200.${n >> 8}.${n & 255}/32`);
+  await Promise.all(destinations.map((destination) => netlink.addRoute({ destination, linkIndex: index })));
+  const [routes, links, again, addresses] = await Promise.all([
+    netlink.listRoutes({ family: 4, table: 254 }),
+    netlink.listLinks(),
+    netlink.listRoutes({ family: 4, table: 254 }),
+    netlink.listAddresses(),
+  ]);
+  t.is(routes.length, 500);
+  t.is(again.length, 500);
+  t.is(links.length, 2);
+  t.true(addresses.length >= 1);
+});
+
 test('after close requests fail with EBADF, pending ones too', async (t) => {
   const { netlink } = await setUp(t);
   const pending = netlink.listLinks();

@@ -114,6 +114,29 @@ test('ensure, ensure again, remove: the second changes nothing, the last leaves 
   t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
 });
 
+test('sysctls that another part sets through the node network are restored with it', async (t) => {
+  const { host, node, openNode } = await setUp(t);
+  t.throws(() => node.sysctls.write('net.ipv4.conf.all.route_localnet', '1'), { message: /has not been recorded yet/ });
+  const before = await snapshotHost({ netns: host.path });
+  await node.ensure();
+  node.sysctls.write('net.ipv4.conf.all.route_localnet', '1');
+  node.sysctls.write('net.ipv4.conf.all.rp_filter', '2');
+  t.is(node.sysctls.read('net.ipv4.conf.all.route_localnet'), '1');
+  t.is(node.sysctls.read('net.ipv4.no_such'), undefined);
+  await openNode().remove();
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
+});
+
+test('a value that the admin sets meanwhile is left alone', async (t) => {
+  const { host, node } = await setUp(t);
+  await node.ensure();
+  node.sysctls.write('net.ipv4.conf.all.rp_filter', '2');
+  writeSysctl('net.ipv4.conf.all.rp_filter', '1', { netns: host.path });
+  await node.remove();
+  t.is(readSysctl('net.ipv4.conf.all.rp_filter', { netns: host.path }), '1');
+  t.is(readSysctl('net.ipv4.ip_forward', { netns: host.path }), '0');
+});
+
 test('what somebody breaks is repaired', async (t) => {
   const { host, node } = await setUp(t);
   await node.ensure();
