@@ -1,0 +1,168 @@
+import { createNodeConnection } from '../../control-plane/apiserver/nodes/node-connection.ts';
+import { podLogSubresource } from '../../control-plane/apiserver/nodes/pod-log.ts';
+import { createObjectReader } from '../../control-plane/apiserver/object-reader.ts';
+import { kubernetesSchema } from '../../control-plane/apiserver/schema-port.ts';
+import { createApiServer } from '../../control-plane/apiserver/server.ts';
+import { createAuthorizer } from '../../control-plane/authorization/authorizer.ts';
+import { createControllers } from '../../control-plane/controllers/controllers.ts';
+import { createServiceAllocator } from '../../control-plane/resources/allocation/service-allocator.ts';
+import { createBootstrap } from '../../control-plane/resources/bootstrap.ts';
+import { servedResources } from '../../control-plane/resources/served.ts';
+import { createScheduler } from '../../control-plane/scheduler/scheduler.ts';
+import { openSqliteStore } from '../../control-plane/store/sqlite-store.ts';
+import type { CertificatePair } from '../../src/auth/authority.ts';
+import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
+import { createEventRecorder } from '../../src/kube/events.ts';
+import { createInformerSet } from '../../src/kube/informer.ts';
+import { createOpenApiDocuments } from '../../src/kube/schema/openapi/document.ts';
+import type { Service } from '../../src/kube/types.ts';
+import { createMetrics } from '../../src/runtime/metrics.ts';
+import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import type { ClusterPki } from '../pki/cluster-pki.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
+import type { ProgramContext } from './context.ts';
+
+export interface ControlPlaneOptions {
+  /** File of the SQLite store. */
+  storePath: string;
+  bindAddress: string;
+  port: number;
+  /** Where pods and other hosts reach the API server. */
+  advertiseAddress: string;
+  podCidr: string;
+  serviceCidr: string;
+  pki: ClusterPki;
+}
+
+export interface ControlPlane extends Runnable {
+  /** Resolves when the API server answers and the objects that the cluster itself owns are there. */
+  start(): Promise<void>;
+}
+
+/** Store, API server, controllers and scheduler. Controllers and scheduler are ordinary clients with identities of their own. */
+export async function createControlPlanePart(
+  options: ControlPlaneOptions,
+  context: ProgramContext,
+): Promise<ControlPlane> {
+  const { log, clock } = context;
+  const { pki } = options;
+  const store = await openSqliteStore({ path: options.storePath }, { clock, log });
+  const nodeConnection = createNodeConnection({ ...pki.kubeletClient, caPem: pki.ca.certPem });
+  const allocator = createServiceAllocator({ serviceCidr: options.serviceCidr });
+  const definitions = servedResources({
+    allocator,
+    podSubresources: { log: podLogSubresource(nodeConnection) },
+    clock,
+  });
+  const objects = createObjectReader(store, definitions);
+  allocator.restore(await objects.list<Service>({ group: '', plural: 'services', kind: 'Service' }));
+  const server = createApiServer(
+    {
+      bindAddress: options.bindAddress,
+      port: options.port,
+      advertisedAddress: `${options.advertiseAddress}:${options.port}`,
+      ...pki.apiServer,
+      clientCaPem: pki.ca.certPem,
+      version: versionInfo(),
+    },
+    {
+      store,
+      definitions,
+      authorizer: createAuthorizer({ objects }),
+      schema: kubernetesSchema,
+      openApi: createOpenApiDocuments(definitions),
+      clock,
+      log,
+      metrics: createMetrics(),
+    },
+  );
+  const clientAs = (pair: CertificatePair, userAgent: string): KubeClient =>
+    createKubeClient({
+      server: `https://127.0.0.1:${options.port}`,
+      caPem: pki.ca.certPem,
+      certPem: pair.certPem,
+      keyPem: pair.keyPem,
+      userAgent,
+    });
+  const admin = clientAs(pki.admin, 'berth-bootstrap');
+  const bootstrap = createBootstrap(
+    { advertiseAddress: options.advertiseAddress, securePort: options.port, serviceAddress: allocator.firstAddress },
+    { client: admin, clock, log },
+  );
+  const controllerClient = clientAs(pki.controllerManager, 'kube-controller-manager');
+  const controllerInformers = createInformerSet(controllerClient, { log, clock });
+  const resources = definitions.map(({ group, version, plural, kind, namespaced }) => ({
+    group,
+    version,
+    plural,
+    kind,
+    namespaced,
+  }));
+  const controllers = createControllers(
+    { resources, clusterCidr: options.podCidr },
+    { client: controllerClient, informers: controllerInformers, log, clock },
+  );
+  const schedulerClient = clientAs(pki.scheduler, 'kube-scheduler');
+  const schedulerInformers = createInformerSet(schedulerClient, { log, clock });
+  const scheduler = createScheduler(
+    {},
+    {
+      client: schedulerClient,
+      informers: schedulerInformers,
+      log,
+      clock,
+      events: createEventRecorder({ client: schedulerClient, component: 'default-scheduler', log, clock }),
+    },
+  );
+  return {
+    async start() {
+      await server.start();
+      await bootstrap.ensure();
+    },
+    async run(signal) {
+      // Clients first, then the server, then the store: nobody's last write is cut off.
+      const serverStop = new AbortController();
+      const serving = server.run(serverStop.signal);
+      try {
+        await runTogether(
+          {
+            'API server': { run: (all) => Promise.race([serving, aborted(all)]) },
+            bootstrap,
+            'controller informers': controllerInformers,
+            controllers,
+            'scheduler informers': schedulerInformers,
+            scheduler,
+          },
+          signal,
+        );
+      } finally {
+        serverStop.abort();
+        await serving.catch(() => {});
+        await Promise.all([admin.close(), controllerClient.close(), schedulerClient.close(), nodeConnection.close()]);
+        await store.close();
+      }
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function versionInfo() {
+  const [major = '', minor = ''] = KUBERNETES_VERSION.slice(1).split('.');
+  return {
+    major,
+    minor,
+    gitVersion: KUBERNETES_VERSION,
+    gitCommit: '',
+    gitTreeState: 'clean',
+    buildDate: '1970-01-01T00:00:00Z',
+    goVersion: `node ${process.version}`,
+    compiler: 'v8',
+    platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
+  };
+}

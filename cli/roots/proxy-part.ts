@@ -1,0 +1,47 @@
+import type { KubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
+import { createProxy } from '../../proxy/proxy.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { createEventRecorder } from '../../src/kube/events.ts';
+import { createInformerSet } from '../../src/kube/informer.ts';
+import { endpointSlices, nodes, services } from '../../src/kube/resources.ts';
+import { run } from '../../src/linux/exec.ts';
+import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
+import { createMetrics } from '../../src/runtime/metrics.ts';
+import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import type { ProgramContext } from './context.ts';
+
+/** Services of another proxy and headless ones are none of ours (kube-proxy's selectors). */
+const LABEL_SELECTOR = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
+
+export interface ProxyPartOptions {
+  nodeName: string;
+  config: KubeProxyConfiguration;
+  /** Its own identity: system:kube-proxy. */
+  client: KubeClient;
+}
+
+/** The service proxy with its informers, ready to run. Ending it leaves the rules as they are. */
+export function createProxyPart(options: ProxyPartOptions, { log, clock }: ProgramContext): Runnable {
+  const { nodeName, config, client } = options;
+  const informers = createInformerSet(client, { log, clock });
+  const proxy = createProxy(
+    { nodeName, config },
+    {
+      informers: {
+        services: informers.informer(services, {
+          labelSelector: LABEL_SELECTOR,
+          fieldSelector: 'spec.clusterIP!=None',
+        }),
+        endpointSlices: informers.informer(endpointSlices, { labelSelector: LABEL_SELECTOR }),
+        nodes: informers.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` }),
+      },
+      run,
+      sysctls: { read: (key) => readSysctl(key), write: (key, value) => void writeSysctl(key, value) },
+      events: createEventRecorder({ client, component: 'kube-proxy', host: nodeName, log, clock }),
+      log,
+      clock,
+      metrics: createMetrics(),
+    },
+  );
+  return { run: (signal) => runTogether({ 'proxy informers': informers, proxy }, signal) };
+}
