@@ -1,15 +1,8 @@
 import { DecodeError } from './decode-error.ts';
-import {
-  type FieldSchema,
-  type ScalarName,
-  type StructSchema,
-  schemaOf,
-  structSchema,
-  type TypeSchema,
-} from './tables.ts';
-import { formatDuration, formatTime } from './time-format.ts';
+import { decodeSpecial, type MessageDecoders } from './protobuf-special.ts';
+import { type FieldSchema, type StructSchema, schemaOf, type TypeSchema } from './tables.ts';
 import { withTopLevel } from './top-level.ts';
-import { WireReader, wireType } from './wire-reader.ts';
+import { messageFields, messageText, WireReader, wireType } from './wire-reader.ts';
 
 /** An object as JSON has it, with its type at the top. */
 export interface DecodedObject {
@@ -35,35 +28,28 @@ export function isProtobuf(body: Uint8Array): boolean {
  * @throws DecodeError when the bytes are no such envelope, are cut short, or the kind is not registered.
  */
 export function decodeProtobuf(body: Uint8Array, expected?: { apiVersion: string; kind: string }): DecodedObject {
-  if (!isProtobuf(body))
+  return decodeEnvelope(body, expected, 0);
+}
+
+function decodeEnvelope(
+  body: Uint8Array,
+  expected: { apiVersion: string; kind: string } | undefined,
+  depth: number,
+): DecodedObject {
+  if (!isProtobuf(body)) {
     throw new DecodeError('provided data does not appear to be a protobuf message, expected prefix "k8s\\0"');
+  }
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  const envelope = readFields(new WireReader(bytes, magic.length, bytes.length));
-  const typeMeta = envelope.get(1) ? readFields(envelope.get(1)!) : new Map<number, WireReader>();
-  const apiVersion = readText(typeMeta.get(1)) || (expected?.apiVersion ?? '');
-  const kind = readText(typeMeta.get(2)) || (expected?.kind ?? '');
+  const envelope = messageFields(new WireReader(bytes, magic.length, bytes.length));
+  const typeMeta = messageFields(envelope.get(1) ?? new WireReader(bytes, 0, 0));
+  const apiVersion = messageText(typeMeta.get(1)) || (expected?.apiVersion ?? '');
+  const kind = messageText(typeMeta.get(2)) || (expected?.kind ?? '');
   const raw = envelope.get(2) ?? new WireReader(bytes, 0, 0);
-  const encoding = readText(envelope.get(3));
+  const encoding = messageText(envelope.get(3));
   if (encoding !== '') throw new DecodeError(`protobuf envelope: contentEncoding "${encoding}" is not supported`);
-  if (readText(envelope.get(4)) === 'application/json') return parseJsonBytes(raw) as DecodedObject;
   const schema = schemaOf(apiVersion, kind);
   if (!schema) throw new DecodeError(`no kind "${kind}" is registered for version "${apiVersion}"`);
-  return { apiVersion, kind, ...withTopLevel(decodeStruct(raw, schema, {}, 0), schema) };
-}
-
-/** The length-delimited fields of a small message by number. */
-function readFields(reader: WireReader): Map<number, WireReader> {
-  const fields = new Map<number, WireReader>();
-  while (!reader.done) {
-    const tag = reader.varint();
-    if ((tag & 7) === wireType.bytes) fields.set(tag >>> 3, reader.message());
-    else reader.skip(tag & 7);
-  }
-  return fields;
-}
-
-function readText(reader: WireReader | undefined): string {
-  return reader ? reader.bytes.toString('utf8', reader.position, reader.end) : '';
+  return { apiVersion, kind, ...withTopLevel(decodeStruct(raw, schema, {}, depth), schema) };
 }
 
 function decodeStruct(
@@ -76,17 +62,23 @@ function decodeStruct(
   while (!reader.done) {
     const tag = reader.varint();
     const field = schema.wire.get(tag >>> 3);
-    if (!field) reader.skip(tag & 7);
-    else if (field.inline && field.type.kind === 'struct')
-      decodeStruct(reader.message(), field.type, target, depth + 1);
-    else decodeField(reader, tag & 7, field, target, depth + 1);
+    if (!field) {
+      reader.skip(tag & 7);
+      continue;
+    }
+    const packed = (tag & 7) === wireType.bytes && field.type.kind === 'list' && isNumeric(field.type.element);
+    if (!packed && (tag & 7) !== wireTypeOf(field.type)) {
+      throw new DecodeError(`proto: wrong wireType = ${tag & 7} for field ${schema.name}.${field.name}`);
+    }
+    if (field.inline && field.type.kind === 'struct') decodeStruct(reader.message(), field.type, target, depth + 1);
+    else decodeField(reader, packed, field, target, depth + 1);
   }
   return target;
 }
 
 function decodeField(
   reader: WireReader,
-  wire: number,
+  packed: boolean,
   field: FieldSchema,
   target: Record<string, unknown>,
   depth: number,
@@ -95,17 +87,16 @@ function decodeField(
   if (type.kind === 'list' && !type.wrapped) {
     const list = (target[name] as unknown[] | undefined) ?? [];
     target[name] = list;
-    if (wire === wireType.bytes && isNumeric(type.element)) {
-      const packed = reader.message();
-      while (!packed.done) list.push(decodeNumber(packed, type.element));
-    } else list.push(decodeValue(reader, wire, type.element, undefined, depth));
+    const values = packed ? reader.message() : undefined;
+    while (values && !values.done) list.push(decodeValue(values, type.element, undefined, depth));
+    if (!values) list.push(decodeValue(reader, type.element, undefined, depth) ?? zeroOf(type.element));
   } else if (type.kind === 'map') {
     const map = (target[name] as Record<string, unknown> | undefined) ?? {};
     target[name] = map;
     const [key, value] = decodeEntry(reader.message(), type.value, depth);
     Object.defineProperty(map, key, { value, writable: true, enumerable: true, configurable: true });
   } else {
-    const value = decodeValue(reader, wire, type, target[name], depth);
+    const value = decodeValue(reader, type, target[name], depth);
     if (value !== undefined && (field.pointer || !field.optional || !isZero(value))) target[name] = value;
   }
 }
@@ -115,120 +106,58 @@ function decodeEntry(reader: WireReader, valueType: TypeSchema, depth: number): 
   let value: unknown;
   while (!reader.done) {
     const tag = reader.varint();
-    if (tag >>> 3 === 1) key = reader.text();
-    else if (tag >>> 3 === 2) value = decodeValue(reader, tag & 7, valueType, undefined, depth);
+    if (tag === 0x0a) key = reader.text();
+    else if (tag >>> 3 === 2 && (tag & 7) === wireTypeOf(valueType))
+      value = decodeValue(reader, valueType, undefined, depth);
     else reader.skip(tag & 7);
   }
   return [key, value ?? zeroOf(valueType)];
 }
 
-function decodeValue(reader: WireReader, wire: number, type: TypeSchema, present: unknown, depth: number): unknown {
+/** The value that comes next, which has the wire type of `type`. Undefined means unset. */
+function decodeValue(reader: WireReader, type: TypeSchema, present: unknown, depth: number): unknown {
   if (type.kind === 'struct') {
     return decodeStruct(reader.message(), type, (present as Record<string, unknown> | undefined) ?? {}, depth);
   }
   if (type.kind === 'list') return decodeWrapped(reader.message(), type.element, depth);
   if (type.kind === 'map') throw new DecodeError('proto: a map of maps has no wire form');
-  if (wire === wireType.fixed64) return reader.double();
-  if (wire === wireType.varint) return decodeNumber(reader, type);
-  if (wire !== wireType.bytes) {
-    reader.skip(wire);
-    return undefined;
+  switch (type.scalar) {
+    case 'bool':
+      return reader.varint() !== 0;
+    case 'int32':
+      return reader.varint() | 0;
+    case 'int64':
+      return reader.varint();
+    case 'double':
+      return reader.double();
+    case 'string':
+      return reader.text();
+    case 'bytes':
+      return reader.base64();
+    default: {
+      const decoders: MessageDecoders = {
+        struct: (message, schema) => decodeStruct(message, schema, {}, depth + 1),
+        envelope: (bytes) => (isProtobuf(bytes) ? decodeEnvelope(bytes, undefined, depth + 1) : undefined),
+      };
+      return decodeSpecial(reader.message(), type.scalar, decoders);
+    }
   }
-  if (type.scalar === 'string') return reader.text();
-  if (type.scalar === 'bytes') return reader.base64();
-  return decodeSpecial(reader.message(), type.scalar, depth);
 }
 
-function decodeNumber(reader: WireReader, type: TypeSchema): number | boolean {
-  const value = reader.varint();
-  return type.kind === 'scalar' && type.scalar === 'bool' ? value !== 0 : value;
+function wireTypeOf(type: TypeSchema): number {
+  if (type.kind === 'list' && !type.wrapped) return wireTypeOf(type.element);
+  if (isNumeric(type)) return wireType.varint;
+  return type.kind === 'scalar' && type.scalar === 'double' ? wireType.fixed64 : wireType.bytes;
 }
 
 function decodeWrapped(reader: WireReader, element: TypeSchema, depth: number): unknown[] {
   const items: unknown[] = [];
   while (!reader.done) {
     const tag = reader.varint();
-    if (tag >>> 3 === 1) items.push(decodeValue(reader, tag & 7, element, undefined, depth));
+    if (tag === ((1 << 3) | wireTypeOf(element))) items.push(decodeValue(reader, element, undefined, depth));
     else reader.skip(tag & 7);
   }
   return items;
-}
-
-/** Messages whose JSON form is not an object of their fields. Undefined means unset. */
-function decodeSpecial(reader: WireReader, scalar: ScalarName, depth: number): unknown {
-  const empty = reader.done;
-  switch (scalar) {
-    case 'Quantity':
-      return readText(readFields(reader).get(1)) || undefined;
-    case 'Time':
-    case 'MicroTime': {
-      if (empty) return undefined;
-      const { numbers } = readMixed(reader);
-      const nanoseconds = numbers.get(2) ?? 0;
-      return formatTime(numbers.get(1) ?? 0, scalar === 'Time' ? undefined : Math.floor(nanoseconds / 1000));
-    }
-    case 'Duration':
-      return formatDuration(readMixed(reader).numbers.get(1) ?? 0);
-    case 'IntOrString': {
-      const { numbers, messages } = readMixed(reader);
-      return numbers.get(1) === 1 ? readText(messages.get(3)?.[0]) : (numbers.get(2) ?? 0);
-    }
-    case 'FieldsV1':
-    case 'JSON':
-    case 'any':
-      return parseRaw(readFields(reader).get(1));
-    case 'RawExtension': {
-      const raw = readFields(reader).get(1);
-      const bytes = raw?.bytes.subarray(raw.position, raw.end);
-      return bytes && isProtobuf(bytes) ? decodeProtobuf(bytes) : parseRaw(raw);
-    }
-    default:
-      return decodeSchemaOr(readMixed(reader), scalar, depth);
-  }
-}
-
-/** JSONSchemaPropsOr…: the schema in field 1 (with a boolean: 2), the other form in the other field. */
-function decodeSchemaOr({ numbers, messages }: Mixed, scalar: ScalarName, depth: number): unknown {
-  const schemaProps = structSchema('apiextensions/v1', 'JSONSchemaProps');
-  const decode = (reader: WireReader): unknown => decodeStruct(reader, schemaProps, {}, depth + 1);
-  if (scalar === 'JSONSchemaPropsOrBool') {
-    const schema = messages.get(2)?.[0];
-    return schema ? decode(schema) : numbers.get(1) === 1;
-  }
-  const schema = messages.get(1)?.[0];
-  if (schema) return decode(schema);
-  const others = messages.get(2) ?? [];
-  return scalar === 'JSONSchemaPropsOrArray' ? others.map(decode) : others.map((reader) => readText(reader));
-}
-
-interface Mixed {
-  numbers: Map<number, number>;
-  messages: Map<number, WireReader[]>;
-}
-
-function readMixed(reader: WireReader): Mixed {
-  const mixed: Mixed = { numbers: new Map(), messages: new Map() };
-  while (!reader.done) {
-    const tag = reader.varint();
-    const number = tag >>> 3;
-    if ((tag & 7) === wireType.varint) mixed.numbers.set(number, reader.varint());
-    else if ((tag & 7) === wireType.bytes)
-      mixed.messages.set(number, [...(mixed.messages.get(number) ?? []), reader.message()]);
-    else reader.skip(tag & 7);
-  }
-  return mixed;
-}
-
-function parseRaw(reader: WireReader | undefined): unknown {
-  return reader && !reader.done ? parseJsonBytes(reader) : undefined;
-}
-
-function parseJsonBytes(reader: WireReader): unknown {
-  try {
-    return JSON.parse(readText(reader)) as unknown;
-  } catch (error) {
-    throw new DecodeError(`raw JSON within protobuf: ${(error as Error).message}`);
-  }
 }
 
 function isNumeric(type: TypeSchema): boolean {

@@ -13,14 +13,19 @@ const rfc3339 = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d
  * Undefined when the text is no such time.
  */
 export function canonicalTime(text: string, precision: 'seconds' | 'microseconds'): string | undefined {
-  const [, , fraction = '', zone] = rfc3339.exec(text) ?? [];
-  if (zone === undefined) return undefined;
-  const unixMs = Date.parse(text.replace(/\.\d+/, ''));
-  if (Number.isNaN(unixMs)) return undefined;
+  const [, local, fraction = '', zone] = rfc3339.exec(text) ?? [];
+  if (local === undefined) return undefined;
+  const unixMs = Date.parse(local + zone);
+  // Date.parse takes 30 February for 2 March.
+  const localMs = Date.parse(`${local}Z`);
+  if (Number.isNaN(unixMs) || !new Date(localMs).toISOString().startsWith(local)) return undefined;
+  if (unixMs < firstMs || unixMs > lastMs) return undefined;
   const microseconds = Number(fraction.padEnd(6, '0').slice(0, 6));
   return formatTime(unixMs / 1000, precision === 'seconds' ? undefined : microseconds);
 }
 
+const firstMs = Date.parse('0000-01-01T00:00:00Z');
+const lastMs = Date.parse('9999-12-31T23:59:59Z');
 const second = 1_000_000_000;
 
 /** Go's text for a duration: `0s`, `1.5s`, `250ms`, `1h0m0s`. */

@@ -90,3 +90,19 @@ export class WireReader {
     return new DecodeError('unexpected EOF');
   }
 }
+
+/** The length-delimited fields of a message by number, the last one where a number comes again. */
+export function messageFields(reader: WireReader): Map<number, WireReader> {
+  const fields = new Map<number, WireReader>();
+  while (!reader.done) {
+    const tag = reader.varint();
+    if ((tag & 7) === wireType.bytes) fields.set(tag >>> 3, reader.message());
+    else reader.skip(tag & 7);
+  }
+  return fields;
+}
+
+/** The bytes of a length-delimited field as text; '' where it is absent. */
+export function messageText(reader: WireReader | undefined): string {
+  return reader ? reader.bytes.toString('utf8', reader.position, reader.end) : '';
+}

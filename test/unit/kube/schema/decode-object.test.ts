@@ -225,3 +225,52 @@ test('a key named __proto__ is a key', (t) => {
   t.deepEqual(Object.keys(object['data'] as object), ['__proto__']);
   t.is(Object.getPrototypeOf(object['data']), Object.prototype);
 });
+
+test('damaged text is refused or decoded, never anything else', (t) => {
+  let seed = 7;
+  const random = (below: number): number => {
+    seed = (seed * 1103515245 + 12345) % 2147483648;
+    return Math.floor((seed / 2147483648) * below);
+  };
+  const body = JSON.stringify(
+    pod({
+      containers: [{ name: 'c', env: [{ name: 'E', value: 'v' }], resources: { limits: { cpu: 1.5, memory: '1Gi' } } }],
+      terminationGracePeriodSeconds: 30,
+      hostNetwork: true,
+    }),
+  );
+  const manifest =
+    'apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  hostNetwork: yes\n  containers:\n  - name: &c c\n    image: *c\n';
+  const characters = '{}[]",:\\0-e.tn &*#|>%@!\n';
+  for (let round = 0; round < 3000; round++) {
+    const format = round % 2 === 0 ? 'json' : 'yaml';
+    const text = format === 'json' ? body : manifest;
+    const place = random(text.length);
+    const damaged = text.slice(0, place) + characters[random(characters.length)] + text.slice(place + random(3));
+    try {
+      decodeObject(Buffer.from(damaged), format);
+    } catch (error) {
+      t.is((error as Error).name, 'DecodeError', `${damaged}\n${(error as Error).stack}`);
+    }
+  }
+  t.pass();
+});
+
+test('times: offsets and leap days are understood, impossible days refused', (t) => {
+  const decode = (time: string) =>
+    (
+      json({ apiVersion: 'v1', kind: 'Pod', metadata: { creationTimestamp: time } }).object['metadata'] as {
+        creationTimestamp: string;
+      }
+    ).creationTimestamp;
+  t.is(decode('2024-02-29T23:30:00-01:00'), '2024-03-01T00:30:00Z');
+  for (const bad of [
+    '2026-02-30T00:00:00Z',
+    '2026-13-01T00:00:00Z',
+    '2026-01-01 00:00:00Z',
+    '2026-01-01T25:00:00Z',
+    '9999-12-31T23:59:59-01:00',
+  ]) {
+    t.throws(() => decode(bad), { name: 'DecodeError', message: /parsing time/ });
+  }
+});

@@ -68,6 +68,12 @@ test('what is no protobuf object is refused with the reason', (t) => {
     [encodeEnvelope('v1', 'Nothing', Buffer.alloc(0)), /no kind "Nothing" is registered for version "v1"/],
     [encodeEnvelope('v1', 'Pod', Buffer.from([0x0a, 0x20, 0x01])), /unexpected EOF/],
     [encodeEnvelope('v1', 'Pod', Buffer.from([0x7b])), /illegal wireType 3/],
+    [encodeEnvelope('v1', 'Pod', Buffer.from([0x08, 0x01])), /wrong wireType = 0 for field Pod.metadata/],
+    [
+      encodeObject({ apiVersion: 'v1', kind: 'ResourceQuota', spec: { hard: { cpu: 'much' } } }),
+      /quantities must match/,
+    ],
+    [encodeObject({ apiVersion: 'v1', kind: 'WatchEvent', object: {} }).subarray(0, -1), /unexpected EOF/],
     [
       encodeEnvelope('v1', 'Pod', Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
       /varint/,
@@ -85,3 +91,44 @@ test('unknown fields are ignored, numbers keep their sign, int64 stays an int64'
   const options = { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds: 2 ** 63 };
   t.is(BigInt(decodeProtobuf(encodeObject(options))['gracePeriodSeconds'] as number), 2n ** 63n - 1024n);
 });
+
+test('damaged bodies are refused or decoded, never anything else', (t) => {
+  let seed = 42;
+  const random = (below: number): number => {
+    seed = (seed * 1103515245 + 12345) % 2147483648;
+    return Math.floor((seed / 2147483648) * below);
+  };
+  const examples = registeredKinds()
+    .map(({ group, version, kind }) => exampleOf(group === '' ? version : `${group}/${version}`, kind))
+    .filter((object) => object !== undefined);
+  const captured = Object.values(bodies).map(({ base64 }) => Buffer.from(base64, 'base64'));
+  const whole = [...captured, ...examples.slice(0, 60).map(encodeObject)].filter(isProtobuf);
+  let refused = 0;
+  for (let round = 0; round < 4000; round++) {
+    const body = Buffer.from(whole[random(whole.length)]!);
+    for (let flips = 1 + random(3); flips > 0; flips--) body[4 + random(body.length - 4)] = random(256);
+    try {
+      decodeProtobuf(random(4) === 0 ? body.subarray(0, random(body.length)) : body);
+    } catch (error) {
+      refused++;
+      t.is((error as Error).name, 'DecodeError', String((error as Error).stack));
+    }
+  }
+  t.true(refused > 500);
+});
+
+test('an envelope in an envelope in an envelope … ends', (t) => {
+  let body: Buffer = encodeEnvelope('v1', 'Pod', Buffer.alloc(0));
+  const nested = (raw: Buffer): Buffer => Buffer.concat([varintField(0x12, varintField(0x0a, raw))]);
+  for (let depth = 0; depth < 500; depth++) body = encodeEnvelope('v1', 'WatchEvent', nested(body));
+  t.throws(() => decodeProtobuf(body), { name: 'DecodeError', message: /nested deeper/ });
+});
+
+function varintField(tag: number, bytes: Buffer): Buffer {
+  const length: number[] = [];
+  for (let rest = bytes.length; ; rest >>= 7) {
+    length.push(rest > 0x7f ? (rest & 0x7f) | 0x80 : rest);
+    if (rest <= 0x7f) break;
+  }
+  return Buffer.concat([Buffer.from([tag, ...length]), bytes]);
+}
