@@ -2,7 +2,7 @@ import type { PodSpec } from '../../../src/kube/types.ts';
 import { type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
 import { labelName, subdomainName } from '../../apiserver/names.ts';
 import { validateLabels } from '../labels.ts';
-import { inclusiveRange, invalidFor, MAX_INT32, nonNegative } from '../values.ts';
+import { inclusiveRange, invalidFor, MAX_INT32 } from '../values.ts';
 import { validateContainers, validateEphemeralContainers, validateInitContainers } from './containers.ts';
 import { validateDns, validateHostAliases } from './dns.ts';
 import { validatePodResources, validateQuantity, validateResourceClaims } from './resources.ts';
@@ -19,9 +19,9 @@ const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
 export function validatePodSpec(spec: PodSpec, field: string, ofPod: boolean): FieldError[] {
   const errors: FieldError[] = [];
   const at = (name: string) => `${field}.${name}`;
+  // Negative ones were always taken; deletion makes them 1.
   if (typeof spec.terminationGracePeriodSeconds !== 'number')
     errors.push(required(at('terminationGracePeriodSeconds')));
-  else errors.push(...nonNegative(at('terminationGracePeriodSeconds'), spec.terminationGracePeriodSeconds));
   const volumes = validateVolumes(spec.volumes, at('volumes'));
   const claimNames = new Set((spec.resourceClaims ?? []).map((claim) => claim.name));
   const pod = { spec, volumes: volumes.byName, claimNames };
