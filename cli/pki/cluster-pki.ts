@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type CertificateAuthority,
@@ -37,6 +38,7 @@ export interface PkiRequest {
 
 /** Makes the authority once, and every certificate that is missing, soon expires, or lacks a name that it needs now. */
 export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki> {
+  await mkdir(request.folder, { recursive: true, mode: 0o700 });
   const ca = await ensureAuthority(request);
   const leaf = (file: string, wanted: LeafRequest) => ensureLeaf(ca, request, file, wanted);
   const client = (file: string, commonName: string, organizations: string[] = []) =>

@@ -55,7 +55,7 @@ export async function createControlPlanePart(
     clock,
   });
   const objects = createObjectReader(store, definitions);
-  allocator.restore(await objects.list<Service>({ group: '', plural: 'services', kind: 'Service' }));
+  allocator.restore(await objects.list<Service>({ group: '', plural: 'services' }));
   const server = createApiServer(
     {
       bindAddress: options.bindAddress,
