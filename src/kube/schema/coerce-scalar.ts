@@ -45,11 +45,11 @@ export function coerceScalar(value: unknown, type: ScalarSchema): unknown {
       if (typeof value === 'string') return value;
       return coerceInteger(value, { ...type, scalar: 'int32', goName: 'int32' });
     case 'Quantity':
-      return coerceQuantity(value, type);
+      return coerceQuantity(value);
     case 'Time':
     case 'MicroTime':
       if (typeof value === 'string') return coerceTime(value, type.scalar === 'Time' ? 'seconds' : 'microseconds');
-      break;
+      throw new TypeMismatch(describeJson(value), 'string');
     case 'Duration':
       if (typeof value === 'string' && isDuration(value)) return value;
       if (typeof value === 'string') throw new DecodeError(`time: invalid duration ${JSON.stringify(value)}`);
@@ -100,11 +100,12 @@ function coerceDouble({ text }: ExactNumber, { goName }: ScalarSchema): number {
   return value;
 }
 
-function coerceQuantity(value: unknown, { goName }: ScalarSchema): string {
+function coerceQuantity(value: unknown): string {
   const text = value instanceof ExactNumber ? value.text : value;
-  if (typeof text !== 'string' && typeof text !== 'number') throw new TypeMismatch(describeJson(value), goName);
   try {
-    return canonicalQuantity(typeof text === 'string' ? text.trim() : text);
+    return canonicalQuantity(
+      typeof text === 'number' ? text : typeof text === 'string' ? text.trim() : describeJson(text),
+    );
   } catch (error) {
     throw new DecodeError((error as Error).message, { cause: error });
   }
@@ -115,7 +116,7 @@ function coerceTime(text: string, precision: 'seconds' | 'microseconds'): string
   if (time !== undefined) return time;
   const layout = precision === 'seconds' ? '2006-01-02T15:04:05Z07:00' : '2006-01-02T15:04:05.000000Z07:00';
   throw new DecodeError(
-    `parsing time ${JSON.stringify(text)} as ${JSON.stringify(layout)}: cannot parse ${JSON.stringify(text)} as an RFC 3339 time`,
+    `parsing time ${JSON.stringify(text)} as ${JSON.stringify(layout)}: cannot parse ${JSON.stringify(text)} as "2006"`,
   );
 }
 

@@ -33,7 +33,10 @@ export function coerceObject(
 class Coercion {
   readonly problems: string[] = [];
   readonly #duplicates: DuplicateKeys;
+  /** Of unknown fields: with list indices and map keys. */
   readonly #path: string[] = [];
+  /** Of type mismatches: names of struct fields only. */
+  readonly #fields: string[] = [];
   /** Above 0 where Go's own decoders read without looking for unknown fields. */
   #lenient = 0;
 
@@ -80,7 +83,9 @@ class Coercion {
         continue;
       }
       this.#path.push(key);
+      this.#fields.push(key);
       const coerced = this.#value(value, field.type, schema.name);
+      this.#fields.pop();
       this.#path.pop();
       if (meansUnset(coerced, field)) delete object[key];
       else if (coerced !== value) object[key] = coerced;
@@ -139,7 +144,7 @@ class Coercion {
   }
 
   #mismatch({ shown, goType }: TypeMismatch, owner: string): never {
-    const path = this.#path.filter((part) => !/^\[\d+\]$/.test(part)).join('.');
+    const path = this.#fields.join('.');
     const where = path === '' ? 'Go value' : `Go struct field ${owner}.${path}`;
     throw new DecodeError(`json: cannot unmarshal ${shown} into ${where} of type ${goType}`);
   }

@@ -1,6 +1,6 @@
 import { DecodeError } from './decode-error.ts';
 
-/** A number that a JavaScript number can't hold exactly; `text` as written. */
+/** A number of which a JavaScript number would lose something: digits, or that it is no integer literal. `text` as written. */
 export class ExactNumber {
   readonly text: string;
 
@@ -23,8 +23,8 @@ const numberText = /-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y;
 const escapes: Record<string, string> = { '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
 
 /**
- * Parses JSON as JSON.parse does, and sees what that hides: keys given twice, and, with `exactNumbers`, numbers beyond a
- * double's precision, which become {@link ExactNumber}.
+ * Parses JSON as JSON.parse does, and sees what that hides: keys given twice, and, with `exactNumbers`, numbers of
+ * which a double would lose something, which become {@link ExactNumber}.
  *
  * @throws DecodeError in the words of Go's encoding/json.
  */
@@ -157,7 +157,9 @@ class JsonParser {
     const [text, fraction, exponent] = match;
     this.#position += text.length;
     const value = Number(text);
-    const exact = fraction === undefined && exponent === undefined ? Number.isSafeInteger(value) : text.length <= 15;
+    const plain = fraction === undefined && exponent === undefined;
+    // Go takes 1.0 and 1e1 for no integers; behind a JavaScript number they could not be told from one.
+    const exact = plain ? Number.isSafeInteger(value) : !Number.isInteger(value) && text.length <= 15;
     return exact || !this.#exactNumbers ? value : new ExactNumber(text);
   }
 

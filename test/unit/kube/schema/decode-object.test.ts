@@ -143,7 +143,7 @@ const mismatches: [body: unknown, message: string][] = [
   ],
   [
     { apiVersion: 'v1', kind: 'Pod', metadata: { labels: { a: 1 } } },
-    'json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a of type string',
+    'json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string',
   ],
   [
     { apiVersion: 'v1', kind: 'Pod', metadata: [] },
@@ -156,8 +156,17 @@ const mismatches: [body: unknown, message: string][] = [
   [{ apiVersion: 'v1', kind: 'Secret', data: { a: 'YW*j' } }, 'illegal base64 data at input byte 2'],
   [
     { apiVersion: 'v1', kind: 'Pod', metadata: { creationTimestamp: 'now' } },
-    'parsing time "now" as "2006-01-02T15:04:05Z07:00": cannot parse "now" as an RFC 3339 time',
+    'parsing time "now" as "2006-01-02T15:04:05Z07:00": cannot parse "now" as "2006"',
   ],
+  [
+    { apiVersion: 'v1', kind: 'Pod', metadata: { creationTimestamp: 5 } },
+    'json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string',
+  ],
+  [
+    '{"apiVersion":"v1","kind":"Pod","spec":{"priority":1.0}}',
+    'json: cannot unmarshal number 1.0 into Go struct field PodSpec.spec.priority of type int32',
+  ],
+  [pod('x' as never), 'json: cannot unmarshal string into Go struct field Pod.spec of type v1.PodSpec'],
   [{ apiVersion: 'v1', kind: 'Pot' }, 'no kind "Pot" is registered for version "v1"'],
   [{ apiVersion: 'v1' }, `Object 'Kind' is missing in '{"apiVersion":"v1"}'`],
   [{ kind: 'Pod' }, `Object 'apiVersion' is missing in '{"kind":"Pod"}'`],
