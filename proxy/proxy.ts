@@ -17,14 +17,14 @@ import { createHttpEndpoints } from './health/servers.ts';
 import {
   collectServiceHealthChecks,
   createServiceHealthServers,
+  mergeServiceHealthChecks,
   type ServiceHealthCheck,
 } from './health/service-health.ts';
 import { removeProxyRules } from './iptables/cleanup.ts';
-import { createIptablesProxier, type NodeRenderOptions } from './iptables/proxier.ts';
-import { resolveLocalDetector } from './local-detector.ts';
+import { createIptablesProxier } from './iptables/proxier.ts';
 import { createProxyMetrics } from './metrics.ts';
-import { resolveNodePortTargets } from './node-addresses.ts';
-import { nodeIpsOf, type OwnNode, readOwnNode, UNKNOWN_NODE } from './own-node.ts';
+import { computeHealthCheckAddresses, computeNodeOptions } from './node-options.ts';
+import { type OwnNode, readOwnNode, UNKNOWN_NODE } from './own-node.ts';
 import { type ChangeTracker, createChangeTracker } from './state/tracker.ts';
 import {
   computeConntrackSysctls,
@@ -62,7 +62,7 @@ export interface ProxyDependencies {
   metrics: Registry;
 }
 
-export interface Proxy {
+export interface ServiceProxy {
   /** Serves until aborted. The rules stay when it ends. Rejects when the mode cannot run on this host. */
   run(signal: AbortSignal): Promise<void>;
   /** Removes every rule and chain of the proxy. Idempotent; needs neither informers nor a run before. */
@@ -72,7 +72,7 @@ export interface Proxy {
 }
 
 /** kube-proxy's work on this node. @throws Error at once when the configuration asks for a mode that there is not. */
-export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Proxy {
+export function createProxy(options: ProxyOptions, deps: ProxyDependencies): ServiceProxy {
   const { config, nodeName } = options;
   const { clock, informers } = deps;
   if (config.mode !== 'iptables') throw new Error(`mode "${config.mode}" is not supported yet; use iptables`);
@@ -126,44 +126,32 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Pro
         await iptablesOf(family).save('nat');
         usable.push(family);
       } catch (error) {
-        if (family === 'IPv4') throw new Error('mode "iptables" cannot run on this host', { cause: error });
+        if (family === 'IPv4')
+          throw new Error(`mode "iptables" cannot run on this host: ${(error as Error).message}`, { cause: error });
         log.info({ err: error }, 'no ip6tables on this host: IPv6 is left out');
       }
     return usable;
   }
 
+  const refusedSysctls = new Set<string>();
   function applySysctls(settings: readonly SysctlSetting[]): void {
-    ensureSysctls(deps.sysctls, settings, (sysctl, error) =>
-      log.warn({ sysctl, err: error }, 'a sysctl stays as it is'),
-    );
+    ensureSysctls(deps.sysctls, settings, (sysctl, error) => {
+      if (!refusedSysctls.has(sysctl)) log.warn({ sysctl, err: error }, 'a sysctl stays as it is');
+      refusedSysctls.add(sysctl);
+    });
   }
 
-  function nodeOptionsOf(family: IpFamily): NodeRenderOptions {
-    const nodeIps = nodeIpsOf(config.bindAddress, ownNode, family);
-    const targets = resolveNodePortTargets(config.nodePortAddresses, family, nodeIps);
-    return {
-      node: { nodeName, zone: ownNode.zone },
-      nodeIps,
-      localDetector: resolveLocalDetector(config, family, ownNode.podCidrs),
-      masqueradeAll: config.iptables.masqueradeAll,
-      masqueradeMark: 2 ** config.iptables.masqueradeBit,
-      localhostNodePorts: config.iptables.localhostNodePorts && targets.takesLoopback,
-      nodePortAddresses: targets.addresses,
-      conntrackTcpBeLiberal: config.conntrack.tcpBeLiberal,
-    };
-  }
-
-  function createFamily(family: IpFamily, tracker: ChangeTracker): FamilySync {
-    const familyLog = log.child({ family });
+  function createFamily(family: IpFamily, tracker: ChangeTracker, startedAtMs: number): FamilySync {
+    const nodeOptions = () => computeNodeOptions(config, nodeName, ownNode, family);
     return createFamilySync({
       family,
       tracker,
       proxier: createIptablesProxier(iptablesOf(family)),
       clock,
-      log: familyLog,
+      log: log.child({ family }),
       minSyncPeriodMs,
       syncPeriodMs,
-      nodeOptions: () => nodeOptionsOf(family),
+      nodeOptions,
       beat: heartbeats.register(`proxy-${family}`, 3 * syncPeriodMs),
       onFailed: (kind) => metrics.syncFailed(family, kind),
       onSynced({ snapshot, report, durationMs, triggerTimesMs }) {
@@ -173,41 +161,24 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Pro
         // What happened before this process began says nothing about it.
         for (const triggerMs of triggerTimesMs)
           if (triggerMs >= startedAtMs) metrics.programmed(family, nowMs - triggerMs);
+        applySysctls(computeConntrackSysctls(config.conntrack));
         // Only now that KUBE-FIREWALL stands.
-        if (family === 'IPv4' && nodeOptionsOf(family).localhostNodePorts) applySysctls([ROUTE_LOCALNET]);
+        if (family === 'IPv4' && nodeOptions().localhostNodePorts) applySysctls([ROUTE_LOCALNET]);
         checksOf.set(family, collectServiceHealthChecks(snapshot));
-        void syncServiceHealth();
+        const addresses = computeHealthCheckAddresses(config, ownNode, [...checksOf.keys()]);
+        void serviceHealth.sync(mergeServiceHealthChecks(checksOf.values()), addresses);
       },
     });
-  }
-
-  let startedAtMs = clock.nowMs();
-  let serviceHealthTurn: Promise<void> = Promise.resolve();
-  function syncServiceHealth(): Promise<void> {
-    serviceHealthTurn = serviceHealthTurn
-      .then(() => serviceHealth.sync(mergeChecks([...checksOf.values()]), healthCheckAddresses()))
-      .catch((error) => log.error({ err: error }, 'health check ports of services could not be set up'));
-    return serviceHealthTurn;
-  }
-
-  function healthCheckAddresses(): readonly string[] {
-    const families = [...checksOf.keys()];
-    const targets = families.map((family) =>
-      resolveNodePortTargets(config.nodePortAddresses, family, nodeIpsOf(config.bindAddress, ownNode, family)),
-    );
-    // "::" takes IPv4 too (dual-stack socket), so one wildcard is enough.
-    if (targets.some(({ addresses }) => addresses === undefined)) return [families.includes('IPv6') ? '::' : '0.0.0.0'];
-    return targets.flatMap(({ addresses }) => addresses ?? []);
   }
 
   return {
     addresses: endpoints.addresses,
 
     async run(signal) {
-      startedAtMs = clock.nowMs();
+      const startedAtMs = clock.nowMs();
       const families = await usableFamilies();
       const trackers = families.map((family) => createChangeTracker({ family, nodeName }));
-      const syncs = families.map((family, index) => createFamily(family, trackers[index]!));
+      const syncs = families.map((family, index) => createFamily(family, trackers[index]!, startedAtMs));
       let isStarted = false;
       const request = () => {
         const pending = trackers.map((tracker) => tracker.pending());
@@ -245,7 +216,6 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Pro
         await Promise.all(
           [informers.services, informers.endpointSlices, informers.nodes].map((one) => one.synced(stop)),
         );
-        applySysctls(computeConntrackSysctls(config.conntrack));
         isStarted = true;
         request();
       }
@@ -257,7 +227,6 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Pro
         ownStop.abort();
         for (const unsubscribe of stops) unsubscribe();
         await Promise.allSettled(parts);
-        await serviceHealthTurn;
         await serviceHealth.close();
       }
     },
@@ -265,7 +234,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Pro
     async cleanup() {
       await runAll(
         'remove the rules of the proxy',
-        FAMILIES.map((family) => () => removeProxyRules(iptablesOf(family))),
+        (await usableFamilies()).map((family) => () => removeProxyRules(iptablesOf(family))),
       );
     },
   };
@@ -281,15 +250,4 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Pro
     };
     return { added: changed, updated: (_old: Node, node: Node) => changed(node) };
   }
-}
-
-/** A Service of two families has its pods in both: the larger count is the number of pods. */
-function mergeChecks(all: readonly ReadonlyMap<string, ServiceHealthCheck>[]): Map<string, ServiceHealthCheck> {
-  const merged = new Map<string, ServiceHealthCheck>();
-  for (const checks of all)
-    for (const [name, check] of checks) {
-      const localEndpoints = Math.max(check.localEndpoints, merged.get(name)?.localEndpoints ?? 0);
-      merged.set(name, { ...check, localEndpoints });
-    }
-  return merged;
 }

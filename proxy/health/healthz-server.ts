@@ -23,10 +23,9 @@ export function createHealthzApp(options: HealthzOptions): Express {
     const code = isFine ? 200 : 503;
     total.inc({ code: String(code) });
     const times = { lastUpdated: goTime(state.lastUpdatedMs), currentTime: goTime(state.nowMs) };
-    response
-      .status(code)
-      .set({ 'Content-Type': 'application/json', 'X-Content-Type-Options': 'nosniff' })
-      .end(JSON.stringify({ ...times, ...extra }));
+    // Not express's `set`, which would add a charset.
+    response.setHeader('Content-Type', 'application/json').setHeader('X-Content-Type-Options', 'nosniff');
+    response.status(code).end(JSON.stringify({ ...times, ...extra }));
   };
   const isAlive = (state: ProxyHealthState) => state.isHealthy && options.overdueLoops().length === 0;
   app.get('/healthz', (_request, response) => {

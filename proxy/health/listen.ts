@@ -11,7 +11,7 @@ export interface HttpListener {
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /**
- * Serves HTTP at `IP:port` (`[IPv6]:port`).
+ * Serves HTTP at `IP:port` (`[IPv6]:port`; `:port` is every address of the host).
  * @throws Error that names the address, what is wrong with it, and the field that moves it.
  */
 export async function listenHttp(address: string, field: string, handler: RequestListener): Promise<HttpListener> {
@@ -19,7 +19,7 @@ export async function listenHttp(address: string, field: string, handler: Reques
   const server: Server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, handler);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(explain(error, address, field)));
-    server.listen({ host, port: Number(port) }, resolve);
+    server.listen({ host: host || undefined, port: Number(port) }, resolve);
   });
   return {
     address: server.address() as AddressInfo,

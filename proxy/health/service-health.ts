@@ -30,9 +30,22 @@ export interface ServiceHealthOptions {
 }
 
 export interface ServiceHealthServers {
-  /** Opens, closes and updates servers; each service's port on every one of the addresses (`0.0.0.0`, `192.0.2.1`). */
+  /** Opens, closes and updates servers; each service's port on every one of the addresses (`''` is the wildcard). Calls queue up. */
   sync(checks: ReadonlyMap<string, ServiceHealthCheck>, addresses: readonly string[]): Promise<void>;
   close(): Promise<void>;
+}
+
+/** A Service of two families has its pods in both: the larger count is the number of pods. */
+export function mergeServiceHealthChecks(
+  all: Iterable<ReadonlyMap<string, ServiceHealthCheck>>,
+): Map<string, ServiceHealthCheck> {
+  const merged = new Map<string, ServiceHealthCheck>();
+  for (const checks of all)
+    for (const [name, check] of checks) {
+      const localEndpoints = Math.max(check.localEndpoints, merged.get(name)?.localEndpoints ?? 0);
+      merged.set(name, { ...check, localEndpoints });
+    }
+  return merged;
 }
 
 interface Running {
@@ -69,21 +82,31 @@ export function createServiceHealthServers(options: ServiceHealthOptions): Servi
       }
   }
 
+  async function syncOnce(
+    checks: ReadonlyMap<string, ServiceHealthCheck>,
+    addresses: readonly string[],
+  ): Promise<void> {
+    for (const [name, server] of running) {
+      const check = checks.get(name);
+      if (check?.port === server.port && server.addresses === addresses.join()) continue;
+      running.delete(name);
+      await closeAll(server);
+    }
+    for (const [name, check] of checks) {
+      const server = running.get(name);
+      if (server) server.check = check;
+      else await open(name, check, addresses);
+    }
+  }
+
+  let turn: Promise<void> = Promise.resolve();
   return {
-    async sync(checks, addresses) {
-      for (const [name, server] of running) {
-        const check = checks.get(name);
-        if (check?.port === server.port && server.addresses === addresses.join()) continue;
-        running.delete(name);
-        await closeAll(server);
-      }
-      for (const [name, check] of checks) {
-        const server = running.get(name);
-        if (server) server.check = check;
-        else await open(name, check, addresses);
-      }
+    sync(checks, addresses) {
+      turn = turn.then(() => syncOnce(checks, addresses));
+      return turn;
     },
     async close() {
+      await turn;
       for (const server of running.values()) await closeAll(server);
       running.clear();
     },
