@@ -9,7 +9,9 @@ export interface Scaling {
 
 export const wantedReplicas = (object: Deployment | ReplicaSet): number => object.spec.replicas ?? 1;
 export const isActive = (replicaSet: ReplicaSet): boolean => wantedReplicas(replicaSet) > 0;
-const availableReplicas = (replicaSet: ReplicaSet): number => replicaSet.status?.availableReplicas ?? 0;
+/** Not more than wanted: where the status still counts pods that are about to go, upstream takes them for spare ones. */
+const availableReplicas = (replicaSet: ReplicaSet): number =>
+  Math.min(replicaSet.status?.availableReplicas ?? 0, wantedReplicas(replicaSet));
 const sum = (numbers: number[]): number => numbers.reduce((total, number) => total + number, 0);
 export const totalWanted = (replicaSets: readonly ReplicaSet[]): number => sum(replicaSets.map(wantedReplicas));
 
@@ -72,7 +74,7 @@ export function shrinkOld(deployment: Deployment, current: ReplicaSet, old: read
 
   const sizes = new Map(old.map((replicaSet) => [replicaSet, wantedReplicas(replicaSet)]));
   let unhealthyLeft = maxRemoved;
-  let spareLeft = sum(all.map(availableReplicas)) - minAvailable;
+  let spareLeft = Math.max(0, sum(all.map(availableReplicas)) - minAvailable);
   const sorted = [...old].filter(isActive).sort(byCreation);
   for (const replicaSet of sorted) {
     const unhealthy = Math.min(unhealthyLeft, Math.max(0, sizes.get(replicaSet)! - availableReplicas(replicaSet)));

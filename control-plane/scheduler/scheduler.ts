@@ -1,0 +1,227 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { isConflict, isNotFound } from '../../src/kube/errors.ts';
+import type { EventRecorder } from '../../src/kube/events.ts';
+import type { InformerSet } from '../../src/kube/informer.ts';
+import {
+  namespaces as namespaceResource,
+  nodes as nodeResource,
+  objectKey,
+  pods as podResource,
+} from '../../src/kube/resources.ts';
+import type { Node, Pod, PodCondition } from '../../src/kube/types.ts';
+import { type Clock, timestamp } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { reasonsAgainst } from './filters.ts';
+import { createSchedulerCache, type NodeInfo } from './node-info.ts';
+import { choosePlacement } from './placement.ts';
+import { type AffinityContext, usesPodAffinity } from './pod-affinity.ts';
+import { createSchedulingQueue } from './scheduling-queue.ts';
+
+export interface SchedulerOptions {
+  /** Pods that name this scheduler are ours; 'default-scheduler' unless said. */
+  schedulerName?: string;
+}
+
+export interface SchedulerDependencies {
+  client: KubeClient;
+  informers: InformerSet;
+  log: Logger;
+  clock: Clock;
+  events: EventRecorder;
+  /** 0…1; chooses among equal nodes. */
+  random?: () => number;
+}
+
+/** Bindings under way at once: each holds a connection. */
+const MAX_BINDINGS = 16;
+/** The loop gives way to others after working for so long. */
+const SLICE_MS = 5;
+
+/** Gives pods their nodes: one decision at a time on a picture of the cluster, bindings in parallel behind it. */
+export function createScheduler(options: SchedulerOptions, dependencies: SchedulerDependencies) {
+  const { client, informers, clock, events } = dependencies;
+  const { schedulerName = 'default-scheduler' } = options;
+  const log = dependencies.log.child({ component: 'scheduler' });
+  const random = dependencies.random ?? Math.random;
+  const pods = informers.informer(podResource);
+  const nodes = informers.informer(nodeResource);
+  const namespaces = informers.informer(namespaceResource);
+  const cache = createSchedulerCache();
+  let wake: () => void = () => {};
+  const queue = createSchedulingQueue({ clock, onReady: () => wake() });
+  const bindings = new Set<Promise<void>>();
+  let searchStart = 0;
+
+  const context = (): AffinityContext => ({ nodes: cache.nodes(), namespaceOf: namespaces.get });
+  const isOurs = (pod: Pod) => (pod.spec.schedulerName || 'default-scheduler') === schedulerName;
+  const isFinished = (pod: Pod) => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+  const isPending = (pod: Pod) =>
+    isOurs(pod) &&
+    !pod.spec.nodeName &&
+    !pod.metadata.deletionTimestamp &&
+    !isFinished(pod) &&
+    !pod.spec.schedulingGates?.length;
+
+  nodes.subscribe({
+    added(node) {
+      cache.setNode(node);
+      retryOn(node.metadata.name, 'later');
+    },
+    updated(old, node) {
+      cache.setNode(node);
+      if (!isDeepStrictEqual(relevantParts(old), relevantParts(node))) retryOn(node.metadata.name, 'later');
+    },
+    deleted: (node) => cache.removeNode(node.metadata.name),
+  });
+  pods.subscribe({
+    added: (pod) => podChanged(undefined, pod),
+    updated: podChanged,
+    deleted(pod) {
+      queue.remove(pod.metadata.uid);
+      cache.removePod(pod.metadata.uid);
+      if (pod.spec.nodeName) retryOn(pod.spec.nodeName);
+    },
+  });
+
+  function podChanged(old: Pod | undefined, pod: Pod) {
+    const { uid } = pod.metadata;
+    const { nodeName } = pod.spec;
+    if (nodeName) {
+      queue.remove(uid);
+      if (isFinished(pod)) {
+        cache.removePod(uid);
+        retryOn(nodeName);
+      } else {
+        cache.setPod(pod);
+        // A pod that appears or is relabelled may be the company that another one waits for.
+        if (old?.spec.nodeName !== nodeName || !isDeepStrictEqual(old.metadata.labels, pod.metadata.labels))
+          retryOn(nodeName);
+      }
+    } else if (isPending(pod)) {
+      if (cache.isAssumed(uid)) return;
+      const isChanged =
+        old !== undefined && !isDeepStrictEqual([old.spec, old.metadata.labels], [pod.spec, pod.metadata.labels]);
+      queue.offer(pod, isChanged);
+    } else queue.remove(uid);
+  }
+
+  /**
+   * A node changed: pods that it now suits are tried at once, since they are known to fit. The others are tried
+   * `otherwise`: after a back-off when their message must be brought up to date, not at all when nothing changed for them.
+   */
+  function retryOn(nodeName: string, otherwise?: 'later') {
+    const around = context();
+    const info = cache.node(nodeName);
+    const suits = (pod: Pod, one: NodeInfo) => reasonsAgainst(pod, one, around).length === 0;
+    queue.retry((pod) => {
+      const fits = usesPodAffinity(pod) ? around.nodes.some((one) => suits(pod, one)) : info && suits(pod, info);
+      return fits ? 'now' : otherwise;
+    });
+  }
+
+  function scheduleOne(pod: Pod) {
+    const around = context();
+    const placement = choosePlacement(pod, around, { start: searchStart, random });
+    searchStart = around.nodes.length > 0 ? (searchStart + placement.examined) % around.nodes.length : 0;
+    const { uid } = pod.metadata;
+    if ('refusal' in placement) {
+      queue.refused(uid);
+      track(tellRefusal(pod, placement.refusal));
+      return;
+    }
+    cache.assume(pod, placement.nodeName);
+    track(bind(pod, placement.nodeName));
+  }
+
+  function track(work: Promise<void>) {
+    const tracked = work.finally(() => {
+      bindings.delete(tracked);
+      wake();
+    });
+    bindings.add(tracked);
+  }
+
+  async function bind(pod: Pod, nodeName: string): Promise<void> {
+    const { namespace, name, uid } = pod.metadata;
+    const binding = {
+      apiVersion: 'v1',
+      kind: 'Binding',
+      metadata: { namespace, name, uid },
+      target: { apiVersion: 'v1', kind: 'Node', name: nodeName },
+    };
+    try {
+      await client.create(podResource, binding, { namespace, name: name!, subresource: 'binding' });
+      queue.done(uid);
+      events.event(pod, 'Normal', 'Scheduled', `Successfully assigned ${objectKey(pod)} to ${nodeName}`);
+    } catch (error) {
+      cache.forget(uid);
+      retryOn(nodeName);
+      // Gone, or bound by somebody else: the informer tells what is true now. Else it is tried again.
+      if (isNotFound(error)) return queue.done(uid);
+      log.warn({ pod: objectKey(pod), node: nodeName, err: error }, 'binding failed, trying again');
+      queue.failed(uid);
+      const message = error instanceof Error ? error.message : String(error);
+      if (!isConflict(error)) events.event(pod, 'Warning', 'FailedScheduling', `binding rejected: ${message}`);
+    }
+  }
+
+  async function tellRefusal(pod: Pod, message: string): Promise<void> {
+    events.event(pod, 'Warning', 'FailedScheduling', message);
+    const conditions = unschedulableConditions(pod, message, clock.nowMs());
+    if (!conditions) return;
+    try {
+      await client.replace(podResource, { ...pod, status: { ...pod.status, conditions } }, { subresource: 'status' });
+    } catch (error) {
+      // The condition is news for people; the pod stays queued whatever becomes of it.
+      if (!isConflict(error) && !isNotFound(error))
+        log.warn({ pod: objectKey(pod), err: error }, 'the PodScheduled condition could not be written');
+    }
+  }
+
+  async function run(signal: AbortSignal): Promise<void> {
+    try {
+      await Promise.all([pods, nodes, namespaces].map((informer) => informer.synced(signal)));
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
+    signal.addEventListener('abort', () => wake(), { once: true });
+    let sliceStartMs = clock.monotonicMs();
+    while (!signal.aborted) {
+      const pod = bindings.size < MAX_BINDINGS ? queue.take() : undefined;
+      if (pod) {
+        scheduleOne(pod);
+        if (clock.monotonicMs() - sliceStartMs < SLICE_MS) continue;
+        await nextTurn();
+      } else
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      sliceStartMs = clock.monotonicMs();
+    }
+    queue.close();
+    await Promise.allSettled(bindings);
+  }
+
+  return { run, queue };
+}
+
+/** What of a node decides whether pods fit; its heartbeats don't. */
+function relevantParts({ metadata: { labels }, spec, status }: Node) {
+  return { labels, taints: spec?.taints, unschedulable: spec?.unschedulable, allocatable: status?.allocatable };
+}
+
+/** A pod's conditions with PodScheduled False; undefined when they say so already. */
+export function unschedulableConditions(pod: Pod, message: string, nowMs: number): PodCondition[] | undefined {
+  const conditions = pod.status?.conditions ?? [];
+  const before = conditions.find(({ type }) => type === 'PodScheduled');
+  const [status, reason] = ['False', 'Unschedulable'];
+  if (before?.status === status && before.reason === reason && before.message === message) return undefined;
+  const lastTransitionTime = before?.status === status ? before.lastTransitionTime : timestamp(nowMs);
+  return [
+    ...conditions.filter((condition) => condition !== before),
+    { type: 'PodScheduled', status, reason, message, lastTransitionTime },
+  ];
+}
