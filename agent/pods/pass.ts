@@ -79,7 +79,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         nowMs: clock.nowMs(),
       }),
     );
-    probes.observe(pod, observed);
+    if (!isTerminal) probes.observe(pod, observed);
   }
 
   const isTerminalPhase = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed';

@@ -1,0 +1,294 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import test from 'ava';
+import { createFakePodNetwork } from '../../fakes/pod-network.ts';
+import { createTestAgent, eventually, type TestAgent } from '../../support/agent.ts';
+import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
+import { BUSYBOX_IMAGE, loadTestImages } from '../../support/images.ts';
+
+const run = promisify(execFile);
+const network = createFakePodNetwork();
+const obstacle = whyNoDockerd();
+const real = obstacle ? test.serial.skip : test.serial;
+let engine: PrivateDockerd;
+let node: TestAgent;
+
+if (obstacle) test(`skipped: ${obstacle}`, (t) => t.pass());
+else {
+  test.before(async () => {
+    engine = await startDockerd();
+    await loadTestImages(engine.socketPath);
+    node = await createTestAgent({ docker: engine.docker, network });
+    node.start();
+  });
+  test.after.always(async () => {
+    await node?.remove();
+    await engine?.stop();
+  });
+}
+
+interface TestContainer {
+  name: string;
+  [field: string]: unknown;
+}
+
+/** Ends at once when told to. */
+const POLITE = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'];
+
+function manifest(name: string, spec: { containers: TestContainer[]; [field: string]: unknown }) {
+  const image = { image: BUSYBOX_IMAGE, imagePullPolicy: 'Never' };
+  const withImage = (list: unknown) => (list as TestContainer[] | undefined)?.map((one) => ({ ...image, ...one }));
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      dnsPolicy: 'Default',
+      terminationGracePeriodSeconds: 5,
+      ...spec,
+      ...(spec.initContainers ? { initContainers: withImage(spec.initContainers) } : {}),
+      containers: withImage(spec.containers),
+    },
+  };
+}
+
+const containerOf = (pod: string, name: string) => node.runtime(pod)?.containers.find((one) => one.name === name);
+const phaseOf = (pod: string) => node.pod(pod)?.status?.phase;
+const statusOf = (pod: string, container: string) =>
+  node.pod(pod)?.status?.containerStatuses?.find(({ name }) => name === container);
+const eventsOf = (pod: string) => node.events.filter((event) => event.pod === `${pod}-node-1`);
+
+async function logOf(id: string): Promise<string> {
+  let text = '';
+  for await (const { data } of engine.docker.containerLogs(id, {})) text += data.toString();
+  return text;
+}
+
+async function exec(pod: string, container: string, script: string): Promise<string> {
+  const { output } = await engine.docker.execInContainer(containerOf(pod, container)!.id, ['sh', '-c', script]);
+  return output.toString().trim();
+}
+
+async function removed(pod: string): Promise<void> {
+  await node.unapply(pod);
+  await eventually(`${pod} is gone`, () => !node.pod(pod));
+}
+
+real('a static pod: pause and containers share network, IPC and host name; files of the pod are there', async (t) => {
+  await node.apply(
+    manifest('shared', {
+      volumes: [{ name: 'scratch', emptyDir: {} }],
+      containers: [
+        {
+          name: 'one',
+          command: POLITE,
+          env: [
+            { name: 'POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } },
+            { name: 'GREETING', value: 'hello $(POD_IP)' },
+          ],
+          volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
+        },
+        { name: 'two', command: POLITE, volumeMounts: [{ name: 'scratch', mountPath: '/scratch', readOnly: true }] },
+      ],
+    }),
+  );
+  await eventually('running', () => phaseOf('shared') === 'Running');
+  const namespaces = async (container: string) =>
+    exec('shared', container, 'readlink /proc/self/ns/net /proc/self/ns/ipc');
+  t.is(await namespaces('one'), await namespaces('two'));
+  const [sandbox] = node.runtime('shared')!.sandboxes;
+  const { pid } = await engine.docker.inspectContainer(sandbox!.id);
+  const { stdout } = await run('readlink', [`/proc/${pid}/ns/net`, `/proc/${pid}/ns/ipc`]);
+  t.is(await namespaces('one'), stdout.trim());
+  t.is(await exec('shared', 'one', 'hostname'), 'shared-node-1');
+  const ip = node.pod('shared')!.status!.podIP!;
+  t.true((await exec('shared', 'two', 'cat /etc/hosts')).endsWith(`${ip}\tshared-node-1`));
+  t.is(await exec('shared', 'one', 'echo $GREETING'), `hello ${ip}`);
+  await exec('shared', 'one', 'echo written > /scratch/file');
+  t.is(
+    await exec('shared', 'two', 'cat /scratch/file; echo x 2>/dev/null > /scratch/file || echo refused'),
+    'written\nrefused',
+  );
+  const { uid } = node.pod('shared')!.metadata;
+  const log = join(node.podLogsDir, `default_shared-node-1_${uid}`, 'one', '0.log');
+  await t.notThrowsAsync(readFile(log, 'utf8'));
+  await removed('shared');
+  t.deepEqual(await engine.docker.listContainers({}), []);
+  t.is(network.attachments.size, 0);
+});
+
+real('init containers run one after another, before the rest', async (t) => {
+  const note = (word: string) => ['sh', '-c', `echo ${word} >> /shared/order`];
+  const volumeMounts = [{ name: 'shared', mountPath: '/shared' }];
+  await node.apply(
+    manifest('inits', {
+      volumes: [{ name: 'shared', emptyDir: { medium: 'Memory' } }],
+      initContainers: [
+        { name: 'first', command: note('first'), volumeMounts },
+        { name: 'side', command: POLITE, restartPolicy: 'Always' },
+        { name: 'second', command: note('second'), volumeMounts },
+      ],
+      containers: [{ name: 'main', command: ['sh', '-c', 'cat /shared/order; exec sleep 1000'], volumeMounts }],
+    }),
+  );
+  await eventually('running', () => phaseOf('inits') === 'Running');
+  await eventually('log', async () => (await logOf(containerOf('inits', 'main')!.id)) === 'first\nsecond\n');
+  t.is(containerOf('inits', 'side')!.state, 'running');
+  await removed('inits');
+  t.pass();
+});
+
+real(
+  'a crashing container: restarted at once, then after the back-off, with its last words in the status',
+  async (t) => {
+    const command = ['sh', '-c', 'echo "last words" > /dev/termination-log; exit 3'];
+    await node.apply(manifest('crasher', { containers: [{ name: 'app', command }] }));
+    await eventually('in back-off', () => statusOf('crasher', 'app')?.state?.waiting?.reason === 'CrashLoopBackOff');
+    const status = statusOf('crasher', 'app')!;
+    t.is(status.restartCount, 1);
+    t.like(status.lastState?.terminated, { exitCode: 3, reason: 'Error', message: 'last words\n' });
+    t.regex(
+      status.state!.waiting!.message!,
+      /^back-off 10s restarting failed container=app pod=crasher-node-1_default\(/,
+    );
+    t.true(eventsOf('crasher').some(({ reason, type }) => reason === 'BackOff' && type === 'Warning'));
+    const second = containerOf('crasher', 'app')!;
+    await eventually('second restart', () => (containerOf('crasher', 'app')?.restartCount ?? 0) >= 2, 15_000);
+    const third = containerOf('crasher', 'app')!;
+    const waitedMs = third.createdAtMs - second.finishedAtMs!;
+    t.true(waitedMs >= 9_900 && waitedMs < 11_500, `waited ${waitedMs} ms`);
+    await removed('crasher');
+  },
+);
+
+real('a job: Succeeded, its log stays until the pod is removed', async (t) => {
+  await node.apply(
+    manifest('job', { restartPolicy: 'Never', containers: [{ name: 'app', command: ['sh', '-c', 'echo done'] }] }),
+  );
+  await eventually('over', () => phaseOf('job') === 'Succeeded');
+  t.is(await logOf(containerOf('job', 'app')!.id), 'done\n');
+  await eventually('sandbox gone', () => node.runtime('job')!.sandboxes.length === 0);
+  await removed('job');
+});
+
+real('graceful deletion: preStop, then SIGTERM, all within the grace', async (t) => {
+  const trap = 'trap "echo term; exit 0" TERM; echo ready; while :; do sleep 0.05; done';
+  await node.apply(
+    manifest('graceful', {
+      terminationGracePeriodSeconds: 10,
+      containers: [
+        {
+          name: 'app',
+          command: ['sh', '-c', trap],
+          lifecycle: { preStop: { exec: { command: ['sh', '-c', 'echo prestop > /proc/1/fd/1; sleep 1'] } } },
+        },
+      ],
+    }),
+  );
+  await eventually('ready', async () => {
+    const id = containerOf('graceful', 'app')?.id;
+    return id && (await logOf(id)).includes('ready');
+  });
+  const { id } = containerOf('graceful', 'app')!;
+  const chunks: string[] = [];
+  const following = (async () => {
+    for await (const { data } of engine.docker.containerLogs(id, { follow: true })) chunks.push(data.toString());
+  })();
+  const startedMs = Date.now();
+  await removed('graceful');
+  const tookMs = Date.now() - startedMs;
+  await following;
+  t.is(chunks.join(''), 'ready\nprestop\nterm\n');
+  t.true(tookMs > 1000 && tookMs < 8000, `took ${tookMs} ms`);
+  t.true(
+    eventsOf('graceful').some(({ reason, message }) => reason === 'Killing' && message === 'Stopping container app'),
+  );
+});
+
+real('a memory limit bites: OOMKilled', async (t) => {
+  await node.apply(
+    manifest('hungry', {
+      restartPolicy: 'Never',
+      containers: [
+        {
+          name: 'app',
+          command: ['sh', '-c', 'x=a; while :; do x=$x$x; done'],
+          resources: { limits: { memory: '16Mi', cpu: '500m' } },
+        },
+      ],
+    }),
+  );
+  await eventually('over', () => phaseOf('hungry') === 'Failed');
+  t.like(statusOf('hungry', 'app')!.state!.terminated, { exitCode: 137, reason: 'OOMKilled' });
+  await removed('hungry');
+});
+
+real('a missing image: ErrImageNeverPull; the other container runs all the same', async (t) => {
+  await node.apply(
+    manifest('partial', {
+      containers: [
+        { name: 'bad', image: 'berth/absent:1' },
+        { name: 'good', command: POLITE },
+      ],
+    }),
+  );
+  await eventually('good runs', () => statusOf('partial', 'good')?.state?.running);
+  t.is(statusOf('partial', 'bad')!.state!.waiting!.reason, 'ErrImageNeverPull');
+  t.is(phaseOf('partial'), 'Pending');
+  await removed('partial');
+});
+
+real('after a restart of the agent the running containers are adopted, and strangers are ended', async (t) => {
+  await node.apply(manifest('keeper', { containers: [{ name: 'app', command: POLITE }] }));
+  await node.apply(manifest('goner', { containers: [{ name: 'app', command: POLITE }] }));
+  await eventually('both run', () => phaseOf('keeper') === 'Running' && phaseOf('goner') === 'Running');
+  const before = containerOf('keeper', 'app')!;
+  const ip = node.pod('keeper')!.status!.podIP;
+  await node.stop();
+  await node.unapply('goner');
+  const base = join(node.manifests, '..');
+  node = await createTestAgent({ docker: engine.docker, network, base });
+  node.start();
+  await eventually('running again', () => phaseOf('keeper') === 'Running');
+  t.is(containerOf('keeper', 'app')!.id, before.id);
+  t.is(containerOf('keeper', 'app')!.startedAtMs, (await engine.docker.inspectContainer(before.id)).startedAtMs);
+  t.is(node.pod('keeper')!.status!.podIP, ip);
+  await eventually('the orphan is gone', async () => (await engine.docker.listContainers({})).length === 2);
+  t.false(eventsOf('keeper').some(({ reason }) => reason === 'Created' || reason === 'Killing'));
+  await removed('keeper');
+});
+
+real('a lost sandbox is replaced with all its containers', async (t) => {
+  await node.apply(manifest('phoenix', { containers: [{ name: 'app', command: POLITE }] }));
+  await eventually('running', () => phaseOf('phoenix') === 'Running');
+  const [sandbox] = node.runtime('phoenix')!.sandboxes;
+  await engine.docker.killContainer(sandbox!.id, 'SIGKILL');
+  const next = await eventually('a new sandbox', () => {
+    const [newest] = node.runtime('phoenix')?.sandboxes ?? [];
+    return newest?.attempt === 1 && newest.state === 'running' && newest;
+  });
+  await eventually('the container runs in it', () => {
+    const app = containerOf('phoenix', 'app');
+    return app?.state === 'running' && app.sandboxId === next.id && app.restartCount === 1;
+  });
+  t.true(eventsOf('phoenix').some(({ reason }) => reason === 'SandboxChanged'));
+  await removed('phoenix');
+});
+
+real('a changed manifest: the old pod ends before the new one starts', async (t) => {
+  const version = (text: string) =>
+    manifest('changing', { containers: [{ name: 'app', command: POLITE, env: [{ name: 'V', value: text }] }] });
+  await node.apply(version('1'));
+  await eventually('running', () => phaseOf('changing') === 'Running');
+  const { uid } = node.pod('changing')!.metadata;
+  await node.apply(version('2'));
+  await eventually('the new one runs', () => {
+    const pod = node.pod('changing');
+    return pod && pod.metadata.uid !== uid && pod.status?.phase === 'Running';
+  });
+  t.is(await exec('changing', 'app', 'echo $V'), '2');
+  t.is((await engine.docker.listContainers({})).length, 2);
+  await removed('changing');
+});

@@ -1,0 +1,184 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AGENT_DEFAULTS, type Agent, type AgentOptions, createAgent } from '../../agent/agent.ts';
+import { createContainerExec } from '../../agent/containers/exec.ts';
+import type { AgentMetrics, EventSink, PodNetwork, PodRuntimeStatus } from '../../agent/pods/ports.ts';
+import { createProbeManager } from '../../agent/probes/manager.ts';
+import { createProber } from '../../agent/probes/prober.ts';
+import { hasSysResource } from '../../agent/resources/capabilities.ts';
+import { createPodResources } from '../../agent/resources/pod-resources.ts';
+import { computePodStatus } from '../../agent/status/compute.ts';
+import { createStatusManager } from '../../agent/status/manager.ts';
+import type { DockerEngine } from '../../src/docker/engine.ts';
+import type { Pod } from '../../src/kube/types.ts';
+import { openCgroups } from '../../src/linux/cgroup/cgroups.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { type Logger, silentLogger } from '../../src/runtime/log.ts';
+import { PAUSE_IMAGE } from './images.ts';
+
+/** Metrics that nobody reads. */
+export const noMetrics: AgentMetrics = {
+  podWorker() {},
+  podStarted() {},
+  containerStarted() {},
+  runtimeOperation: (_, call) => call(),
+};
+
+export interface RecordedEvent {
+  pod: string;
+  type: string;
+  reason: string;
+  message: string;
+  atMs: number;
+}
+
+export interface TestAgent {
+  agent: Agent;
+  events: RecordedEvent[];
+  manifests: string;
+  rootDir: string;
+  podLogsDir: string;
+  cgroupRoot: string;
+  /** Writes `<name>.json` into the manifest directory. */
+  apply(manifest: object & { metadata: { name: string } }): Promise<void>;
+  /** Removes the manifest. */
+  unapply(name: string): Promise<void>;
+  start(): void;
+  /** Aborts the run, as a stop of the daemon would: containers stay. */
+  stop(): Promise<void>;
+  pod(name: string): Pod | undefined;
+  runtime(name: string): PodRuntimeStatus | undefined;
+  remove(): Promise<void>;
+}
+
+export interface TestAgentOptions {
+  docker: DockerEngine;
+  network: PodNetwork;
+  /** Directories of an earlier agent, to play its restart. */
+  base?: string;
+  cgroupRoot?: string;
+  log?: Logger;
+  options?: Partial<AgentOptions>;
+}
+
+const NODE_RESOURCES = {
+  cpuMillis: 4000,
+  memoryBytes: 4 * 2 ** 30,
+  ephemeralStorageBytes: 100 * 2 ** 30,
+  pods: 110,
+  hugepages: new Map<number, number>(),
+};
+
+/** A whole agent on a given Engine, standalone: pods from a manifest directory, real cgroups below a root of its own. */
+export async function createTestAgent(given: TestAgentOptions): Promise<TestAgent> {
+  const base = given.base ?? (await mkdtemp('/tmp/berth-agent-'));
+  const { docker, network, log = silentLogger } = given;
+  const cgroupRoot = given.cgroupRoot ?? `/${base.split('/').pop()}`;
+  const manifests = join(base, 'manifests');
+  await mkdir(manifests, { recursive: true });
+  const clock = systemClock;
+  const events: RecordedEvent[] = [];
+  const sink: EventSink = {
+    event(pod, type, reason, message) {
+      events.push({ pod: pod.metadata.name, type, reason, message, atMs: clock.nowMs() });
+    },
+  };
+  const cgroups = await openCgroups();
+  const { cgroupDriver } = await docker.info();
+  const resources = createPodResources(
+    {
+      driver: cgroupDriver === 'systemd' ? 'systemd' : 'cgroupfs',
+      cgroupRoot,
+      capacity: NODE_RESOURCES,
+      unreserved: NODE_RESOURCES,
+      allocatable: NODE_RESOURCES,
+      enforcePods: true,
+      canLowerOomScore: hasSysResource(),
+      cpuCfsQuota: true,
+      cpuCfsQuotaPeriodUs: 100_000,
+      podPidsLimit: -1,
+    },
+    { cgroups },
+  );
+  await resources.ensureNode();
+  const prober = createProber({ exec: createContainerExec(docker), userAgent: 'kube-probe/1.36' });
+  const probes = createProbeManager({ prober, events: sink, clock, hostIp: () => '127.0.0.1' });
+  const status = createStatusManager({ mirrors: { of: () => undefined }, clock, log });
+  const options: AgentOptions = {
+    ...AGENT_DEFAULTS,
+    nodeName: 'node-1',
+    nodeHostname: 'node-1',
+    nodeIps: ['192.0.2.1'],
+    rootDir: join(base, 'root'),
+    podLogsDir: join(base, 'log/pods'),
+    containerLogsDir: join(base, 'log/containers'),
+    pauseImage: PAUSE_IMAGE,
+    staticPodPath: manifests,
+    ...given.options,
+  };
+  const agent = createAgent(options, {
+    docker,
+    network,
+    resources,
+    probes,
+    status,
+    computeStatus: (input) => computePodStatus(input, probes, { hostIps: options.nodeIps }),
+    admit: () => undefined,
+    events: sink,
+    metrics: noMetrics,
+    clock,
+    log,
+  });
+  let running: { stop: AbortController; done: Promise<void> } | undefined;
+  const stop = async () => {
+    running?.stop.abort();
+    await running?.done;
+    running = undefined;
+  };
+  const find = (name: string) => agent.directory.get('default', `${name}-node-1`);
+
+  return {
+    agent,
+    events,
+    manifests,
+    rootDir: options.rootDir,
+    podLogsDir: options.podLogsDir,
+    cgroupRoot,
+    async apply(manifest) {
+      await writeFile(join(manifests, `${manifest.metadata.name}.json`), JSON.stringify(manifest));
+    },
+    async unapply(name) {
+      await rm(join(manifests, `${name}.json`));
+    },
+    start() {
+      const stop = new AbortController();
+      running = { stop, done: agent.run(stop.signal) };
+    },
+    stop,
+    pod: find,
+    runtime(name) {
+      const pod = find(name);
+      return pod && agent.directory.runtime(pod.metadata.uid);
+    },
+    async remove() {
+      await stop();
+      await resources.removeAll();
+      await rm(base, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Polls until it holds; the error says what was waited for. */
+export async function eventually<T>(
+  what: string,
+  check: () => T | undefined | false | null | Promise<T | undefined | false | null>,
+  timeoutMs = 20_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
