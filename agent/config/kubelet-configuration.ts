@@ -51,7 +51,7 @@ const sourcesAndPods = {
   httpCheckFrequency: deferred(duration(20 * SECOND_MS)),
   staticPodURL: unsupported(text()),
   staticPodURLHeader: unsupported(anything()),
-  podLogsDir: unsupported(text('/var/log/pods')),
+  podLogsDir: text('/var/log/pods'),
   maxPods: integer(110, { zeroIsUnset: true }),
   podsPerCore: unsupported(integer(0)),
   podCIDR: text(),
@@ -107,8 +107,8 @@ const server = {
 const images = {
   registryPullQPS: deferred(integer(5)),
   registryBurst: deferred(integer(10, { zeroIsUnset: true })),
-  serializeImagePulls: deferred(boolean(true)),
-  maxParallelImagePulls: deferred(integer(undefined, { min: 1 })),
+  serializeImagePulls: boolean(true),
+  maxParallelImagePulls: integer(undefined, { min: 1 }),
   imageMinimumGCAge: deferred(duration(2 * MINUTE_MS)),
   imageMaximumGCAge: deferred(duration(0)),
   imageGCHighThresholdPercent: deferred(integer(85, { max: 100 })),
@@ -180,8 +180,8 @@ const resources = {
   failCgroupV1: deferred(boolean(true)),
   protectKernelDefaults: unsupported(boolean(false)),
   kernelMemcgNotification: deferred(boolean(false)),
-  allowedUnsafeSysctls: unsupported(list()),
-  seccompDefault: unsupported(boolean(false)),
+  allowedUnsafeSysctls: list(),
+  seccompDefault: boolean(false),
   localStorageCapacityIsolation: deferred(boolean(true)),
   userNamespaces: { idsPerPod: deferred(integer(65536)) },
 };
@@ -194,14 +194,14 @@ const evictionLogsAndShutdown = {
   evictionMaxPodGracePeriod: unsupported(integer(0)),
   evictionMinimumReclaim: unsupported(map()),
   mergeDefaultEvictionSettings: deferred(boolean(false)),
-  containerLogMaxSize: deferred(byteQuantity(10 * MIB)),
-  containerLogMaxFiles: deferred(integer(5, { min: 2 })),
+  containerLogMaxSize: byteQuantity(10 * MIB),
+  containerLogMaxFiles: integer(5, { min: 2 }),
   containerLogMaxWorkers: deferred(integer(1, { min: 1 })),
   containerLogMonitorInterval: deferred(duration(10 * SECOND_MS)),
   shutdownGracePeriod: unsupported(duration(0)),
   shutdownGracePeriodCriticalPods: unsupported(duration(0)),
   shutdownGracePeriodByPodPriority: unsupported(anything()),
-  crashLoopBackOff: { maxContainerRestartPeriod: unsupported(duration(5 * MINUTE_MS, { minMs: SECOND_MS })) },
+  crashLoopBackOff: { maxContainerRestartPeriod: duration(5 * MINUTE_MS, { minMs: SECOND_MS }) },
 };
 
 const runtime = {
@@ -235,12 +235,24 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
       refuse('tlsPrivateKeyFile', config.tlsPrivateKeyFile, 'both tlsCertFile and tlsPrivateKeyFile, or neither');
     if (config.podCIDR !== '' && !config.podCIDR.split(',').every(isCidr))
       refuse('podCIDR', config.podCIDR, 'a CIDR, or one of each IP family with a comma between');
+    if (config.crashLoopBackOff.maxContainerRestartPeriodMs > 5 * MINUTE_MS)
+      refuse(
+        'crashLoopBackOff.maxContainerRestartPeriod',
+        `${config.crashLoopBackOff.maxContainerRestartPeriodMs}ms`,
+        'from 1s to 300s',
+      );
     if (config.clusterDNS.length > 3) refuse('clusterDNS', config.clusterDNS, 'at most 3 addresses (resolv.conf)');
     for (const name of ['systemReserved', 'kubeReserved'] as const)
       for (const [resource, amount] of Object.entries(config[name]))
         if (!isQuantity(amount)) refuse(`${name}.${resource}`, amount, 'a quantity such as "500m" or "1Gi"');
   },
 };
+
+/** How many images are pulled at once: one where pulls are serialized, as they are unless maxParallelImagePulls is above 1. */
+export function parallelImagePulls(config: KubeletConfiguration): number {
+  if (config.maxParallelImagePulls !== undefined) return config.maxParallelImagePulls;
+  return config.serializeImagePulls ? 1 : Number.POSITIVE_INFINITY;
+}
 
 /** How often an unchanged node status is still sent. @returns milliseconds */
 export function nodeStatusReportFrequencyMs(config: KubeletConfiguration): number {

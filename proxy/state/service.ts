@@ -4,11 +4,8 @@ import { addressOfFamily, cidrOfFamily } from './addresses.ts';
 import type { Protocol, ServicePort } from './model.ts';
 
 /** A Service that carries this label is somebody else's to proxy. */
-export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
-export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
-/** For the watches of Services and EndpointSlices. */
-export const PROXY_LABEL_SELECTOR = `!${PROXY_NAME_LABEL},!${HEADLESS_LABEL}`;
-
+const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
+const HEADLESS_LABEL = 'service.kubernetes.io/headless';
 const DEFAULT_AFFINITY_SECONDS = 10_800;
 
 /** The ports of a Service as one IP family serves them; empty when the Service isn't for this proxy or family. */

@@ -64,11 +64,6 @@ export function text(fallback = ''): Field<string, ''> {
   return field({ schema: z.string(), fallback, accepts: 'a string', unset: [''] });
 }
 
-/** A text with a form of its own; "" stands for the default. */
-export function checkedText(fallback: string, accepts: string, valid: (value: string) => boolean): Field<string, ''> {
-  return field({ schema: z.string().refine(valid), fallback, accepts, unset: [''] });
-}
-
 /** One of several strings; "" stands for the default. */
 export function choice<const T extends string>(fallback: NoInfer<T>, choices: readonly T[]): Field<T, ''> {
   return field<T>({
