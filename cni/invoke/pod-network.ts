@@ -1,11 +1,16 @@
+import { hasProgram, run } from '../../src/linux/exec.ts';
 import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { writeSysctl } from '../../src/linux/sysctl.ts';
+import { createNft } from '../../src/netfilter/nft.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
 import { createHostLocal, DEFAULT_DATA_DIR, type HostLocalConfig } from '../ipam/host-local.ts';
 import { type BridgeConfig, createBridgePlugin } from '../plugins/bridge.ts';
 import { loopback } from '../plugins/loopback.ts';
-import { type AttachRequest, CNI_ERROR, CniError, type CniResult } from '../types.ts';
+import { createPortmap, type PortMapping } from '../plugins/portmap.ts';
+import { type AttachRequest, CNI_ERROR, CniError, type CniResult, type DetachRequest } from '../types.ts';
 
 export interface PodNetworkOptions {
   /** Names the lease directory and the links. Default `berth`. */
@@ -31,7 +36,7 @@ export interface PodSandbox {
   namespace: string;
   name: string;
   uid: string;
-  hostPorts: readonly { hostPort: number; containerPort: number; protocol: string; hostIP?: string }[];
+  hostPorts: readonly PortMapping[];
 }
 
 /** Implements the agent's `PodNetwork` port with our own plugins, in process. */
@@ -62,7 +67,18 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
   const { log, clock } = deps;
   const host = openRtnetlink(options.hostNetns);
   const ipam = createHostLocal(clock);
-  const bridge = createBridgePlugin({ ipam, host, hostNetns: options.hostNetns });
+  const bridgeName = options.bridge ?? 'cni0';
+  const netns = options.hostNetns;
+  const bridge = createBridgePlugin({ ipam, host, hostNetns: netns });
+  const portmap = createPortmap({
+    nft: createNft({ run, netns }),
+    allowLocalhost: () => void writeSysctl(`net/ipv4/conf/${bridgeName}/route_localnet`, '1', { netns }),
+    async forgetUdpFlows(hostPort) {
+      // Exit 1: there was none.
+      if (hasProgram('conntrack'))
+        await run('conntrack', ['-D', '-p', 'udp', '--orig-port-dst', String(hostPort)], { netns, okCodes: [0, 1] });
+    },
+  });
   /** One operation per sandbox at a time. */
   const underWay = new Map<string, Promise<unknown>>();
   const attachedAtMs = new Map<string, number>();
@@ -71,7 +87,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
     const podCidr = options.podCidr();
     return {
       network,
-      bridge: options.bridge ?? 'cni0',
+      bridge: bridgeName,
       isGateway: true,
       isDefaultGateway: true,
       forceAddress: false,
@@ -111,7 +127,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
   }
 
   /** An earlier attachment that is whole (this process or one before it made it and did not get to say so) is taken as it is. */
-  async function adopt(request: AttachRequest, held: string[]): Promise<boolean> {
+  async function adopt(request: AttachRequest, held: string[], mappings: readonly PortMapping[]): Promise<boolean> {
     if (held.length === 0) return false;
     const prefixLength = parsePrefix(options.podCidr()!).prefixLength;
     const expected: CniResult = {
@@ -121,6 +137,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
     };
     try {
       await bridge.check(config(), request, expected);
+      if (mappings.length > 0) await portmap.check({ mappings }, request, expected);
       return true;
     } catch (error) {
       log.info({ sandbox: request.containerId, err: error }, 'an earlier network set-up is incomplete: doing it again');
@@ -134,18 +151,30 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
     const startedMs = clock.monotonicMs();
     const request = { ...requestOf(sandbox), netns: sandbox.netnsPath };
     await loopback.add({}, request);
-    if (await adopt(request, heldIps(sandbox.sandboxId))) return { ips: heldIps(sandbox.sandboxId) };
+    if (await adopt(request, heldIps(sandbox.sandboxId), sandbox.hostPorts)) return { ips: heldIps(sandbox.sandboxId) };
     signal.throwIfAborted();
     const result = await addFresh(request);
-    attachedAtMs.set(sandbox.sandboxId, clock.monotonicMs());
-    if (signal.aborted) {
-      await bridge.del(config(), request);
+    try {
       signal.throwIfAborted();
+      if (sandbox.hostPorts.length > 0) await portmap.add({ mappings: sandbox.hostPorts }, request, result);
+      signal.throwIfAborted();
+    } catch (error) {
+      await release(request, sandbox.hostPorts);
+      throw error;
     }
+    attachedAtMs.set(sandbox.sandboxId, clock.monotonicMs());
     const ips = result.ips.map(({ address }) => address.split('/')[0]!);
     const pod = `${sandbox.namespace}/${sandbox.name}`;
     log.debug({ pod, ips, durationMs: Math.round(clock.monotonicMs() - startedMs) }, 'pod attached to the network');
     return { ips };
+  }
+
+  /** DEL of the chain, in reverse order. Host ports go first: their rules must not lead to the address's next owner. */
+  async function release(request: DetachRequest, mappings: readonly PortMapping[]): Promise<void> {
+    await runAll(`detach ${request.containerId}`, [
+      () => (mappings.length > 0 ? portmap.del({ mappings }, request) : undefined),
+      () => bridge.del(config(), request),
+    ]);
   }
 
   /** ADD; what half an earlier one left of this sandbox is removed first. */
@@ -174,7 +203,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
 
     detach: (sandbox) =>
       alone(sandbox.sandboxId, async () => {
-        await bridge.del(config(), { ...requestOf(sandbox), netns: sandbox.netnsPath });
+        await release({ ...requestOf(sandbox), netns: sandbox.netnsPath }, sandbox.hostPorts);
         attachedAtMs.delete(sandbox.sandboxId);
       }),
 
@@ -188,10 +217,11 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
       for (const [id, sinceMs] of attachedAtMs)
         if (!liveSandboxIds.has(id) && nowMs - sinceMs > COLLECT_GRACE_MS) attachedAtMs.delete(id);
       const valid = new Set([...liveSandboxIds, ...underWay.keys(), ...attachedAtMs.keys()]);
-      await bridge.gc(
-        config(),
-        [...valid].map((containerId) => ({ containerId, ifname: POD_INTERFACE })),
-      );
+      const attachments = [...valid].map((containerId) => ({ containerId, ifname: POD_INTERFACE }));
+      await runAll('collect network attachments', [
+        () => portmap.gc({ mappings: [] }, attachments),
+        () => bridge.gc(config(), attachments),
+      ]);
     },
 
     close: () => host.close(),

@@ -72,8 +72,8 @@ export function renderGuardTable(chains: readonly GuardChain[]): string {
   return `add table ${family} ${name}\ndelete table ${family} ${name}\ntable ${family} ${name} {\n${body.join('')}}\n`;
 }
 
-export function renderGuardRemoval(): string {
-  const { family, name } = GUARD_TABLE;
+/** Takes a table away, whether it is there or not. */
+export function renderTableRemoval({ family, name }: { family: string; name: string }): string {
   return `add table ${family} ${name}\ndelete table ${family} ${name}\n`;
 }
 

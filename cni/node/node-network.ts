@@ -13,13 +13,14 @@ import type { Logger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
 import { parseHostVethAlias } from '../plugins/host-veth.ts';
+import { HOSTPORT_TABLE } from '../plugins/portmap.ts';
 import { buildForwardRemoval, buildForwardTransaction } from './forward-rules.ts';
 import {
   computeGuardChains,
   GUARD_TABLE,
   isGuardInPlace,
-  renderGuardRemoval,
   renderGuardTable,
+  renderTableRemoval,
 } from './guard-table.ts';
 import { type HostRecord, openHostRecord } from './host-record.ts';
 import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
@@ -195,7 +196,7 @@ export function createNodeNetwork(
         },
         () => sysctls.restore(),
         // The guard goes last: until then nothing of the cluster leaks out.
-        () => nft.apply(renderGuardRemoval()),
+        () => nft.apply(`${renderTableRemoval(HOSTPORT_TABLE)}${renderTableRemoval(GUARD_TABLE)}`),
         () => (record ? removeEmptyTables(nft, record.tables) : undefined),
       ]);
       file.remove();

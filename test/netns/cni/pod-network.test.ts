@@ -3,9 +3,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import type { PodNetwork } from '../../../agent/pods/ports.ts';
 import { createPodNetwork, type PodSandbox } from '../../../cni/invoke/pod-network.ts';
 import { openRtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
-import { readSysctl } from '../../../src/linux/sysctl.ts';
+import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
@@ -194,6 +195,58 @@ test('not ready until the pod CIDR is known; refuses one outside the cluster', a
   );
   t.teardown(() => outside.close());
   t.like(outside.status(), { ready: false });
+});
+
+test('host ports lead to the pod from outside, from the node and from itself, and go with it', async (t) => {
+  const { host, network, reopen } = await setUp(t);
+  const pod = await createTestNetns(t, 'pod');
+  const other = await createTestNetns(t, 'other');
+  writeSysctl('net.ipv4.ip_forward', '1', { netns: host.path });
+  await host.ip('addr', 'add', '192.0.2.1/32', 'dev', 'lo');
+  await host.ip('addr', 'add', '192.0.2.9/32', 'dev', 'lo');
+  const hostPorts = [
+    { hostPort: 8080, containerPort: 80, protocol: 'tcp' as const },
+    { hostPort: 8081, containerPort: 80, protocol: 'tcp' as const, hostIP: '192.0.2.9' },
+    { hostPort: 5353, containerPort: 53, protocol: 'udp' as const },
+  ];
+  const one = { ...sandbox(pod, 'pod'), hostPorts };
+  const { ips } = await network.attach(one, never);
+  await network.attach(sandbox(other, 'other'), never);
+  const controller = new AbortController();
+  t.teardown(() => controller.abort());
+  const program = "net.createServer((s) => s.end('hello')).listen(80, '0.0.0.0')";
+  pod.run(process.execPath, ['-e', program], { timeoutMs: 60_000, signal: controller.signal }).catch(() => {});
+  const connect = (from: TestNetns, address: string, port: number) =>
+    from.run('busybox', ['nc', '-w', '2', address, String(port)], { timeoutMs: 5000, input: '' }).catch(() => 'failed');
+  for (let attempt = 0; attempt < 100 && (await connect(host, ips[0]!, 80)) !== 'hello'; attempt++)
+    await systemClock.sleep(30);
+
+  for (const from of [host, other, pod]) t.is(await connect(from, '192.0.2.1', 8080), 'hello', from.name);
+  t.is(await connect(host, '127.0.0.1', 8080), 'hello');
+  t.is(await connect(other, '192.0.2.9', 8081), 'hello');
+  t.is(await connect(other, '192.0.2.1', 8081), 'failed');
+
+  t.deepEqual(await reopen().attach(one, never), { ips }, 'adopted');
+  await host.run('nft', ['flush', 'chain', 'ip', 'berth-hostports', 'hostports']);
+  const again = await reopen().attach(one, never);
+  t.is(await connect(other, '192.0.2.1', 8080), 'hello', 'repaired');
+  t.not(again.ips[0], undefined);
+
+  await network.detach(one);
+  t.is(await connect(other, '192.0.2.1', 8080), 'failed');
+  t.is(await host.run('nft', ['list', 'tables']), '');
+
+  await network.attach(one, never);
+  await reopen().collect(new Set(['id-other']));
+  t.is(await host.run('nft', ['list', 'tables']), '');
+});
+
+test('it is what the agent asks for', (t) => {
+  const network: PodNetwork = createPodNetwork(
+    { podCidr: () => undefined },
+    { log: silentLogger, clock: systemClock },
+  ) satisfies PodNetwork & { close(): void };
+  t.false(network.status().ready);
 });
 
 test('thirty pods at once: all attached, each with an address of its own, in a few ms each', async (t) => {
