@@ -12,9 +12,9 @@ import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
 import { engineEndpoint, type Settings } from '../settings.ts';
 import { adminClient } from './admin-client.ts';
+import { imagesFolder } from './images-folder.ts';
 import { knownCluster } from './known-cluster.ts';
 import { pingRedis } from './redis-ping.ts';
-import { imagesFolder } from './up.ts';
 
 const MANIFESTS = ['web.yaml', 'redis.yaml', 'two-containers.yaml'];
 const READY_TIMEOUT_MS = 90_000;

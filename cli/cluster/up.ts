@@ -1,8 +1,7 @@
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { nodes } from '../../src/kube/resources.ts';
-import { CHECKOUT, daemonPid, startDaemon } from '../daemon/launch.ts';
+import { daemonPid, startDaemon } from '../daemon/launch.ts';
 import { lastLines } from '../engine/private-engine.ts';
 import { buildImage } from '../images/build.ts';
 import { recipes } from '../images/catalog.ts';
@@ -12,6 +11,7 @@ import { checkHost, checkRoot } from '../preflight/checks.ts';
 import { pathsOf, readSettings, type Settings, writeSettings } from '../settings.ts';
 import { settingsFromFlags, type UpFlags } from '../settings-from-flags.ts';
 import { adminClient } from './admin-client.ts';
+import { imagesFolder } from './images-folder.ts';
 
 const READY_TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
@@ -33,10 +33,6 @@ export async function up(flags: UpFlags): Promise<void> {
   await startDaemon(settings);
   await steps.run(`node ${settings.nodeName} is Ready`, () => waitForNode(settings));
   sayWhatIsThere(settings, steps, (performance.now() - started) / 1000);
-}
-
-export function imagesFolder(): string {
-  return join(CHECKOUT, '.toolchain/images');
 }
 
 async function waitForNode(settings: Settings): Promise<void> {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { defineDemo } from './demo.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
+import { defineRun } from './run.ts';
 import { defineStatus } from './status.ts';
 import { defineTest } from './test.ts';
 import { defineUp } from './up.ts';
@@ -13,5 +14,6 @@ export const commands: ((program: Command) => void)[] = [
   defineDemo,
   defineKubectl,
   defineKubeconfig,
+  defineRun,
   defineTest,
 ];

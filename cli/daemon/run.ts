@@ -1,0 +1,27 @@
+import { rmSync } from 'node:fs';
+import { sdNotify } from '../../src/runtime/sd-notify.ts';
+import { knownCluster } from '../cluster/known-cluster.ts';
+import { UserError } from '../output/failure.ts';
+import { abortOnSignals, createContext } from '../roots/context.ts';
+import { pathsOf } from '../settings.ts';
+import { daemonPid } from './launch.ts';
+import { writePidFile } from './pid-file.ts';
+
+/** Runs the cluster of a root directory until SIGTERM or SIGINT. Pods, rules and a private Engine stay. */
+export async function runDaemon(options: { rootDir: string; verbose?: boolean }): Promise<void> {
+  const settings = knownCluster(options.rootDir);
+  const other = daemonPid(settings);
+  if (other !== undefined && other !== process.pid)
+    throw new UserError(`another daemon runs this cluster already (pid ${other})`);
+  const { pid } = pathsOf(settings);
+  writePidFile(pid, process.pid);
+  const context = createContext({ verbose: options.verbose });
+  const notifySocket = process.env.NOTIFY_SOCKET;
+  const { runAllInOne } = await import('../roots/all-in-one.ts');
+  try {
+    await runAllInOne(settings, context, abortOnSignals(), () => sdNotify('READY=1', notifySocket));
+  } finally {
+    sdNotify('STOPPING=1', notifySocket);
+    rmSync(pid, { force: true });
+  }
+}

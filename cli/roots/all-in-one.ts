@@ -1,0 +1,182 @@
+import { mkdirSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
+import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
+import { createNodeNetwork } from '../../cni/node/node-network.ts';
+import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
+import { writeFileAtomically } from '../../src/auth/pem-files.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { connectDocker } from '../../src/docker/connect.ts';
+import { createKubeClient } from '../../src/kube/client.ts';
+import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
+import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import { addressAt } from '../cluster/addresses.ts';
+import { imagesFolder } from '../cluster/images-folder.ts';
+import { createPrivateEngine } from '../engine/private-engine.ts';
+import { recipes } from '../images/catalog.ts';
+import { ensureImage } from '../images/load.ts';
+import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
+import { engineEndpoint, pathsOf, type Settings } from '../settings.ts';
+import { createAgentPart } from './agent-part.ts';
+import type { ProgramContext } from './context.ts';
+import { createControlPlanePart } from './control-plane-part.ts';
+import { createProxyPart } from './proxy-part.ts';
+
+/**
+ * Everything of a single-node cluster in one process.
+ *
+ *     host network ──▶ (guards first: nothing may leave the host by mistake)
+ *     Engine ─────────▶ pause image ─┐
+ *     control plane ─────────────────┴─▶ agent, proxy ──▶ until the signal
+ */
+export async function runAllInOne(
+  settings: Settings,
+  context: ProgramContext,
+  signal: AbortSignal,
+  onStarted: () => void,
+): Promise<void> {
+  const { log, clock } = context;
+  const paths = pathsOf(settings);
+  for (const folder of [settings.rootDir, settings.manifestDir, settings.podLogsDir])
+    mkdirSync(folder, { recursive: true });
+  const network = createNodeNetwork(
+    {
+      clusterCidr: settings.podCidr,
+      serviceCidr: settings.serviceCidr,
+      bridge: settings.bridge,
+      stateFile: paths.networkState,
+    },
+    { log, clock },
+  );
+  log.info({ changed: await network.ensure(signal) }, 'host network is ready');
+  const engine = settings.dockerEndpoint === undefined ? createPrivateEngine({ paths, clock, log }) : undefined;
+  const pki = await ensureClusterPki({
+    folder: paths.pki,
+    nodeName: settings.nodeName,
+    nodeIps: [settings.nodeIp],
+    apiServerIps: ['127.0.0.1', settings.nodeIp, addressAt(settings.serviceCidr, 1)],
+    apiServerNames: [
+      'localhost',
+      'kubernetes',
+      'kubernetes.default',
+      'kubernetes.default.svc',
+      `kubernetes.default.svc.${settings.clusterDomain}`,
+    ],
+    nowMs: clock.nowMs(),
+  });
+  const controlPlane = await createControlPlanePart(
+    {
+      storePath: paths.store,
+      bindAddress: '0.0.0.0',
+      port: settings.apiPort,
+      advertiseAddress: settings.nodeIp,
+      podCidr: settings.podCidr,
+      serviceCidr: settings.serviceCidr,
+      pki,
+    },
+    context,
+  );
+  const [, agent] = await Promise.all([
+    controlPlane.start().then(() => writeAdminKubeconfig(settings, pki)),
+    prepareEngine(settings, engine, signal).then(() => createAgent(settings, pki, context, signal)),
+  ]);
+  const proxy = createProxy(settings, pki, context);
+  onStarted();
+  await runTogether(
+    {
+      'control plane': controlPlane,
+      agent,
+      proxy,
+      'host network': network,
+      ...(engine && { 'docker engine': engine }),
+    },
+    signal,
+  );
+}
+
+async function prepareEngine(
+  settings: Settings,
+  engine: ReturnType<typeof createPrivateEngine> | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  await engine?.ensure(signal);
+  const pause = recipes.find((recipe) => recipe.name === settings.pauseImage);
+  if (!pause) return;
+  const docker = connectDocker(engineEndpoint(settings));
+  await ensureImage(docker, engineEndpoint(settings), pause, imagesFolder());
+  docker.close();
+}
+
+function createAgent(
+  settings: Settings,
+  pki: ClusterPki,
+  context: ProgramContext,
+  signal: AbortSignal,
+): Promise<Runnable> {
+  const paths = pathsOf(settings);
+  const config = loadConfig(kubeletConfiguration, {
+    flags: [
+      { flag: '--agent-port', field: 'port', value: settings.agentPort },
+      { flag: '--agent-health-port', field: 'healthzPort', value: settings.agentHealthPort },
+      { flag: '--cgroup-root', field: 'cgroupRoot', value: settings.cgroupRoot },
+      { flag: '--cluster-domain', field: 'clusterDomain', value: settings.clusterDomain },
+      { flag: '--static-pod-path', field: 'staticPodPath', value: settings.manifestDir },
+    ],
+  });
+  return createAgentPart(
+    {
+      config,
+      nodeName: settings.nodeName,
+      nodeIps: [settings.nodeIp],
+      rootDir: paths.kubelet,
+      podLogsDir: settings.podLogsDir,
+      containerLogsDir: settings.podLogsDir.replace(/pods$/, 'containers'),
+      pauseImage: settings.pauseImage,
+      dockerEndpoint: engineEndpoint(settings),
+      client: clientAs(settings, pki, 'node', 'kubelet'),
+      createNetwork: (podCidr) =>
+        createPodNetwork(
+          { bridge: settings.bridge, podCidr, clusterCidr: settings.podCidr, dataDir: settings.cniDataDir },
+          context,
+        ),
+    },
+    context,
+    signal,
+  );
+}
+
+function createProxy(settings: Settings, pki: ClusterPki, context: ProgramContext): Runnable {
+  const config = loadConfig(kubeProxyConfiguration, {
+    flags: [
+      { flag: '--pod-cidr', field: 'clusterCIDR', value: settings.podCidr },
+      { flag: '--proxy-health-port', field: 'healthzBindAddress', value: `0.0.0.0:${settings.proxyHealthPort}` },
+      { flag: '--proxy-metrics-port', field: 'metricsBindAddress', value: `127.0.0.1:${settings.proxyMetricsPort}` },
+    ],
+  });
+  return createProxyPart(
+    { nodeName: settings.nodeName, config, client: clientAs(settings, pki, 'proxy', 'kube-proxy') },
+    context,
+  );
+}
+
+function clientAs(settings: Settings, pki: ClusterPki, identity: 'node' | 'proxy', userAgent: string) {
+  return createKubeClient({
+    server: `https://127.0.0.1:${settings.apiPort}`,
+    caPem: pki.ca.certPem,
+    certPem: pki[identity].certPem,
+    keyPem: pki[identity].keyPem,
+    userAgent,
+  });
+}
+
+/** 0600: whoever reads it is the cluster's administrator. */
+async function writeAdminKubeconfig(settings: Settings, pki: ClusterPki): Promise<void> {
+  const content = renderKubeconfig({
+    server: `https://127.0.0.1:${settings.apiPort}`,
+    caPem: pki.ca.certPem,
+    certPem: pki.admin.certPem,
+    keyPem: pki.admin.keyPem,
+  });
+  await writeFileAtomically(settings.kubeconfig, content, 0o600);
+  await chmod(settings.kubeconfig, 0o600);
+}
