@@ -3,6 +3,8 @@ import { applyPatch } from 'rfc6902';
 import type { KubeClient, ListOptions, WatchEvent, WatchOptions } from '../../src/kube/client.ts';
 import { ApiError } from '../../src/kube/errors.ts';
 import { apiVersionOf, objectKey, type Resource } from '../../src/kube/resources.ts';
+import { strategicMerge } from '../../src/kube/schema/strategic-merge.ts';
+import { schemaOf } from '../../src/kube/schema/tables.ts';
 import { matchesFields, parseFieldSelector, parseLabelSelector } from '../../src/kube/selectors.ts';
 import type { Draft, KubeObject, Pod, Status } from '../../src/kube/types.ts';
 import { type Clock, timestamp } from '../../src/runtime/clock.ts';
@@ -223,15 +225,14 @@ export function createFakeKubeClient(clock: Clock): FakeKubeClient {
     ) {
       enter('patch', resource, options.subresource);
       const old = find(resource, options.namespace, options.name);
-      const next = structuredClone(old);
+      let next = structuredClone(old);
       if (options.type === 'json') {
         const failed = applyPatch(next, options.patch as never).find((error) => error !== null);
         if (failed) throw refusal(422, 'Invalid', failed.message);
-      } else {
-        if (options.type === 'strategic' && hasObjectLists(options.patch))
-          throw new Error('the fake merges no lists by key: test this against the real API server');
-        mergePatch(next, options.patch);
-      }
+      } else if (options.type === 'strategic') {
+        const schema = schemaOf(apiVersionOf(resource), resource.kind)!;
+        next = strategicMerge(next as never, options.patch as never, schema) as never;
+      } else mergePatch(next, options.patch);
       if (next.metadata.uid !== old.metadata.uid) throw refusal(409, 'Conflict', 'uid: field is immutable');
       return give(update(resource, old, next, options.subresource));
     },
@@ -322,11 +323,6 @@ function fieldOf(object: Anything, field: string): string {
     .split('.')
     .reduce<unknown>((at, part) => (at as Record<string, unknown> | undefined)?.[part], object);
   return value === undefined ? '' : String(value);
-}
-
-function hasObjectLists(patch: unknown): boolean {
-  if (Array.isArray(patch)) return patch.some((item) => typeof item === 'object');
-  return typeof patch === 'object' && patch !== null && Object.values(patch).some(hasObjectLists);
 }
 
 /** RFC 7396, in place. */

@@ -3,11 +3,12 @@ import { createLeaseKeeper } from '../../../src/kube/lease.ts';
 import { leases } from '../../../src/kube/resources.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { createFakeClock, settle } from '../../fakes/clock.ts';
-import { createFakeKubeClient } from '../../fakes/kube-client.ts';
+import { createFakeKubeClient, type FakeKubeClient } from '../../fakes/kube-client.ts';
 
-function scene() {
+function scene(prepare: (client: FakeKubeClient) => void = () => {}) {
   const clock = createFakeClock();
   const client = createFakeKubeClient(clock);
+  prepare(client);
   const stop = new AbortController();
   let renewals = 0;
   const keeper = createLeaseKeeper(
@@ -55,17 +56,19 @@ test('a lost race and a deleted lease are got over within the cycle', async (t) 
 });
 
 test('a server that is away is asked a few times, then again next time', async (t) => {
-  const { clock, client, count, end } = scene();
-  const { get } = client;
   let asked = 0;
-  client.get = async () => {
-    asked++;
-    throw new Error('away');
-  };
+  let get: FakeKubeClient['get'] | undefined;
+  const { clock, client, count, end } = scene((fake) => {
+    get = fake.get;
+    fake.get = async () => {
+      asked++;
+      throw new Error('away');
+    };
+  });
   await clock.advance(9_000);
   t.is(asked, 5);
   t.is(count(), 0);
-  client.get = get;
+  client.get = get!;
   await clock.advance(11_000);
   await settle();
   t.true(count() >= 1);

@@ -1,0 +1,238 @@
+import type { KubeClient } from '../../src/kube/client.ts';
+import { isAlreadyExists, isNotFound } from '../../src/kube/errors.ts';
+import type { EventRecorder } from '../../src/kube/events.ts';
+import { nodes } from '../../src/kube/resources.ts';
+import type { ContainerImage, Node, NodeCondition, ObjectReference, OwnerReference } from '../../src/kube/types.ts';
+import { retry } from '../../src/runtime/backoff.ts';
+import { type Clock, timestamp } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { NetworkStatus } from '../pods/ports.ts';
+import { computeNodeConditions, conditionEvents, type NodeHealth } from './conditions.ts';
+import {
+  buildNode,
+  computeNodeStatus,
+  diffNodeStatus,
+  diffRegistration,
+  type NodeFacts,
+  type NodeIdentity,
+} from './node-object.ts';
+import type { RuntimeMonitor } from './runtime-monitor.ts';
+
+export interface NodeKeeperOptions {
+  identity: NodeIdentity;
+  /** What does not change while the agent runs. */
+  facts: Omit<NodeFacts, 'images' | 'nodeInfo'> & {
+    nodeInfo: Omit<NodeFacts['nodeInfo'], 'containerRuntimeVersion'>;
+  };
+  /** nodeStatusUpdateFrequency: how often the status is computed. */
+  updateIntervalMs: number;
+  /** nodeStatusReportFrequency: how often it is sent though nothing changed. */
+  reportIntervalMs: number;
+  /** False: the Node object is made by somebody else; only its status is kept. */
+  registerNode: boolean;
+  /** What people should know of this start, once: `CgroupV1`, missing capabilities. */
+  warnings?: readonly { reason: string; message: string }[];
+}
+
+export interface NodeKeeperDeps {
+  client: KubeClient;
+  events: EventRecorder;
+  clock: Clock;
+  log: Logger;
+  runtime: Pick<RuntimeMonitor, 'problem' | 'version'>;
+  network: () => NetworkStatus;
+  /** Age of the last relist of the runtime by the pod workers; undefined before the first. */
+  lastRelistMonotonicMs: () => number | undefined;
+  pressure?: () => Pick<NodeHealth, 'memoryPressure' | 'diskPressure' | 'pidPressure'>;
+  /** Images on the node, as `computeNodeImages` gives them. */
+  images?: () => Promise<ContainerImage[]>;
+  /** Told after each pass, for /healthz. */
+  beat?: () => void;
+}
+
+export interface NodeKeeper {
+  run(signal: AbortSignal): Promise<void>;
+  /** Something changed (runtime, network): looks now. */
+  refresh(): void;
+  /** The Node object as last seen; undefined before the registration. */
+  node(): Node | undefined;
+  isReady(): boolean;
+  /** For the Lease. */
+  owner(): OwnerReference | undefined;
+}
+
+const REGISTRATION_RETRY = { initialMs: 100, maxMs: 7000 };
+/** Right after the start: how often the node is looked at until it is Ready, and for how long. */
+const FAST_POLL_MS = 100;
+const FAST_PHASE_MS = 30_000;
+const RELIST_THRESHOLD_MS = 180_000;
+const IMAGES_MS = 60_000;
+
+/** Registers the Node and keeps its status: computed every few seconds, written when it changed or a report is due. */
+export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDeps): NodeKeeper {
+  const { identity, facts } = options;
+  const { client, clock, events } = deps;
+  const log = deps.log.child({ node: identity.name });
+  // Events about nodes are filed under the name, as the kubelet does: `kubectl describe node` looks there.
+  const reference: ObjectReference = { apiVersion: 'v1', kind: 'Node', name: identity.name, uid: identity.name };
+  let live: Node | undefined;
+  let conditions: NodeCondition[] | undefined;
+  let reportedAtMs = Number.NEGATIVE_INFINITY;
+  let images: { list: ContainerImage[]; atMs: number } | undefined;
+  let wake = () => {};
+  let dirty = false;
+  const startedAtMs = clock.monotonicMs();
+
+  function problems(): string[] {
+    const found: string[] = [];
+    const runtime = deps.runtime.problem();
+    if (runtime) found.push(runtime);
+    const relistMs = deps.lastRelistMonotonicMs();
+    const silentMs = relistMs === undefined ? 0 : clock.monotonicMs() - relistMs;
+    if (relistMs === undefined) found.push('PLEG is not healthy: pleg has yet to be successful');
+    else if (silentMs > RELIST_THRESHOLD_MS)
+      found.push(`PLEG is not healthy: pleg was last seen active ${seconds(silentMs)} ago; threshold is 3m0s`);
+    const network = deps.network();
+    if (!network.ready)
+      found.push(
+        `container runtime network not ready: NetworkReady=false reason:${network.reason} message:${network.message}`,
+      );
+    return found;
+  }
+
+  async function currentImages(): Promise<ContainerImage[]> {
+    const now = clock.monotonicMs();
+    if (!deps.images || (images && now - images.atMs < IMAGES_MS)) return images?.list ?? [];
+    try {
+      images = { list: await deps.images(), atMs: now };
+    } catch (error) {
+      log.debug({ err: error }, 'images could not be listed');
+    }
+    return images?.list ?? [];
+  }
+
+  async function compute() {
+    const pressure = deps.pressure?.() ?? { memoryPressure: false, diskPressure: false, pidPressure: false };
+    const now = timestamp(clock.nowMs());
+    const next = computeNodeConditions(
+      { problems: problems(), ...pressure },
+      live?.status?.conditions ?? conditions,
+      now,
+    );
+    const nodeInfo = { ...facts.nodeInfo, containerRuntimeVersion: `docker://${deps.runtime.version()}` };
+    return computeNodeStatus(identity, { ...facts, nodeInfo, images: await currentImages() }, next);
+  }
+
+  async function register(signal: AbortSignal): Promise<Node> {
+    const status = await compute();
+    try {
+      if (!options.registerNode) return await client.get(nodes, { name: identity.name, signal });
+      const created = await client.create(nodes, buildNode(identity, status), { signal });
+      log.info('node registered');
+      return created;
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+    }
+    const existing = await client.get(nodes, { name: identity.name, signal });
+    reportReboot(existing);
+    const patch = diffRegistration(identity, existing);
+    if (!patch) return existing;
+    return client.patch(nodes, { name: identity.name, type: 'strategic', patch, signal });
+  }
+
+  function reportReboot(existing: Node) {
+    const [before, now] = [existing.status?.nodeInfo?.bootID, facts.nodeInfo.bootID];
+    if (before && now && before !== now)
+      events.event(reference, 'Warning', 'Rebooted', `Node ${identity.name} has been rebooted, boot id: ${now}`);
+  }
+
+  /** One look: compute, compare with what the API server has, write what differs. */
+  async function update(signal: AbortSignal): Promise<void> {
+    live = await client.get(nodes, { name: identity.name, signal });
+    const status = await compute();
+    if (isStarting() && isTrue(live.status?.conditions, 'Ready') && !isTrue(status.conditions, 'Ready')) {
+      // An agent that was restarted beside running pods has not looked around yet: that is no news about the node.
+      return;
+    }
+    announce(status.conditions ?? []);
+    const due = clock.monotonicMs() - reportedAtMs >= options.reportIntervalMs;
+    const patch = diffNodeStatus(live.status, status, due);
+    if (!patch) return;
+    live = await client.patch(nodes, { name: identity.name, subresource: 'status', type: 'strategic', patch, signal });
+    reportedAtMs = clock.monotonicMs();
+  }
+
+  const isStarting = () => conditions === undefined && clock.monotonicMs() - startedAtMs < FAST_PHASE_MS / 3;
+
+  function announce(next: NodeCondition[]) {
+    for (const reason of conditionEvents(conditions, next))
+      events.event(reference, 'Normal', reason, `Node ${identity.name} status is now: ${reason}`);
+    conditions = next;
+  }
+
+  /** Waits for the time to pass or for `refresh()`. */
+  async function pause(ms: number, signal: AbortSignal) {
+    if (!dirty)
+      await new Promise<void>((resolve) => {
+        const finish = () => {
+          cancel();
+          signal.removeEventListener('abort', finish);
+          resolve();
+        };
+        const cancel = clock.after(ms, finish);
+        wake = finish;
+        signal.addEventListener('abort', finish, { once: true });
+      });
+    dirty = false;
+  }
+
+  const keeper: NodeKeeper = {
+    async run(signal) {
+      events.event(reference, 'Normal', 'Starting', 'Starting kubelet.');
+      for (const { reason, message } of options.warnings ?? []) events.event(reference, 'Warning', reason, message);
+      const registration = {
+        ...REGISTRATION_RETRY,
+        clock,
+        signal,
+        onFailure: (error: unknown, delayMs: number) =>
+          log.warn({ err: error, delayMs }, 'the node could not be registered; will retry'),
+      };
+      try {
+        live = await retry(() => register(signal), registration);
+        while (!signal.aborted) {
+          try {
+            await update(signal);
+            deps.beat?.();
+          } catch (error) {
+            if (signal.aborted) return;
+            log.warn({ err: error }, 'the node status could not be updated');
+            // Somebody deleted the object: a node that lives says so again.
+            if (isNotFound(error)) live = await retry(() => register(signal), registration);
+          }
+          const fast = !keeper.isReady() && clock.monotonicMs() - startedAtMs < FAST_PHASE_MS;
+          await pause(fast ? Math.min(FAST_POLL_MS, options.updateIntervalMs) : options.updateIntervalMs, signal);
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+    },
+    refresh() {
+      dirty = true;
+      wake();
+    },
+    node: () => live,
+    isReady: () => isTrue(conditions, 'Ready'),
+    owner: () => live && { apiVersion: 'v1', kind: 'Node', name: identity.name, uid: live.metadata.uid },
+  };
+  return keeper;
+}
+
+function isTrue(conditions: readonly NodeCondition[] | undefined, type: string): boolean {
+  return conditions?.some((one) => one.type === type && one.status === 'True') ?? false;
+}
+
+/** `185000` → `3m5s`. */
+function seconds(ms: number): string {
+  const whole = Math.round(ms / 1000);
+  return whole >= 60 ? `${Math.floor(whole / 60)}m${whole % 60}s` : `${whole}s`;
+}

@@ -1,0 +1,125 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Draft, Node, NodeStatus, Taint } from '../../src/kube/types.ts';
+import { type NodeResources, renderNodeResources } from '../resources/node-resources.ts';
+
+export interface NodeIdentity {
+  name: string;
+  /** InternalIPs, the primary family first. */
+  ips: readonly string[];
+  hostname: string;
+  architecture: string;
+  /** `--node-labels`, beside those that every node has. */
+  labels: Readonly<Record<string, string>>;
+  registerWithTaints: readonly Taint[];
+  providerId?: string;
+}
+
+const CONTROLLER_MANAGED = 'volumes.kubernetes.io/controller-managed-attach-detach';
+
+/** Labels of this node; also the ones that are put right on a Node object that exists already. */
+export function nodeLabels({ hostname, architecture, labels }: NodeIdentity): Record<string, string> {
+  return {
+    'beta.kubernetes.io/arch': architecture,
+    'beta.kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': architecture,
+    'kubernetes.io/hostname': hostname,
+    'kubernetes.io/os': 'linux',
+    ...labels,
+  };
+}
+
+/** The object as this node registers it. */
+export function buildNode(identity: NodeIdentity, status: NodeStatus): Draft<Node> {
+  const { name, providerId, registerWithTaints } = identity;
+  return {
+    metadata: { name, labels: nodeLabels(identity), annotations: { [CONTROLLER_MANAGED]: 'true' } },
+    spec: {
+      ...(providerId && { providerID: providerId }),
+      ...(registerWithTaints.length > 0 && { taints: [...registerWithTaints] }),
+    },
+    status,
+  };
+}
+
+/** Merge patch for a Node that exists already: labels and annotation that are ours; undefined when they are right. */
+export function diffRegistration(identity: NodeIdentity, live: Node): object | undefined {
+  const labels = Object.fromEntries(
+    Object.entries(nodeLabels(identity)).filter(([key, value]) => live.metadata.labels?.[key] !== value),
+  );
+  const annotated = live.metadata.annotations?.[CONTROLLER_MANAGED] === 'true';
+  if (Object.keys(labels).length === 0 && annotated) return undefined;
+  return {
+    metadata: {
+      ...(Object.keys(labels).length > 0 && { labels }),
+      ...(!annotated && { annotations: { [CONTROLLER_MANAGED]: 'true' } }),
+    },
+  };
+}
+
+export interface NodeFacts {
+  capacity: NodeResources;
+  allocatable: NodeResources;
+  nodeInfo: NonNullable<NodeStatus['nodeInfo']>;
+  serverPort: number;
+  images: NonNullable<NodeStatus['images']>;
+}
+
+/** The status without what others write (volumesAttached, conditions that are not ours). */
+export function computeNodeStatus(
+  identity: NodeIdentity,
+  facts: NodeFacts,
+  conditions: NonNullable<NodeStatus['conditions']>,
+): NodeStatus {
+  return {
+    addresses: [
+      ...identity.ips.map((address) => ({ type: 'InternalIP', address })),
+      { type: 'Hostname', address: identity.hostname },
+    ],
+    allocatable: renderNodeResources(facts.allocatable),
+    capacity: renderNodeResources(facts.capacity),
+    conditions,
+    daemonEndpoints: { kubeletEndpoint: { Port: facts.serverPort } },
+    images: facts.images,
+    nodeInfo: facts.nodeInfo,
+  };
+}
+
+/**
+ * Strategic merge patch from the live status to ours; undefined when only heartbeats differ and no report is due.
+ * `report` sends the heartbeats in any case.
+ */
+export function diffNodeStatus(live: NodeStatus | undefined, wanted: NodeStatus, report: boolean): object | undefined {
+  const status: Record<string, unknown> = {};
+  for (const field of ['daemonEndpoints', 'images', 'nodeInfo'] as const)
+    if (!isDeepStrictEqual(plain(live?.[field]), plain(wanted[field]))) status[field] = wanted[field];
+  for (const field of ['capacity', 'allocatable'] as const) {
+    const changes = diffMap(live?.[field], wanted[field]);
+    if (changes) status[field] = changes;
+  }
+  if (!isDeepStrictEqual(plain(live?.addresses), plain(wanted.addresses)))
+    // Addresses merge by type: without the directive, two InternalIPs would fall together.
+    status.addresses = [...(wanted.addresses ?? []), { $patch: 'replace' }];
+  const changed = (wanted.conditions ?? []).some((condition) => {
+    const old = live?.conditions?.find(({ type }) => type === condition.type);
+    return old?.status !== condition.status || old?.reason !== condition.reason || old?.message !== condition.message;
+  });
+  // Heartbeats travel together: one old time among new ones would look like a sick condition.
+  if (changed || report || Object.keys(status).length > 0) status.conditions = wanted.conditions;
+  return Object.keys(status).length > 0 ? { status } : undefined;
+}
+
+function diffMap(
+  live: Record<string, string> = {},
+  wanted: Record<string, string> = {},
+): Record<string, string | null> | undefined {
+  const changes: Record<string, string | null> = {};
+  for (const [name, value] of Object.entries(wanted)) if (live[name] !== value) changes[name] = value;
+  // Extended resources are written by others (device plugins of a later issue, administrators).
+  for (const name of Object.keys(live)) if (!(name in wanted) && name.startsWith('hugepages-')) changes[name] = null;
+  return Object.keys(changes).length > 0 ? changes : undefined;
+}
+
+function plain(value: unknown): unknown {
+  if (value === undefined || (Array.isArray(value) && value.length === 0)) return undefined;
+  return JSON.parse(JSON.stringify(value));
+}
