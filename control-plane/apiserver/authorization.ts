@@ -25,7 +25,7 @@ export interface AuthorizationAttributes {
 
 export interface AuthorizationDecision {
   readonly allowed: boolean;
-  /** For the log and for SubjectAccessReviews. */
+  /** For the log, for SubjectAccessReviews, and at the end of a 403's message. */
   readonly reason: string;
 }
 

@@ -1,4 +1,5 @@
 import type { UserInfo } from '../../src/auth/user.ts';
+import { type FieldRequirement, parseFieldSelector } from '../../src/kube/selectors.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
 import { ANONYMOUS, type Authenticator, allowsAnonymous } from './authentication.ts';
@@ -103,7 +104,7 @@ async function authorize(
   const decision = await authorizer.authorize(attributes);
   if (decision.allowed) return;
   log.debug({ user: user.username, verb: info.verb, path: info.path, reason: decision.reason }, 'request denied');
-  throw deniedStatus(attributes);
+  throw deniedStatus(attributes, decision.reason);
 }
 
 export function authorizationAttributes(
@@ -112,8 +113,6 @@ export function authorizationAttributes(
   user: UserInfo,
 ): AuthorizationAttributes {
   const fieldSelector = exchange.query.get('fieldSelector') ?? '';
-  // A list of one name is judged as that name.
-  const named = /(?:^|,)metadata\.name==?([^,!=]+)(?:,|$)/.exec(fieldSelector)?.[1] ?? '';
   const collection = info.verb === 'list' || info.verb === 'watch' || info.verb === 'deletecollection';
   return {
     user,
@@ -125,25 +124,37 @@ export function authorizationAttributes(
     resource: info.resource,
     subresource: info.subresource,
     namespace: info.namespace,
-    name: info.name || (collection ? named : ''),
+    name: info.name || (collection ? selectedName(fieldSelector) : ''),
     fieldSelector,
     labelSelector: exchange.query.get('labelSelector') ?? '',
   };
 }
 
+/** A list of one name is judged as that name. Parsed as the list itself parses it: a value may hold an escaped comma. */
+function selectedName(fieldSelector: string): string {
+  try {
+    const isName = ({ field, operator }: FieldRequirement) => field === 'metadata.name' && operator === '=';
+    return parseFieldSelector(fieldSelector).find(isName)?.value ?? '';
+  } catch {
+    // Malformed: refused for that later, if the request gets so far.
+    return '';
+  }
+}
+
 /** In upstream's words: `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"`. */
-export function deniedStatus(attributes: AuthorizationAttributes): StatusError {
+export function deniedStatus(attributes: AuthorizationAttributes, reason: string): StatusError {
   const { user, verb, apiGroup, resource, subresource, namespace, name, path } = attributes;
   const who = `User ${JSON.stringify(user.username)} cannot ${verb}`;
+  const why = reason ? `: ${reason}` : '';
   if (!attributes.resourceRequest)
-    return new StatusError(403, 'Forbidden', `forbidden: ${who} path ${JSON.stringify(path)}`, {});
+    return new StatusError(403, 'Forbidden', `forbidden: ${who} path ${JSON.stringify(path)}${why}`, {});
   const full = subresource ? `${resource}/${subresource}` : resource;
   const where = namespace ? `in the namespace ${JSON.stringify(namespace)}` : 'at the cluster scope';
   const what = apiGroup ? `${resource}.${apiGroup}` : resource;
   return new StatusError(
     403,
     'Forbidden',
-    `${what}${name ? ` ${JSON.stringify(name)}` : ''} is forbidden: ${who} resource ${JSON.stringify(full)} in API group ${JSON.stringify(apiGroup)} ${where}`,
+    `${what}${name ? ` ${JSON.stringify(name)}` : ''} is forbidden: ${who} resource ${JSON.stringify(full)} in API group ${JSON.stringify(apiGroup)} ${where}${why}`,
     { ...(name ? { name } : {}), ...(apiGroup ? { group: apiGroup } : {}), kind: resource },
   );
 }

@@ -104,6 +104,9 @@ function describeDifference(spec: PodSpec, old: PodSpec): string {
   const fields = new Set([...Object.keys(spec), ...Object.keys(old)]) as Set<keyof PodSpec>;
   return [...fields]
     .filter((field) => !semanticEqual(spec[field], old[field]))
-    .map((field) => `  - ${field}: ${JSON.stringify(old[field])}\n  + ${field}: ${JSON.stringify(spec[field])}`)
+    .flatMap((field) => [
+      ...(old[field] === undefined ? [] : [`  - ${field}: ${JSON.stringify(old[field])}`]),
+      ...(spec[field] === undefined ? [] : [`  + ${field}: ${JSON.stringify(spec[field])}`]),
+    ])
     .join('\n');
 }
