@@ -160,6 +160,8 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       const outcome = await made;
       if (!outcome.ok) throw outcome.error;
       await launcher.start(request, outcome.id, signal);
+      // A running sidecar lets the next init container start; nobody else will tell.
+      if (start.kind === 'init' && isSidecar(container)) retryIn(result, 0);
       return true;
     } catch (error) {
       signal.throwIfAborted();
@@ -207,7 +209,7 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       let sandboxId = plan.sandboxId;
       let podIps = observed.ips;
       let prepared = new Map<string, Prepared>();
-      await deps.podFiles.ensure(pod, plan.createSandbox ? [] : podIps);
+      await deps.podFiles.ensure(pod, plan.createSandbox ? [] : podIps, { announce: plan.createSandbox });
       if (plan.createSandbox) {
         const early = wanted.filter(({ container }) => !needsAddress(container));
         ({ id: sandboxId, ips: podIps, prepared } = await startSandbox(pod, plan, early, volumes, signal));

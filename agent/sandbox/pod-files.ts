@@ -22,9 +22,9 @@ export function createPodFiles(options: PodFileOptions, deps: { directories: Pod
   return {
     hostname: (pod: Pod) => computeHostname(pod, options),
 
-    /** Written before the first container is made; the addresses come later into the same inode. */
-    async ensure(pod: Pod, podIps: readonly string[]): Promise<void> {
-      await Promise.all([this.writeHosts(pod, podIps), writeResolvConf(pod)]);
+    /** Written before the first container is made; the addresses come later into the same inode. `announce`: what is missing becomes an event. */
+    async ensure(pod: Pod, podIps: readonly string[], { announce }: { announce: boolean }): Promise<void> {
+      await Promise.all([this.writeHosts(pod, podIps), writeResolvConf(pod, announce)]);
     },
 
     async writeHosts(pod: Pod, podIps: readonly string[]): Promise<void> {
@@ -36,10 +36,10 @@ export function createPodFiles(options: PodFileOptions, deps: { directories: Pod
     },
   };
 
-  async function writeResolvConf(pod: Pod): Promise<void> {
+  async function writeResolvConf(pod: Pod, announce: boolean): Promise<void> {
     const host = options.resolvConfPath ? await readFile(options.resolvConfPath, 'utf8').catch(() => '') : '';
     const { config, warnings } = computePodDns(pod, parseResolvConf(host), options);
-    for (const { reason, message } of warnings) deps.events.event(pod, 'Warning', reason, message);
+    if (announce) for (const { reason, message } of warnings) deps.events.event(pod, 'Warning', reason, message);
     await writeFile(directories.resolvConf(pod.metadata.uid), renderResolvConf(config), { mode: 0o644 });
   }
 }

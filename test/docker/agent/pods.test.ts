@@ -24,8 +24,11 @@ else {
     node.start();
   });
   test.after.always(async () => {
-    await node?.remove();
-    await engine?.stop();
+    try {
+      await node?.remove();
+    } finally {
+      await engine?.stop();
+    }
   });
 }
 
@@ -96,7 +99,7 @@ real('a static pod: pause and containers share network, IPC and host name; files
   );
   await eventually('running', () => phaseOf('shared') === 'Running');
   const namespaces = async (container: string) =>
-    exec('shared', container, 'readlink /proc/self/ns/net /proc/self/ns/ipc');
+    exec('shared', container, 'readlink /proc/self/ns/net; readlink /proc/self/ns/ipc');
   t.is(await namespaces('one'), await namespaces('two'));
   const [sandbox] = node.runtime('shared')!.sandboxes;
   const { pid } = await engine.docker.inspectContainer(sandbox!.id);
