@@ -19,15 +19,19 @@ export interface FamilySyncOptions {
   syncPeriodMs: number;
   /** Asked at each sync; another answer than before makes the sync a full one. */
   nodeOptions(): NodeRenderOptions;
-  onSynced(done: {
-    snapshot: ProxySnapshot;
-    report: SyncReport;
-    durationMs: number;
-    triggerTimesMs: readonly number[];
-  }): void;
+  /** After a sync that succeeded; the next one waits for it. Must not throw. */
+  onSynced(done: SyncDone): Promise<void>;
   onFailed(kind: 'full' | 'partial'): void;
   /** Called at every turn of the loop that watches the canary. */
   beat(): void;
+}
+
+export interface SyncDone {
+  snapshot: ProxySnapshot;
+  dirty: ReadonlySet<string>;
+  report: SyncReport;
+  durationMs: number;
+  triggerTimesMs: readonly number[];
 }
 
 /** Keeps the rules of one IP family in line with its tracker. */
@@ -69,8 +73,9 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     if (report.kind === 'full') lastFullMs = startMs;
     const durationMs = clock.monotonicMs() - startMs;
     log.debug({ kind: report.kind, wrote: report.wrote, services: taken.dirty.size, durationMs }, 'rules are in sync');
-    options.onSynced({ snapshot: taken.snapshot, report, durationMs, triggerTimesMs });
+    const done = { snapshot: taken.snapshot, dirty: taken.dirty, report, durationMs, triggerTimesMs };
     triggerTimesMs = [];
+    await options.onSynced(done);
   }
 
   const runner = createBoundedRunner({

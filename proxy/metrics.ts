@@ -18,6 +18,7 @@ export interface ProxyMetrics {
   setPending(pending: { services: number; endpoints: number }): void;
   synced(family: IpFamily, report: SyncReport, durationMs: number, nowMs: number): void;
   syncFailed(family: IpFamily, kind: 'full' | 'partial'): void;
+  flowsCleaned(family: IpFamily, deleted: number, durationMs: number): void;
   /** How long a change took from the controller's first sight of it to the kernel. */
   programmed(family: IpFamily, latencyMs: number): void;
 }
@@ -63,6 +64,11 @@ export function createProxyMetrics(registry: Registry): ProxyMetrics {
     'ip_family',
     'traffic_policy',
   ]);
+  const conntrackDuration = histogram(
+    'conntrack_reconciler_sync_duration_seconds',
+    'Seconds that a look for stale flows took',
+  );
+  const conntrackDeleted = counter('conntrack_reconciler_deleted_entries_total', 'Stale flows deleted', ['ip_family']);
   return {
     healthzTotal: counter('proxy_healthz_total', 'Answers of /healthz', ['code']),
     livezTotal: counter('proxy_livez_total', 'Answers of /livez', ['code']),
@@ -87,6 +93,10 @@ export function createProxyMetrics(registry: Registry): ProxyMetrics {
     syncFailed(ip_family, kind) {
       failures.inc({ ip_family });
       if (kind === 'partial') partialFailures.inc({ ip_family });
+    },
+    flowsCleaned(ip_family, deleted, durationMs) {
+      conntrackDuration.observe({ ip_family }, durationMs / 1000);
+      conntrackDeleted.inc({ ip_family }, deleted);
     },
     programmed: (ip_family, latencyMs) => programming.observe({ ip_family }, latencyMs / 1000),
   };

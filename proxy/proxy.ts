@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import type { EndpointSlice, Node, ObjectReference, Service } from '../src/kube/types.ts';
+import { createConntrack } from '../src/netfilter/conntrack.ts';
 import { createIptables, type Run } from '../src/netfilter/iptables.ts';
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import type { Clock } from '../src/runtime/clock.ts';
@@ -8,6 +9,7 @@ import type { Logger } from '../src/runtime/log.ts';
 import type { Registry } from '../src/runtime/metrics.ts';
 import { runAll } from '../src/runtime/run-all.ts';
 import { type KubeProxyConfiguration, resolveBindAddresses } from './config/kube-proxy-configuration.ts';
+import { createConntrackCleaner } from './conntrack/cleaner.ts';
 import { createFamilySync, type FamilySync } from './family-sync.ts';
 import { feedTrackers, type ObjectSource } from './feed.ts';
 import { createHealthzApp } from './health/healthz-server.ts';
@@ -142,6 +144,10 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
   }
 
   function createFamily(family: IpFamily, tracker: ChangeTracker, startedAtMs: number): FamilySync {
+    const cleaner = createConntrackCleaner(
+      createConntrack({ run: deps.run, netns: options.netns }),
+      log.child({ family }),
+    );
     const nodeOptions = () => computeNodeOptions(config, nodeName, ownNode, family);
     return createFamilySync({
       family,
@@ -154,7 +160,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
       nodeOptions,
       beat: heartbeats.register(`proxy-${family}`, 3 * syncPeriodMs),
       onFailed: (kind) => metrics.syncFailed(family, kind),
-      onSynced({ snapshot, report, durationMs, triggerTimesMs }) {
+      async onSynced({ snapshot, dirty, report, durationMs, triggerTimesMs }) {
         const nowMs = clock.nowMs();
         health.updated(family);
         metrics.synced(family, report, durationMs, nowMs);
@@ -167,6 +173,9 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
         checksOf.set(family, collectServiceHealthChecks(snapshot));
         const addresses = computeHealthCheckAddresses(config, ownNode, [...checksOf.keys()]);
         void serviceHealth.sync(mergeServiceHealthChecks(checksOf.values()), addresses);
+        const startMs = clock.monotonicMs();
+        const deleted = await cleaner.clean(snapshot, dirty);
+        metrics.flowsCleaned(family, deleted, clock.monotonicMs() - startMs);
       },
     });
   }

@@ -161,3 +161,20 @@ test('ClientIP affinity: one client stays with one endpoint, until it is switche
   sources.services.put(serviceOf('ns/sticky', CLUSTER_IP));
   await eventually('both answer', async () => names(await many(20, () => world.client.ask(request))).length === 2);
 });
+
+test('R8-stale-udp-conntrack: a client that keeps its source port follows to the new endpoint', async (t) => {
+  const dns = { name: 'dns', port: 53, nodePort: 30053, protocol: 'UDP' as const };
+  const ports = [{ name: 'dns', port: 5353, protocol: 'UDP' as const }];
+  const { world, sources } = await setUp(t, [serviceOf('ns/dns', CLUSTER_IP, { type: 'NodePort', ports: [dns] })], []);
+  const ways = [
+    [world.pods[0], { protocol: 'udp', host: CLUSTER_IP, port: 53, localPort: 45001, timeoutMs: 300 }],
+    [world.client, { protocol: 'udp', host: '192.168.50.1', port: 30053, localPort: 45002, timeoutMs: 300 }],
+  ] as const;
+  for (const ip of [POD_2, POD_1, POD_2]) {
+    sources.endpointSlices.put(sliceOf('ns/dns', [ip], { ports }));
+    const name = ip === POD_1 ? 'pod1' : 'pod2';
+    for (const [peer, request] of ways)
+      await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 5000);
+  }
+  t.pass();
+});
