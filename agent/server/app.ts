@@ -1,0 +1,157 @@
+import type { TLSSocket } from 'node:tls';
+import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { certificateUser } from '../../src/auth/certificate.ts';
+import type { DockerEngine } from '../../src/docker/engine.ts';
+import type { Pod } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
+import type { PodDirectory } from '../pods/ports.ts';
+import type { NodeMetrics } from '../stats/metrics.ts';
+import { authorize } from './authorization.ts';
+import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
+import { reportHealth } from './healthz.ts';
+import { LogOptionsError, parseLogOptions } from './log-options.ts';
+
+export interface AgentAppDeps {
+  pods: PodDirectory;
+  docker: Pick<DockerEngine, 'containerLogs'>;
+  heartbeats: Heartbeats;
+  registry: Registry;
+  probeRegistry: Registry;
+  metrics?: Pick<NodeMetrics, 'request'>;
+  /** KubeletConfiguration in force, for /configz. */
+  configuration: () => object;
+  clock: Clock;
+  log: Logger;
+}
+
+/** Paths that the kubelet serves and this agent does not yet: said by name, so that nobody searches for a fault. */
+const LATER = [
+  'exec',
+  'attach',
+  'portForward',
+  'run',
+  'checkpoint',
+  'stats',
+  'logs',
+  'statusz',
+  'flagz',
+  'debug',
+  'cri',
+  'metrics/cadvisor',
+  'metrics/resource',
+  'metrics/slis',
+];
+
+/** Routes of port 10250. Every request is authenticated by its client certificate first, then authorized. */
+export function createAgentApp(deps: AgentAppDeps): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use(measure(deps));
+  app.use(requireUser);
+
+  app.get(['/healthz', '/healthz/syncloop'], (request, response) => {
+    const { healthy, text } = reportHealth(deps.heartbeats, 'verbose' in request.query);
+    plainText(response, healthy ? 200 : 500, text);
+  });
+  app.get(['/healthz/ping', '/healthz/log'], (_, response) => plainText(response, 200, 'ok'));
+  app.get('/pods{/}', (_, response) => void response.json(podList(deps.pods.list())));
+  app.get('/runningpods{/}', (_, response) => void response.json(podList(runningPods(deps.pods))));
+  app.get('/configz', (_, response) => void response.json({ kubeletconfig: deps.configuration() }));
+  app.get('/metrics', (_, response) => exposition(response, deps.registry));
+  app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
+  app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));
+  for (const path of LATER)
+    app.all([`/${path}`, `/${path}/{*rest}`], (request, response) =>
+      plainText(response, 501, `${request.path.split('/')[1]} is not implemented by this version of the Berth agent\n`),
+    );
+  app.use((request: Request, response: Response) => plainText(response, 404, `404 page not found: ${request.path}\n`));
+  app.use((error: Error, request: Request, response: Response, _: NextFunction) => {
+    deps.log.error({ err: error, path: request.path }, 'a request to the node failed');
+    if (response.headersSent) response.destroy();
+    else plainText(response, 500, `Internal Error: ${error.message}\n`);
+  });
+  return app;
+}
+
+function requireUser(request: Request, response: Response, next: NextFunction) {
+  const socket = request.socket as TLSSocket;
+  const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
+  const user = certificate && certificateUser(certificate.raw);
+  if (!user) return plainText(response, 401, 'Unauthorized');
+  const refusal = authorize(user, request.method, request.path);
+  if (refusal) return plainText(response, 403, refusal);
+  next();
+}
+
+function measure({ clock, metrics }: AgentAppDeps) {
+  return (request: Request, response: Response, next: NextFunction) => {
+    const startedAtMs = clock.monotonicMs();
+    const longRunning = request.path.startsWith('/containerLogs/') && request.query.follow !== undefined;
+    response.once('close', () => {
+      const path = request.path.split('/')[1] ?? '';
+      const labels = { method: request.method, path, longRunning, serverType: 'readwrite' } as const;
+      metrics?.request(labels, (clock.monotonicMs() - startedAtMs) / 1000);
+    });
+    next();
+  };
+}
+
+function plainText(response: Response, status: number, text: string) {
+  response
+    .status(status)
+    .set('content-type', 'text/plain; charset=utf-8')
+    .set('x-content-type-options', 'nosniff')
+    .end(text);
+}
+
+async function exposition(response: Response, registry: Registry) {
+  response.set('content-type', registry.contentType).end(await registry.metrics());
+}
+
+function podList(items: Pod[]) {
+  return { kind: 'PodList', apiVersion: 'v1', metadata: {}, items };
+}
+
+/** What the runtime runs, in the least of a Pod. */
+function runningPods(pods: PodDirectory): Pod[] {
+  return pods.list().flatMap(({ metadata: { name, namespace, uid } }) => {
+    const running = pods.runtime(uid)?.containers.filter(({ state }) => state === 'running') ?? [];
+    if (running.length === 0) return [];
+    const containers = running.map((container) => ({ name: container.name, image: container.image, resources: {} }));
+    return [{ metadata: { name, namespace, uid }, spec: { containers }, status: {} } as unknown as Pod];
+  });
+}
+
+async function serveLogs(deps: AgentAppDeps, request: Request, response: Response) {
+  const { namespace = '', pod: podName = '', container = '' } = request.params as Record<string, string>;
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  try {
+    const query = new URL(request.originalUrl, 'https://node').searchParams;
+    const options = parseLogOptions(query, deps.clock.nowMs());
+    const pod = deps.pods.get(namespace, podName);
+    if (!pod) throw new NoLogError(404, `pod "${podName}" does not exist`);
+    const chosen = chooseLogContainer(pod, container, options.previous);
+    response.status(200).set('content-type', 'text/plain');
+    // A follower sees the headers at once, however long the container is silent.
+    if (options.follow) response.flushHeaders();
+    for await (const chunk of readContainerLog(deps.docker, chosen, options, gone.signal))
+      if (!response.write(chunk)) await drained(response, gone.signal);
+    response.end();
+  } catch (error) {
+    if (gone.signal.aborted) return;
+    if (response.headersSent || !(error instanceof NoLogError || error instanceof LogOptionsError)) throw error;
+    plainText(response, error instanceof NoLogError ? error.statusCode : 422, `${error.message}\n`);
+  }
+}
+
+function drained(response: Response, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    response.once('drain', resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

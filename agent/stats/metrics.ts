@@ -1,0 +1,194 @@
+import { Counter, Gauge, Histogram, type Registry } from '../../src/runtime/metrics.ts';
+import type { AgentMetrics, PodDirectory } from '../pods/ports.ts';
+import type { ProbeReport } from '../probes/worker.ts';
+import { isStaticPod } from '../status/phase.ts';
+
+/** Buckets of pod start durations, upstream's. */
+const POD_START_BUCKETS = [
+  0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600,
+];
+
+export interface NodeMetrics extends AgentMetrics {
+  /** kubelet_pod_status_sync_duration_seconds. */
+  statusPublished(seconds: number): void;
+  /** kubelet_admission_rejections_total{reason}. */
+  rejected(reason: string): void;
+  /** prober_probe_total and prober_probe_duration_seconds, in the registry of /metrics/probes. */
+  probed(report: ProbeReport): void;
+  /** kubelet_http_requests_total and its duration. */
+  request(
+    labels: { method: string; path: string; longRunning: boolean; serverType: 'readwrite' },
+    seconds: number,
+  ): void;
+}
+
+/**
+ * The agent's series under the kubelet's names.
+ * @param registry what /metrics shows; @param probeRegistry what /metrics/probes shows.
+ */
+export function createNodeMetrics(
+  options: { nodeName: string },
+  deps: { registry: Registry; probeRegistry: Registry; pods: Pick<PodDirectory, 'list' | 'runtime'> },
+): NodeMetrics {
+  const registers = [deps.registry];
+  const counter = <L extends string>(name: string, help: string, labelNames: L[]) =>
+    new Counter({ name, help, labelNames, registers });
+  const histogram = <L extends string>(name: string, help: string, labelNames: L[], buckets?: number[]) =>
+    new Histogram({ name, help, labelNames, registers, ...(buckets && { buckets }) });
+
+  const nodeName = new Gauge({
+    name: 'kubelet_node_name',
+    help: "The node's name. The count is always 1.",
+    labelNames: ['node'],
+    registers,
+  });
+  nodeName.set({ node: options.nodeName }, 1);
+  registerPodGauges(deps);
+
+  const workers = histogram(
+    'kubelet_pod_worker_duration_seconds',
+    'Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync',
+    ['operation_type'],
+  );
+  const starts = histogram(
+    'kubelet_pod_start_duration_seconds',
+    'Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run',
+    [],
+    POD_START_BUCKETS,
+  );
+  const published = histogram(
+    'kubelet_pod_status_sync_duration_seconds',
+    'Duration in seconds to sync a pod status update. Measures time from detection of a change to pod status until the API is successfully updated for that pod, even if multiple intevening changes to pod status occur.',
+    [],
+  );
+  const startedPods = counter('kubelet_started_pods_total', 'Cumulative number of pods started', []);
+  const startedPodErrors = counter(
+    'kubelet_started_pods_errors_total',
+    'Cumulative number of errors when starting pods',
+    [],
+  );
+  const startedContainers = counter('kubelet_started_containers_total', 'Cumulative number of containers started', [
+    'container_type',
+  ]);
+  const startedContainerErrors = counter(
+    'kubelet_started_containers_errors_total',
+    'Cumulative number of errors when starting containers',
+    ['container_type', 'code'],
+  );
+  const operations = counter(
+    'kubelet_runtime_operations_total',
+    'Cumulative number of runtime operations by operation type.',
+    ['operation_type'],
+  );
+  const operationErrors = counter(
+    'kubelet_runtime_operations_errors_total',
+    'Cumulative number of runtime operation errors by operation type.',
+    ['operation_type'],
+  );
+  const operationSeconds = histogram(
+    'kubelet_runtime_operations_duration_seconds',
+    'Duration in seconds of runtime operations. Broken down by operation type.',
+    ['operation_type'],
+  );
+  const rejections = counter(
+    'kubelet_admission_rejections_total',
+    'Cumulative number pod admission rejections by the Kubelet.',
+    ['reason'],
+  );
+  const requests = counter(
+    'kubelet_http_requests_total',
+    'Number of the http requests received since the server started',
+    ['method', 'path', 'server_type', 'long_running'],
+  );
+  const requestSeconds = histogram(
+    'kubelet_http_requests_duration_seconds',
+    'Duration in seconds to serve http requests',
+    ['method', 'path', 'server_type', 'long_running'],
+  );
+  const probes = new Counter({
+    name: 'prober_probe_total',
+    help: 'Cumulative number of a liveness, readiness or startup probe for a container by result.',
+    labelNames: ['probe_type', 'result', 'container', 'pod', 'namespace', 'pod_uid'],
+    registers: [deps.probeRegistry],
+  });
+  const probeSeconds = new Histogram({
+    name: 'prober_probe_duration_seconds',
+    help: 'Duration in seconds for a probe response.',
+    labelNames: ['probe_type', 'container', 'pod', 'namespace'],
+    registers: [deps.probeRegistry],
+  });
+
+  return {
+    podWorker: (operation_type, seconds) => workers.observe({ operation_type }, seconds),
+    podStarted: (seconds) => starts.observe(seconds),
+    statusPublished: (seconds) => published.observe(seconds),
+    containerStarted(container_type, code) {
+      if (container_type === 'podsandbox') (code === undefined ? startedPods : startedPodErrors).inc();
+      if (code === undefined) startedContainers.inc({ container_type });
+      else startedContainerErrors.inc({ container_type, code });
+    },
+    async runtimeOperation(operation_type, call) {
+      operations.inc({ operation_type });
+      const done = operationSeconds.startTimer({ operation_type });
+      try {
+        return await call();
+      } catch (error) {
+        operationErrors.inc({ operation_type });
+        throw error;
+      } finally {
+        done();
+      }
+    },
+    rejected: (reason) => rejections.inc({ reason }),
+    probed({ pod, container, type, result, seconds }) {
+      const { name, namespace = '', uid } = pod.metadata;
+      const probe_type = type[0]!.toUpperCase() + type.slice(1);
+      const labels = { probe_type, container: container.name, pod: name, namespace };
+      probes.inc({ ...labels, result, pod_uid: uid });
+      if (result !== 'failed') probeSeconds.observe(labels, seconds);
+    },
+    request({ method, path, longRunning, serverType }, seconds) {
+      const labels = { method, path, server_type: serverType, long_running: String(longRunning) };
+      requests.inc(labels);
+      requestSeconds.observe(labels, seconds);
+    },
+  };
+}
+
+/** Gauges that are counted when they are asked for. */
+function registerPodGauges({ registry, pods }: { registry: Registry; pods: Pick<PodDirectory, 'list' | 'runtime'> }) {
+  const registers = [registry];
+  new Gauge({
+    name: 'kubelet_running_pods',
+    help: 'Number of pods that have a running pod sandbox',
+    registers,
+    collect() {
+      const running = pods
+        .list()
+        .filter(({ metadata }) => pods.runtime(metadata.uid)?.sandboxes.some(({ state }) => state === 'running'));
+      this.set(running.length);
+    },
+  });
+  new Gauge({
+    name: 'kubelet_running_containers',
+    help: 'Number of containers currently running',
+    labelNames: ['container_state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const state of ['created', 'running', 'exited', 'unknown']) this.set({ container_state: state }, 0);
+      for (const { metadata } of pods.list())
+        for (const { state } of pods.runtime(metadata.uid)?.containers ?? []) this.inc({ container_state: state });
+    },
+  });
+  new Gauge({
+    name: 'kubelet_desired_pods',
+    help: 'The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver.',
+    labelNames: ['static'],
+    registers,
+    collect() {
+      for (const value of [true, false])
+        this.set({ static: String(value) }, pods.list().filter((pod) => isStaticPod(pod) === value).length);
+    },
+  });
+}

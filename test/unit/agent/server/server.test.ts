@@ -1,0 +1,308 @@
+import { request as httpGet } from 'node:http';
+import { request } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import test from 'ava';
+import type { PodDirectory } from '../../../../agent/pods/ports.ts';
+import { createAgentServer } from '../../../../agent/server/server.ts';
+import { createNodeMetrics } from '../../../../agent/stats/metrics.ts';
+import { type CertificatePair, createCertificateAuthority, issueCertificate } from '../../../../src/auth/authority.ts';
+import type { LogChunk, LogOptions } from '../../../../src/docker/engine.ts';
+import type { Pod } from '../../../../src/kube/types.ts';
+import { systemClock } from '../../../../src/runtime/clock.ts';
+import { silentLogger } from '../../../../src/runtime/log.ts';
+import { Registry } from '../../../../src/runtime/metrics.ts';
+import { podOf } from '../pod.ts';
+import { observed, run } from '../status/cases.ts';
+
+const validity = { days: 1, nowMs: Date.now() };
+
+async function certificates() {
+  const [ca, other] = await Promise.all(
+    ['node-ca', 'other-ca'].map((commonName) => createCertificateAuthority({ commonName, ...validity })),
+  );
+  const client = (authority: typeof ca, commonName: string, organizations: string[] = []) =>
+    issueCertificate(authority!, { commonName, organizations, usages: ['client'], ...validity });
+  return {
+    ca: ca!,
+    serving: await issueCertificate(ca!, {
+      commonName: 'n1',
+      ipAddresses: ['127.0.0.1'],
+      usages: ['server'],
+      ...validity,
+    }),
+    apiServer: await client(ca, 'kube-apiserver-kubelet-client'),
+    admin: await client(ca, 'admin', ['system:masters']),
+    node: await client(ca, 'system:node:n2', ['system:nodes']),
+    stranger: await client(other, 'kube-apiserver-kubelet-client', ['system:masters']),
+  };
+}
+
+const pod: Pod = {
+  ...podOf({ containers: [{ name: 'app' }, { name: 'new' }] }),
+  status: {
+    phase: 'Running',
+    containerStatuses: [
+      {
+        name: 'app',
+        ready: true,
+        restartCount: 1,
+        image: '',
+        imageID: '',
+        containerID: 'docker://app1',
+        state: { running: {} },
+        lastState: { terminated: { exitCode: 1, containerID: 'docker://app0' } },
+      },
+      {
+        name: 'new',
+        ready: false,
+        restartCount: 0,
+        image: '',
+        imageID: '',
+        state: { waiting: { reason: 'ErrImagePull' } },
+      },
+    ],
+  },
+};
+
+async function scene() {
+  const certs = await certificates();
+  const pods: PodDirectory = {
+    list: () => [pod],
+    get: (namespace, name) => (namespace === 'default' && name === 'web' ? pod : undefined),
+    getByUid: () => pod,
+    runtime: () => observed([run('app')]),
+    lastRelistMonotonicMs: () => 0,
+  };
+  const [registry, probeRegistry] = [new Registry(), new Registry()];
+  const metrics = createNodeMetrics({ nodeName: 'n1' }, { registry, probeRegistry, pods });
+  const health = { overdue: [] as { name: string; silentMs: number; maxSilenceMs: number }[] };
+  const asked: [string, LogOptions][] = [];
+  let followers = 0;
+  async function* containerLogs(id: string, options: LogOptions, signal?: AbortSignal): AsyncGenerator<LogChunk> {
+    asked.push([id, options]);
+    yield { stream: 'stdout', data: Buffer.from('one\n') };
+    yield { stream: 'stderr', data: Buffer.from('two\n') };
+    if (!options.follow) return;
+    followers++;
+    await new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
+    followers--;
+  }
+  const server = createAgentServer(
+    {
+      address: '127.0.0.1',
+      port: 0,
+      healthzBindAddress: '127.0.0.1',
+      healthzPort: 0,
+      ...certs.serving,
+      clientCaPem: certs.ca.certPem,
+    },
+    {
+      pods,
+      docker: { containerLogs },
+      heartbeats: { register: () => () => {}, overdue: () => health.overdue },
+      registry,
+      probeRegistry,
+      metrics,
+      configuration: () => ({ kind: 'KubeletConfiguration' }),
+      clock: systemClock,
+      log: silentLogger,
+    },
+  );
+  const { port, healthzPort } = await server.listen();
+  const get = (path: string, client?: CertificatePair, method = 'GET') =>
+    new Promise<{ status: number; text: string; type: string }>((resolve, reject) => {
+      const call = request(
+        {
+          host: '127.0.0.1',
+          port,
+          path,
+          method,
+          ca: certs.ca.certPem,
+          agent: false,
+          ...(client && { cert: client.certPem, key: client.keyPem }),
+        },
+        (response) => {
+          let text = '';
+          response.on('data', (chunk) => {
+            text += chunk;
+          });
+          response.on('end', () =>
+            resolve({ status: response.statusCode!, text, type: response.headers['content-type'] ?? '' }),
+          );
+        },
+      );
+      call.on('error', reject);
+      call.end();
+    });
+  return { certs, server, get, port, healthzPort: healthzPort!, health, asked, followers: () => followers };
+}
+
+test('who may ask', async (t) => {
+  const { certs, server, get } = await scene();
+  t.like(await get('/pods'), { status: 401, text: 'Unauthorized' });
+  t.like(await get('/pods', certs.stranger), { status: 401 });
+  t.like(await get('/pods', certs.node), {
+    status: 403,
+    text: 'Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource=[pods proxy])',
+  });
+  t.like(await get('/run/default/web/app', certs.node, 'POST'), {
+    status: 403,
+    text: 'Forbidden (user=system:node:n2, verb=create, resource=nodes, subresource=[proxy])',
+  });
+  t.like(await get('/pods', certs.admin), { status: 200 });
+  t.like(await get('/pods', certs.apiServer), { status: 200 });
+  await server.close();
+});
+
+test('pods, configuration, health, metrics, what comes later', async (t) => {
+  const { certs, server, get, health } = await scene();
+  const ask = (path: string) => get(path, certs.apiServer);
+  const list = JSON.parse((await ask('/pods')).text);
+  t.is(list.kind, 'PodList');
+  t.is(list.items[0].metadata.name, 'web');
+  const running = JSON.parse((await ask('/runningpods/')).text);
+  t.deepEqual(running.items[0].spec.containers, [{ name: 'app', image: 'busybox', resources: {} }]);
+  t.deepEqual(JSON.parse((await ask('/configz')).text), { kubeletconfig: { kind: 'KubeletConfiguration' } });
+  t.like(await ask('/healthz'), { status: 200, text: 'ok' });
+  health.overdue = [{ name: 'syncloop', silentMs: 200_000, maxSilenceMs: 60_000 }];
+  const sick = await ask('/healthz');
+  t.is(sick.status, 500);
+  t.regex(sick.text, /\[-\]syncloop failed: silent for 200 s, promised 60 s/);
+  const metrics = (await ask('/metrics')).text;
+  for (const line of [
+    'kubelet_node_name{node="n1"} 1',
+    'kubelet_running_pods 1',
+    'kubelet_running_containers{container_state="running"} 1',
+    'kubelet_desired_pods{static="false"} 1',
+  ])
+    t.true(metrics.includes(line), line);
+  t.like(await ask('/metrics/probes'), { status: 200 });
+  t.like(await ask('/exec/default/web/app?command=sh'), {
+    status: 501,
+    text: 'exec is not implemented by this version of the Berth agent\n',
+  });
+  t.like(await ask('/stats/summary'), { status: 501 });
+  t.like(await ask('/nothing'), { status: 404 });
+  await server.close();
+});
+
+test('logs', async (t) => {
+  const { certs, server, get, asked } = await scene();
+  const logs = (query = '', container = 'app', name = 'web') =>
+    get(`/containerLogs/default/${name}/${container}${query}`, certs.apiServer);
+  t.like(await logs(), { status: 200, text: 'one\ntwo\n', type: 'text/plain; charset=utf-8' });
+  t.is(asked[0]![0], 'app1');
+  t.is((await logs('?limitBytes=6')).text, 'one\ntw');
+  await logs('?previous=true&tailLines=3&timestamps=true&stream=All&sinceTime=2026-01-01T00:00:00Z');
+  t.deepEqual(asked.at(-1), [
+    'app0',
+    {
+      follow: false,
+      timestamps: true,
+      tail: 3,
+      sinceMs: Date.parse('2026-01-01T00:00:00Z'),
+      stdout: true,
+      stderr: true,
+      tty: false,
+    },
+  ]);
+  t.like(await logs('', 'app', 'nope'), { status: 404, text: 'pod "nope" does not exist\n' });
+  t.like(await logs('', 'nope'), { status: 404, text: 'container "nope" not found in pod "web"\n' });
+  t.like(await logs('', 'new'), {
+    status: 400,
+    text: 'container "new" in pod "web" is waiting to start: trying and failing to pull image\n',
+  });
+  t.like(await logs('?previous=true', 'new'), {
+    status: 400,
+    text: 'previous terminated container "new" in pod "web" not found\n',
+  });
+  for (const query of [
+    '?tailLines=-1',
+    '?limitBytes=0',
+    '?sinceSeconds=x',
+    '?sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z',
+    '?stream=Other',
+  ])
+    t.is((await logs(query)).status, 422, query);
+  await server.close();
+});
+
+test('a follower gets what is there, and its end ends the stream from Docker', async (t) => {
+  const { certs, server, port, followers } = await scene();
+  const { certPem: cert, keyPem: key } = certs.apiServer;
+  await new Promise<void>((resolve) => {
+    const call = request(
+      {
+        host: '127.0.0.1',
+        port,
+        path: '/containerLogs/default/web/app?follow=true',
+        ca: certs.ca.certPem,
+        cert,
+        key,
+        agent: false,
+      },
+      (response) => {
+        let text = '';
+        response.on('data', (chunk) => {
+          text += chunk;
+          if (text === 'one\ntwo\n') call.destroy();
+        });
+        response.on('error', () => {});
+        response.on('close', () => resolve());
+      },
+    );
+    call.end();
+  });
+  for (let waited = 0; followers() > 0 && waited < 50; waited++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  t.is(followers(), 0);
+  await server.close();
+});
+
+test('health check port', async (t) => {
+  const { server, healthzPort, health } = await scene();
+  const get = (path: string) =>
+    new Promise<[number, string]>((resolve) => {
+      httpGet({ host: '127.0.0.1', port: healthzPort, path, agent: false }, (response) => {
+        let text = '';
+        response.on('data', (chunk) => {
+          text += chunk;
+        });
+        response.on('end', () => resolve([response.statusCode!, text]));
+      }).end();
+    });
+  t.deepEqual(await get('/healthz'), [200, 'ok']);
+  t.is((await get('/pods'))[0], 404);
+  health.overdue = [{ name: 'relist', silentMs: 1, maxSilenceMs: 0 }];
+  t.is((await get('/healthz'))[0], 500);
+  await server.close();
+});
+
+test('a busy port is named, and nothing stays open', async (t) => {
+  const { certs, server: first } = await scene();
+  await first.close();
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const { port } = other.address() as AddressInfo;
+  const server = createAgentServer(
+    {
+      address: '127.0.0.1',
+      port: 0,
+      healthzBindAddress: '127.0.0.1',
+      healthzPort: port,
+      ...certs.serving,
+      clientCaPem: certs.ca.certPem,
+    },
+    { log: silentLogger, clock: systemClock } as never,
+  );
+  await t.throwsAsync(server.listen(), {
+    message: new RegExp(
+      `the node health check \\(healthzPort\\) cannot listen on 127.0.0.1:${port}: another process listens there`,
+    ),
+  });
+  const stop = new AbortController();
+  stop.abort();
+  await t.throwsAsync(server.run(stop.signal));
+  other.close();
+});
