@@ -43,7 +43,7 @@ export interface SchedulingQueue {
 
 export function createSchedulingQueue({ clock, onReady }: SchedulingQueueOptions): SchedulingQueue {
   const entries = new Map<string, Entry>();
-  /** Those in state unschedulable: most events find it empty. */
+  /** Those that no node fitted: most events find it empty. */
   const waiting = new Set<Entry>();
   /** Sorted, the next one last. */
   const active: Entry[] = [];
@@ -67,8 +67,6 @@ export function createSchedulingQueue({ clock, onReady }: SchedulingQueueOptions
 
   function wait(entry: Entry, state: 'backoff' | 'unschedulable', delayMs: number) {
     entry.cancelTimer?.();
-    if (state === 'unschedulable') waiting.add(entry);
-    else waiting.delete(entry);
     entry.state = state;
     entry.cancelTimer = clock.after(delayMs, () => activate(entry));
   }
@@ -93,7 +91,7 @@ export function createSchedulingQueue({ clock, onReady }: SchedulingQueueOptions
         return activate(fresh);
       }
       entry.pod = pod;
-      if (isChanged && entry.state === 'unschedulable') activate(entry);
+      if (isChanged && waiting.has(entry)) activate(entry);
     },
     remove: drop,
     take() {
@@ -110,13 +108,15 @@ export function createSchedulingQueue({ clock, onReady }: SchedulingQueueOptions
     },
     refused(uid) {
       const entry = entries.get(uid);
-      if (entry) wait(entry, 'unschedulable', UNSCHEDULABLE_FLUSH_MS);
+      if (!entry) return;
+      waiting.add(entry);
+      wait(entry, 'unschedulable', UNSCHEDULABLE_FLUSH_MS);
     },
     retry(judge) {
       for (const entry of [...waiting]) {
         const verdict = judge(entry.pod);
         if (verdict === 'now') activate(entry);
-        else if (verdict === 'later') wait(entry, 'backoff', backoffMs(entry));
+        else if (verdict === 'later' && entry.state === 'unschedulable') wait(entry, 'backoff', backoffMs(entry));
       }
     },
     sizes() {
