@@ -18,6 +18,7 @@ import { pingRedis } from './redis-ping.ts';
 
 const MANIFESTS = ['web.yaml', 'redis.yaml', 'two-containers.yaml'];
 const READY_TIMEOUT_MS = 90_000;
+const ANSWER_TIMEOUT_MS = 5_000;
 
 /** `berth demo`: applies the manifests of examples/ and shows each of them answering. `remove` takes them away again. */
 export async function demo(options: { rootDir: string; remove?: boolean }): Promise<void> {
@@ -74,12 +75,39 @@ async function show(settings: Settings, client: KubeClient, say: (line: string) 
   const redis = await client.get(services, { namespace: 'default', name: 'redis' });
   const nodePort = web.spec.ports?.[0]?.nodePort;
   for (const url of [`http://${web.spec.clusterIP}/`, `http://${settings.nodeIp}:${nodePort}/`]) {
-    const response = await fetch(url, { signal: AbortSignal.timeout(5000) });
-    const page = (await response.text()).trim().split('\n')[0];
-    say(`\n$ curl ${url}\n${page}`);
-    if (response.status !== 200) throw new UserError(`${url} answered ${response.status}`);
+    say(`\n$ curl ${url}\n${await answer(() => fetchFirstLine(url))}`);
   }
-  say(`\n$ redis-cli -h ${redis.spec.clusterIP} ping\n${await pingRedis(redis.spec.clusterIP ?? '', 6379)}`);
-  const log = await client.raw('/api/v1/namespaces/default/pods/neighbours/log?container=visitor&tailLines=1');
-  say(`\n$ kubectl logs neighbours -c visitor --tail=1\n${(await log.body.text()).trim()}`);
+  const address = redis.spec.clusterIP ?? '';
+  say(`\n$ redis-cli -h ${address} ping\n${await answer(() => pingRedis(address, 6379))}`);
+  say(
+    `\n$ kubectl logs neighbours -c visitor --tail=1\n${await answer(() => lastLogLine(client, 'neighbours', 'visitor'))}`,
+  );
+}
+
+/** Ready pods come into the service's rules a moment later; what does not answer within a few seconds is an error. */
+async function answer(ask: () => Promise<string>): Promise<string> {
+  const deadline = performance.now() + ANSWER_TIMEOUT_MS;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+async function fetchFirstLine(url: string): Promise<string> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(5000) });
+  const page = (await response.text()).trim().split('\n')[0] ?? '';
+  if (response.status !== 200) throw new UserError(`${url} answered ${response.status}: ${page}`);
+  return page;
+}
+
+async function lastLogLine(client: KubeClient, pod: string, container: string): Promise<string> {
+  const log = await client.raw(`/api/v1/namespaces/default/pods/${pod}/log`, { query: { container, tailLines: 1 } });
+  const text = (await log.body.text()).trim();
+  if (log.statusCode !== 200 || text === '')
+    throw new UserError(`the log of ${pod}/${container} could not be read: HTTP ${log.statusCode} ${text}`);
+  return text;
 }

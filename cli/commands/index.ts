@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { defineDemo } from './demo.ts';
+import { defineDown } from './down.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
 import { defineRun } from './run.ts';
@@ -10,6 +11,7 @@ import { defineUp } from './up.ts';
 /** One file a subcommand; this list is what `berth --help` shows, in its order. */
 export const commands: ((program: Command) => void)[] = [
   defineUp,
+  defineDown,
   defineStatus,
   defineDemo,
   defineKubectl,

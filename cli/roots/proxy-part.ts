@@ -5,7 +5,6 @@ import { createEventRecorder } from '../../src/kube/events.ts';
 import { createInformerSet } from '../../src/kube/informer.ts';
 import { endpointSlices, nodes, services } from '../../src/kube/resources.ts';
 import { run } from '../../src/linux/exec.ts';
-import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import type { ProgramContext } from './context.ts';
@@ -18,6 +17,8 @@ export interface ProxyPartOptions {
   config: KubeProxyConfiguration;
   /** Its own identity: system:kube-proxy. */
   client: KubeClient;
+  /** How sysctls are written: with a memory, where somebody puts them back one day. */
+  sysctls: { read(key: string): string | undefined; write(key: string, value: string): void };
 }
 
 /** The service proxy with its informers, ready to run. Ending it leaves the rules as they are. */
@@ -36,7 +37,7 @@ export function createProxyPart(options: ProxyPartOptions, { log, clock }: Progr
         nodes: informers.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` }),
       },
       run,
-      sysctls: { read: (key) => readSysctl(key), write: (key, value) => void writeSysctl(key, value) },
+      sysctls: options.sysctls,
       events: createEventRecorder({ client, component: 'kube-proxy', host: nodeName, log, clock }),
       log,
       clock,
