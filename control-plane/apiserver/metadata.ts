@@ -1,14 +1,7 @@
-import { isLabelValue, isQualifiedName } from '../../src/kube/selectors.ts';
 import type { ObjectMeta } from '../../src/kube/types.ts';
 import type { ResourceDefinition } from './definition.ts';
-import { type FieldError, forbidden, invalid, required, tooLong } from './field-error.ts';
-import { subdomainName } from './names.ts';
-
-const ANNOTATIONS_LIMIT_BYTES = 256 * 1024;
-const NAME_RULE =
-  "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const VALUE_RULE =
-  "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+import { type FieldError, forbidden, invalid, required } from './field-error.ts';
+import { labelKeyProblems, validateAnnotations, validateLabels } from './labels.ts';
 
 /** Checks what every kind has: names, labels, annotations, owners, finalizers (ValidateObjectMeta). */
 export function validateMetadata(metadata: ObjectMeta, definition: ResourceDefinition): FieldError[] {
@@ -23,7 +16,10 @@ export function validateMetadata(metadata: ObjectMeta, definition: ResourceDefin
   if (definition.namespaced && !metadata.namespace) errors.push(required('metadata.namespace'));
   if (!definition.namespaced && metadata.namespace)
     errors.push(forbidden('metadata.namespace', 'not allowed on this type'));
-  errors.push(...validateLabels(metadata.labels), ...validateAnnotations(metadata.annotations));
+  errors.push(
+    ...validateLabels(metadata.labels, 'metadata.labels'),
+    ...validateAnnotations(metadata.annotations, 'metadata.annotations'),
+  );
   for (const [index, owner] of (metadata.ownerReferences ?? []).entries()) {
     const field = `metadata.ownerReferences[${index}]`;
     if (!owner.apiVersion) errors.push(invalid(`${field}.apiVersion`, '', 'version must not be empty'));
@@ -41,45 +37,9 @@ export function validateMetadata(metadata: ObjectMeta, definition: ResourceDefin
       ),
     );
   for (const [index, finalizer] of (metadata.finalizers ?? []).entries())
-    if (!isQualifiedName(finalizer)) errors.push(invalid(`metadata.finalizers[${index}]`, finalizer, NAME_RULE));
+    for (const why of labelKeyProblems(finalizer))
+      errors.push(invalid(`metadata.finalizers[${index}]`, finalizer, why));
   return errors;
-}
-
-/** `field` is where the map stands; also for labels in templates and selectors. */
-export function validateLabels(labels: Record<string, string> | undefined, field = 'metadata.labels'): FieldError[] {
-  const errors: FieldError[] = [];
-  for (const [key, value] of Object.entries(labels ?? {})) {
-    if (!isQualifiedName(key)) errors.push(invalid(field, key, keyRule(key)));
-    if (!isLabelValue(value))
-      errors.push(invalid(field, value, value.length > 63 ? 'must be no more than 63 characters' : VALUE_RULE));
-  }
-  return errors;
-}
-
-export function validateAnnotations(
-  annotations: Record<string, string> | undefined,
-  field = 'metadata.annotations',
-): FieldError[] {
-  const errors: FieldError[] = [];
-  let bytes = 0;
-  for (const [key, value] of Object.entries(annotations ?? {})) {
-    // Upper case is accepted here, in the prefix too, as upstream does.
-    if (!isQualifiedName(key.toLowerCase())) errors.push(invalid(field, key, keyRule(key)));
-    bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
-  }
-  if (bytes > ANNOTATIONS_LIMIT_BYTES) errors.push(tooLong(field, ANNOTATIONS_LIMIT_BYTES));
-  return errors;
-}
-
-function keyRule(key: string): string {
-  const [prefix, name] = key.includes('/')
-    ? [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)]
-    : ['', key];
-  if (key.split('/').length > 2)
-    return `a qualified name must consist of alphanumeric characters, '-', '_' or '.', with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`;
-  const [problem] = prefix ? subdomainName(prefix) : [];
-  if (problem) return `prefix part ${problem}`;
-  return name.length > 63 ? 'name part must be no more than 63 characters' : NAME_RULE;
 }
 
 /** What an update may not do to metadata (ValidateObjectMetaUpdate). */

@@ -1,11 +1,12 @@
 import type { EndpointAddress, EndpointPort, EndpointSubset, Endpoints } from '../../src/kube/types.ts';
 import type { ResourceDefinition } from '../apiserver/definition.ts';
 import { type FieldError, notSupported, required } from '../apiserver/field-error.ts';
+import { labelKeyProblems } from '../apiserver/labels.ts';
 import { labelName, subdomainName } from '../apiserver/names.ts';
 import { ageColumn, column, firstThree, nameColumn } from './columns.ts';
 import { defineResource } from './define.ts';
 import { PROTOCOLS } from './pod-spec/containers.ts';
-import { invalidFor, ipProblems, labelKeyProblems, portNumberProblems, specialIpProblems } from './values.ts';
+import { invalidFor, ipProblems, portNumberProblems, specialIpProblems } from './values.ts';
 
 /** core/v1 Endpoints: old clients still read and write them. */
 export const endpoints: ResourceDefinition<Endpoints> = defineResource<Endpoints>({

@@ -2,13 +2,14 @@ import { isIPv4, isIPv6 } from 'node:net';
 import type { DiscoveryEndpointPort, Endpoint, EndpointSlice } from '../../src/kube/types.ts';
 import type { ResourceDefinition } from '../apiserver/definition.ts';
 import { duplicate, type FieldError, notSupported, required, tooMany } from '../apiserver/field-error.ts';
+import { labelKeyProblems } from '../apiserver/labels.ts';
 import { labelName, subdomainName } from '../apiserver/names.ts';
 import { ageColumn, column, firstThree, nameColumn } from './columns.ts';
 import { defineResource } from './define.ts';
 import { semanticEqual } from './equality.ts';
 import { validateImmutable } from './labels.ts';
 import { PROTOCOLS } from './pod-spec/containers.ts';
-import { invalidFor, labelKeyProblems, portNumberProblems, specialIpProblems } from './values.ts';
+import { invalidFor, portNumberProblems, specialIpProblems } from './values.ts';
 
 const ADDRESS_TYPES = ['FQDN', 'IPv4', 'IPv6'];
 const MOST_ENDPOINTS = 1000;

@@ -1,9 +1,10 @@
 import type { Event } from '../../src/kube/types.ts';
 import type { ResourceDefinition } from '../apiserver/definition.ts';
 import { type FieldError, invalid, required } from '../apiserver/field-error.ts';
+import { labelKeyProblems } from '../apiserver/labels.ts';
 import { age, column, nameColumn, wideColumn } from './columns.ts';
 import { defineResource } from './define.ts';
-import { invalidFor, labelKeyProblems } from './values.ts';
+import { invalidFor } from './values.ts';
 
 const LONGEST_REASON = 128;
 const LONGEST_ACTION = 128;

@@ -1,30 +1,14 @@
 import { labelMatcher, labelSelector } from '../../src/kube/selectors.ts';
 import type { LabelSelector, LabelSelectorRequirement } from '../../src/kube/types.ts';
-import { type FieldError, forbidden, invalid, required, tooLong } from '../apiserver/field-error.ts';
+import { type FieldError, forbidden, invalid, required } from '../apiserver/field-error.ts';
+import { labelKeyProblems, labelValueProblems, validateLabels } from '../apiserver/labels.ts';
 import { semanticEqual } from './equality.ts';
-import { invalidFor, labelKeyProblems, labelValueProblems } from './values.ts';
+import { invalidFor } from './values.ts';
 
-/** Labels, annotations and label selectors inside of specs (those of metadata are checked by the generic layer). */
-
-const ANNOTATIONS_LIMIT_BYTES = 256 * 1024;
+/** Label keys and label selectors inside of specs. */
 
 export function validateLabelKey(key: string, field: string): FieldError[] {
   return invalidFor(field, key, labelKeyProblems(key));
-}
-
-export function validateLabels(labels: Record<string, string> | undefined, field: string): FieldError[] {
-  return Object.entries(labels ?? {}).flatMap(([key, value]) => [
-    ...validateLabelKey(key, field),
-    ...invalidFor(field, value, labelValueProblems(value)),
-  ]);
-}
-
-export function validateAnnotations(annotations: Record<string, string> | undefined, field: string): FieldError[] {
-  const entries = Object.entries(annotations ?? {});
-  const errors = entries.flatMap(([key]) => invalidFor(field, key, labelKeyProblems(key.toLowerCase())));
-  const size = entries.reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
-  if (size > ANNOTATIONS_LIMIT_BYTES) errors.push(tooLong(field, ANNOTATIONS_LIMIT_BYTES));
-  return errors;
 }
 
 export function validateLabelSelector(selector: LabelSelector | undefined | null, field: string): FieldError[] {

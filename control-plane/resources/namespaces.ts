@@ -1,10 +1,11 @@
 import type { Namespace } from '../../src/kube/types.ts';
 import type { ResourceDefinition } from '../apiserver/definition.ts';
+import { labelKeyProblems } from '../apiserver/labels.ts';
 import { labelName } from '../apiserver/names.ts';
 import { forbidden } from '../apiserver/status-error.ts';
 import { ageColumn, column, nameColumn } from './columns.ts';
 import { defineResource } from './define.ts';
-import { invalidFor, labelKeyProblems } from './values.ts';
+import { invalidFor } from './values.ts';
 
 const NAME_LABEL = 'kubernetes.io/metadata.name';
 const FINALIZER = 'kubernetes';

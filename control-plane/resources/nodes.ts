@@ -1,13 +1,14 @@
 import type { Node, Taint } from '../../src/kube/types.ts';
 import type { ResourceDefinition } from '../apiserver/definition.ts';
 import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from '../apiserver/field-error.ts';
+import { labelValueProblems } from '../apiserver/labels.ts';
 import { ageColumn, column, nameColumn, wideColumn } from './columns.ts';
 import { defineResource } from './define.ts';
 import { validateLabelKey } from './labels.ts';
 import { canonicalizeResourceList } from './pod-spec/defaults.ts';
 import { validateQuantity } from './pod-spec/resources.ts';
 import { TAINT_EFFECTS } from './pod-spec/scheduling.ts';
-import { cidrProblems, invalidFor, labelValueProblems } from './values.ts';
+import { cidrProblems, invalidFor } from './values.ts';
 
 const NOT_READY_TAINT: Taint = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' };
 const ROLE_LABEL_PREFIX = 'node-role.kubernetes.io/';

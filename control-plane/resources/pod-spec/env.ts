@@ -1,8 +1,9 @@
 import { canonicalQuantity } from '../../../src/kube/quantity.ts';
 import type { EnvFromSource, EnvVar, ObjectFieldSelector, ResourceFieldSelector } from '../../../src/kube/types.ts';
 import { type FieldError, invalid, notSupported, required } from '../../apiserver/field-error.ts';
+import { labelKeyProblems } from '../../apiserver/labels.ts';
 import { subdomainName } from '../../apiserver/names.ts';
-import { configKeyProblems, envNameProblems, invalidFor, labelKeyProblems } from '../values.ts';
+import { configKeyProblems, envNameProblems, invalidFor } from '../values.ts';
 
 /** Environment of containers and the downward API's references (also of volumes). */
 

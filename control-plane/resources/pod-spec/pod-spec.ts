@@ -1,7 +1,8 @@
 import type { PodSpec } from '../../../src/kube/types.ts';
 import { type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
+import { validateLabels } from '../../apiserver/labels.ts';
 import { labelName, subdomainName } from '../../apiserver/names.ts';
-import { validateLabels } from '../labels.ts';
+
 import { inclusiveRange, invalidFor, MAX_INT32 } from '../values.ts';
 import { validateContainers, validateEphemeralContainers, validateInitContainers } from './containers.ts';
 import { validateDns, validateHostAliases } from './dns.ts';

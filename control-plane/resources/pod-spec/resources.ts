@@ -9,8 +9,9 @@ import {
   notSupported,
   required,
 } from '../../apiserver/field-error.ts';
+import { labelKeyProblems } from '../../apiserver/labels.ts';
 import { labelName } from '../../apiserver/names.ts';
-import { invalidFor, labelKeyProblems } from '../values.ts';
+import { invalidFor } from '../values.ts';
 
 /** Resource names and quantities. Quantities are well-formed here: defaulting has parsed them. */
 

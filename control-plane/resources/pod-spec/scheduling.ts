@@ -9,9 +9,10 @@ import type {
   TopologySpreadConstraint,
 } from '../../../src/kube/types.ts';
 import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
+import { labelKeyProblems, labelValueProblems } from '../../apiserver/labels.ts';
 import { labelName, subdomainName } from '../../apiserver/names.ts';
 import { validateLabelKey, validateLabelSelector } from '../labels.ts';
-import { invalidFor, labelKeyProblems, labelValueProblems } from '../values.ts';
+import { invalidFor } from '../values.ts';
 
 /** What a pod asks of the scheduler: affinity, tolerations, spreading, gates. */
 

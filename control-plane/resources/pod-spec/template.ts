@@ -1,6 +1,7 @@
 import type { LabelSelector, PodTemplateSpec } from '../../../src/kube/types.ts';
 import { type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
-import { selectorMatches, validateAnnotations, validateLabels } from '../labels.ts';
+import { validateAnnotations, validateLabels } from '../../apiserver/labels.ts';
+import { selectorMatches } from '../labels.ts';
 import { applyPodSpecDefaults } from './defaults.ts';
 import { validatePodSpec } from './pod-spec.ts';
 

@@ -1,8 +1,9 @@
 import type { ContainerStatus, Pod } from '../../../src/kube/types.ts';
 import { duplicate, type FieldError, forbidden, invalid } from '../../apiserver/field-error.ts';
+import { labelKeyProblems } from '../../apiserver/labels.ts';
 import { subdomainName } from '../../apiserver/names.ts';
 import { validateImmutable } from '../labels.ts';
-import { invalidFor, ipProblems, labelKeyProblems } from '../values.ts';
+import { invalidFor, ipProblems } from '../values.ts';
 
 const SYSTEM_CONDITIONS = new Set(['PodScheduled', 'Ready', 'Initialized']);
 

@@ -1,18 +1,12 @@
 import { isIP } from 'node:net';
 import type { Service, ServicePort } from '../../../src/kube/types.ts';
 import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
+import { labelKeyProblems, validateLabels } from '../../apiserver/labels.ts';
 import { labelName, subdomainName } from '../../apiserver/names.ts';
-import { validateLabels } from '../labels.ts';
+
 import { PROTOCOLS } from '../pod-spec/containers.ts';
 import { validatePort } from '../pod-spec/probes.ts';
-import {
-  cidrProblems,
-  invalidFor,
-  ipProblems,
-  labelKeyProblems,
-  portNumberProblems,
-  specialIpProblems,
-} from '../values.ts';
+import { cidrProblems, invalidFor, ipProblems, portNumberProblems, specialIpProblems } from '../values.ts';
 import { validateAddressing } from './addressing.ts';
 import { isExternal, isHeadless, needsHealthCheckPort } from './kind-of-service.ts';
 
