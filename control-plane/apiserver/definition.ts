@@ -221,5 +221,15 @@ export interface ConnectSubresourceRequest<T extends KubeObject = KubeObject> {
 }
 
 export interface VirtualResource<T extends KubeObject = KubeObject> {
-  create(object: T, namespace: string, context: StrategyContext): Promise<object>;
+  /** The answer is sent with 201. */
+  create(request: VirtualRequest<T>): Promise<object>;
+}
+
+export interface VirtualRequest<T extends KubeObject = KubeObject> {
+  readonly object: T;
+  /** The path's; '' for cluster-scoped kinds. */
+  readonly namespace: string;
+  readonly context: StrategyContext;
+  /** Changes a stored object of the namespace, as `CreateSubresourceRequest.modify` does. */
+  modify<S extends KubeObject>(resource: ResourceName, name: string, change: (object: S) => void): Promise<S>;
 }

@@ -46,10 +46,16 @@ export class Exchange {
     if (!this.#abort) {
       const abort = new AbortController();
       this.#abort = abort;
-      if (this.response.destroyed) abort.abort();
+      if (this.gone) abort.abort();
       else this.response.once('close', () => abort.abort());
     }
     return this.#abort.signal;
+  }
+
+  /** True when the client has left: whatever is sent goes nowhere. */
+  get gone(): boolean {
+    const { response } = this;
+    return 'stream' in response ? (response.stream?.destroyed ?? true) : response.destroyed;
   }
 
   get started(): boolean {
@@ -95,11 +101,11 @@ export class Exchange {
 
   async send(code: number, body: string | Buffer, contentType: string, headers: Record<string, string> = {}) {
     const { response } = this;
-    if (response.headersSent || response.destroyed) return;
+    if (response.headersSent || this.gone) return;
     let bytes = typeof body === 'string' ? Buffer.from(body) : body;
     const zip = bytes.length > GZIP_FROM_BYTES && /\bgzip\b/.test(this.header('accept-encoding') ?? '');
     if (zip) bytes = await compress(bytes, { level: 1 });
-    if (response.destroyed) return;
+    if (this.gone) return;
     this.writeHead(code, {
       ...headers,
       'content-type': contentType,

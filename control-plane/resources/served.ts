@@ -3,6 +3,7 @@ import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
 import { restrictNodes } from '../authorization/node-restriction.ts';
 import type { ServiceAllocator } from './allocation/service-allocator.ts';
+import { bindings } from './bindings.ts';
 import { configMaps } from './configmaps.ts';
 import { deployments } from './deployments.ts';
 import { endpoints } from './endpoints.ts';
@@ -30,6 +31,7 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
   const { allocator, podSubresources = {}, clock = systemClock } = options;
   const pods = definePods({ subresources: podSubresources, sleep: (ms) => clock.sleep(ms) });
   return [
+    bindings,
     configMaps,
     endpoints,
     events,

@@ -4,7 +4,7 @@ import type { Logger } from '../../../src/runtime/log.ts';
 import type { Store, StoreKey, StoreRecord } from '../../store/store.ts';
 import type { SchemaPort } from '../body.ts';
 import { createCodec, type ObjectCodec } from '../codec.ts';
-import type { ObjectReader, ResourceDefinition } from '../definition.ts';
+import type { ObjectReader, ResourceDefinition, ResourceName } from '../definition.ts';
 import { createObjectReader } from '../object-reader.ts';
 import { type Registry, storeResource } from '../registry.ts';
 
@@ -53,6 +53,13 @@ export function createApi(
     objects: createObjectReader(deps.store, registry.definitions),
     random: deps.random ?? Math.random,
   };
+}
+
+/** By name, whatever version. */
+export function servedBy(api: Api, name: ResourceName): Served {
+  const definition = api.registry.byName(name);
+  if (!definition) throw new Error(`no resource ${name.plural} in group ${JSON.stringify(name.group)}`);
+  return api.served(definition);
 }
 
 /** The store's key of an object; cluster-scoped kinds have no namespace there. */

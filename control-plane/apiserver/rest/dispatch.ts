@@ -36,27 +36,28 @@ export async function dispatchResource(
   const request = { api, served, info: { ...info, namespace }, exchange, user };
   if (info.subresource) return dispatchSubresource(request, stopping);
   assertVerb(definition.verbs, info);
-  const shapes = { ...request, format: outputFormat(exchange, definition.columns.length > 0) };
+  const format = outputFormat(exchange, definition.columns.length > 0);
+  const formatted = { ...request, format };
   switch (info.verb) {
     case 'get':
-      return handleGet(api, served, request.info, exchange, shapes.format);
+      return handleGet(api, served, request.info, exchange, format);
     case 'list':
-      return handleList(api, served, request.info, exchange, shapes.format);
+      return handleList(api, served, request.info, exchange, format);
     case 'watch':
-      return handleWatch(api, served, request.info, exchange, shapes.format, stopping);
+      return handleWatch(api, served, request.info, exchange, format, stopping);
     case 'create':
       if (info.name) throw methodNotAllowed();
-      return handleCreate(shapes);
+      return handleCreate(formatted);
     case 'update':
       if (!info.name) throw methodNotAllowed();
-      return handleUpdate(shapes);
+      return handleUpdate(formatted);
     case 'patch':
       if (!info.name) throw methodNotAllowed();
-      return handlePatch(shapes);
+      return handlePatch(formatted);
     case 'delete':
-      return handleDelete(shapes);
+      return handleDelete(formatted);
     case 'deletecollection':
-      return handleDeleteCollection(shapes);
+      return handleDeleteCollection(formatted);
     default:
       throw methodNotAllowed();
   }

@@ -1,18 +1,17 @@
 import type { KubeObject } from '../../../src/kube/types.ts';
 import { readObject } from '../body.ts';
 import type { ConnectSubresource, CreateSubresource, ProjectionSubresource } from '../definition.ts';
-import { conflict, invalidObject, MODIFIED, notFound } from '../status-error.ts';
+import { invalidObject, notFound } from '../status-error.ts';
 import { keyOf } from './api.ts';
 import { refuseDryRun, strategyContext } from './context.ts';
+import { modifyObject } from './modify.ts';
 import { readPatch } from './patch.ts';
 import { mainRules, updateObject } from './update.ts';
 import type { RestRequest } from './write-handlers.ts';
 
-const ATTEMPTS = 5;
-
 /** POST of another kind onto an object (pods/binding). */
 export async function handleCreateSubresource(request: RestRequest, subresource: CreateSubresource): Promise<void> {
-  const { api, info, exchange, user, format } = request;
+  const { api, served, info, exchange, user, format } = request;
   refuseDryRun(exchange.query.get('dryRun'));
   const body = await readObject<KubeObject & Record<string, unknown>>(
     exchange,
@@ -25,29 +24,9 @@ export async function handleCreateSubresource(request: RestRequest, subresource:
     name: info.name,
     body,
     context: strategyContext(api, exchange, user),
-    modify: (change) => modifyObject(request, change),
+    modify: (change) => modifyObject(api, served, info, change),
   });
   await exchange.sendJson(201, JSON.stringify(answer), format);
-}
-
-/** Read, change, store; again when another writer came between. */
-async function modifyObject(
-  { api, served, info }: RestRequest,
-  change: (object: KubeObject) => void,
-): Promise<KubeObject> {
-  const key = keyOf(served, info.namespace, info.name);
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const current = await api.store.get(key);
-    if (!current) throw notFound(served.definition, info.name);
-    const object = served.codec.copy(current);
-    const generationBefore = served.codec.object(current);
-    change(object);
-    if (served.definition.generationChanged?.(object, generationBefore))
-      object.metadata.generation = (object.metadata.generation ?? 0) + 1;
-    const result = await api.store.put(key, served.codec.encode(object), current.revision);
-    if (result.ok) return served.codec.object(result.record);
-  }
-  throw conflict(served.definition, info.name, MODIFIED);
 }
 
 /** The object under another kind (deployments/scale): GET shows it, PUT and PATCH write through it. */

@@ -238,7 +238,7 @@ class WatchStream {
 
   #write(line: string | Buffer): void {
     const { response } = this.#exchange;
-    if (this.#ended || response.destroyed) return;
+    if (this.#ended || this.#exchange.gone) return;
     (response as ServerResponse).write(line);
     if (unreadBytes(response) <= UNREAD_LIMIT_BYTES) return;
     this.#api.log.warn({ resource: this.#served.resource }, 'watch: the client reads too slowly and was cut off');

@@ -2,15 +2,16 @@ import type { UserInfo } from '../../../src/auth/user.ts';
 import type { DeleteOptions, KubeObject } from '../../../src/kube/types.ts';
 import type { StoreRecord } from '../../store/store.ts';
 import { decodeBody, readObject } from '../body.ts';
-import type { ObjectSubresource } from '../definition.ts';
+import type { ObjectSubresource, ResourceName } from '../definition.ts';
 import type { Exchange } from '../exchange.ts';
 import type { OutputFormat } from '../media-type.ts';
 import { isTrue, type RequestInfo } from '../request-info.ts';
 import { badRequest } from '../status-error.ts';
-import { type Api, keyOf, type Served } from './api.ts';
+import { type Api, keyOf, type Served, servedBy } from './api.ts';
 import { refuseDryRun, strategyContext } from './context.ts';
-import { createObject } from './create.ts';
+import { createObject, settleNamespace } from './create.ts';
 import { assertDeleteOptions, type DeleteRequest, deleteObject } from './delete.ts';
+import { modifyObject } from './modify.ts';
 import { sendRecord, sendRecords } from './output.ts';
 import { readPatch } from './patch.ts';
 import { parseSelection } from './selection.ts';
@@ -33,7 +34,15 @@ export async function handleCreate(request: RestRequest): Promise<void> {
   const context = strategyContext(api, exchange, user);
   const { virtual } = served.definition;
   if (virtual) {
-    const answer = await virtual.create(object, info.namespace, context);
+    settleNamespace(served, object, info.namespace);
+    const { namespace } = info;
+    const answer = await virtual.create({
+      object,
+      namespace,
+      context,
+      modify: <S extends KubeObject>(resource: ResourceName, name: string, change: (found: S) => void) =>
+        modifyObject<S>(api, servedBy(api, resource) as unknown as Served<S>, { namespace, name }, change),
+    });
     return exchange.sendJson(201, JSON.stringify(answer), request.format);
   }
   const record = await createObject(api, served, object, info.namespace, context);

@@ -302,6 +302,11 @@ test('binding sets the node once', async (t) => {
     ),
   );
   t.is((await send('POST', 'pods/p/binding', binding)).status, 409);
+  await send('POST', 'pods', { metadata: { name: 'old' }, spec });
+  const oldWay = { metadata: { name: 'old' }, target: { kind: 'Node', name: 'n2' } };
+  t.is((await send('POST', 'bindings', oldWay)).status, 201);
+  t.is((await send('GET', 'pods/old')).json.spec.nodeName, 'n2');
+  t.is((await send('GET', 'bindings')).status, 405);
   t.is(
     (await send('GET', `/api/v1/pods?fieldSelector=spec.nodeName%3Dn1,metadata.namespace%3D${namespace}`)).json.items
       .length,
