@@ -30,12 +30,13 @@ export async function up(flags: UpFlags): Promise<void> {
   const pause = recipes.find((recipe) => recipe.name === settings.pauseImage);
   if (pause) await steps.run('pause image', () => buildImage(pause, imagesFolder()));
   const started = performance.now();
+  const startedMs = Date.now();
   await startDaemon(settings);
-  await steps.run(`node ${settings.nodeName} is Ready`, () => waitForNode(settings));
+  await steps.run(`node ${settings.nodeName} is Ready`, () => waitForNode(settings, startedMs));
   sayWhatIsThere(settings, steps, (performance.now() - started) / 1000);
 }
 
-async function waitForNode(settings: Settings): Promise<void> {
+async function waitForNode(settings: Settings, startedMs: number): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS;
   let client: KubeClient | undefined;
   let seen = false;
@@ -53,7 +54,7 @@ async function waitForNode(settings: Settings): Promise<void> {
       }
       client ??= adminClient(settings);
       if (client) {
-        const state = await readiness(client, settings.nodeName);
+        const state = await readiness(client, settings.nodeName, startedMs);
         if (state === true) return;
         last = state;
       }
@@ -64,12 +65,14 @@ async function waitForNode(settings: Settings): Promise<void> {
   }
 }
 
-async function readiness(client: KubeClient, name: string): Promise<true | string> {
+async function readiness(client: KubeClient, name: string, startedMs: number): Promise<true | string> {
   try {
     const node = await client.get(nodes, { name, signal: AbortSignal.timeout(2000) });
     const ready = node.status?.conditions?.find((condition) => condition.type === 'Ready');
-    if (ready?.status === 'True') return true;
-    return ready ? `${ready.reason}: ${ready.message}` : 'the node has no Ready condition yet';
+    // The store remembers the node of an earlier run; only a word of this run's agent counts. Times are whole seconds.
+    const isFresh = Date.parse(ready?.lastHeartbeatTime ?? '') >= Math.floor(startedMs / 1000) * 1000;
+    if (ready?.status === 'True' && isFresh) return true;
+    return ready && isFresh ? `${ready.reason}: ${ready.message}` : 'the node has no Ready condition yet';
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

@@ -91,13 +91,10 @@ export async function createControlPlanePart(
   );
   const controllerClient = clientAs(pki.controllerManager, 'kube-controller-manager');
   const controllerInformers = createInformerSet(controllerClient, { log, clock });
-  const resources = definitions.map(({ group, version, plural, kind, namespaced }) => ({
-    group,
-    version,
-    plural,
-    kind,
-    namespaced,
-  }));
+  // Kinds that only take requests (bindings) have nothing to collect.
+  const resources = definitions
+    .filter(({ verbs }) => verbs.includes('list') && verbs.includes('watch'))
+    .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }));
   const controllers = createControllers(
     { resources, clusterCidr: options.podCidr },
     { client: controllerClient, informers: controllerInformers, log, clock },
