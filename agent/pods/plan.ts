@@ -72,7 +72,7 @@ function planNewSandbox(input: PodPlanInput, attempt: number): PodPlan {
   };
   // Whoever may not restart is not brought back by a lost sandbox either.
   const neverRestarts = pod.spec.containers.every((container) => restartPolicyOf(pod, container) === 'Never');
-  if (neverRestarts && attempt > 0 && runtime.containers.some(({ state }) => state !== 'created'))
+  if (neverRestarts && runtime.containers.some(({ state }) => state !== 'created'))
     return { ...plan, createSandbox: false };
   const wanted = pod.spec.containers.filter((container) => {
     const record = newestOf(runtime, container.name);
