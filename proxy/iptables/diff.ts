@@ -40,7 +40,7 @@ export function* diffSavedTables(saved: SavedTables, wanted: RuleSet): Generator
     const existing: SavedTable = saved.get(table) ?? new Map();
     const wantedChains = wantedChainsOf(wanted, table);
     for (const [chain, rules] of wantedChains) {
-      if (!sameMeaning(existing.get(chain)?.rules, rules)) writeChain(changes, chain, rules);
+      if (!(yield* sameMeaning(existing.get(chain)?.rules, rules))) writeChain(changes, chain, rules);
       yield;
     }
     for (const jump of wanted.jumps) if (jump.table === table) ensureJump(changes, jump, existing);
@@ -96,11 +96,14 @@ function sameRules(a: readonly string[] | undefined, b: readonly string[]): bool
   return a !== undefined && a.length === b.length && a.every((rule, index) => rule === b[index]);
 }
 
-/** As sameRules, for rules that came back from iptables-save in another spelling. */
-function sameMeaning(saved: readonly string[] | undefined, rules: readonly string[]): boolean {
-  return (
-    saved !== undefined &&
-    saved.length === rules.length &&
-    saved.every((rule, index) => canonicalRule(rule) === canonicalRule(rules[index]!))
-  );
+/** As sameRules, for rules that came back from iptables-save in another spelling; in steps, since KUBE-SERVICES is long. */
+function* sameMeaning(saved: readonly string[] | undefined, rules: readonly string[]): Generator<void, boolean> {
+  if (saved?.length !== rules.length) return false;
+  for (const [index, rule] of rules.entries()) {
+    if (canonicalRule(saved[index]!) !== canonicalRule(rule)) return false;
+    if (index % RULES_A_STEP === RULES_A_STEP - 1) yield;
+  }
+  return true;
 }
+
+const RULES_A_STEP = 50;
