@@ -1,0 +1,35 @@
+import test from 'ava';
+import { removeProxyRules } from '../../../proxy/iptables/cleanup.ts';
+import { createIptablesProxier } from '../../../proxy/iptables/proxier.ts';
+import { hasProgram, run } from '../../../src/linux/exec.ts';
+import { createIptables, type Run } from '../../../src/netfilter/iptables.ts';
+import { SCENARIOS } from '../../golden/proxy/scenarios.ts';
+import { createTestNetns } from '../../support/netns.ts';
+import { NODE_OPTIONS, snapshotOf } from '../../support/proxy.ts';
+
+/** The same programs of one backend: `iptables-save` → `iptables-legacy-save`. */
+const backend =
+  (kind: 'nft' | 'legacy'): Run =>
+  (program, args, options) =>
+    run(program.replace('tables', `tables-${kind}`), args, options);
+
+for (const kind of ['nft', 'legacy'] as const)
+  for (const [name, { services, slices, family = 'IPv4', options }] of Object.entries(SCENARIOS)) {
+    const title = `iptables-${kind}: the kernel takes every rule, and gives it back as we meant it: ${name}`;
+    const real = hasProgram(`iptables-${kind}`) ? test : test.skip;
+    real(title, async (t) => {
+      const netns = await createTestNetns(t, `${kind}-${name.slice(0, 8)}`);
+      const iptables = createIptables({ family, run: backend(kind), netns: netns.path });
+      const snapshot = snapshotOf(services, slices, family);
+      const node = { ...NODE_OPTIONS, ...options };
+      const sync = () => createIptablesProxier(iptables).sync(snapshot, new Set(), { node, full: true });
+      t.like(await sync(), { kind: 'full', wrote: true });
+      t.like(await sync(), { kind: 'full', wrote: false });
+      await removeProxyRules(iptables);
+      for (const [table, chains] of await iptables.save())
+        for (const [chain, { rules, policy }] of chains) {
+          t.deepEqual(rules, [], `${table} ${chain}`);
+          t.truthy(policy, `${table} ${chain} is left`);
+        }
+    });
+  }
