@@ -8,15 +8,18 @@ import { readHostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';
 import { createNodeKeeper } from '../../agent/node/node-keeper.ts';
 import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
-import type { PodNetwork } from '../../agent/pods/ports.ts';
+import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
+import { createAgentServer } from '../../agent/server/server.ts';
 import { createMirrorPodKeeper } from '../../agent/sources/mirror.ts';
+import { createNodeMetrics } from '../../agent/stats/metrics.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
 import { createConfigSources } from '../../agent/volumes/config-sources.ts';
 import { createServiceAccountTokens } from '../../agent/volumes/tokens.ts';
+import type { CertificatePair } from '../../src/auth/authority.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { createEventRecorder } from '../../src/kube/events.ts';
@@ -25,6 +28,7 @@ import { createLeaseKeeper } from '../../src/kube/lease.ts';
 import { nodes, pods, services } from '../../src/kube/resources.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
+import { createMetrics, Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import type { ProgramContext } from './context.ts';
@@ -40,6 +44,10 @@ export interface AgentPartOptions {
   containerLogsDir: string;
   pauseImage: string;
   dockerEndpoint: string;
+  /** Of the HTTPS port; signed by whoever the API server trusts for nodes. */
+  serving: CertificatePair;
+  /** Who signs the certificates of that port's clients. */
+  clientCaPem: string;
   /** The node's identity at the API server. */
   client: KubeClient;
   /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
@@ -77,13 +85,26 @@ export async function createAgentPart(
 
   const events = createEventRecorder({ client, component: 'kubelet', host: nodeName, log, clock });
   const heartbeats = createHeartbeats(clock);
+  const registry = createMetrics();
+  const probeRegistry = new Registry();
+  const directory: Pick<PodDirectory, 'list' | 'runtime'> = {
+    list: () => agent.directory.list(),
+    runtime: (uid) => agent.directory.runtime(uid),
+  };
+  const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory });
   const mirrors = createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log });
   const prober = createProber({
     exec: createContainerExec(docker),
     userAgent: `kube-probe/${KUBERNETES_VERSION.slice(1).split('.').slice(0, 2).join('.')}`,
   });
-  const probes = createProbeManager({ prober, events, clock, hostIp: () => options.nodeIps[0] });
-  const status = createStatusManager({ client, mirrors, clock, log });
+  const probes = createProbeManager({
+    prober,
+    events,
+    clock,
+    hostIp: () => options.nodeIps[0],
+    onProbe: metrics.probed,
+  });
+  const status = createStatusManager({ client, mirrors, clock, log, onPublished: metrics.statusPublished });
   const runtimeMonitor = createRuntimeMonitor({ docker, clock, log, onChange: () => keeper.refresh() });
   const agent = createAgent(
     {
@@ -111,21 +132,18 @@ export async function createAgentPart(
       computeStatus: (input) => computePodStatus(input, probes, { hostIps: options.nodeIps }),
       admit: (pod, others) => {
         const node = keeper.node();
-        return admitPod(pod, others, {
+        const rejection = admitPod(pod, others, {
           name: nodeName,
           labels: node?.metadata.labels ?? {},
           taints: node?.spec.taints ?? [],
           allocatable: shares.allocatable,
           allowedUnsafeSysctls: config.allowedUnsafeSysctls,
         });
+        if (rejection) metrics.rejected(rejection.reason);
+        return rejection;
       },
       events,
-      metrics: {
-        podWorker() {},
-        podStarted() {},
-        containerStarted() {},
-        runtimeOperation: (_operation, call) => call(),
-      },
+      metrics,
       heartbeats,
       podInformer,
       mirrors,
@@ -182,6 +200,28 @@ export async function createAgentPart(
     },
     { client, clock, log, owner: keeper.owner },
   );
+  const server = createAgentServer(
+    {
+      address: config.address,
+      port: config.port,
+      ...options.serving,
+      clientCaPem: options.clientCaPem,
+      healthzBindAddress: config.healthzBindAddress,
+      ...(config.healthzPort > 0 && { healthzPort: config.healthzPort }),
+    },
+    {
+      pods: agent.directory,
+      docker,
+      heartbeats,
+      registry,
+      probeRegistry,
+      metrics,
+      configuration: () => config,
+      clock,
+      log,
+    },
+  );
+  await server.listen();
   // Service environment variables are fixed when a container starts: the services must be known before the first one.
   const podsAfterServices: Runnable = {
     async run(all) {
@@ -194,6 +234,7 @@ export async function createAgentPart(
       try {
         await runTogether(
           {
+            'agent server': server,
             'agent informers': informers,
             'runtime monitor': runtimeMonitor,
             'node status': keeper,

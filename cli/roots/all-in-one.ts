@@ -133,6 +133,8 @@ function createAgent(
       containerLogsDir: settings.podLogsDir.replace(/pods$/, 'containers'),
       pauseImage: settings.pauseImage,
       dockerEndpoint: engineEndpoint(settings),
+      serving: pki.nodeServing,
+      clientCaPem: pki.ca.certPem,
       client: clientAs(settings, pki, 'node', 'kubelet'),
       createNetwork: (podCidr) =>
         createPodNetwork(
