@@ -53,7 +53,7 @@ const sourcesAndPods = {
   staticPodURLHeader: unsupported(anything()),
   podLogsDir: text('/var/log/pods'),
   maxPods: integer(110, { zeroIsUnset: true }),
-  podsPerCore: unsupported(integer(0)),
+  podsPerCore: integer(0),
   podCIDR: text(),
   podPidsLimit: integer(-1, { min: -1 }),
   runOnce: unsupported(boolean(false)),
