@@ -53,9 +53,10 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
       try {
         return await send(event);
       } catch (error) {
-        const pointless = error instanceof ApiError && !isTransient(error);
+        const pointless = (error instanceof ApiError && !isTransient(error)) || isClosed(error);
         if (pointless || tries >= MAX_TRIES) {
-          log.warn({ err: error, reason: event.reason }, 'an event could not be written and is dropped');
+          if (!isClosed(error))
+            log.warn({ err: error, reason: event.reason }, 'an event could not be written and is dropped');
           return;
         }
         await clock.sleep(backoff.nextMs());
@@ -118,6 +119,12 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     },
     flush: () => tail,
   };
+}
+
+/** The client was closed: the program is stopping. */
+function isClosed(error: unknown): boolean {
+  const { code } = error as { code?: string };
+  return code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED';
 }
 
 /** A reference to an object, as events carry it. */

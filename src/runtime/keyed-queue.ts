@@ -71,6 +71,8 @@ export function createKeyedQueue(options: KeyedQueueOptions): KeyedQueue {
       pump();
     },
     addAfter(key, delayMs) {
+      // Work that ends after the abort must not leave a timer behind that keeps the process alive.
+      if (signal?.aborted) return;
       const dueMs = clock.monotonicMs() + delayMs;
       const planned = delayed.get(key);
       if (planned && planned.dueMs <= dueMs) return;
