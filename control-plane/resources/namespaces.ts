@@ -31,15 +31,11 @@ export const namespaces: ResourceDefinition<Namespace> = defineResource<Namespac
     ],
     applyDefaults(namespace) {
       namespace.spec ??= {};
-      const { name } = namespace.metadata;
-      // A generated name gets its label when it is known: defaults run again before the store.
-      if (name) namespace.metadata.labels = { ...namespace.metadata.labels, [NAME_LABEL]: name };
+      if (namespace.metadata.name) labelWithName(namespace);
       namespace.status ??= {};
       namespace.status.phase ||= 'Active';
     },
     prepareForCreate(namespace) {
-      const { name } = namespace.metadata;
-      namespace.metadata.labels = { ...namespace.metadata.labels, [NAME_LABEL]: name };
       const finalizers = namespace.spec.finalizers ?? [];
       if (!finalizers.includes(FINALIZER)) namespace.spec.finalizers = [...finalizers, FINALIZER];
     },
@@ -61,6 +57,11 @@ export const namespaces: ResourceDefinition<Namespace> = defineResource<Namespac
       namespace.status = { ...namespace.status, phase: 'Terminating' };
     },
     isHeld: (namespace) => (namespace.spec?.finalizers ?? []).length > 0,
+    begin(namespace) {
+      // A generated name is known only now.
+      labelWithName(namespace);
+      return undefined;
+    },
     subresources: {
       finalize: {
         style: 'object',
@@ -76,3 +77,7 @@ export const namespaces: ResourceDefinition<Namespace> = defineResource<Namespac
   },
   { initialStatus: () => ({ phase: 'Active' }) },
 );
+
+function labelWithName({ metadata }: Namespace): void {
+  metadata.labels = { ...metadata.labels, [NAME_LABEL]: metadata.name };
+}

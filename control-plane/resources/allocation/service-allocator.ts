@@ -20,7 +20,7 @@ export interface ServiceAllocator {
   /** Takes this address, or any when undefined. Throws AllocationError. */
   takeAddress(address?: string): string;
   releaseAddress(address: string): void;
-  /** Takes this port, or any when undefined. Throws AllocationError. */
+  /** Takes this port, or any when undefined. A number is one Service's, whatever the protocol, as upstream. Throws AllocationError. */
   takePort(port?: number): number;
   releasePort(port: number): void;
   /** Holds what stored Services have, whatever it is: they were there first. */

@@ -40,6 +40,16 @@ test('a new namespace is active, labelled and held by its finalizer', async (t) 
   );
 });
 
+test('a generated name is in the label', async (t) => {
+  const namespace: Namespace = { metadata: { ...clusterMeta(''), generateName: 'team-' }, spec: {} };
+  namespaces.applyDefaults(namespace);
+  await namespaces.prepareForCreate(namespace, strategyContext());
+  t.is(namespace.metadata.labels, undefined);
+  namespace.metadata.name = 'team-x2x4z';
+  await namespaces.begin!(namespace, undefined, strategyContext());
+  t.deepEqual(namespace.metadata.labels, { 'kubernetes.io/metadata.name': 'team-x2x4z' });
+});
+
 for (const name of ['default', 'kube-system', 'kube-public'])
   test(`namespace ${name} stays`, (t) => {
     t.throws(() => namespaces.checkDelete!({ metadata: clusterMeta(name), spec: {} }, strategyContext()), {
