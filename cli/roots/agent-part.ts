@@ -1,7 +1,11 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { AGENT_DEFAULTS, createAgent } from '../../agent/agent.ts';
-import { type KubeletConfiguration, nodeStatusReportFrequencyMs } from '../../agent/config/kubelet-configuration.ts';
+import {
+  type KubeletConfiguration,
+  nodeStatusReportFrequencyMs,
+  parallelImagePulls,
+} from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
@@ -122,6 +126,12 @@ export async function createAgentPart(
       ...(config.staticPodPath && { staticPodPath: config.staticPodPath }),
       fileCheckMs: config.fileCheckFrequencyMs,
       resyncMs: config.syncFrequencyMs,
+      maxParallelImagePulls: parallelImagePulls(config),
+      containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
+      containerLogMaxFiles: config.containerLogMaxFiles,
+      seccompDefault: config.seccompDefault,
+      allowedUnsafeSysctls: [...config.allowedUnsafeSysctls],
+      crashLoopMaxMs: config.crashLoopBackOff.maxContainerRestartPeriodMs,
     },
     {
       docker,
