@@ -1,125 +1,14 @@
-import test, { type ExecutionContext } from 'ava';
-import { createControllers } from '../../../control-plane/controllers/controllers.ts';
-import { createScheduler } from '../../../control-plane/scheduler/scheduler.ts';
-import { createEventRecorder } from '../../../src/kube/events.ts';
-import { createInformerSet } from '../../../src/kube/informer.ts';
-import {
-  configMaps,
-  deployments,
-  endpointSlices,
-  events,
-  leases,
-  namespaces,
-  nodes,
-  objectKey,
-  pods,
-  type Resource,
-  replicaSets,
-  secrets,
-  serviceAccounts,
-  services,
-} from '../../../src/kube/resources.ts';
+import test from 'ava';
+import { deployments, namespaces, pods, services } from '../../../src/kube/resources.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
-import { silentLogger } from '../../../src/runtime/log.ts';
-import { startTestControlPlane } from '../../support/control-plane.ts';
 import { eventually } from '../../support/eventually.ts';
-
-const clock = systemClock;
-const log = silentLogger;
-const RESOURCES = [
-  pods,
-  services,
-  endpointSlices,
-  nodes,
-  namespaces,
-  configMaps,
-  secrets,
-  serviceAccounts,
-  events,
-  leases,
-  deployments,
-  replicaSets,
-] as Resource[];
-
-/** API server, controllers and scheduler with the identities that they have in a cluster, and one node that runs all pods at once. */
-async function startCluster(t: ExecutionContext) {
-  const server = await startTestControlPlane();
-  const abort = new AbortController();
-  const running: Promise<void>[] = [];
-  t.teardown(async () => {
-    abort.abort();
-    await Promise.all(running);
-    await server.stop();
-  });
-  const client = await server.admin();
-  const managerClient = await server.client('system:kube-controller-manager');
-  const schedulerClient = await server.client('system:kube-scheduler');
-  const managerInformers = createInformerSet(managerClient, { log, clock });
-  const schedulerInformers = createInformerSet(schedulerClient, { log, clock });
-  const informers = createInformerSet(client, { log, clock });
-  const controllers = createControllers(
-    { resources: RESOURCES, clusterCidr: '10.244.0.0/16' },
-    { client: managerClient, informers: managerInformers, log, clock },
-  );
-  const scheduler = createScheduler(
-    {},
-    {
-      client: schedulerClient,
-      informers: schedulerInformers,
-      log,
-      clock,
-      events: createEventRecorder({ client: schedulerClient, component: 'default-scheduler', log, clock }),
-    },
-  );
-  const cache = {
-    pods: informers.informer(pods),
-    deployments: informers.informer(deployments),
-    replicaSets: informers.informer(replicaSets),
-    slices: informers.informer(endpointSlices),
-    nodes: informers.informer(nodes),
-  };
-  await server.createNamespaces('default');
-  for (const part of [managerInformers, schedulerInformers, informers, controllers, scheduler])
-    running.push(part.run(abort.signal));
-  await informers.synced();
-
-  await client.create(nodes, { metadata: { name: 'n1' }, spec: {} });
-  await eventually('podCIDR', () => cache.nodes.get('n1')?.spec?.podCIDR === '10.244.0.0/24');
-  const time = new Date().toISOString().replace(/\.\d+/, '');
-  const ready = { type: 'Ready', status: 'True' as const, lastHeartbeatTime: time, lastTransitionTime: time };
-  const allocatable = { cpu: '4', memory: '8Gi', pods: '110' };
-  const status = { capacity: allocatable, allocatable, conditions: [ready] };
-  await client.patch(nodes, { name: 'n1', subresource: 'status', type: 'strategic', patch: { status } });
-  for (;;) {
-    if ((await client.list(serviceAccounts, { namespace: 'default' })).items.length > 0) break;
-    await clock.sleep(5);
-  }
-
-  let address = 2;
-  const runPod = async (key: string) => {
-    const pod = cache.pods.get(key);
-    if (!pod?.spec.nodeName) return;
-    const { namespace, name, uid } = pod.metadata;
-    if (pod.metadata.deletionTimestamp)
-      await client.delete(pods, { namespace, name, uid, gracePeriodSeconds: 0 }).catch(() => {});
-    else if (pod.status?.phase !== 'Running') {
-      const podIP = `10.244.0.${address++}`;
-      const condition = { type: 'Ready', status: 'True' as const, lastTransitionTime: time };
-      const conditions = [...(pod.status?.conditions ?? []), condition];
-      const status = { ...pod.status, phase: 'Running' as const, podIP, podIPs: [{ ip: podIP }], conditions };
-      await client.replace(pods, { ...pod, status }, { subresource: 'status' }).catch(() => {});
-    }
-  };
-  const onPod = (pod: { metadata: { name: string; namespace?: string } }) => void runPod(objectKey(pod));
-  cache.pods.subscribe({ added: onPod, updated: (_, pod) => onPod(pod) });
-  return { client, cache };
-}
+import { startWorkloadCluster } from '../../support/workload-cluster.ts';
 
 const LABELS = { app: 'web' };
 const template = (image: string) => ({ metadata: { labels: LABELS }, spec: { containers: [{ name: 'c', image }] } });
 
 test('a Deployment lives its whole life on the real API: rollout, scale, undo, history, deletion', async (t) => {
-  const { client, cache } = await startCluster(t);
+  const { client, cache } = await startWorkloadCluster(t);
   const isDone = (replicas: number) => () => {
     const { status, metadata } = cache.deployments.get('default/web') ?? {};
     return (
@@ -173,7 +62,7 @@ test('a Deployment lives its whole life on the real API: rollout, scale, undo, h
 });
 
 test('a pod is bound within milliseconds of its creation', async (t) => {
-  const { client, cache } = await startCluster(t);
+  const { client, cache } = await startWorkloadCluster(t);
   const took: number[] = [];
   for (let index = 0; index < 20; index++) {
     const start = performance.now();
@@ -200,7 +89,7 @@ test('a pod is bound within milliseconds of its creation', async (t) => {
 });
 
 test('a namespace with a workload goes away whole', async (t) => {
-  const { client, cache } = await startCluster(t);
+  const { client, cache } = await startWorkloadCluster(t);
   await client.create(namespaces, { metadata: { name: 'doomed' }, spec: {} });
   await client.create(deployments, {
     metadata: { name: 'web', namespace: 'doomed' },
@@ -221,7 +110,7 @@ test('a namespace with a workload goes away whole', async (t) => {
       const left = await client.get(namespaces, { name: 'doomed' });
       return t.fail(JSON.stringify(left.status));
     }
-    await clock.sleep(50);
+    await systemClock.sleep(50);
   }
   t.is(cache.pods.list().length, 0);
 });
