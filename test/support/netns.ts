@@ -1,5 +1,6 @@
 import type { ExecutionContext } from 'ava';
 import { type RunOptions, run } from '../../src/linux/exec.ts';
+import { writeSysctl } from '../../src/linux/sysctl.ts';
 
 /** A network namespace of a test: removed with all that is in it when the test ends. */
 export interface TestNetns {
@@ -16,7 +17,7 @@ export interface TestNetns {
 
 let counter = 0;
 
-/** Makes a namespace under a unique name, with `lo` up. */
+/** Makes a namespace under a unique name, with `lo` up and forwarding off, whatever the machine's own setting (which new namespaces copy). */
 export async function createTestNetns(t: ExecutionContext, label: string): Promise<TestNetns> {
   const name = `berth-${process.pid}-${++counter}-${label}`;
   const path = `/run/netns/${name}`;
@@ -35,5 +36,6 @@ export async function createTestNetns(t: ExecutionContext, label: string): Promi
     },
   };
   await netns.ip('link', 'set', 'lo', 'up');
+  writeSysctl('net.ipv4.ip_forward', '0', { netns: path });
   return netns;
 }

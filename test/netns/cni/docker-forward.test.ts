@@ -19,7 +19,17 @@ async function startDockerWithRules(t: ExecutionContext, host: TestNetns, direct
   const socket = `unix://${join(directory, 'docker.sock')}`;
   const args = [
     ...['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec'), '--host', socket],
-    ...['--pidfile', join(directory, 'pid'), '--bip', '172.31.7.1/24', '--iptables=true', '--shutdown-timeout', '1'],
+    ...[
+      '--pidfile',
+      join(directory, 'pid'),
+      '--bip',
+      '172.31.7.1/24',
+      '--iptables=true',
+      '--shutdown-timeout',
+      '1',
+      '--storage-driver',
+      'vfs',
+    ],
   ];
   let ended: unknown;
   const running = host.run('dockerd', args, { timeoutMs: 120_000 }).catch((error) => {
