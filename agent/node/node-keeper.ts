@@ -15,6 +15,8 @@ import {
   diffRegistration,
   type NodeFacts,
   type NodeIdentity,
+  type RefusedFields,
+  refusedFields,
 } from './node-object.ts';
 import type { RuntimeMonitor } from './runtime-monitor.ts';
 
@@ -79,6 +81,7 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
   let conditions: NodeCondition[] | undefined;
   let reportedAtMs = Number.NEGATIVE_INFINITY;
   let images: { list: ContainerImage[]; atMs: number } | undefined;
+  let refused: RefusedFields = new Map();
   let wake = () => {};
   let dirty = false;
   const startedAtMs = clock.monotonicMs();
@@ -156,9 +159,10 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
     }
     announce(status.conditions ?? []);
     const due = clock.monotonicMs() - reportedAtMs >= options.reportIntervalMs;
-    const patch = diffNodeStatus(live.status, status, due);
+    const patch = diffNodeStatus(live.status, status, due, refused);
     if (!patch) return;
     live = await client.patch(nodes, { name: identity.name, subresource: 'status', type: 'strategic', patch, signal });
+    refused = refusedFields(live.status, status);
     reportedAtMs = clock.monotonicMs();
   }
 
@@ -189,7 +193,10 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
   const keeper: NodeKeeper = {
     async run(signal) {
       events.event(reference, 'Normal', 'Starting', 'Starting kubelet.');
-      for (const { reason, message } of options.warnings ?? []) events.event(reference, 'Warning', reason, message);
+      for (const { reason, message } of options.warnings ?? []) {
+        log.warn({ reason }, message);
+        events.event(reference, 'Warning', reason, message);
+      }
       const registration = {
         ...REGISTRATION_RETRY,
         clock,

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { compareQuantities } from '../../src/kube/quantity.ts';
 import type { Draft, Node, NodeStatus, Taint } from '../../src/kube/types.ts';
 import { type NodeResources, renderNodeResources } from '../resources/node-resources.ts';
 
@@ -88,10 +89,16 @@ export function computeNodeStatus(
  * Strategic merge patch from the live status to ours; undefined when only heartbeats differ and no report is due.
  * `report` sends the heartbeats in any case.
  */
-export function diffNodeStatus(live: NodeStatus | undefined, wanted: NodeStatus, report: boolean): object | undefined {
+export function diffNodeStatus(
+  live: NodeStatus | undefined,
+  wanted: NodeStatus,
+  report: boolean,
+  refused: RefusedFields = new Map(),
+): object | undefined {
   const status: Record<string, unknown> = {};
-  for (const field of ['daemonEndpoints', 'images', 'nodeInfo'] as const)
-    if (!isDeepStrictEqual(plain(live?.[field]), plain(wanted[field]))) status[field] = wanted[field];
+  for (const field of WHOLE_FIELDS)
+    if (!isDeepStrictEqual(plain(live?.[field]), plain(wanted[field])) && refused.get(field) !== text(wanted[field]))
+      status[field] = wanted[field];
   for (const field of ['capacity', 'allocatable'] as const) {
     const changes = diffMap(live?.[field], wanted[field]);
     if (changes) status[field] = changes;
@@ -108,15 +115,34 @@ export function diffNodeStatus(live: NodeStatus | undefined, wanted: NodeStatus,
   return Object.keys(status).length > 0 ? { status } : undefined;
 }
 
+const WHOLE_FIELDS = ['daemonEndpoints', 'images', 'nodeInfo'] as const;
+
+/** Fields that a server did not keep as they were sent (an older one that lacks parts of them), with what was sent. */
+export type RefusedFields = ReadonlyMap<string, string>;
+
+/** Compares the server's answer to a patch with what was wanted: sending that again would change nothing. */
+export function refusedFields(answer: NodeStatus | undefined, wanted: NodeStatus): RefusedFields {
+  const different = WHOLE_FIELDS.filter((field) => !isDeepStrictEqual(plain(answer?.[field]), plain(wanted[field])));
+  return new Map(different.map((field) => [field, text(wanted[field])]));
+}
+
+function text(value: unknown): string {
+  return JSON.stringify(value) ?? '';
+}
+
 function diffMap(
   live: Record<string, string> = {},
   wanted: Record<string, string> = {},
 ): Record<string, string | null> | undefined {
   const changes: Record<string, string | null> = {};
-  for (const [name, value] of Object.entries(wanted)) if (live[name] !== value) changes[name] = value;
+  for (const [name, value] of Object.entries(wanted)) if (!isEqualQuantity(live[name], value)) changes[name] = value;
   // Extended resources are written by others (device plugins of a later issue, administrators).
   for (const name of Object.keys(live)) if (!(name in wanted) && name.startsWith('hugepages-')) changes[name] = null;
   return Object.keys(changes).length > 0 ? changes : undefined;
+}
+
+function isEqualQuantity(one: string | undefined, other: string): boolean {
+  return one !== undefined && (one === other || compareQuantities(one, other) === 0);
 }
 
 function plain(value: unknown): unknown {

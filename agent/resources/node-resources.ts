@@ -91,12 +91,12 @@ export function thresholdBytes(threshold: string | undefined, capacityBytes: num
   return Number(parseQuantity(threshold).value);
 }
 
-/** As `status.capacity` and `status.allocatable` write it. */
+/** As `status.capacity` and `status.allocatable` write it, in canonical form: what the API server would make of it. */
 export function renderNodeResources(resources: NodeResources): Record<string, string> {
   const list: Record<string, string> = {
     cpu: formatCpuMillis(resources.cpuMillis),
-    'ephemeral-storage': String(resources.ephemeralStorageBytes),
-    memory: resources.memoryBytes % 1024 === 0 ? `${resources.memoryBytes / 1024}Ki` : String(resources.memoryBytes),
+    'ephemeral-storage': formatBytes(resources.ephemeralStorageBytes),
+    memory: formatBytes(resources.memoryBytes),
     pods: String(resources.pods),
   };
   for (const [size, total] of resources.hugepages) list[`hugepages-${binarySize(size)}`] = formatBytes(total);

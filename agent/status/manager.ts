@@ -30,6 +30,8 @@ interface Entry {
   finished: boolean;
   /** The newest object that the API server is known to have: the source's, or its answer to our last patch. */
   live?: Pod;
+  /** resourceVersion at which the status had landed: what still differs there, the server does not keep. */
+  settledAt?: string;
 }
 
 const CONCURRENCY = 10;
@@ -100,6 +102,7 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
       log.debug({ pod: nameOf(target), phase: status.phase, version }, 'pod status published');
     }
     entry.publishedVersion = Math.max(entry.publishedVersion, version);
+    entry.settledAt = entry.live.metadata.resourceVersion;
   }
 
   /** Deletes only what its final status has reached: a watcher must see how the pod ended. */
@@ -133,14 +136,16 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
       entry.pod = pod;
       const why = forbiddenTransition(pod, entry.status, status);
       if (why) return log.error({ pod: nameOf(pod) }, `a status is not published: ${why}`);
-      if (diffPodStatus(uid, entry.status, status) || foreignChanged(entry.status, status)) {
+      if (diffPodStatus(uid, entry.status, status)) {
         entry.status = status;
         entry.version++;
         entry.changedAtMs = clock.monotonicMs();
       }
       const live = liveObject(entry);
+      if (!live || (entry.version === entry.publishedVersion && live.metadata.resourceVersion === entry.settledAt))
+        return;
       // Not landed yet, or somebody overwrote what had, or a mirror pod has just appeared.
-      if (live && diffPodStatus(live.metadata.uid, live.status, entry.status)) queue.add(uid);
+      if (diffPodStatus(live.metadata.uid, live.status, entry.status)) queue.add(uid);
     },
     finished(pod) {
       const { uid } = pod.metadata;
@@ -178,10 +183,6 @@ function isNewer(one: Pod, other: Pod): boolean {
   const [a, b] = [one.metadata.resourceVersion, other.metadata.resourceVersion];
   if (!/^\d+$/.test(a ?? '') || !/^\d+$/.test(b ?? '')) return a !== b;
   return BigInt(a) > BigInt(b);
-}
-
-function foreignChanged(before: PodStatus, after: PodStatus): boolean {
-  return (before.conditions ?? []).length !== (after.conditions ?? []).length;
 }
 
 function nameOf(pod: Pod | undefined): string {

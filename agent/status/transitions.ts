@@ -20,6 +20,8 @@ export function forbiddenTransition(pod: Pod, before: PodStatus | undefined, aft
       const container = containers?.find((one) => one.name === name);
       const now = next?.find((one) => one.name === name)?.state;
       if (!container || !state?.terminated || !now || now.terminated) continue;
+      // A new sandbox runs the init containers anew, whatever they returned in the old one.
+      if (containers === pod.spec.initContainers && state.terminated.exitCode === 0) continue;
       if (!restartsAfterExit(pod, container, state.terminated.exitCode))
         return `container ${name} has ended (exit code ${state.terminated.exitCode}) and its policy does not restart it`;
     }

@@ -1,9 +1,14 @@
 import test from 'ava';
-import { chooseNodeIps, defaultRouteDevice4, defaultRouteDevice6 } from '../../../../agent/node/addresses.ts';
 import { computeNodeConditions, conditionEvents } from '../../../../agent/node/conditions.ts';
 import { goArchitecture, parseMeminfo, parseOsRelease, readHostFacts } from '../../../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../../../agent/node/images.ts';
-import { buildNode, diffNodeStatus, diffRegistration, type NodeIdentity } from '../../../../agent/node/node-object.ts';
+import {
+  buildNode,
+  diffNodeStatus,
+  diffRegistration,
+  type NodeIdentity,
+  refusedFields,
+} from '../../../../agent/node/node-object.ts';
 import type { Node, NodeStatus } from '../../../../src/kube/types.ts';
 
 const healthy = { problems: [], memoryPressure: false, diskPressure: false, pidPressure: false };
@@ -48,51 +53,6 @@ test('events follow changes', (t) => {
   t.deepEqual(conditionEvents(notReady, ready), ['NodeReady']);
   t.deepEqual(conditionEvents(ready, notReady), ['NodeNotReady']);
   t.deepEqual(conditionEvents(ready, ready), []);
-});
-
-const address = (value: string, internal = false) => ({
-  address: value,
-  family: value.includes(':') ? ('IPv6' as const) : ('IPv4' as const),
-  internal,
-  netmask: '',
-  mac: '',
-  cidr: null,
-  ...(value.includes(':') && { scopeid: 0 }),
-});
-const interfaces = {
-  lo: [address('127.0.0.1', true)],
-  eth0: [address('10.0.0.4'), address('fd00::4')],
-  eth1: [address('10.1.0.4')],
-} as never;
-const route4 = `Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask
-eth1\t00000000\t0101000A\t0003\t0\t0\t100\t00000000\t0
-eth0\t00000000\t0100000A\t0003\t0\t0\t200\t00000000\t0
-eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0`;
-const zeros = '0'.repeat(32);
-const route6 = `${zeros} 00 ${zeros} 00 fe800000000000000000000000000001 00000400 00000000 00000000 00000003 eth0
-${zeros} 00 ${zeros} 00 ${zeros} ffffffff 00000001 00000000 00200200 lo`;
-
-test('default routes', (t) => {
-  t.is(defaultRouteDevice4(route4), 'eth1');
-  t.is(defaultRouteDevice4('Iface\n'), undefined);
-  t.is(defaultRouteDevice6(route6), 'eth0');
-});
-
-test('node addresses', (t) => {
-  t.deepEqual(chooseNodeIps([], { route4, route6, interfaces }), ['10.1.0.4']);
-  t.deepEqual(chooseNodeIps([], { route4: '', route6: '', interfaces }), ['10.0.0.4']);
-  t.deepEqual(chooseNodeIps(['10.0.0.4', 'fd00::4'], { route4, route6, interfaces }), ['10.0.0.4', 'fd00::4']);
-  t.throws(() => chooseNodeIps([], { route4: '', route6: '', interfaces: {} }), { message: /--node-ip/ });
-  for (const [ip, why] of [
-    ['127.0.0.1', /loopback/],
-    ['0.0.0.0', /unspecified/],
-    ['224.0.0.1', /multicast/],
-    ['fe80::1', /link-local/],
-    ['::1', /loopback/],
-    ['10.9.9.9', /not found in the host's network interfaces/],
-    ['host', /not an IP address/],
-  ] as const)
-    t.throws(() => chooseNodeIps([ip], { route4, route6, interfaces }), { message: why });
 });
 
 test('host facts', async (t) => {
@@ -190,4 +150,14 @@ test('status patch: nothing without change; heartbeats alone only when due', (t)
       },
     },
   );
+});
+
+test('status patch: what the server does not keep is not sent again', (t) => {
+  const conditions = computeNodeConditions(healthy, undefined, 't1');
+  const wanted: NodeStatus = { conditions, nodeInfo: { bootID: 'b', swap: { capacity: 1 } } as never };
+  const kept: NodeStatus = { conditions, nodeInfo: { bootID: 'b' } as never };
+  const refused = refusedFields(kept, wanted);
+  t.is(diffNodeStatus(kept, wanted, false, refused), undefined);
+  const changed = { ...wanted, nodeInfo: { bootID: 'c', swap: { capacity: 1 } } as never };
+  t.truthy(diffNodeStatus(kept, changed, false, refused));
 });

@@ -17,8 +17,8 @@ test('capacity and allocatable', (t) => {
   const capacity = computeCapacity(host, { maxPods: 110, podsPerCore: 0 });
   t.deepEqual(renderNodeResources(capacity), {
     cpu: '2',
-    'ephemeral-storage': '10000000000',
-    memory: '1024000Ki',
+    'ephemeral-storage': '9765625Ki',
+    memory: '1000Mi',
     pods: '110',
   });
   const reservations = {
