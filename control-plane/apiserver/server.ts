@@ -134,6 +134,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
 function createListener(options: ApiServerOptions): Http2SecureServer {
   return createSecureServer({
     allowHTTP1: true,
+    ...HTTP1,
     cert: options.certPem,
     key: options.keyPem,
     ca: options.clientCaPem,
@@ -148,6 +149,12 @@ function createListener(options: ApiServerOptions): Http2SecureServer {
     maxSessionMemory: 256,
   });
 }
+
+/**
+ * Options of Node's HTTP/1.1 part, which its types don't know here. Go's servers keep idle connections for 90 s too; with
+ * Node's 5 s most writes of controllers, which come seconds apart, would pay a TLS handshake of several milliseconds.
+ */
+const HTTP1 = { keepAliveTimeout: 90_000 };
 
 function listen(server: Http2SecureServer, options: ApiServerOptions): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
