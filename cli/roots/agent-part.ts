@@ -12,10 +12,12 @@ import { readHostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';
 import { createNodeKeeper } from '../../agent/node/node-keeper.ts';
 import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
+import { startWarnings } from '../../agent/node/warnings.ts';
 import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
+import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
 import { createMirrorPodKeeper } from '../../agent/sources/mirror.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
@@ -184,6 +186,10 @@ export async function createAgentPart(
       updateIntervalMs: config.nodeStatusUpdateFrequencyMs,
       reportIntervalMs: nodeStatusReportFrequencyMs(config),
       registerNode: config.registerNode,
+      warnings: startWarnings({
+        cgroupVersion: engine.cgroupVersion === '1' ? 1 : 2,
+        canLowerOomScore: hasSysResource(),
+      }),
     },
     {
       client,
