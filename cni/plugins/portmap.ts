@@ -90,10 +90,14 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
     return result;
   }
 
+  /** Only this plugin makes the table, so once it is gone nobody needs to look (nodes without host ports start no program). */
+  let tableMayExist = true;
+
   async function list(): Promise<NftObject[]> {
+    if (!tableMayExist) return [];
     const { family, name } = HOSTPORT_TABLE;
-    const tables = await nft.tables();
-    return tables.some((table) => table.family === family && table.name === name) ? nft.list(family, name) : [];
+    tableMayExist = (await nft.tables()).some((table) => table.family === family && table.name === name);
+    return tableMayExist ? nft.list(family, name) : [];
   }
 
   async function remove(keep: (containerId: string) => boolean): Promise<void> {
@@ -113,6 +117,7 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
         // What a half-finished earlier ADD left would double the rules.
         await remove((id) => id !== request.containerId);
         deps.allowLocalhost();
+        tableMayExist = true;
         await nft.apply(renderMappings(request.containerId, ipv4Of(previous), mappings));
         for (const { protocol, hostPort } of mappings) if (protocol === 'udp') await deps.forgetUdpFlows(hostPort);
       });

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { renderMappingRemoval, renderMappings } from '../../../cni/plugins/portmap.ts';
+import { createPortmap, renderMappingRemoval, renderMappings } from '../../../cni/plugins/portmap.ts';
 
 test('mappings: one rule each, by address where one is given, and the masquerade of the way back', (t) => {
   const script = renderMappings('abc', '10.244.1.5', [
@@ -46,4 +46,28 @@ test('removal: the container’s rules by handle, the table with the last of the
     renderMappingRemoval([], () => false),
     '',
   );
+});
+
+test('a node without host ports is looked at once', async (t) => {
+  const calls: string[] = [];
+  const portmap = createPortmap({
+    nft: {
+      tables: async () => {
+        calls.push('tables');
+        return [{ family: 'inet', name: 'berth' }];
+      },
+      list: async () => [],
+      apply: async (script) => void calls.push(script.split('\n')[0]!),
+    },
+    allowLocalhost: () => {},
+    forgetUdpFlows: async () => {},
+  });
+  for (let round = 0; round < 3; round++) await portmap.gc({ mappings: [] }, []);
+  t.deepEqual(calls, ['tables']);
+  const request = { containerId: 'a', ifname: 'eth0', netns: '', args: {} };
+  const previous = { interfaces: [], ips: [{ address: '10.244.1.5/24' }], routes: [] };
+  await portmap.add({ mappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] }, request, previous);
+  await portmap.gc({ mappings: [] }, []);
+  t.deepEqual(calls, ['tables', 'add table ip berth-hostports', 'tables']);
+  await t.throwsAsync(portmap.add({ mappings: [] }, request), { code: 7 });
 });
