@@ -4,7 +4,8 @@ import { ACCEPTED_MEDIA_TYPES, negotiateOutput, type OutputFormat } from '../med
 import { apiVersionOf } from '../registry.ts';
 import { notAcceptable } from '../status-error.ts';
 import type { Served } from './api.ts';
-import { includeObject, metadataText, tableText } from './table.ts';
+import { mapInTurns } from './in-turns.ts';
+import { includeObject, metadataText, rowText, tableText } from './table.ts';
 
 /** How the client wants the answer; throws 406. `shapes`: Tables and metadata are on offer. */
 export function outputFormat(exchange: Exchange, shapes: boolean): OutputFormat {
@@ -41,9 +42,13 @@ function recordText(
     case 'object':
       return served.codec.text(record);
     case 'table': {
-      const options = { metaVersion: format.metaVersion, include: includeObject(exchange.query), nowMs };
-      const metadata = { resourceVersion: String(record.revision) };
-      return tableText(served, [record], metadata, { ...options, withColumns: true });
+      const options = tableOptions(exchange, format, nowMs);
+      return tableText(
+        served,
+        [rowText(served, record, options)],
+        { resourceVersion: String(record.revision) },
+        options,
+      );
     }
     case 'metadata':
     case 'metadataList':
@@ -59,31 +64,36 @@ export async function sendRecords(
   metadata: ListMetadata,
   nowMs: number,
 ): Promise<void> {
-  await exchange.sendJson(200, listText(exchange, served, format, records, metadata, nowMs), format);
+  await exchange.sendJson(200, await listText(exchange, served, format, records, metadata, nowMs), format);
 }
 
-function listText(
+async function listText(
   exchange: Exchange,
   served: Served,
   format: OutputFormat,
   records: readonly StoreRecord[],
   metadata: ListMetadata,
   nowMs: number,
-): string {
+): Promise<string> {
   const { definition, codec } = served;
   const metaVersion = `meta.k8s.io/${format.metaVersion}`;
-  if (format.shape === 'table')
-    return tableText(served, records, metadata, {
-      metaVersion: format.metaVersion,
-      include: includeObject(exchange.query),
-      nowMs,
-      withColumns: true,
-    });
+  if (format.shape === 'table') {
+    const options = tableOptions(exchange, format, nowMs);
+    const rows = await mapInTurns(records, (record) => rowText(served, record, options));
+    return tableText(served, rows, metadata, options);
+  }
   const whole = format.shape === 'object';
-  const items = records.map((record) =>
+  const items = await mapInTurns(records, (record) =>
     whole ? codec.itemText(record) : metadataText(codec.object(record), metaVersion),
   );
   const kind = whole ? `${definition.kind}List` : 'PartialObjectMetadataList';
   const apiVersion = whole ? apiVersionOf(definition) : metaVersion;
   return `{"kind":"${kind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[${items.join(',')}]}`;
 }
+
+const tableOptions = (exchange: Exchange, { metaVersion }: OutputFormat, nowMs: number) => ({
+  metaVersion,
+  include: includeObject(exchange.query),
+  nowMs,
+  withColumns: true,
+});

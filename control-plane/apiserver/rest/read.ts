@@ -4,6 +4,7 @@ import type { OutputFormat } from '../media-type.ts';
 import type { RequestInfo } from '../request-info.ts';
 import { badRequest, expired, notFound, resourceVersionTooLarge, StatusError } from '../status-error.ts';
 import { type Api, keyOf, type Served } from './api.ts';
+import { mapInTurns } from './in-turns.ts';
 import { decodeContinue, encodeContinue, listVersion, parseLimit, parseResourceVersion } from './list-options.ts';
 import { type ListMetadata, sendRecord, sendRecords } from './output.ts';
 import { parseSelection, type Selection } from './selection.ts';
@@ -67,7 +68,8 @@ async function readPage(api: Api, served: Served, selection: Selection, query: U
       return { records: result.records, metadata: listMetadata(result, result.records, result.remaining > 0, true) };
     }
     const result = await candidates(api, served, selection, revision, after);
-    const matching = result.records.filter((record) => selection.matches!(served.codec.object(record)));
+    const verdicts = await mapInTurns(result.records, (record) => selection.matches!(served.codec.object(record)));
+    const matching = result.records.filter((_record, index) => verdicts[index]);
     const records = limit === undefined ? matching : matching.slice(0, limit);
     return { records, metadata: listMetadata(result, records, records.length < matching.length, false) };
   } catch (error) {

@@ -22,15 +22,9 @@ export interface TableOptions {
   readonly withColumns: boolean;
 }
 
-/** A Table as JSON text; `metadata` is the list's, or of a single object just its resourceVersion. */
-export function tableText(
-  served: Served,
-  records: readonly StoreRecord[],
-  metadata: object,
-  options: TableOptions,
-): string {
+/** A Table of these rows as JSON text; `metadata` is the list's, or of a single object just its resourceVersion. */
+export function tableText(served: Served, rows: readonly string[], metadata: object, options: TableOptions): string {
   const apiVersion = `meta.k8s.io/${options.metaVersion}`;
-  const rows = records.map((record) => rowText(served, record, options, apiVersion));
   const columns = options.withColumns ? columnDefinitions(served) : null;
   return `{"kind":"Table","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"columnDefinitions":${JSON.stringify(columns)},"rows":[${rows.join(',')}]}`;
 }
@@ -45,7 +39,9 @@ function columnDefinitions({ definition }: Served) {
   }));
 }
 
-function rowText(served: Served, record: StoreRecord, options: TableOptions, apiVersion: string): string {
+/** One object's row as JSON text. */
+export function rowText(served: Served, record: StoreRecord, options: TableOptions): string {
+  const apiVersion = `meta.k8s.io/${options.metaVersion}`;
   const object = served.codec.object(record);
   const cells = served.definition.columns.map((column) => column.cell(object, options.nowMs));
   const shown = rowObject(served, record, object, options, apiVersion);

@@ -1,6 +1,11 @@
 import type { ServerResponse } from 'node:http';
-import type { KubeObject } from '../../../src/kube/types.ts';
-import { CompactedError, FutureRevisionError, type StoreEvent, type StoreRecord } from '../../store/store.ts';
+import {
+  CompactedError,
+  FutureRevisionError,
+  type StoreEvent,
+  type StoreRecord,
+  type WatchHandle,
+} from '../../store/store.ts';
 import { eventLine } from '../codec.ts';
 import type { Exchange, HttpResponse } from '../exchange.ts';
 import type { OutputFormat } from '../media-type.ts';
@@ -9,13 +14,16 @@ import { isTrue, type RequestInfo } from '../request-info.ts';
 import { badRequest, expired, resourceVersionTooLarge } from '../status-error.ts';
 import type { Api, Served } from './api.ts';
 import { watchVersion } from './list-options.ts';
+import { PacedWriter } from './paced-writer.ts';
 import { parseSelection, type Selection } from './selection.ts';
-import { includeObject, metadataText, tableText } from './table.ts';
+import { includeObject, metadataText, rowText, tableText } from './table.ts';
 
 type EventType = 'ADDED' | 'MODIFIED' | 'DELETED';
 
-/** Bytes that a client may leave unread before it is cut off; it lists anew then. */
-const UNREAD_LIMIT_BYTES = 8 * 1024 * 1024;
+/** A client that lets so many events wait for so long, or ever so many, is cut off and lists anew. */
+const BACKLOG_LIMIT = 4_096;
+const BACKLOG_LIMIT_MS = 5_000;
+const BACKLOG_MAX = 65_536;
 const BOOKMARK_INTERVAL_MS = 60_000;
 /** The last bookmark goes out this long before the watch ends by itself. */
 const BOOKMARK_BEFORE_END_MS = 2_000;
@@ -89,6 +97,9 @@ function planBookmarks(api: Api, stream: WatchStream, timeoutMs: number): () => 
   return () => cancel();
 }
 
+/** What goes out: an object of the state at the start, a change after it, or a finished line. */
+type Outgoing = StoreRecord | StoreEvent | string;
+
 class WatchStream {
   onEnd: () => void = () => {};
   readonly #api: Api;
@@ -97,7 +108,10 @@ class WatchStream {
   readonly #format: OutputFormat;
   readonly #selection: Selection;
   readonly #include: ReturnType<typeof includeObject>;
-  #handle: { stop(): void; deliveredRevision(): number } | undefined;
+  readonly #writer: PacedWriter<Outgoing>;
+  #handle: WatchHandle | undefined;
+  #stateSize = 0;
+  #behindSinceMs: number | undefined;
   #columnsSent = false;
   #ended = false;
 
@@ -108,6 +122,7 @@ class WatchStream {
     this.#format = format;
     this.#selection = selection;
     this.#include = includeObject(exchange.query);
+    this.#writer = new PacedWriter(exchange.response, (item) => this.#render(item));
   }
 
   /** Throws, before anything is sent, when the start is not in the kept history. */
@@ -117,19 +132,15 @@ class WatchStream {
     const { namespace, name } = this.#selection;
     let fromRevision = resourceVersion || store.revision();
     let state: readonly StoreRecord[] = [];
-    if (withState) {
-      const list = await store.list({ resource, namespace });
-      fromRevision = list.revision;
-      state = list.records.filter((record) => this.#selects(record));
-    }
-    // Events that come before the head is written wait here.
-    let waiting: StoreEvent[] | undefined = [];
+    if (withState) ({ revision: fromRevision, records: state } = await store.list({ resource, namespace }));
+    // Events that come before the state is on its way wait here.
+    let early: StoreEvent[] | undefined = [];
     try {
       this.#handle = await store.watch(
         { resource, namespace, name, fromRevision },
         {
           events: (events) => {
-            if (waiting) waiting.push(...events);
+            if (early) early.push(...events);
             else this.#deliver(events);
           },
           ended: (error) => this.#fail(error),
@@ -143,51 +154,76 @@ class WatchStream {
     }
     this.#exchange.writeHead(200, { 'content-type': 'application/json' });
     flushHead(this.#exchange.response);
-    for (const record of state) this.#send('ADDED', record, record.revision);
-    if (announceEnd) this.#sendBookmark(fromRevision, { 'k8s.io/initial-events-end': 'true' });
-    const held = waiting;
-    waiting = undefined;
+    this.#stateSize = state.length;
+    this.#writer.push(state);
+    if (announceEnd) this.#pushBookmark(fromRevision, { 'k8s.io/initial-events-end': 'true' });
+    const held = early;
+    early = undefined;
     this.#deliver(held);
   }
 
   bookmark(): void {
-    if (this.#handle) this.#sendBookmark(this.#handle.deliveredRevision());
+    // Behind everything that waits: it promises that all before it was sent.
+    if (this.#handle) this.#pushBookmark(this.#handle.deliveredRevision());
   }
 
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#handle?.stop();
+    this.#writer.close();
     if (this.#exchange.started) this.#exchange.response.end();
     this.onEnd();
   }
 
   #fail(error: Error | undefined): void {
     if (error instanceof CompactedError && this.#exchange.started)
-      this.#write(`{"type":"ERROR","object":${JSON.stringify(expired(error.message).status)}}\n`);
+      (this.#exchange.response as ServerResponse).write(
+        `{"type":"ERROR","object":${JSON.stringify(expired(error.message).status)}}\n`,
+      );
     this.end();
+  }
+
+  #deliver(events: readonly StoreEvent[]): void {
+    if (this.#ended) return;
+    this.#writer.push(events);
+    if (!this.#isTooSlow()) return;
+    this.#api.log.warn({ resource: this.#served.resource }, 'watch: the client reads too slowly and was cut off');
+    this.#ended = true;
+    this.#handle?.stop();
+    this.#writer.close();
+    this.#exchange.response.destroy();
+    this.onEnd();
+  }
+
+  #isTooSlow(): boolean {
+    const waiting = this.#writer.backlog - this.#stateSize;
+    const nowMs = this.#api.clock.monotonicMs();
+    if (waiting <= BACKLOG_LIMIT) this.#behindSinceMs = undefined;
+    else this.#behindSinceMs ??= nowMs;
+    return waiting > BACKLOG_MAX || nowMs - (this.#behindSinceMs ?? nowMs) > BACKLOG_LIMIT_MS;
+  }
+
+  #render(item: Outgoing): string | Buffer | undefined {
+    if (typeof item === 'string') return item;
+    if ('type' in item) return this.#eventLine(item);
+    return this.#selects(item) ? this.#line('ADDED', item, item.revision) : undefined;
+  }
+
+  /** A change may bring an object into the selection or take it out: the client sees that as ADDED and DELETED. */
+  #eventLine({ type, record, previous, revision }: StoreEvent): string | Buffer | undefined {
+    const was = previous !== undefined && this.#selects(previous);
+    const is = type === 'put' && this.#selects(record);
+    if (is) return this.#line(was ? 'MODIFIED' : 'ADDED', record, revision);
+    if (!was) return undefined;
+    // Of an object that leaves, the client gets the state it knew, at the revision of the change.
+    return this.#line('DELETED', type === 'delete' ? record : previous, revision);
   }
 
   #selects(record: StoreRecord): boolean {
     const { matches, name } = this.#selection;
     if (name !== undefined && record.key.name !== name) return false;
     return !matches || matches(this.#served.codec.object(record));
-  }
-
-  /** A change may bring an object into the selection or take it out: the client sees that as ADDED and DELETED. */
-  #deliver(events: readonly StoreEvent[]): void {
-    for (const { type, record, previous, revision } of events) {
-      if (this.#ended) return;
-      const was = previous !== undefined && this.#selects(previous);
-      const is = type === 'put' && this.#selects(record);
-      if (is) this.#send(was ? 'MODIFIED' : 'ADDED', record, revision);
-      // Of an object that leaves, the client gets the state it knew, at the revision of the change.
-      else if (was) this.#send('DELETED', type === 'delete' ? record : previous, revision);
-    }
-  }
-
-  #send(type: EventType, record: StoreRecord, revision: number): void {
-    this.#write(this.#line(type, record, revision));
   }
 
   #line(type: EventType, record: StoreRecord, revision: number): string | Buffer {
@@ -198,59 +234,43 @@ class WatchStream {
       const text = metadataText(this.#served.codec.object(at), `meta.k8s.io/${metaVersion}`);
       return `{"type":"${type}","object":${text}}\n`;
     }
-    const text = tableText(
-      this.#served,
-      [at],
-      { resourceVersion: String(revision) },
-      { metaVersion, include: this.#include, nowMs: this.#api.clock.nowMs(), withColumns: !this.#columnsSent },
-    );
+    const options = {
+      metaVersion,
+      include: this.#include,
+      nowMs: this.#api.clock.nowMs(),
+      withColumns: !this.#columnsSent,
+    };
     this.#columnsSent = true;
+    const row = rowText(this.#served, at, options);
+    const text = tableText(this.#served, [row], { resourceVersion: String(revision) }, options);
     return `{"type":"${type}","object":${text}}\n`;
   }
 
-  #sendBookmark(revision: number, annotations?: Record<string, string>): void {
+  #pushBookmark(revision: number, annotations?: Record<string, string>): void {
     const metadata = {
       resourceVersion: String(revision),
       creationTimestamp: null,
       ...(annotations ? { annotations } : {}),
     };
-    const object = this.#bookmarkObject(metadata);
-    this.#write(`{"type":"BOOKMARK","object":${object}}\n`);
+    this.#writer.push([`{"type":"BOOKMARK","object":${this.#bookmarkObject(metadata)}}\n`]);
   }
 
-  #bookmarkObject(metadata: object): string {
+  #bookmarkObject(metadata: { resourceVersion: string }): string {
     const { definition } = this.#served;
     const metaVersion = `meta.k8s.io/${this.#format.metaVersion}`;
-    const own = { kind: definition.kind, apiVersion: apiVersionOf(definition), metadata };
-    if (this.#format.shape === 'object') return JSON.stringify(own);
+    if (this.#format.shape === 'object')
+      return JSON.stringify({ kind: definition.kind, apiVersion: apiVersionOf(definition), metadata });
     const partial = { kind: 'PartialObjectMetadata', apiVersion: metaVersion, metadata };
     if (this.#format.shape !== 'table') return JSON.stringify(partial);
     // A row whose object carries the resourceVersion and the annotation.
-    const cells = definition.columns.map(() => '');
     return JSON.stringify({
       kind: 'Table',
       apiVersion: metaVersion,
-      metadata: { resourceVersion: (metadata as KubeObject['metadata']).resourceVersion },
+      metadata: { resourceVersion: metadata.resourceVersion },
       columnDefinitions: null,
-      rows: [{ cells, object: partial }],
+      rows: [{ cells: definition.columns.map(() => ''), object: partial }],
     });
   }
-
-  #write(line: string | Buffer): void {
-    const { response } = this.#exchange;
-    if (this.#ended || this.#exchange.gone) return;
-    (response as ServerResponse).write(line);
-    if (unreadBytes(response) <= UNREAD_LIMIT_BYTES) return;
-    this.#api.log.warn({ resource: this.#served.resource }, 'watch: the client reads too slowly and was cut off');
-    this.#ended = true;
-    this.#handle?.stop();
-    response.destroy();
-    this.onEnd();
-  }
-}
-
-function unreadBytes(response: HttpResponse): number {
-  return 'stream' in response ? (response.stream?.writableLength ?? 0) : response.writableLength;
 }
 
 /** Clients wait for the head before they go on, and the first event may be long in coming. HTTP/2 sends it at once. */

@@ -1,7 +1,9 @@
+import { once } from 'node:events';
+import { connect } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { startTestControlPlane } from '../../support/control-plane.ts';
-import { createRawClient } from '../../support/raw-api.ts';
+import { createRawClient, type RawClient } from '../../support/raw-api.ts';
 
 const PATH = '/api/v1/namespaces/default/configmaps';
 const MERGE_PATCH = { 'content-type': 'application/merge-patch+json' };
@@ -25,6 +27,26 @@ async function setUp(t: ExecutionContext, options?: Parameters<typeof startTestC
   const remove = (name: string) => api.send({ method: 'DELETE', path: `${PATH}/${name}` });
   const version = async () => (await api.send({ path: PATH })).json.metadata.resourceVersion as string;
   return { controlPlane, clients, api, create, patch, remove, version };
+}
+
+/** How many watches of config maps the server has. */
+async function watches(api: RawClient): Promise<number> {
+  const { text } = await api.send({ path: '/metrics' });
+  return Number(/apiserver_longrunning_requests\{verb="WATCH"[^}]*resource="configmaps"[^}]*\} (\d+)/.exec(text)?.[1]);
+}
+
+/** Sends a request and never reads the answer. */
+function createSilentClient(port: number, pair: { certPem: string; keyPem: string }) {
+  const socket = connect({ port, host: '127.0.0.1', cert: pair.certPem, key: pair.keyPem, rejectUnauthorized: false });
+  socket.pause();
+  socket.on('error', () => {});
+  return {
+    async get(path: string) {
+      await once(socket, 'secureConnect');
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    },
+    destroy: () => socket.destroy(),
+  };
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: events hold whatever came
@@ -230,15 +252,43 @@ test('concurrent watches of one connection see the same order; leaving frees the
   );
   t.is(new Set(orders).size, 1);
   for (const stream of streams) stream.close();
-  const running = async () => {
-    const { text } = await api.send({ path: '/metrics' });
-    return Number(
-      /apiserver_longrunning_requests\{verb="WATCH"[^}]*resource="configmaps"[^}]*\} (\d+)/.exec(text)?.[1],
-    );
-  };
-  for (let tries = 0; tries < 100 && (await running()) > 0; tries++) await new Promise((done) => setTimeout(done, 10));
-  t.is(await running(), 0);
+  for (let tries = 0; tries < 100 && (await watches(api)) > 0; tries++)
+    await new Promise((done) => setTimeout(done, 10));
+  t.is(await watches(api), 0);
   t.truthy(controlPlane.store.revision());
+});
+
+test('a large state and a burst reach a client that reads; one that does not is cut off', async (t) => {
+  let laterMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + laterMs };
+  const { api, controlPlane } = await setUp(t, { clock });
+  const put = (name: string) => {
+    const metadata = { name, namespace: 'default', uid: name, creationTimestamp: '2026-01-01T00:00:00Z' };
+    const value = { kind: 'ConfigMap', apiVersion: 'v1', metadata, data: { text: 'x'.repeat(2_000) } };
+    return controlPlane.store.put({ resource: 'configmaps', namespace: 'default', name }, JSON.stringify(value), 0);
+  };
+  const burst = (prefix: string, count: number) =>
+    Promise.all(Array.from({ length: count }, (_, index) => put(`${prefix}${index}`)));
+  await burst('state', 3_000);
+  const stream = api.lines(`${PATH}?watch=1`);
+  const silent = createSilentClient(controlPlane.port, await controlPlane.credentials('admin', ['system:masters']));
+  t.teardown(() => silent.destroy());
+  await silent.get(`${PATH}?watch=1&resourceVersion=0`);
+  while ((await watches(api)) < 2) await new Promise((done) => setTimeout(done, 10));
+  for (let count = 0; count < 3_000; count++) t.is((await stream.next()).type, 'ADDED');
+  const reading = (async () => {
+    for (let count = 0; count < 14_000; count++) await stream.next();
+  })();
+  for (let round = 0; round < 7; round++) await burst(`burst${round}-`, 2_000);
+  await reading;
+  t.is(await watches(api), 2);
+  laterMs = 6_000;
+  await burst('late', 1);
+  // The silent one is gone, the other is still on.
+  for (let tries = 0; tries < 200 && (await watches(api)) > 1; tries++)
+    await new Promise((done) => setTimeout(done, 10));
+  t.is(await watches(api), 1);
+  stream.close();
 });
 
 test('stopping the server ends watches cleanly', async (t) => {
