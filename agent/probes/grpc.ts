@@ -32,7 +32,7 @@ export function probeGrpc(
         ),
       timeoutMs,
     );
-    session.once('error', (error) => finish('failure', `error: health rpc probe failed: ${error.message}`));
+    session.on('error', (error) => finish('failure', `error: health rpc probe failed: ${error.message}`));
     session.once('connect', () => {
       connected = true;
     });
@@ -54,7 +54,7 @@ export function probeGrpc(
     call.on('response', read);
     call.on('trailers', read);
     call.on('data', (chunk: Buffer) => chunks.push(chunk));
-    call.once('error', (error) => finish('failure', `error: health rpc probe failed: ${error.message}`));
+    call.on('error', (error) => finish('failure', `error: health rpc probe failed: ${error.message}`));
     call.once('end', () => {
       if (grpcStatus === UNIMPLEMENTED)
         return finish(

@@ -15,6 +15,6 @@ export function probeTcp(host: string, port: number, timeoutMs: number): Promise
       timeoutMs,
     );
     socket.once('connect', () => finish({ result: 'success', output: '' }));
-    socket.once('error', (error) => finish({ result: 'failure', output: describeDial(error, hostPort(host, port)) }));
+    socket.on('error', (error) => finish({ result: 'failure', output: describeDial(error, hostPort(host, port)) }));
   });
 }

@@ -151,7 +151,12 @@ async function serveLogs(deps: AgentAppDeps, request: Request, response: Respons
 
 function drained(response: Response, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    response.once('drain', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    const finish = () => {
+      response.off('drain', finish);
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    response.on('drain', finish);
+    signal.addEventListener('abort', finish);
   });
 }

@@ -29,8 +29,8 @@ export async function findHierarchies(mountRoot: string): Promise<CgroupHierarch
   const controllers = new Map<string, string>();
   const directories = new Set<string>();
   for (const entry of (await readdir(mountRoot)).sort()) {
-    const directory = await realpath(join(mountRoot, entry));
-    if (!(await stat(directory)).isDirectory()) continue;
+    const directory = await realpath(join(mountRoot, entry)).catch(() => undefined);
+    if (directory === undefined || !(await stat(directory)).isDirectory()) continue;
     directories.add(directory);
     if (entry !== 'systemd' && entry !== 'unified')
       for (const controller of entry.split(',')) controllers.set(controller, directory);
