@@ -39,7 +39,7 @@ export function createNodeLifecycleController(
   { client, informers, log, clock, events }: ControllerDependencies,
 ): Controller {
   const nodes = informers.informer(nodeResource);
-  const leases = informers.informer(leaseResource, { namespace: LEASE_NAMESPACE });
+  const leases = informers.informer(leaseResource);
   const pods = informers.informer(podResource);
   const podsByNode = pods.index((pod) => [pod.spec.nodeName]);
   const sightings = new Map<string, NodeSighting>();

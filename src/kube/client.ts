@@ -70,7 +70,7 @@ export interface RawOptions {
   headers?: Record<string, string>;
   body?: string | Uint8Array;
   signal?: AbortSignal;
-  /** No limit between body chunks when 0 (streams); 60 000 unless said. */
+  /** Given for streams, which then have a connection of their own: the longest silence between chunks, 0 = any. 60 000 unless said. */
   bodyTimeoutMs?: number;
 }
 
@@ -135,6 +135,7 @@ const PATCH_CONTENT_TYPES: Record<PatchType, string> = {
 };
 
 const REQUEST_TIMEOUT_MS = 60_000;
+const MAX_REQUEST_CONNECTIONS = 16;
 /** Servers send a bookmark every minute: a watch that is silent for longer than this hangs on a dead connection. */
 const WATCH_SILENCE_MS = 180_000;
 /** 429 with Retry-After is repeated by the client itself, as client-go does. */
@@ -145,7 +146,7 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
   const clock = dependencies.clock ?? systemClock;
   const base = new URL(config.server);
   const prefix = base.pathname.replace(/\/$/, '');
-  const agent = new Agent({
+  const common = {
     // HTTP/1.1 on purpose: one connection a watch. undici's HTTP/2 multiplexing ends all streams with one bad one.
     allowH2: false,
     pipelining: 1,
@@ -162,7 +163,10 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
       ...(config.keyPem && { key: config.keyPem }),
       ...(config.tlsServerName && { servername: config.tlsServerName }),
     },
-  });
+  };
+  // Requests queue for a few connections (a burst of 500 pods must not open 500); streams hold theirs and never wait.
+  const requests = new Agent({ ...common, connections: MAX_REQUEST_CONNECTIONS });
+  const streams = new Agent(common);
   const count = requestCounter(base.host, dependencies.metrics);
   const commonHeaders = {
     accept: 'application/json',
@@ -174,6 +178,7 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
     const method = options.method ?? 'GET';
     for (let failedBefore = false; ; failedBefore = true) {
       try {
+        const agent = options.bodyTimeoutMs === undefined ? requests : streams;
         const response = await agent.request({
           origin: base.origin,
           path: prefix + path,
@@ -283,7 +288,9 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
       return identify(await call(path, { method: 'DELETE', ...body, signal }), resource);
     },
     raw: send,
-    close: () => agent.destroy(),
+    close: async () => {
+      await Promise.all([requests.destroy(), streams.destroy()]);
+    },
   };
 }
 
