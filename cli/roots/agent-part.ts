@@ -1,42 +1,28 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { AGENT_DEFAULTS, createAgent } from '../../agent/agent.ts';
-import {
-  type KubeletConfiguration,
-  nodeStatusReportFrequencyMs,
-  parallelImagePulls,
-} from '../../agent/config/kubelet-configuration.ts';
+import { AGENT_DEFAULTS, type AgentOptions, createAgent } from '../../agent/agent.ts';
+import { type KubeletConfiguration, parallelImagePulls } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
-import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
-import { computeNodeImages } from '../../agent/node/images.ts';
-import { createNodeKeeper } from '../../agent/node/node-keeper.ts';
-import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
-import { startWarnings } from '../../agent/node/warnings.ts';
-import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
+import type { EventSink, PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
-import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
-import { createMirrorPodKeeper } from '../../agent/sources/mirror.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
-import { createConfigSources } from '../../agent/volumes/config-sources.ts';
-import { createServiceAccountTokens } from '../../agent/volumes/tokens.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
-import { createEventRecorder } from '../../src/kube/events.ts';
-import { createInformerSet } from '../../src/kube/informer.ts';
-import { createLeaseKeeper } from '../../src/kube/lease.ts';
-import { nodes, pods, services } from '../../src/kube/resources.ts';
+import type { Node } from '../../src/kube/types.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
+import type { Logger } from '../../src/runtime/log.ts';
 import { createMetrics, Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
+import { type AgentApi, connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import type { ProgramContext } from './context.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 
@@ -54,21 +40,23 @@ export interface AgentPartOptions {
   serving: CertificatePair;
   /** Who signs the certificates of that port's clients. */
   clientCaPem: string;
-  /** The node's identity at the API server. */
-  client: KubeClient;
+  /** The node's identity at the API server; absent: static pods only, without a Node object. */
+  client?: KubeClient;
   /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
   createNetwork(podCidr: () => string | undefined): PodNetwork & { close(): void };
 }
 
 const ENGINE_RETRY = { initialMs: 100, maxMs: 5000 };
+const PROBE_USER_AGENT = `kube-probe/${KUBERNETES_VERSION.slice(1).split('.').slice(0, 2).join('.')}`;
 
 /** The node agent: pods, their status, the Node object and its lease. Ending it leaves the pods as they are. */
 export async function createAgentPart(
   options: AgentPartOptions,
-  { log, clock }: ProgramContext,
+  context: ProgramContext,
   signal: AbortSignal,
 ): Promise<Runnable> {
-  const { config, nodeName, client } = options;
+  const { config, nodeName, nodeIps, client } = options;
+  const { log, clock } = context;
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
   const docker = connectDocker(options.dockerEndpoint);
   const engine = await retry(() => docker.info(signal), {
@@ -82,14 +70,9 @@ export async function createAgentPart(
   const resources = await openPodResources(config, shares, engine);
   await resources.ensureNode();
 
-  const informers = createInformerSet(client, { log, clock });
-  const podInformer = informers.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
-  const nodeInformer = informers.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` });
-  const serviceInformer = informers.informer(services);
-  const podCidr = () => nodeInformer.get(nodeName)?.spec.podCIDR ?? (config.podCIDR || undefined);
-  const network = options.createNetwork(podCidr);
-
-  const events = createEventRecorder({ client, component: 'kubelet', host: nodeName, log, clock });
+  const api = client && connectAgentToApi({ client, nodeName }, context);
+  const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
+  const events = api?.events ?? logEvents(log);
   const heartbeats = createHeartbeats(clock);
   const registry = createMetrics();
   const probeRegistry = new Registry();
@@ -98,124 +81,65 @@ export async function createAgentPart(
     runtime: (uid) => agent.directory.runtime(uid),
   };
   const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory });
-  const mirrors = createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log });
-  const prober = createProber({
-    exec: createContainerExec(docker),
-    userAgent: `kube-probe/${KUBERNETES_VERSION.slice(1).split('.').slice(0, 2).join('.')}`,
-  });
-  const probes = createProbeManager({
-    prober,
-    events,
+  const prober = createProber({ exec: createContainerExec(docker), userAgent: PROBE_USER_AGENT });
+  const probes = createProbeManager({ prober, events, clock, hostIp: () => nodeIps[0], onProbe: metrics.probed });
+  const status = createStatusManager({
+    client,
+    mirrors: api?.mirrors ?? { of: () => undefined },
     clock,
-    hostIp: () => options.nodeIps[0],
-    onProbe: metrics.probed,
+    log,
+    onPublished: metrics.statusPublished,
   });
-  const status = createStatusManager({ client, mirrors, clock, log, onPublished: metrics.statusPublished });
-  const runtimeMonitor = createRuntimeMonitor({ docker, clock, log, onChange: () => keeper.refresh() });
-  const agent = createAgent(
-    {
-      ...AGENT_DEFAULTS,
-      nodeName,
-      nodeHostname: hostname(),
-      nodeIps: options.nodeIps,
-      rootDir: options.rootDir,
-      podLogsDir: options.podLogsDir,
-      containerLogsDir: options.containerLogsDir,
-      pauseImage: options.pauseImage,
-      clusterDns: [...config.clusterDNS],
-      clusterDomain: config.clusterDomain,
-      resolvConfPath: config.resolvConf,
-      ...(config.staticPodPath && { staticPodPath: config.staticPodPath }),
-      fileCheckMs: config.fileCheckFrequencyMs,
-      resyncMs: config.syncFrequencyMs,
-      maxParallelImagePulls: parallelImagePulls(config),
-      containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
-      containerLogMaxFiles: config.containerLogMaxFiles,
-      seccompDefault: config.seccompDefault,
-      allowedUnsafeSysctls: [...config.allowedUnsafeSysctls],
-      crashLoopMaxMs: config.crashLoopBackOff.maxContainerRestartPeriodMs,
-    },
-    {
-      docker,
-      network,
-      resources,
-      probes,
-      status,
-      computeStatus: (input) => computePodStatus(input, probes, { hostIps: options.nodeIps }),
-      admit: (pod, others) => {
-        const node = keeper.node();
-        const rejection = admitPod(pod, others, {
-          name: nodeName,
-          labels: node?.metadata.labels ?? {},
-          taints: node?.spec.taints ?? [],
-          allocatable: shares.allocatable,
-          allowedUnsafeSysctls: config.allowedUnsafeSysctls,
-        });
-        if (rejection) metrics.rejected(rejection.reason);
-        return rejection;
-      },
-      events,
-      metrics,
-      heartbeats,
-      podInformer,
-      mirrors,
-      config: createConfigSources(client),
-      tokens: createServiceAccountTokens(client, clock),
-      services: createServiceEnvironment(() => serviceInformer.list()),
-      clock,
-      log,
-    },
-  );
-  const keeper = createNodeKeeper(
-    {
-      identity: {
+  let nodeOf: () => Node | undefined = () => undefined;
+  const agent = createAgent(agentOptions(options), {
+    docker,
+    network,
+    resources,
+    probes,
+    status,
+    computeStatus: (input) => computePodStatus(input, probes, { hostIps: client ? nodeIps : [] }),
+    admit: (pod, others) => {
+      const node = nodeOf();
+      const rejection = admitPod(pod, others, {
         name: nodeName,
-        ips: options.nodeIps,
-        hostname: nodeName,
-        architecture: facts.identity.architecture,
-        labels: {},
-        registerWithTaints: config.registerWithTaints,
-        ...(config.providerID && { providerId: config.providerID }),
-      },
-      facts: {
-        capacity: shares.capacity,
+        labels: node?.metadata.labels ?? {},
+        taints: node?.spec.taints ?? [],
         allocatable: shares.allocatable,
-        serverPort: config.port,
-        nodeInfo: { ...facts.identity, kubeletVersion: KUBERNETES_VERSION },
-      },
-      updateIntervalMs: config.nodeStatusUpdateFrequencyMs,
-      reportIntervalMs: nodeStatusReportFrequencyMs(config),
-      registerNode: config.registerNode,
-      warnings: startWarnings({
-        cgroupVersion: engine.cgroupVersion === '1' ? 1 : 2,
-        canLowerOomScore: hasSysResource(),
-      }),
+        allowedUnsafeSysctls: config.allowedUnsafeSysctls,
+      });
+      if (rejection) metrics.rejected(rejection.reason);
+      return rejection;
     },
-    {
-      client,
-      events,
-      clock,
-      log,
-      runtime: runtimeMonitor,
-      network: network.status,
-      lastRelistMonotonicMs: agent.directory.lastRelistMonotonicMs,
-      images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
-      beat: heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
-    },
-  );
-  nodeInformer.subscribe({
-    added: () => keeper.refresh(),
-    updated: (before, now) => before.spec.podCIDR !== now.spec.podCIDR && keeper.refresh(),
+    events,
+    metrics,
+    heartbeats,
+    ...(api && {
+      podInformer: api.podInformer,
+      mirrors: api.mirrors,
+      config: api.config,
+      tokens: api.tokens,
+      services: api.services,
+    }),
+    clock,
+    log,
   });
-  const lease = createLeaseKeeper(
-    {
-      namespace: 'kube-node-lease',
-      name: nodeName,
-      holderIdentity: nodeName,
-      durationSeconds: config.nodeLeaseDurationSeconds,
-    },
-    { client, clock, log, owner: keeper.owner },
-  );
+  const node =
+    api &&
+    keepNodeObject(
+      {
+        ...options,
+        api,
+        facts,
+        shares,
+        engine,
+        docker,
+        network,
+        heartbeats,
+        lastRelistMonotonicMs: agent.directory.lastRelistMonotonicMs,
+      },
+      context,
+    );
+  if (node) nodeOf = node.keeper.node;
   const server = createAgentServer(
     {
       address: config.address,
@@ -238,31 +162,67 @@ export async function createAgentPart(
     },
   );
   await server.listen();
-  // Service environment variables are fixed when a container starts: the services must be known before the first one.
-  const podsAfterServices: Runnable = {
-    async run(all) {
-      await serviceInformer.synced(all).catch(() => {});
-      if (!all.aborted) await agent.run(all);
-    },
-  };
   return {
     async run(all) {
       try {
-        await runTogether(
-          {
-            'agent server': server,
-            'agent informers': informers,
-            'runtime monitor': runtimeMonitor,
-            'node status': keeper,
-            'node lease': lease,
-            agent: podsAfterServices,
-          },
-          all,
-        );
+        const parts = {
+          'agent server': server,
+          ...(api && { 'agent informers': api.informers }),
+          ...node?.parts,
+          agent: afterServices(agent, api),
+        };
+        await runTogether(parts, all);
       } finally {
         network.close();
         docker.close();
       }
     },
+  };
+}
+
+function afterServices(agent: Runnable, api: AgentApi | undefined): Runnable {
+  return {
+    async run(signal) {
+      await api?.servicesKnown(signal);
+      if (!signal.aborted) await agent.run(signal);
+    },
+  };
+}
+
+/** Without an API server events go where people look next. */
+function logEvents(log: Logger): EventSink {
+  return {
+    event: (pod, type, reason, message) =>
+      log[type === 'Warning' ? 'warn' : 'info'](
+        { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, reason },
+        message,
+      ),
+  };
+}
+
+/** KubeletConfiguration and flags in the agent's own terms. */
+function agentOptions(options: AgentPartOptions): AgentOptions {
+  const { config } = options;
+  return {
+    ...AGENT_DEFAULTS,
+    nodeName: options.nodeName,
+    nodeHostname: hostname(),
+    nodeIps: options.nodeIps,
+    rootDir: options.rootDir,
+    podLogsDir: options.podLogsDir,
+    containerLogsDir: options.containerLogsDir,
+    pauseImage: options.pauseImage,
+    clusterDns: [...config.clusterDNS],
+    clusterDomain: config.clusterDomain,
+    resolvConfPath: config.resolvConf,
+    ...(config.staticPodPath && { staticPodPath: config.staticPodPath }),
+    fileCheckMs: config.fileCheckFrequencyMs,
+    resyncMs: config.syncFrequencyMs,
+    maxParallelImagePulls: parallelImagePulls(config),
+    containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
+    containerLogMaxFiles: config.containerLogMaxFiles,
+    seccompDefault: config.seccompDefault,
+    allowedUnsafeSysctls: [...config.allowedUnsafeSysctls],
+    crashLoopMaxMs: config.crashLoopBackOff.maxContainerRestartPeriodMs,
   };
 }

@@ -1,0 +1,122 @@
+import { type KubeletConfiguration, nodeStatusReportFrequencyMs } from '../../agent/config/kubelet-configuration.ts';
+import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
+import type { HostFacts } from '../../agent/node/host-facts.ts';
+import { computeNodeImages } from '../../agent/node/images.ts';
+import { createNodeKeeper } from '../../agent/node/node-keeper.ts';
+import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
+import { startWarnings } from '../../agent/node/start-warnings.ts';
+import type { PodNetwork } from '../../agent/pods/ports.ts';
+import { hasSysResource } from '../../agent/resources/capabilities.ts';
+import { createMirrorPodKeeper } from '../../agent/sources/mirror.ts';
+import { createConfigSources } from '../../agent/volumes/config-sources.ts';
+import { createServiceAccountTokens } from '../../agent/volumes/tokens.ts';
+import type { DockerEngine, EngineInfo } from '../../src/docker/engine.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { createEventRecorder } from '../../src/kube/events.ts';
+import { createInformerSet } from '../../src/kube/informer.ts';
+import { createLeaseKeeper } from '../../src/kube/lease.ts';
+import { nodes, pods, services } from '../../src/kube/resources.ts';
+import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
+import type { Runnable } from '../../src/runtime/run-together.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
+import type { ProgramContext } from './context.ts';
+import type { NodeShares } from './node-resources.ts';
+
+/** What the agent has of an API server: its pods, the objects they name, events; a node without one has none of it. */
+export function connectAgentToApi(options: { client: KubeClient; nodeName: string }, { log, clock }: ProgramContext) {
+  const { client, nodeName } = options;
+  const informers = createInformerSet(client, { log, clock });
+  const podInformer = informers.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
+  const nodeInformer = informers.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` });
+  const serviceInformer = informers.informer(services);
+  return {
+    client,
+    informers,
+    nodeInformer,
+    podInformer,
+    podCidr: () => nodeInformer.get(nodeName)?.spec.podCIDR,
+    events: createEventRecorder({ client, component: 'kubelet', host: nodeName, log, clock }),
+    mirrors: createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log }),
+    config: createConfigSources(client),
+    tokens: createServiceAccountTokens(client, clock),
+    services: createServiceEnvironment(() => serviceInformer.list()),
+    /** Service environment variables are fixed when a container starts: the services must be known before the first one. */
+    async servicesKnown(signal: AbortSignal): Promise<void> {
+      await serviceInformer.synced(signal).catch(() => {});
+    },
+  };
+}
+
+export type AgentApi = ReturnType<typeof connectAgentToApi>;
+
+export interface NodeObjectOptions {
+  api: AgentApi;
+  config: KubeletConfiguration;
+  nodeName: string;
+  nodeIps: string[];
+  facts: HostFacts;
+  shares: NodeShares;
+  engine: EngineInfo;
+  docker: DockerEngine;
+  network: PodNetwork;
+  heartbeats: Heartbeats;
+  lastRelistMonotonicMs: () => number | undefined;
+}
+
+/** The Node object and its lease: registered, and kept up to date while the agent lives. */
+export function keepNodeObject(options: NodeObjectOptions, { log, clock }: ProgramContext) {
+  const { api, config, nodeName, facts, shares, docker } = options;
+  const monitor = createRuntimeMonitor({ docker, clock, log, onChange: () => keeper.refresh() });
+  const keeper = createNodeKeeper(
+    {
+      identity: {
+        name: nodeName,
+        ips: options.nodeIps,
+        hostname: nodeName,
+        architecture: facts.identity.architecture,
+        labels: {},
+        registerWithTaints: config.registerWithTaints,
+        ...(config.providerID && { providerId: config.providerID }),
+      },
+      facts: {
+        capacity: shares.capacity,
+        allocatable: shares.allocatable,
+        serverPort: config.port,
+        nodeInfo: { ...facts.identity, kubeletVersion: KUBERNETES_VERSION },
+      },
+      updateIntervalMs: config.nodeStatusUpdateFrequencyMs,
+      reportIntervalMs: nodeStatusReportFrequencyMs(config),
+      registerNode: config.registerNode,
+      warnings: startWarnings({
+        cgroupVersion: options.engine.cgroupVersion === '1' ? 1 : 2,
+        canLowerOomScore: hasSysResource(),
+      }),
+    },
+    {
+      client: api.client,
+      events: api.events,
+      clock,
+      log,
+      runtime: monitor,
+      network: options.network.status,
+      lastRelistMonotonicMs: options.lastRelistMonotonicMs,
+      images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
+      beat: options.heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
+    },
+  );
+  api.nodeInformer.subscribe({
+    added: () => keeper.refresh(),
+    updated: (before, now) => before.spec.podCIDR !== now.spec.podCIDR && keeper.refresh(),
+  });
+  const lease = createLeaseKeeper(
+    {
+      namespace: 'kube-node-lease',
+      name: nodeName,
+      holderIdentity: nodeName,
+      durationSeconds: config.nodeLeaseDurationSeconds,
+    },
+    { client: api.client, clock, log, owner: keeper.owner },
+  );
+  const parts: Record<string, Runnable> = { 'runtime monitor': monitor, 'node status': keeper, 'node lease': lease };
+  return { keeper, parts };
+}
