@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type run as execRun, run as runProgram } from '../../src/linux/exec.ts';
-import { formatPrefix, networkOf, parsePrefix } from '../../src/linux/ip.ts';
+import { formatPrefix, networkOf, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { openRtnetlink, type Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { netnsId } from '../../src/linux/netns.ts';
@@ -92,13 +92,19 @@ export function createNodeNetwork(
     }
   }
 
+  async function bridgeAddresses(netlink: Rtnetlink): Promise<string[] | null> {
+    const link = await netlink.getLink(bridge);
+    if (!link) return null;
+    return (await netlink.listAddresses({ linkIndex: link.index, family: 4 })).map(({ address }) => address);
+  }
+
   async function ensureRecord(signal?: AbortSignal): Promise<void> {
     if (file.read()) return;
     file.write({
       ...identity,
       sysctls: {},
       tables: await readTableSkeleton(nft, signal),
-      bridgeExisted: await withNetlink(async (netlink) => (await netlink.getLink(bridge)) !== undefined),
+      bridgeAddresses: await withNetlink(bridgeAddresses),
       modules: [],
     });
   }
@@ -152,11 +158,22 @@ export function createNodeNetwork(
     const links = await netlink.listLinks();
     const isOurs = ({ name, kind, alias }: (typeof links)[number]) =>
       (kind === 'veth' && parseHostVethAlias(alias)?.network === network) ||
-      (name === bridge && kind === 'bridge' && (alias === BRIDGE_ALIAS || record?.bridgeExisted === false));
+      (name === bridge && kind === 'bridge' && (alias === BRIDGE_ALIAS || record?.bridgeAddresses === null));
     await runAll(
       'remove links',
       links.filter(isOurs).map((link) => () => netlink.deleteLink(link.index).catch(ignore('ENODEV'))),
     );
+    if (record?.bridgeAddresses) await removeGateways(netlink, record.bridgeAddresses);
+  }
+
+  /** On a bridge that is not ours: the pods' gateway addresses that it did not have before. */
+  async function removeGateways(netlink: Rtnetlink, before: readonly string[]): Promise<void> {
+    const linkIndex = (await netlink.getLink(bridge))?.index;
+    const added = ((await bridgeAddresses(netlink)) ?? []).filter(
+      (address) => !before.includes(address) && prefixContains(parsePrefix(clusterCidr), parsePrefix(address)),
+    );
+    if (linkIndex !== undefined)
+      for (const address of added) await netlink.deleteAddress({ linkIndex, address }).catch(ignore('EADDRNOTAVAIL'));
   }
 
   async function removeRoutes(netlink: Rtnetlink): Promise<void> {

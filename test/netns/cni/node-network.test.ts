@@ -107,6 +107,9 @@ test('ensure, ensure again, remove: the second changes nothing, the last leaves 
   t.deepEqual(await node.ensure(), []);
   t.deepEqual(await openNode().ensure(), [], 'nor after a restart');
   await addPod('one');
+  // As the proxy leaves the tables that it used.
+  for (const program of ['iptables', 'ip6tables'])
+    for (const action of ['-A', '-D']) await host.run(program, ['-t', 'nat', action, 'OUTPUT', '-j', 'ACCEPT']);
 
   await openNode().remove();
   t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
@@ -238,18 +241,16 @@ test('the route for services goes when a default route comes', async (t) => {
   t.notRegex(await host.ip('route'), /10\.96\.0\.0\/12/);
 });
 
-test('a bridge that was there before stays', async (t) => {
+test('a bridge that was there before stays as it was', async (t) => {
   const { host, node, addPod } = await setUp(t);
-  await host.ip('link', 'add', 'cni0', 'type', 'bridge');
+  await host.ip('link', 'add', 'cni0', 'address', '02:00:00:00:00:01', 'type', 'bridge');
+  // With its first port it would get a link-local address of the kernel's, and keep it.
+  writeSysctl('net.ipv6.conf.cni0.disable_ipv6', '1', { netns: host.path });
+  await host.ip('link', 'set', 'cni0', 'up');
   const before = await snapshotHost({ netns: host.path });
   await node.ensure();
-  const { sandbox } = await addPod('one');
-  t.truthy(sandbox);
+  await addPod('one');
+  t.regex(await host.ip('addr', 'show', 'cni0'), /10\.244\.1\.1\/24/);
   await node.remove();
-  const differences = diffSnapshots(before, await snapshotHost({ netns: host.path }));
-  t.true(
-    differences.every((line) => line.includes('cni0') || line.includes('10.244.1.')),
-    differences.join('\n'),
-  );
-  t.is((await host.ipJson('link', 'show', 'type', 'veth')).length, 1, 'the uplink');
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
 });
