@@ -4,7 +4,7 @@ import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';
 import { createNodeKeeper } from '../../agent/node/node-keeper.ts';
 import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
-import { startWarnings } from '../../agent/node/start-warnings.ts';
+import { startWarnings } from '../../agent/node/warnings.ts';
 import type { PodNetwork } from '../../agent/pods/ports.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import { createMirrorPodKeeper } from '../../agent/sources/mirror.ts';
