@@ -21,7 +21,9 @@ export interface ObjectCodec<T extends KubeObject = KubeObject> {
   itemText(record: StoreRecord): string;
 }
 
-const parsed = new WeakMap<StoreRecord, KubeObject>();
+/** Parsed objects, the longest unused first. Bounded: they take several times the memory of their texts. */
+const parsed = new Map<StoreRecord, KubeObject>();
+const KEPT_OBJECTS = 4_096;
 
 export function createCodec<T extends KubeObject>(definition: ResourceDefinition<T>): ObjectCodec<T> {
   const identity = `"kind":${JSON.stringify(definition.kind)},"apiVersion":${JSON.stringify(apiVersionOf(definition))},`;
@@ -46,11 +48,11 @@ export function createCodec<T extends KubeObject>(definition: ResourceDefinition
       });
     },
     object(record) {
-      let object = parsed.get(record) as T | undefined;
-      if (!object) {
-        object = codec.copy(record);
-        parsed.set(record, object);
-      }
+      const known = parsed.get(record) as T | undefined;
+      if (known) parsed.delete(record);
+      else if (parsed.size >= KEPT_OBJECTS) parsed.delete(parsed.keys().next().value!);
+      const object = known ?? codec.copy(record);
+      parsed.set(record, object);
       return object;
     },
     copy(record) {

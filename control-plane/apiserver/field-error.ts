@@ -28,13 +28,6 @@ export const invalid = (field: string, badValue: unknown, detail: string): Field
   detail,
 });
 
-export const typeInvalid = (field: string, badValue: unknown, detail: string): FieldError => ({
-  type: 'FieldValueTypeInvalid',
-  field,
-  badValue,
-  detail,
-});
-
 export const notSupported = (field: string, badValue: unknown, supported: readonly string[]): FieldError => ({
   type: 'FieldValueNotSupported',
   field,

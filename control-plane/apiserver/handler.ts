@@ -188,7 +188,6 @@ async function route(parts: HandlerParts, exchange: Exchange, info: RequestInfo,
 function toStatusError(log: Logger, exchange: Exchange, error: unknown): StatusError {
   if (error instanceof StatusError) return error;
   // The client left while we worked: nobody reads the answer.
-  if (!exchange.response.destroyed)
-    log.error({ err: error, method: exchange.method, path: exchange.path }, 'request failed');
+  if (!exchange.gone) log.error({ err: error, method: exchange.method, path: exchange.path }, 'request failed');
   return internalError(error instanceof Error ? error.message : String(error));
 }

@@ -49,7 +49,7 @@ export interface ApiServerDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: MetricsRegistry;
-  /** Beside `ping`, which is always there. */
+  /** Beside `ping`, `store` and `shutdown`, which are always there. */
   readonly healthChecks?: readonly HealthCheck[];
 }
 
@@ -92,6 +92,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
       registry: deps.metrics,
       checks: [
         { name: 'ping', check: () => undefined },
+        { name: 'store', check: () => storeProblem(deps.store) },
         { name: 'shutdown', check: () => (stopping.signal.aborted ? 'the server is stopping' : undefined) },
         ...(deps.healthChecks ?? []),
       ],
@@ -129,6 +130,16 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
       await stop();
     },
   };
+}
+
+/** Any read will do; a store that is closed or broken throws. */
+async function storeProblem(store: Store): Promise<string | undefined> {
+  try {
+    await store.get({ resource: 'namespaces', namespace: '', name: 'default' });
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function createListener(options: ApiServerOptions): Http2SecureServer {

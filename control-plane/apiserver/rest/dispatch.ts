@@ -57,6 +57,8 @@ export async function dispatchResource(
     case 'delete':
       return handleDelete(formatted);
     case 'deletecollection':
+      // Of one namespace at a time.
+      if (definition.namespaced && !namespace) throw methodNotAllowed();
       return handleDeleteCollection(formatted);
     default:
       throw methodNotAllowed();
