@@ -1,0 +1,220 @@
+import test from 'ava';
+import { buildContainerConfig, type ContainerConfigInput } from '../../../../agent/containers/config.ts';
+import { formatContainerName, parseIdentity } from '../../../../agent/containers/identity.ts';
+import type { Container, Pod } from '../../../../src/kube/types.ts';
+import { podOf } from '../pod.ts';
+
+function configOf(
+  container: Partial<Container> = {},
+  spec: Partial<Pod['spec']> = {},
+  input: Partial<ContainerConfigInput> = {},
+) {
+  const own = { name: 'app', image: 'busybox:1', ...container };
+  return buildContainerConfig({
+    pod: podOf({ ...spec, containers: [own] }),
+    container: own,
+    nodeName: 'n1',
+    sandboxId: 'sandbox',
+    attempt: 2,
+    image: { user: '' },
+    variables: new Map([['A', 'x']]),
+    volumes: new Map([
+      ['data', { hostPath: '/pods/data', readOnly: false, agentOwned: false }],
+      ['conf', { hostPath: '/pods/conf', readOnly: true, agentOwned: true }],
+    ]),
+    files: { hosts: '/pods/etc-hosts', resolvConf: '/pods/resolv', terminationMessage: '/pods/message' },
+    logPath: '/log/2.log',
+    cgroupParent: '/kubepods/pod1',
+    resources: { CpuShares: 102, Memory: 1024, MemorySwap: 1024 },
+    oomScoreAdj: 900,
+    security: { seccompDefault: false },
+    log: { maxSizeBytes: 1000, maxFiles: 3 },
+    ...input,
+  });
+}
+
+test('the whole create call', (t) => {
+  t.deepEqual(configOf({ command: ['run', '$(A)'], args: ['$(B)'], workingDir: '/w' }), {
+    Image: 'busybox:1',
+    Entrypoint: ['run', 'x'],
+    Cmd: ['$(B)'],
+    Env: ['A=x'],
+    WorkingDir: '/w',
+    Labels: {
+      'io.kubernetes.pod.name': 'web',
+      'io.kubernetes.pod.namespace': 'default',
+      'io.kubernetes.pod.uid': 'uid-1',
+      'berth.node': 'n1',
+      'io.kubernetes.container.name': 'app',
+      'io.kubernetes.docker.type': 'container',
+      'io.kubernetes.sandbox.id': 'sandbox',
+      'io.kubernetes.container.logpath': '/log/2.log',
+      'annotation.io.kubernetes.container.hash': 'b8b8d893',
+      'annotation.io.kubernetes.container.restartCount': '2',
+      'annotation.io.kubernetes.container.terminationMessagePath': '/dev/termination-log',
+      'annotation.io.kubernetes.container.terminationMessagePolicy': 'File',
+      'annotation.io.kubernetes.pod.terminationGracePeriod': '30',
+    },
+    OpenStdin: false,
+    StdinOnce: false,
+    Tty: false,
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: {
+      NetworkMode: 'container:sandbox',
+      IpcMode: 'container:sandbox',
+      CpuShares: 102,
+      Memory: 1024,
+      MemorySwap: 1024,
+      SecurityOpt: ['seccomp=unconfined'],
+      OomScoreAdj: 900,
+      CgroupParent: '/kubepods/pod1',
+      RestartPolicy: { Name: 'no' },
+      Mounts: [
+        { Type: 'bind', Source: '/pods/etc-hosts', Target: '/etc/hosts' },
+        { Type: 'bind', Source: '/pods/resolv', Target: '/etc/resolv.conf' },
+        { Type: 'bind', Source: '/pods/message', Target: '/dev/termination-log' },
+      ],
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '1000', 'max-file': '3' } },
+    },
+  });
+});
+
+test('names and labels lead back to the container', (t) => {
+  const identity = { podName: 'web.x', podNamespace: 'default', podUid: 'uid-1', container: 'app', attempt: 2 };
+  const name = formatContainerName({ ...identity, podName: 'web' });
+  t.is(name, 'k8s_app_web_default_uid-1_2');
+  const parsed = { ...identity, podName: 'web' };
+  t.deepEqual(parseIdentity(name, configOf().Labels!), parsed);
+  t.deepEqual(parseIdentity(`${name}_1a2b3c4d`, configOf().Labels!), parsed);
+  t.is(parseIdentity(name, {}), undefined);
+  t.is(parseIdentity('nginx', configOf().Labels!), undefined);
+});
+
+test('namespaces', (t) => {
+  const modes = (spec: Partial<Pod['spec']>) => {
+    const { NetworkMode, IpcMode, PidMode, UTSMode } = configOf({}, spec).HostConfig!;
+    return { NetworkMode, IpcMode, PidMode, UTSMode };
+  };
+  const sandbox = 'container:sandbox';
+  t.deepEqual(modes({ shareProcessNamespace: true }), {
+    NetworkMode: sandbox,
+    IpcMode: sandbox,
+    PidMode: sandbox,
+    UTSMode: undefined,
+  });
+  t.deepEqual(modes({ hostNetwork: true, hostPID: true, hostIPC: true }), {
+    NetworkMode: sandbox,
+    IpcMode: 'host',
+    PidMode: 'host',
+    UTSMode: 'host',
+  });
+});
+
+test('security context: the container’s wins over the pod’s', (t) => {
+  const config = configOf(
+    {
+      securityContext: {
+        runAsUser: 1000,
+        readOnlyRootFilesystem: true,
+        allowPrivilegeEscalation: false,
+        capabilities: { add: ['NET_ADMIN', 'CAP_SYS_TIME'], drop: ['ALL'] },
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
+    },
+    {
+      securityContext: {
+        runAsUser: 1,
+        runAsGroup: 2,
+        fsGroup: 3,
+        supplementalGroups: [4],
+        seccompProfile: { type: 'Unconfined' },
+      },
+    },
+  );
+  t.is(config.User, '1000:2');
+  t.like(config.HostConfig!, {
+    ReadonlyRootfs: true,
+    CapAdd: ['NET_ADMIN', 'SYS_TIME'],
+    CapDrop: ['ALL'],
+    GroupAdd: ['4', '3'],
+    SecurityOpt: ['no-new-privileges'],
+  });
+});
+
+test('privileged needs no seccomp option; seccompDefault drops the unconfined one', (t) => {
+  t.like(configOf({ securityContext: { privileged: true } }).HostConfig!, { Privileged: true, SecurityOpt: undefined });
+  t.is(configOf({}, {}, { security: { seccompDefault: true } }).HostConfig!.SecurityOpt, undefined);
+});
+
+test('runAsGroup alone takes the user of the image', (t) => {
+  const securityContext = { runAsGroup: 5 };
+  t.is(configOf({ securityContext }).User, '0:5');
+  t.is(configOf({ securityContext }, {}, { image: { user: '7:8' } }).User, '7:5');
+});
+
+for (const [title, container, image, message] of [
+  ['image root', { runAsNonRoot: true }, '', 'container has runAsNonRoot and image will run as root'],
+  ['uid 0', { runAsNonRoot: true, runAsUser: 0 }, '1', "container's runAsUser breaks non-root policy"],
+  [
+    'named user',
+    { runAsNonRoot: true },
+    'www',
+    'container has runAsNonRoot and image has non-numeric user (www), cannot verify user is non-root',
+  ],
+  ['procMount', { procMount: 'Unmasked' }, '', /procMount Unmasked is not supported yet/],
+  [
+    'seccomp file',
+    { seccompProfile: { type: 'Localhost', localhostProfile: 'p.json' } },
+    '',
+    /seccompProfile Localhost p\.json is not supported yet/,
+  ],
+] as [string, Container['securityContext'], string, string | RegExp][])
+  test(`refused: ${title}`, (t) => {
+    const error = t.throws(() => configOf({ securityContext: container }, {}, { image: { user: image } }), { message });
+    t.is((error as { reason?: string }).reason, 'CreateContainerConfigError');
+  });
+
+test('runAsNonRoot accepts a numeric user', (t) => {
+  t.notThrows(() => configOf({ securityContext: { runAsNonRoot: true } }, {}, { image: { user: '1000:1000' } }));
+});
+
+test('mounts: modes, propagation, own /etc/hosts, subPath', (t) => {
+  const mounts = configOf({
+    terminationMessagePath: '/msg',
+    volumeMounts: [
+      { name: 'data', mountPath: '/data', readOnly: true, mountPropagation: 'HostToContainer' },
+      { name: 'conf', mountPath: '/etc/hosts', subPath: 'hosts' },
+      { name: 'conf', mountPath: 'relative', subPathExpr: 'dir/$(A)' },
+    ],
+  }).HostConfig!.Mounts;
+  t.deepEqual(mounts, [
+    { Type: 'bind', Source: '/pods/data', Target: '/data', ReadOnly: true, BindOptions: { Propagation: 'rslave' } },
+    {
+      Type: 'bind',
+      Source: '/pods/conf/hosts',
+      Target: '/etc/hosts',
+      ReadOnly: true,
+      BindOptions: { Propagation: 'rprivate' },
+    },
+    {
+      Type: 'bind',
+      Source: '/pods/conf/dir/x',
+      Target: '/relative',
+      ReadOnly: true,
+      BindOptions: { Propagation: 'rprivate' },
+    },
+    { Type: 'bind', Source: '/pods/resolv', Target: '/etc/resolv.conf' },
+    { Type: 'bind', Source: '/pods/message', Target: '/msg' },
+  ]);
+});
+
+for (const [title, mount, message] of [
+  ['unknown volume', { name: 'none', mountPath: '/x' }, /no volume named none/],
+  ['subPath leaving the volume', { name: 'conf', mountPath: '/x', subPath: 'a/../../b' }, /must not contain "\.\."/],
+  ['absolute subPath', { name: 'conf', mountPath: '/x', subPath: '/etc' }, /must be relative/],
+  ['subPath of a writable volume', { name: 'data', mountPath: '/x', subPath: 'a' }, /not yet for volume data/],
+  ['unknown variable', { name: 'conf', mountPath: '/x', subPathExpr: '$(NONE)' }, /missing value for "NONE"/],
+] as [string, { name: string; mountPath: string }, RegExp][])
+  test(`mount refused: ${title}`, (t) => {
+    t.throws(() => configOf({ volumeMounts: [mount] }), { message });
+  });
