@@ -53,7 +53,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     proxyHealthPort: port('--proxy-health-port', flags.proxyHealthPort),
     proxyMetricsPort: port('--proxy-metrics-port', flags.proxyMetricsPort),
     manifestDir: join(rootDir, 'manifests'),
-    podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'pod-logs'),
+    podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
     pauseImage: flags.podInfraContainerImage,
   };

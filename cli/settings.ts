@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import type { NodePlaces } from './cluster/remove-node.ts';
 import { UserError } from './output/failure.ts';
 
 /**
@@ -59,6 +60,29 @@ export function pathsOf(settings: Settings) {
     pid: join(runDir, 'berth.pid'),
     log: join(logDir, 'berth.log'),
   };
+}
+
+/** The node's part of it. */
+export function nodePlaces(settings: Settings): NodePlaces {
+  const paths = pathsOf(settings);
+  return {
+    nodeName: settings.nodeName,
+    dockerEndpoint: engineEndpoint(settings),
+    cgroupRoot: settings.cgroupRoot,
+    kubeletDir: paths.kubelet,
+    podLogsDir: settings.podLogsDir,
+    containerLogsDir: containerLogsDir(settings.podLogsDir),
+    clusterCidr: settings.podCidr,
+    serviceCidr: settings.serviceCidr,
+    bridge: settings.bridge,
+    networkState: paths.networkState,
+    cniDataDir: settings.cniDataDir,
+  };
+}
+
+/** The flat folder of log links that log shippers read stands beside the pods' own. */
+export function containerLogsDir(podLogsDir: string): string {
+  return join(dirname(podLogsDir), 'containers');
 }
 
 /** The Engine's endpoint: the one that was given, or our own. */

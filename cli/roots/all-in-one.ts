@@ -16,7 +16,7 @@ import { createPrivateEngine } from '../engine/private-engine.ts';
 import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
-import { engineEndpoint, pathsOf, type Settings } from '../settings.ts';
+import { containerLogsDir, engineEndpoint, pathsOf, type Settings } from '../settings.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
@@ -130,7 +130,7 @@ function createAgent(
       nodeIps: [settings.nodeIp],
       rootDir: paths.kubelet,
       podLogsDir: settings.podLogsDir,
-      containerLogsDir: settings.podLogsDir.replace(/pods$/, 'containers'),
+      containerLogsDir: containerLogsDir(settings.podLogsDir),
       pauseImage: settings.pauseImage,
       dockerEndpoint: engineEndpoint(settings),
       serving: pki.nodeServing,

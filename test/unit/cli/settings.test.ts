@@ -22,7 +22,7 @@ test('a standard root has the standard folders, another root has all below itsel
   t.is(other.rootDir, '/srv/second');
   t.deepEqual(
     [other.runDir, other.logDir, other.podLogsDir, other.kubeconfig],
-    ['/srv/second/run', '/srv/second/log', '/srv/second/pod-logs', '/srv/second/kubeconfig'],
+    ['/srv/second/run', '/srv/second/log', '/srv/second/logs/pods', '/srv/second/kubeconfig'],
   );
 });
 
