@@ -1,12 +1,13 @@
 import type { ContainerPort, Pod, Taint } from '../../src/kube/types.ts';
 import { isTolerated } from '../tolerations.ts';
 import { matchesRequiredNodeAffinity } from './node-affinity.ts';
-import type { NodeInfo } from './node-info.ts';
-import { type AffinityContext, violatesPodAffinity } from './pod-affinity.ts';
+import type { ClusterView, NodeInfo } from './node-info.ts';
+import { violatesPodAffinity } from './pod-affinity.ts';
 import { podRequests } from './requests.ts';
+import { violatesSpread } from './topology-spread.ts';
 
 /** Why a node is not for a pod, in upstream's words; empty when it is. */
-export type Filter = (pod: Pod, info: NodeInfo, context: AffinityContext) => string[];
+export type Filter = (pod: Pod, info: NodeInfo, view: ClusterView) => string[];
 
 const UNSCHEDULABLE_TAINT: Taint = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
 
@@ -51,8 +52,13 @@ export const filterResources: Filter = (pod, { allocatable, requested, pods }) =
   return reasons;
 };
 
-export const filterPodAffinity: Filter = (pod, info, context) => {
-  const reason = violatesPodAffinity(pod, info, context);
+export const filterPodAffinity: Filter = (pod, info, view) => {
+  const reason = violatesPodAffinity(pod, info, view);
+  return reason ? [reason] : [];
+};
+
+export const filterTopologySpread: Filter = (pod, info, view) => {
+  const reason = violatesSpread(pod, info, view);
   return reason ? [reason] : [];
 };
 
@@ -64,12 +70,13 @@ export const FILTERS: readonly Filter[] = [
   filterNodeAffinity,
   filterHostPorts,
   filterResources,
+  filterTopologySpread,
   filterPodAffinity,
 ];
 
-export function reasonsAgainst(pod: Pod, info: NodeInfo, context: AffinityContext): string[] {
+export function reasonsAgainst(pod: Pod, info: NodeInfo, view: ClusterView): string[] {
   for (const filter of FILTERS) {
-    const reasons = filter(pod, info, context);
+    const reasons = filter(pod, info, view);
     if (reasons.length > 0) return reasons;
   }
   return [];

@@ -1,4 +1,4 @@
-import type { Node, Pod } from '../../src/kube/types.ts';
+import type { Namespace, Node, Pod } from '../../src/kube/types.ts';
 import { type Amounts, addAmounts, nonZeroRequests, parseAmounts, podRequests } from './requests.ts';
 
 /** A node with what runs, or is about to run, on it. */
@@ -9,6 +9,12 @@ export interface NodeInfo {
   /** Requests for comparing nodes, with a little for those who ask for nothing. */
   readonly scored: { readonly cpu: number; readonly memory: number };
   readonly pods: ReadonlyMap<string, Pod>;
+}
+
+/** The cluster at the moment of one decision. */
+export interface ClusterView {
+  readonly nodes: readonly NodeInfo[];
+  namespaceOf(name: string): Namespace | undefined;
 }
 
 interface MutableNodeInfo extends NodeInfo {

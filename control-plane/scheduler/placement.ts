@@ -1,7 +1,6 @@
 import type { Pod } from '../../src/kube/types.ts';
 import { reasonsAgainst } from './filters.ts';
-import type { NodeInfo } from './node-info.ts';
-import type { AffinityContext } from './pod-affinity.ts';
+import type { ClusterView, NodeInfo } from './node-info.ts';
 import { bestNode } from './scoring.ts';
 
 export type Placement = { nodeName: string } | { refusal: string };
@@ -19,10 +18,10 @@ export function sampleSize(nodeCount: number): number {
 /** Chooses a node for a pod, or says why there is none. `start` is where the search begins, so that all nodes get a turn. */
 export function choosePlacement(
   pod: Pod,
-  context: AffinityContext,
+  view: ClusterView,
   { start, random }: { start: number; random: () => number },
 ): Placement & { examined: number } {
-  const { nodes } = context;
+  const { nodes } = view;
   const wanted = sampleSize(nodes.length);
   const feasible: NodeInfo[] = [];
   const refusals = new Map<string, number>();
@@ -30,11 +29,11 @@ export function choosePlacement(
   while (examined < nodes.length && feasible.length < wanted) {
     const info = nodes[(start + examined) % nodes.length]!;
     examined++;
-    const reasons = reasonsAgainst(pod, info, context);
+    const reasons = reasonsAgainst(pod, info, view);
     if (reasons.length === 0) feasible.push(info);
     for (const reason of reasons) refusals.set(reason, (refusals.get(reason) ?? 0) + 1);
   }
-  const best = bestNode(pod, feasible, random);
+  const best = bestNode(pod, feasible, view, random);
   if (best) return { nodeName: best.node.metadata.name, examined };
   return { refusal: renderRefusal(nodes.length, refusals), examined };
 }

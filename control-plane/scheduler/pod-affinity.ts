@@ -1,12 +1,11 @@
 import { type LabelMatcher, labelSelector } from '../../src/kube/selectors.ts';
-import type { Namespace, Node, Pod, PodAffinityTerm } from '../../src/kube/types.ts';
-import type { NodeInfo } from './node-info.ts';
+import type { Node, Pod, PodAffinityTerm } from '../../src/kube/types.ts';
+import type { ClusterView, NodeInfo } from './node-info.ts';
+import { memoizedPerPod } from './per-pod.ts';
 
-/** What inter-pod rules need beside the node: all other nodes, and namespaces for namespaceSelector. */
-export interface AffinityContext {
-  nodes: readonly NodeInfo[];
-  namespaceOf(name: string): Namespace | undefined;
-}
+export const AFFINITY_REASON = "node(s) didn't match pod affinity rules";
+export const ANTI_AFFINITY_REASON = "node(s) didn't match pod anti-affinity rules";
+export const EXISTING_ANTI_AFFINITY_REASON = "node(s) didn't satisfy existing pods anti-affinity rules";
 
 interface Term {
   topologyKey: string;
@@ -18,12 +17,12 @@ interface Term {
 type Rule = 'podAffinity' | 'podAntiAffinity';
 
 /** A pod's required terms of one rule. A term without namespaces means the pod's own. */
-function requiredTerms(pod: Pod, rule: Rule, context: AffinityContext): Term[] {
+function requiredTerms(pod: Pod, rule: Rule, view: ClusterView): Term[] {
   const terms = pod.spec.affinity?.[rule]?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
-  return terms.map((term) => compile(term, pod, context));
+  return terms.map((term) => compileTerm(term, pod, view));
 }
 
-function compile(term: PodAffinityTerm, pod: Pod, context: AffinityContext): Term {
+export function compileTerm(term: PodAffinityTerm, pod: Pod, view: ClusterView): Term {
   const named = new Set(term.namespaces ?? []);
   const byLabels = term.namespaceSelector ? labelSelector(term.namespaceSelector) : undefined;
   if (named.size === 0 && !byLabels) named.add(pod.metadata.namespace!);
@@ -31,65 +30,71 @@ function compile(term: PodAffinityTerm, pod: Pod, context: AffinityContext): Ter
     topologyKey: term.topologyKey,
     selector: labelSelector(term.labelSelector),
     concerns: (namespace) =>
-      named.has(namespace) || (byLabels?.matches(context.namespaceOf(namespace)?.metadata.labels) ?? false),
+      named.has(namespace) || (byLabels?.matches(view.namespaceOf(namespace)?.metadata.labels) ?? false),
   };
 }
 
-function selects(term: Term, pod: Pod): boolean {
+export function selects(term: Term, pod: Pod): boolean {
   return term.concerns(pod.metadata.namespace!) && term.selector.matches(pod.metadata.labels);
 }
 
-const topologyOf = (node: Node, key: string): string | undefined => node.metadata.labels?.[key];
-
-/** Pods in the same topology domain as the node (the node itself when it lacks the label: no domain). */
-function podsInDomain(node: Node, key: string, context: AffinityContext): Pod[] {
-  const domain = topologyOf(node, key);
-  if (domain === undefined) return [];
-  return context.nodes
-    .filter((info) => topologyOf(info.node, key) === domain)
-    .flatMap((info) => [...info.pods.values()]);
+/** 'topologyKey=value' of a node; undefined when it has no such label and so is in no domain. */
+export function domainOf(node: Node, topologyKey: string): string | undefined {
+  const value = node.metadata.labels?.[topologyKey];
+  return value === undefined ? undefined : `${topologyKey}=${value}`;
 }
-
-export const AFFINITY_REASON = "node(s) didn't match pod affinity rules";
-export const ANTI_AFFINITY_REASON = "node(s) didn't match pod anti-affinity rules";
-export const EXISTING_ANTI_AFFINITY_REASON = "node(s) didn't satisfy existing pods anti-affinity rules";
 
 export function usesPodAffinity(pod: Pod): boolean {
   const { podAffinity, podAntiAffinity } = pod.spec.affinity ?? {};
   return Boolean(podAffinity || podAntiAffinity);
 }
 
-/** Why the required inter-pod rules keep a pod off a node; undefined when they don't. */
-export function violatesPodAffinity(pod: Pod, info: NodeInfo, context: AffinityContext): string | undefined {
-  if (violatesExisting(pod, info, context)) return EXISTING_ANTI_AFFINITY_REASON;
-  for (const term of requiredTerms(pod, 'podAntiAffinity', context))
-    if (podsInDomain(info.node, term.topologyKey, context).some((other) => selects(term, other)))
-      return ANTI_AFFINITY_REASON;
-  const affinity = requiredTerms(pod, 'podAffinity', context);
-  if (affinity.length === 0) return undefined;
-  if (affinity.some((term) => topologyOf(info.node, term.topologyKey) === undefined)) return AFFINITY_REASON;
-  const isMet = affinity.every((term) =>
-    podsInDomain(info.node, term.topologyKey, context).some((other) => selects(term, other)),
-  );
-  if (isMet) return undefined;
-  // The first pod of a group that wants to be together may go anywhere: there is nobody to be with yet.
-  const hasCompany = context.nodes.some(({ pods }) =>
-    [...pods.values()].some((other) => affinity.every((term) => selects(term, other))),
-  );
-  const isFirst = !hasCompany && affinity.every((term) => selects(term, pod));
-  return isFirst ? undefined : AFFINITY_REASON;
+/** What the required inter-pod rules say for one pod, by domain; worked out once and asked for every node. */
+interface AffinityState {
+  affinity: Term[];
+  antiAffinity: Term[];
+  /** Domains whose pods don't want this one. */
+  refusing: Set<string>;
+  /** Domains with a pod that this one wants to avoid. */
+  avoided: Set<string>;
+  /** Domains with a pod that this one wants to be with (by all of its terms). */
+  wanted: Set<string>;
+  /** Nobody to be with exists yet, and it would be company for itself: the first of a group may go anywhere. */
+  isFirst: boolean;
 }
 
-/** Pods that run already may refuse the new one in their domain. */
-function violatesExisting(pod: Pod, info: NodeInfo, context: AffinityContext): boolean {
-  for (const other of context.nodes)
-    for (const existing of other.pods.values()) {
-      if (!existing.spec.affinity?.podAntiAffinity) continue;
-      for (const term of requiredTerms(existing, 'podAntiAffinity', context)) {
-        const domain = topologyOf(other.node, term.topologyKey);
-        if (domain !== undefined && topologyOf(info.node, term.topologyKey) === domain && selects(term, pod))
-          return true;
-      }
+const stateOf = memoizedPerPod((pod: Pod, view: ClusterView): AffinityState => {
+  const affinity = requiredTerms(pod, 'podAffinity', view);
+  const antiAffinity = requiredTerms(pod, 'podAntiAffinity', view);
+  const [refusing, avoided, wanted] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  let hasCompany = false;
+  const note = (domains: Set<string>, node: Node, term: Term) => {
+    const domain = domainOf(node, term.topologyKey);
+    if (domain !== undefined) domains.add(domain);
+  };
+  for (const { node, pods } of view.nodes)
+    for (const other of pods.values()) {
+      if (other.spec.affinity?.podAntiAffinity)
+        for (const term of requiredTerms(other, 'podAntiAffinity', view))
+          if (selects(term, pod)) note(refusing, node, term);
+      for (const term of antiAffinity) if (selects(term, other)) note(avoided, node, term);
+      if (affinity.length === 0 || !affinity.every((term) => selects(term, other))) continue;
+      hasCompany = true;
+      for (const term of affinity) note(wanted, node, term);
     }
-  return false;
+  const isFirst = !hasCompany && affinity.every((term) => selects(term, pod));
+  return { affinity, antiAffinity, refusing, avoided, wanted, isFirst };
+});
+
+/** Why the required inter-pod rules keep a pod off a node; undefined when they don't. */
+export function violatesPodAffinity(pod: Pod, { node }: NodeInfo, view: ClusterView): string | undefined {
+  const state = stateOf(pod, view);
+  const isIn = (domains: Set<string>, key: string) => domains.has(domainOf(node, key) ?? '');
+  for (const [key, value] of Object.entries(node.metadata.labels ?? {}))
+    if (state.refusing.has(`${key}=${value}`)) return EXISTING_ANTI_AFFINITY_REASON;
+  if (state.antiAffinity.some(({ topologyKey }) => isIn(state.avoided, topologyKey))) return ANTI_AFFINITY_REASON;
+  if (state.affinity.length === 0) return undefined;
+  if (state.affinity.some(({ topologyKey }) => domainOf(node, topologyKey) === undefined)) return AFFINITY_REASON;
+  const isMet = state.isFirst || state.affinity.every(({ topologyKey }) => isIn(state.wanted, topologyKey));
+  return isMet ? undefined : AFFINITY_REASON;
 }

@@ -14,9 +14,9 @@ import type { Node, Pod, PodCondition } from '../../src/kube/types.ts';
 import { type Clock, timestamp } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { reasonsAgainst } from './filters.ts';
-import { createSchedulerCache, type NodeInfo } from './node-info.ts';
+import { type ClusterView, createSchedulerCache, type NodeInfo } from './node-info.ts';
 import { choosePlacement } from './placement.ts';
-import { type AffinityContext, usesPodAffinity } from './pod-affinity.ts';
+import { usesPodAffinity } from './pod-affinity.ts';
 import { createSchedulingQueue } from './scheduling-queue.ts';
 
 export interface SchedulerOptions {
@@ -54,7 +54,7 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
   const bindings = new Set<Promise<void>>();
   let searchStart = 0;
 
-  const context = (): AffinityContext => ({ nodes: cache.nodes(), namespaceOf: namespaces.get });
+  const view = (): ClusterView => ({ nodes: cache.nodes(), namespaceOf: namespaces.get });
   const isOurs = (pod: Pod) => (pod.spec.schedulerName || 'default-scheduler') === schedulerName;
   const isFinished = (pod: Pod) => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
   const isPending = (pod: Pod) =>
@@ -112,17 +112,18 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
    * `otherwise`: after a back-off when their message must be brought up to date, not at all when nothing changed for them.
    */
   function retryOn(nodeName: string, otherwise?: 'later') {
-    const around = context();
+    const around = view();
     const info = cache.node(nodeName);
     const suits = (pod: Pod, one: NodeInfo) => reasonsAgainst(pod, one, around).length === 0;
     queue.retry((pod) => {
-      const fits = usesPodAffinity(pod) ? around.nodes.some((one) => suits(pod, one)) : info && suits(pod, info);
+      const looksAround = usesPodAffinity(pod) || pod.spec.topologySpreadConstraints?.length;
+      const fits = looksAround ? around.nodes.some((one) => suits(pod, one)) : info && suits(pod, info);
       return fits ? 'now' : otherwise;
     });
   }
 
   function scheduleOne(pod: Pod) {
-    const around = context();
+    const around = view();
     const placement = choosePlacement(pod, around, { start: searchStart, random });
     searchStart = around.nodes.length > 0 ? (searchStart + placement.examined) % around.nodes.length : 0;
     const { uid } = pod.metadata;

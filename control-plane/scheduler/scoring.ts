@@ -1,13 +1,15 @@
 import type { Pod } from '../../src/kube/types.ts';
 import { isTolerated } from '../tolerations.ts';
 import { preferredNodeAffinity } from './node-affinity.ts';
-import type { NodeInfo } from './node-info.ts';
+import type { ClusterView, NodeInfo } from './node-info.ts';
+import { compileTerm, domainOf, selects, usesPodAffinity } from './pod-affinity.ts';
 import { nonZeroRequests } from './requests.ts';
+import { computeSpreads } from './topology-spread.ts';
 
 /** Nodes' points, 0–100 and in the order of the nodes, and how much they weigh. */
 interface Scorer {
   weight: number;
-  score(pod: Pod, nodes: readonly NodeInfo[]): number[];
+  score(pod: Pod, nodes: readonly NodeInfo[], view: ClusterView): number[];
 }
 
 /** Room left after placing the pod, as a share of cpu and memory (LeastAllocated). */
@@ -55,10 +57,64 @@ export const preferredAffinity: Scorer = {
     ),
 };
 
+/** Preferred inter-pod terms: the weights of those that a node's domains satisfy, anti-affinity counting against it. */
+export const preferredPodAffinity: Scorer = {
+  weight: 2,
+  score(pod, nodes, view) {
+    if (!usesPodAffinity(pod)) return nodes.map(() => 0);
+    const points = new Map<string, number>();
+    for (const [rule, sign] of [
+      ['podAffinity', 1],
+      ['podAntiAffinity', -1],
+    ] as const)
+      for (const { weight, podAffinityTerm } of pod.spec.affinity?.[rule]
+        ?.preferredDuringSchedulingIgnoredDuringExecution ?? []) {
+        const term = compileTerm(podAffinityTerm, pod, view);
+        for (const { node, pods } of view.nodes) {
+          const domain = domainOf(node, term.topologyKey);
+          if (domain === undefined) continue;
+          const matching = [...pods.values()].filter((other) => selects(term, other)).length;
+          points.set(domain, (points.get(domain) ?? 0) + sign * weight * matching);
+        }
+      }
+    const totals = nodes.map(({ node }) =>
+      Object.entries(node.metadata.labels ?? {}).reduce(
+        (sum, [key, value]) => sum + (points.get(`${key}=${value}`) ?? 0),
+        0,
+      ),
+    );
+    const least = Math.min(...totals);
+    return normalized(
+      totals.map((total) => total - least),
+      'most',
+    );
+  },
+};
+
+/** Soft topology spread constraints: fewer matching pods in the node's domains. Nodes outside all domains come last. */
+export const softSpread: Scorer = {
+  weight: 2,
+  score(pod, nodes, view) {
+    const soft = (pod.spec.topologySpreadConstraints ?? []).filter((one) => one.whenUnsatisfiable === 'ScheduleAnyway');
+    if (soft.length === 0) return nodes.map(() => 0);
+    const spreads = computeSpreads(pod, view.nodes, soft);
+    const most = spreads.reduce((sum, { counts }) => sum + Math.max(0, ...counts.values()) + 1, 0);
+    const counts = nodes.map(({ node }) =>
+      spreads.reduce((sum, { constraint, counts }) => {
+        const value = node.metadata.labels?.[constraint.topologyKey];
+        return sum + (value === undefined ? most : (counts.get(value) ?? 0));
+      }, 0),
+    );
+    return normalized(counts, 'fewest');
+  },
+};
+
 /** Fewer pods of the same owner on the node, and in its zone: what upstream's default spreading constraints come to. */
 export const spreadByOwner: Scorer = {
   weight: 2,
   score(pod, nodes) {
+    // Constraints of the pod's own replace the default ones.
+    if (pod.spec.topologySpreadConstraints?.length) return nodes.map(() => 0);
     const owner = pod.metadata.ownerReferences?.find(({ controller }) => controller)?.uid;
     if (!owner) return nodes.map(() => 100);
     const onNode = nodes.map(({ pods }) => [...pods.values()].filter((other) => isOwnedBy(other, owner)).length);
@@ -76,17 +132,24 @@ export const spreadByOwner: Scorer = {
 const SCORERS: readonly Scorer[] = [
   toleratedTaints,
   preferredAffinity,
+  preferredPodAffinity,
+  softSpread,
   spreadByOwner,
   leastAllocated,
   balancedAllocation,
 ];
 
 /** The best of the feasible nodes; of equals the one that `random` (0…1) picks, so that they share the load. */
-export function bestNode(pod: Pod, nodes: readonly NodeInfo[], random: () => number): NodeInfo | undefined {
+export function bestNode(
+  pod: Pod,
+  nodes: readonly NodeInfo[],
+  view: ClusterView,
+  random: () => number,
+): NodeInfo | undefined {
   if (nodes.length <= 1) return nodes[0];
   const totals = nodes.map(() => 0);
   for (const { weight, score } of SCORERS)
-    score(pod, nodes).forEach((points, index) => {
+    score(pod, nodes, view).forEach((points, index) => {
       totals[index]! += weight * Math.floor(points);
     });
   const top = Math.max(...totals);

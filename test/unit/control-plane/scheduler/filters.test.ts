@@ -131,11 +131,49 @@ test('requests: containers and sidecars, or the largest init step, plus overhead
   t.is(of({ containers: [container('100m')], initContainers: [sidecar], overhead: { cpu: '10m' } }), 160);
 });
 
+const spread = (key: string, extra: object = {}) => ({
+  topologySpreadConstraints: [
+    {
+      topologyKey: key,
+      maxSkew: 1,
+      whenUnsatisfiable: 'DoNotSchedule',
+      labelSelector: { matchLabels: { app: 'web' } },
+      ...extra,
+    },
+  ],
+});
+
+test('required topology spread: skew, missing labels, minDomains, nodes that can not be used', (t) => {
+  const [n1, n2] = [makeNode('n1', { labels: { zone: 'a' } }), makeNode('n2', { labels: { zone: 'b' } })];
+  const web = running('w', 'n1');
+  const reason = ["node(s) didn't match pod topology spread constraints"];
+  const pod = makePod('p', { spec: spread('zone') });
+  t.deepEqual(reasons(pod, [n1, n2], [web]), reason);
+  t.deepEqual(reasons(pod, [n1, n2], [web], 'n2'), []);
+  t.deepEqual(reasons(makePod('p', { spec: spread('rack') }), [n1]), [`${reason[0]} (missing required label)`]);
+  t.deepEqual(
+    reasons(makePod('p', { spec: spread('zone', { minDomains: 3 }) }), [n1, n2], [web, running('v', 'n2')]),
+    reason,
+  );
+  const selecting = { ...spread('zone'), nodeSelector: { zone: 'a' } };
+  t.deepEqual(reasons(makePod('p', { spec: selecting }), [n1, n2], [web]), [], 'n2 does not count');
+  t.deepEqual(
+    reasons(
+      makePod('p', { spec: spread('zone', { matchLabelKeys: ['v'] }), labels: { app: 'web', v: '2' } }),
+      [n1, n2],
+      [web],
+    ),
+    [],
+  );
+});
+
 test('scoring prefers room, preferred affinity and tolerated taints', (t) => {
   const cache = createSchedulerCache();
   cache.setNode(makeNode('small', { allocatable: { cpu: '1', memory: '1Gi' } }));
   cache.setNode(makeNode('big'));
-  t.is(bestNode(makePod('p'), cache.nodes(), () => 0)?.node.metadata.name, 'big');
+  const best = (spec: object) =>
+    bestNode(makePod('p', { spec }), cache.nodes(), { nodes: cache.nodes(), namespaceOf: () => undefined }, () => 0);
+  t.is(best({})?.node.metadata.name, 'big');
   const preferred = {
     affinity: {
       nodeAffinity: {
@@ -148,9 +186,23 @@ test('scoring prefers room, preferred affinity and tolerated taints', (t) => {
       },
     },
   };
-  t.is(bestNode(makePod('p', { spec: preferred }), cache.nodes(), () => 0)?.node.metadata.name, 'small');
+  t.is(best(preferred)?.node.metadata.name, 'small');
+  const soft = (rule: string, labelSelector: object) => ({
+    affinity: {
+      [rule]: {
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 100, podAffinityTerm: { topologyKey: 'kubernetes.io/hostname', labelSelector } },
+        ],
+      },
+    },
+  });
+  cache.setPod(running('web', 'small'));
+  t.is(best(soft('podAffinity', { matchLabels: { app: 'web' } }))?.node.metadata.name, 'small');
+  t.is(best(soft('podAntiAffinity', { matchLabels: { app: 'web' } }))?.node.metadata.name, 'big');
+  const spreadSoftly = spread('kubernetes.io/hostname', { whenUnsatisfiable: 'ScheduleAnyway' });
+  t.is(best(spreadSoftly)?.node.metadata.name, 'big');
   cache.setNode(makeNode('big', { spec: { taints: [{ key: 'x', effect: 'PreferNoSchedule' }] } }));
-  t.is(bestNode(makePod('p'), cache.nodes(), () => 0)?.node.metadata.name, 'small');
+  t.is(best({})?.node.metadata.name, 'small');
 });
 
 test('the cache counts pods once, whatever the order of news', (t) => {
