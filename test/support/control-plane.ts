@@ -23,6 +23,8 @@ export interface TestControlPlaneOptions {
   historyEvents?: number;
   tokens?: StaticToken[];
   clock?: Clock;
+  /** Any free one unless said. */
+  port?: number;
   /** Answers pods/log. */
   nodes?: NodeConnection;
   maxMutatingInFlight?: number;
@@ -55,7 +57,7 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
   const server = createApiServer(
     {
       bindAddress: '127.0.0.1',
-      port: 0,
+      port: options.port ?? 0,
       certPem: serving.certPem,
       keyPem: serving.keyPem,
       clientCaPem: ca.certPem,
@@ -85,7 +87,10 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
       metrics: new Registry(),
     },
   );
-  const { port } = await server.start();
+  const { port } = await server.start().catch(async (error) => {
+    await store.close();
+    throw error;
+  });
   const url = `https://127.0.0.1:${port}`;
   const stopping = new AbortController();
   const running = server.run(stopping.signal);

@@ -180,6 +180,16 @@ test('overload is answered 429 with Retry-After', async (t) => {
   t.is((await http2.send({ path: CONFIG_MAPS })).status, 200);
 });
 
+test('a busy port and a stopped store are told', async (t) => {
+  const { controlPlane, http2 } = await setUp(t);
+  const error = await t.throwsAsync(startTestControlPlane({ port: controlPlane.port }));
+  t.regex(error.message, /cannot listen on 127\.0\.0\.1:\d+: .*EADDRINUSE.*in use by another process/);
+  await controlPlane.store.close();
+  const answer = await http2.send({ path: '/readyz' });
+  t.is(answer.status, 500);
+  t.regex(answer.text, /\[-\]store failed: reason withheld/);
+});
+
 test('metrics count requests by verb, resource and code', async (t) => {
   const { http2 } = await setUp(t);
   await http2.send({ path: CONFIG_MAPS });
