@@ -35,13 +35,11 @@ export function createFileSource(options: FileSourceOptions, deps: { clock: Cloc
 
   async function readManifest(file: string): Promise<Pod | undefined> {
     try {
-      const pod = parseManifest(await readFile(file, 'utf8'), {
+      return parseManifest(await readFile(file, 'utf8'), {
         nodeName: options.nodeName,
         origin: `file:${file}`,
         nowMs: clock.nowMs(),
       });
-      reported.delete(file);
-      return pod;
     } catch (error) {
       report(file, error instanceof Error ? error.message : String(error));
       return undefined;
@@ -69,8 +67,12 @@ export function createFileSource(options: FileSourceOptions, deps: { clock: Cloc
       const pod = await readManifest(file);
       if (!pod) continue;
       const taken = pods.get(podKey(pod));
-      if (taken) report(file, `metadata.name: another manifest makes pod ${podKey(pod)} already`);
-      else pods.set(podKey(pod), known.get(pod.metadata.uid) ?? pod);
+      if (taken) {
+        report(file, `metadata.name: another manifest makes pod ${podKey(pod)} already`);
+        continue;
+      }
+      reported.delete(file);
+      pods.set(podKey(pod), known.get(pod.metadata.uid) ?? pod);
     }
     known = new Map([...pods.values()].map((pod) => [pod.metadata.uid, pod]));
     return [...pods.values()];

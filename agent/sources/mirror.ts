@@ -91,10 +91,10 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
   return {
     of: (staticPod) => mirrorOf(podKey(staticPod)),
     setStaticPods(staticPods) {
-      const next = new Map(staticPods.map((pod) => [podKey(pod), pod]));
-      for (const key of new Set([...desired.keys(), ...next.keys()]))
-        if (desired.get(key)?.metadata.uid !== next.get(key)?.metadata.uid) queue.add(key);
-      desired = next;
+      const before = desired;
+      desired = new Map(staticPods.map((pod) => [podKey(pod), pod]));
+      for (const key of new Set([...before.keys(), ...desired.keys()]))
+        if (before.get(key)?.metadata.uid !== desired.get(key)?.metadata.uid) queue.add(key);
     },
     async run(signal) {
       await informer.synced(signal).catch(() => undefined);
