@@ -95,7 +95,7 @@ export async function startWorkloadCluster(t: ExecutionContext) {
     await clock.sleep(5);
   }
 
-  let address = 2;
+  let address = 1;
   const runPod = async (key: string) => {
     const pod = cache.pods.get(key);
     if (!pod?.spec.nodeName) return;
@@ -103,7 +103,8 @@ export async function startWorkloadCluster(t: ExecutionContext) {
     if (pod.metadata.deletionTimestamp)
       await client.delete(pods, { namespace, name, uid, gracePeriodSeconds: 0 }).catch(() => {});
     else if (pod.status?.phase !== 'Running') {
-      const podIP = `10.244.0.${address++}`;
+      address++;
+      const podIP = `10.244.${address >> 8}.${address & 255}`;
       const condition = { type: 'Ready', status: 'True' as const, lastTransitionTime: time };
       const conditions = [...(pod.status?.conditions ?? []), condition];
       const status = { ...pod.status, phase: 'Running' as const, podIP, podIPs: [{ ip: podIP }], conditions };
