@@ -50,12 +50,12 @@ export async function handleWatch(
   const current = api.store.revision();
   if (resourceVersion !== undefined && resourceVersion > current)
     throw resourceVersionTooLarge(resourceVersion, current);
-  const ended = new Promise<void>((resolve) => {
-    exchange.signal.addEventListener('abort', () => resolve(), { once: true });
-    stopping.addEventListener('abort', () => resolve(), { once: true });
-    stream.onEnd = resolve;
-    if (exchange.signal.aborted || stopping.aborted) resolve();
-  });
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const end = () => resolve();
+  stream.onEnd = end;
+  exchange.signal.addEventListener('abort', end, { once: true });
+  stopping.addEventListener('abort', end, { once: true });
+  if (exchange.signal.aborted || stopping.aborted) end();
   // Without a version, or with any ("0"), a watch begins with the present state.
   const withState = initialEvents ?? !resourceVersion;
   const timers: (() => void)[] = [];
@@ -66,6 +66,8 @@ export async function handleWatch(
     await ended;
   } finally {
     for (const cancel of timers) cancel();
+    // The server outlives its watches: nothing of them may stay with it.
+    stopping.removeEventListener('abort', end);
     stream.end();
   }
 }
