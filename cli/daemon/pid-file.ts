@@ -27,9 +27,11 @@ export async function stopProcess(file: string, mark: string, patienceMs: number
   if (pid !== undefined) {
     signalProcess(pid, 'SIGTERM');
     const deadline = performance.now() + patienceMs;
-    while (livingPid(file, mark) === pid && performance.now() < deadline) await sleep(20);
-    if (livingPid(file, mark) === pid) signalProcess(pid, 'SIGKILL');
-    while (livingPid(file, mark) === pid) await sleep(20);
+    // The process itself, not its file: a program that ends in order removes the file before it is gone.
+    const lives = () => argumentsOf(pid).includes(mark);
+    while (lives() && performance.now() < deadline) await sleep(20);
+    if (lives()) signalProcess(pid, 'SIGKILL');
+    while (lives()) await sleep(20);
   }
   rmSync(file, { force: true });
 }
