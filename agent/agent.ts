@@ -238,6 +238,8 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
           {
             docker,
             labels: [`${LABEL.node}=${options.nodeName}`],
+            // Exec probes would fill the stream with theirs.
+            actions: ['start', 'die', 'destroy'],
             clock,
             log,
             onEvent: runtime.onEvent,

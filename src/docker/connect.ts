@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { DockerEngine, ExecResult, LogChunk, RegistryAuth } from './engine.ts';
 import { DockerError } from './errors.ts';
@@ -29,6 +30,19 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
   const http = createTransport(endpoint, apiVersion);
   const short = (id: string) => (/^[0-9a-f]{64}$/.test(id) ? id.slice(0, 12) : id);
   const container = (id: string) => `/containers/${encodeURIComponent(id)}`;
+
+  /** Kills the process of an exec, once /proc confirms that the pid, as the Engine counts, is in that container for us too. */
+  async function killExec(execId: string, containerId: string): Promise<void> {
+    const path = `/exec/${execId}/json`;
+    const { Running, Pid } = await http.json<{ Running: boolean; Pid: number }>({
+      operation: `inspect exec in container ${short(containerId)}`,
+      method: 'GET',
+      path,
+    });
+    if (!Running || Pid <= 0) return;
+    const cgroups = await readFile(`/proc/${Pid}/cgroup`, 'utf8');
+    if (cgroups.includes(containerId)) process.kill(Pid, 'SIGKILL');
+  }
 
   return {
     async info(signal) {
@@ -151,17 +165,21 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
         body: { AttachStdout: true, AttachStderr: true, Cmd: command },
         signal,
       });
-      const stream = await http.stream({
-        operation: `start exec in container ${short(id)}`,
-        method: 'POST',
-        path: `/exec/${Id}/start`,
-        body: { Detach: false, Tty: false },
-        signal,
-      });
-      const output = await collect(
-        untilAborted(demultiplex(stream), stream, signal),
-        options.maxOutputBytes ?? DEFAULT_EXEC_OUTPUT_BYTES,
-      );
+      let output: Buffer;
+      try {
+        const stream = await http.stream({
+          operation: `start exec in container ${short(id)}`,
+          method: 'POST',
+          path: `/exec/${Id}/start`,
+          body: { Detach: false, Tty: false },
+          signal,
+        });
+        const chunks = untilAborted(demultiplex(stream), stream, signal);
+        output = await collect(chunks, options.maxOutputBytes ?? DEFAULT_EXEC_OUTPUT_BYTES);
+      } catch (error) {
+        if (signal?.aborted) await killExec(Id, id).catch(() => undefined);
+        throw error;
+      }
       const state = await http.json<{ ExitCode: number | null }>({
         operation: `inspect exec in container ${short(id)}`,
         method: 'GET',
@@ -206,14 +224,18 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
       await http.json({ operation: `remove image ${name}`, method: 'DELETE', path: `/images/${name}`, signal });
     },
 
-    async *containerEvents({ sinceNano, labels, onOpen }, signal) {
+    async *containerEvents({ sinceNano, labels, actions, onOpen }, signal) {
       const stream = await http.stream({
         operation: 'follow events',
         method: 'GET',
         path: '/events',
         query: {
           since: sinceNano === undefined ? undefined : nanoToSeconds(sinceNano),
-          filters: JSON.stringify({ type: ['container'], ...(labels && { label: labels }) }),
+          filters: JSON.stringify({
+            type: ['container'],
+            ...(labels && { label: labels }),
+            ...(actions && { event: actions }),
+          }),
         },
         signal,
       });
@@ -254,6 +276,8 @@ async function* untilAborted<T>(source: AsyncIterable<T>, stream: Readable, sign
   try {
     signal?.throwIfAborted();
     yield* source;
+    // A stream that was torn down may also look like one that came to its end.
+    signal?.throwIfAborted();
   } catch (error) {
     signal?.throwIfAborted();
     throw error;

@@ -202,7 +202,7 @@ export interface DockerEngine {
   waitContainer(id: string, signal?: AbortSignal): Promise<{ exitCode: number }>;
   /** Ends when the log ends, or with `follow` when the container does. */
   containerLogs(id: string, options: LogOptions, signal?: AbortSignal): AsyncIterable<LogChunk>;
-  /** Runs a command to its end; an abort leaves the process running (the Engine cannot stop one) unless it was killed by pid. */
+  /** Runs a command to its end. An abort kills it, where the Engine's process ids are ours too (the Engine itself cannot stop an exec). */
   execInContainer(
     id: string,
     command: string[],
@@ -216,9 +216,12 @@ export interface DockerEngine {
   pullImage(name: string, auth?: RegistryAuth, signal?: AbortSignal): Promise<void>;
   removeImage(name: string, signal?: AbortSignal): Promise<void>;
 
-  /** Container events from `sinceNano` on; ends or throws when the connection does. `onOpen` is told when the Engine has accepted. */
+  /**
+   * Container events from `sinceNano` on, only those actions if some are named; ends or throws when the connection does.
+   * `onOpen` is told when the Engine has accepted.
+   */
   containerEvents(
-    options: { sinceNano?: bigint; labels?: string[]; onOpen?: () => void },
+    options: { sinceNano?: bigint; labels?: string[]; actions?: string[]; onOpen?: () => void },
     signal: AbortSignal,
   ): AsyncIterable<ContainerEvent>;
 

@@ -6,6 +6,8 @@ import type { ContainerEvent, DockerEngine } from './engine.ts';
 export interface EventStreamOptions {
   docker: Pick<DockerEngine, 'containerEvents'>;
   labels?: string[];
+  /** Only these actions; all unless said. */
+  actions?: string[];
   clock: Clock;
   log: Logger;
   onEvent(event: ContainerEvent): void;
@@ -25,7 +27,8 @@ export async function followContainerEvents(options: EventStreamOptions, signal:
         backoff.reset();
         options.onOpen();
       };
-      for await (const event of docker.containerEvents({ sinceNano, labels: options.labels, onOpen }, signal)) {
+      const { labels, actions } = options;
+      for await (const event of docker.containerEvents({ sinceNano, labels, actions, onOpen }, signal)) {
         // The time comes as a JSON number, whose last digits are lost above 2⁵³: a step back, so that events may come twice, never not at all.
         sinceNano = event.timeNano - 1_000n;
         options.onEvent(event);

@@ -295,7 +295,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         throw new DockerError(`remove image ${name}`, 'notFound', `No such image: ${name}`, 404);
     },
 
-    async *containerEvents({ sinceNano, labels = [], onOpen }, signal) {
+    async *containerEvents({ sinceNano, labels = [], actions, onOpen }, signal) {
       called('events');
       const queue: (ContainerEvent | undefined)[] =
         sinceNano === undefined ? [] : history.filter(({ timeNano }) => timeNano >= sinceNano);
@@ -317,7 +317,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
               const [key, value] = label.split('=', 2) as [string, string | undefined];
               return value === undefined ? key in event.attributes : event.attributes[key] === value;
             });
-            if (matches) yield event;
+            if (matches && (actions?.includes(event.action) ?? true)) yield event;
           }
           if (signal.aborted) break;
           await new Promise<void>((resolve) => {

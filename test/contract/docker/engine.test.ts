@@ -228,6 +228,10 @@ if (!obstacle) {
     setTimeout(() => stop.abort(reason), 50);
     t.is(await t.throwsAsync(() => docker.waitContainer(id, stop.signal)), reason);
     t.is(await t.throwsAsync(() => docker.execInContainer(id, ['sleep', '5'], {}, AbortSignal.abort(reason))), reason);
+    const late = AbortSignal.timeout(300);
+    await t.throwsAsync(() => docker.execInContainer(id, ['sleep', '77'], {}, late), { name: 'TimeoutError' });
+    const { output } = await docker.execInContainer(id, ['ps', '-o', 'args']);
+    t.false(output.toString().includes('sleep 77'), 'the command of an aborted exec is killed');
     await docker.removeContainer(id, { force: true });
   });
 
