@@ -1,8 +1,12 @@
 import type { Command } from 'commander';
+import { defineAgent } from './agent.ts';
 import { defineDemo } from './demo.ts';
 import { defineDown } from './down.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
+import { defineNode } from './node.ts';
+import { defineOverlay } from './overlay.ts';
+import { defineProxy } from './proxy.ts';
 import { defineRun } from './run.ts';
 import { defineStatus } from './status.ts';
 import { defineTest } from './test.ts';
@@ -16,6 +20,10 @@ export const commands: ((program: Command) => void)[] = [
   defineDemo,
   defineKubectl,
   defineKubeconfig,
+  defineNode,
+  defineAgent,
+  defineProxy,
+  defineOverlay,
   defineRun,
   defineTest,
 ];

@@ -7,8 +7,15 @@ export class UserError extends Error {
   }
 }
 
+/** Errors of the foundations whose message names file, field and way out. */
+const EXPLAINED = new Set(['ConfigError', 'KubeconfigError', 'DockerError']);
+
 /** Prints the error as `berth: …` and tells the exit code. Errors that nobody foresaw keep their stack: it is their only explanation. */
 export function reportFailure(error: unknown): number {
+  if (error instanceof Error && EXPLAINED.has(error.name)) {
+    process.stderr.write(`berth: ${error.message}\n`);
+    return 1;
+  }
   if (error instanceof UserError) {
     process.stderr.write(`berth: ${error.message}\n`);
     return error.exitCode;

@@ -11,7 +11,7 @@ import type { Settings } from '../settings.ts';
 
 /** Everything that would make `up` fail half-way, asked before the first change. Each answer names the cause and the way out. */
 export async function checkHost(settings: Settings): Promise<void> {
-  checkAddresses(settings);
+  checkNodeIp(settings.nodeIp);
   await checkCidrs(settings);
   await checkKernel();
   await checkPorts(settings);
@@ -25,11 +25,12 @@ export function checkRoot(command: string): void {
     );
 }
 
-function checkAddresses(settings: Settings): void {
+/** @throws UserError when no interface of this host has it. */
+export function checkNodeIp(nodeIp: string): void {
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  if (!own.some((one) => one.address === settings.nodeIp)) {
+  if (!own.some((one) => one.address === nodeIp)) {
     throw new UserError(
-      `--node-ip ${settings.nodeIp}: no interface of this host has that address; it has ${
+      `--node-ip ${nodeIp}: no interface of this host has that address; it has ${
         own
           .filter((one) => !one.internal)
           .map((one) => one.address)

@@ -1,0 +1,61 @@
+import { type Command, Option } from 'commander';
+import type { ConfigFlag } from '../../src/config/load.ts';
+import { PAUSE_IMAGE } from '../images/catalog.ts';
+import type { NodeDaemonFlags } from '../roots/standalone.ts';
+
+/** Kubelet flags and the KubeletConfiguration fields that they stand above. */
+const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
+  ['--address <ip>', 'address', 'where the HTTPS port listens'],
+  ['--port <port>', 'port', 'the HTTPS port'],
+  ['--healthz-bind-address <ip>', 'healthzBindAddress', 'where /healthz listens'],
+  ['--healthz-port <port>', 'healthzPort', '0 turns it off'],
+  ['--cluster-dns <ips>', 'clusterDNS', 'name servers for pods, commas between'],
+  ['--cluster-domain <name>', 'clusterDomain', "the cluster's DNS domain"],
+  ['--cgroup-root <path>', 'cgroupRoot', 'the cgroup below which kubepods lives'],
+  ['--pod-manifest-path <path>', 'staticPodPath', 'file or folder of static pods'],
+  ['--pod-cidr <cidr>', 'podCIDR', "the pods' addresses on this node when no API server gives them"],
+  ['--max-pods <n>', 'maxPods', 'how many pods may run'],
+  ['--client-ca-file <file>', 'authentication.x509.clientCAFile', "who signs clients' certificates"],
+  ['--tls-cert-file <file>', 'tlsCertFile', "the HTTPS port's certificate"],
+  ['--tls-private-key-file <file>', 'tlsPrivateKeyFile', 'and its key'],
+];
+
+/** Flags of `berth agent` and `berth node`. */
+export function addNodeFlags(command: Command): Command {
+  command
+    .option('--config <file>', 'a KubeletConfiguration (kubelet.config.k8s.io/v1beta1)')
+    .option('--kubeconfig <file>', "the node's credentials at the API server")
+    .option('--node-name <name>', "the node's name (default: the host name)")
+    .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())
+    .option('--node-ip <ip>', "the node's address (default: that of the default route's interface)")
+    .option('--root-dir <dir>', "pods' directories and other state", '/var/lib/berth-node')
+    .option('--docker-endpoint <unix://socket>', 'the Docker Engine', 'unix:///var/run/docker.sock')
+    .option('--pod-infra-container-image <image>', 'the pause image', PAUSE_IMAGE)
+    .option('--pod-logs-dir <dir>', 'where log links go', '/var/log/pods')
+    .option('--cluster-cidr <cidr>', 'the addresses of all pods', '10.244.0.0/16')
+    .option('--service-cidr <cidr>', 'the addresses of all services', '10.96.0.0/12')
+    .option('--bridge <name>', 'the bridge that pods hang on', 'cni0')
+    .option('-v, --verbose', 'log more');
+  for (const [flag, , text] of KUBELET_FLAGS) command.option(flag, text);
+  return command;
+}
+
+/** The parsed flags, with those that are configuration fields set apart. */
+export function readNodeFlags(values: Record<string, string | undefined>): NodeDaemonFlags {
+  return {
+    ...(values as unknown as NodeDaemonFlags),
+    nodeName: values.nodeName ?? values.hostnameOverride,
+    overrides: overridesOf(KUBELET_FLAGS, values),
+  };
+}
+
+export function overridesOf(
+  table: [flag: string, field: string, text: string][],
+  values: Record<string, string | undefined>,
+): ConfigFlag[] {
+  return table.flatMap(([definition, field]) => {
+    const flag = definition.split(' ')[0] ?? '';
+    const value = values[flag.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    return value === undefined ? [] : [{ flag, field, value }];
+  });
+}

@@ -1,0 +1,38 @@
+import type { Command } from 'commander';
+import { DEFAULT_ROOT_DIR } from '../settings.ts';
+import { addNodeFlags, readNodeFlags } from './node-flags.ts';
+
+/** `berth node`: agent, proxy and network in one process, for a control plane elsewhere. */
+export function defineNode(program: Command): void {
+  const command = addNodeFlags(
+    program.command('node').description('run agent, proxy and network in one process, for a control plane elsewhere'),
+  )
+    .option('--proxy-config <file>', 'a KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)')
+    .option('--backend <name>', "routes to other nodes' pods: host-gw or none", 'host-gw')
+    .option('--proxy-healthz-bind-address <ip:port>', "where the proxy's /healthz listens")
+    .option('--proxy-metrics-bind-address <ip:port>', "where the proxy's /metrics listens")
+    .option('--cleanup', 'remove the pods, rules and links of this node and exit')
+    .action(async (values) => {
+      const { cleanUpNode, runNodeDaemon } = await import('../daemon/node-daemons.ts');
+      const flags = {
+        ...readNodeFlags(values),
+        proxyConfig: values.proxyConfig,
+        backend: values.backend,
+        proxyHealthz: values.proxyHealthzBindAddress,
+        proxyMetrics: values.proxyMetricsBindAddress,
+      };
+      if (values.cleanup) await cleanUpNode(flags);
+      else await runNodeDaemon(flags);
+    });
+  command
+    .command('kubeconfig')
+    .description('print a kubeconfig for another node of this cluster')
+    .argument('<name>', "the other node's name")
+    .option('--node-ip <ip>', "the other node's address, for the certificate of its HTTPS port")
+    .option('--for <identity>', 'node, proxy or overlay', 'node')
+    .option('--cluster-root-dir <dir>', "the cluster's root directory on this host", DEFAULT_ROOT_DIR)
+    .action(async (name: string, options: { nodeIp?: string; for: string; clusterRootDir: string }) => {
+      const { nodeKubeconfig } = await import('../cluster/node-kubeconfig.ts');
+      process.stdout.write(await nodeKubeconfig({ ...options, name, rootDir: options.clusterRootDir }));
+    });
+}

@@ -1,0 +1,125 @@
+import { join } from 'node:path';
+import type { ConfigFlag } from '../../src/config/load.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
+import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import { sdNotify } from '../../src/runtime/sd-notify.ts';
+import { removeNetwork, removePods, removeServiceRules } from '../cluster/remove-node.ts';
+import { createSteps } from '../output/steps.ts';
+import { checkRoot } from '../preflight/checks.ts';
+import { abortOnSignals, createContext, type ProgramContext } from '../roots/context.ts';
+import {
+  type NodeDaemonFlags,
+  nodeNameOf,
+  nodeNetwork,
+  prepareAgent,
+  prepareOverlay,
+  prepareProxy,
+} from '../roots/standalone.ts';
+
+type Verbose = { verbose?: boolean };
+
+/** Builds the parts, tells systemd, and serves until SIGTERM or SIGINT. What the parts made stays on the host. */
+async function serve(
+  command: string,
+  flags: Verbose,
+  prepare: (
+    context: ProgramContext,
+    signal: AbortSignal,
+  ) => Promise<Record<string, Runnable>> | Record<string, Runnable>,
+): Promise<void> {
+  checkRoot(command);
+  const context = createContext(flags);
+  const signal = abortOnSignals();
+  const parts = await prepare(context, signal);
+  sdNotify('READY=1', process.env.NOTIFY_SOCKET);
+  try {
+    await runTogether(parts, signal);
+  } finally {
+    sdNotify('STOPPING=1', process.env.NOTIFY_SOCKET);
+  }
+}
+
+export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> {
+  return serve('agent', flags, (context, signal) => prepareAgent(flags, context, signal));
+}
+
+export interface ProxyDaemonFlags {
+  config?: string;
+  kubeconfig?: string;
+  nodeName?: string;
+  cleanup?: boolean;
+  overrides: ConfigFlag[];
+}
+
+export async function runProxyDaemon(flags: ProxyDaemonFlags & Verbose): Promise<void> {
+  if (!flags.cleanup) return serve('proxy', flags, (context) => prepareProxy(flags, undefined, context));
+  checkRoot('proxy');
+  await removeServiceRules();
+}
+
+export function runOverlayDaemon(
+  flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string } & Verbose,
+): Promise<void> {
+  return serve('overlay', flags, (context) => prepareOverlay(flags, context));
+}
+
+export interface NodeFlags extends NodeDaemonFlags {
+  backend: string;
+  proxyHealthz?: string;
+  proxyMetrics?: string;
+}
+
+/** Agent, proxy and routes with the node's own credentials (the proxy's configuration may name others). */
+export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
+  return serve('node', flags, async (context, signal) => {
+    const overrides: ConfigFlag[] = [
+      ...(flags.proxyConfig ? [] : [{ flag: '--cluster-cidr', field: 'clusterCIDR', value: flags.clusterCidr }]),
+      ...(flags.proxyHealthz
+        ? [{ flag: '--proxy-healthz-bind-address', field: 'healthzBindAddress', value: flags.proxyHealthz }]
+        : []),
+      ...(flags.proxyMetrics
+        ? [{ flag: '--proxy-metrics-bind-address', field: 'metricsBindAddress', value: flags.proxyMetrics }]
+        : []),
+    ];
+    const sysctls = nodeNetwork(flags, context).sysctls;
+    const proxy = prepareProxy(
+      {
+        config: flags.proxyConfig,
+        kubeconfig: flags.proxyConfig ? undefined : flags.kubeconfig,
+        nodeName: flags.nodeName,
+        overrides,
+      },
+      sysctls,
+      context,
+    );
+    const overlay =
+      flags.backend === 'none' || !flags.kubeconfig
+        ? {}
+        : prepareOverlay({ ...flags, kubeconfig: flags.kubeconfig }, context);
+    return { ...(await prepareAgent(flags, context, signal)), ...proxy, ...overlay };
+  });
+}
+
+/** `berth node --cleanup`: takes away what the node brought onto the host; the Engine stays. */
+export async function cleanUpNode(flags: NodeFlags): Promise<void> {
+  checkRoot('node');
+  const places = {
+    nodeName: nodeNameOf(flags),
+    dockerEndpoint: flags.dockerEndpoint,
+    cgroupRoot: flags.overrides.find((override) => override.field === 'cgroupRoot')?.value?.toString() ?? '/',
+    kubeletDir: flags.rootDir,
+    podLogsDir: flags.podLogsDir,
+    containerLogsDir: join(flags.podLogsDir, '../containers'),
+    clusterCidr: flags.clusterCidr,
+    serviceCidr: flags.serviceCidr,
+    bridge: flags.bridge,
+    networkState: join(flags.rootDir, 'network.json'),
+    cniDataDir: join(flags.rootDir, 'cni/networks'),
+  };
+  const steps = createSteps();
+  await runAll('berth node --cleanup', [
+    () => steps.run('pods removed', () => removePods(places)),
+    () => steps.run('service rules removed', removeServiceRules),
+    () => steps.run('pod network removed, sysctls restored', () => removeNetwork(places)),
+  ]);
+}

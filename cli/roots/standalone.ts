@@ -1,0 +1,188 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
+import { createNodeNetwork } from '../../cni/node/node-network.ts';
+import { createHostGateway } from '../../cni/overlay/host-gw.ts';
+import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
+import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
+import { connectDocker } from '../../src/docker/connect.ts';
+import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
+import { createInformerSet } from '../../src/kube/informer.ts';
+import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
+import { nodes } from '../../src/kube/resources.ts';
+import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
+import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import { imagesFolder } from '../cluster/images-folder.ts';
+import { enginePings } from '../engine/ping.ts';
+import { recipes } from '../images/catalog.ts';
+import { ensureImage } from '../images/load.ts';
+import { UserError } from '../output/failure.ts';
+import { checkNodeIp } from '../preflight/checks.ts';
+import { detectNodeIp } from '../preflight/node-ip.ts';
+import { createAgentPart } from './agent-part.ts';
+import type { ProgramContext } from './context.ts';
+import { createProxyPart } from './proxy-part.ts';
+import { findServingCertificate } from './serving-certificate.ts';
+
+/** Flags that all node daemons share; the rest is upstream's configuration file. */
+export interface NodeDaemonFlags {
+  config?: string;
+  proxyConfig?: string;
+  kubeconfig?: string;
+  nodeName?: string;
+  nodeIp?: string;
+  rootDir: string;
+  dockerEndpoint: string;
+  podInfraContainerImage: string;
+  podLogsDir: string;
+  clusterCidr: string;
+  serviceCidr: string;
+  bridge: string;
+  /** KubeletConfiguration fields that were given as flags. */
+  overrides: ConfigFlag[];
+}
+
+/** The node's name: the flag, else the host's, in lower case as upstream has it. */
+export function nodeNameOf(flags: { nodeName?: string }): string {
+  return (flags.nodeName ?? hostname()).trim().toLowerCase();
+}
+
+export function clientFrom(kubeconfig: string, userAgent: string): { client: KubeClient; config: ClientConfig } {
+  const config = loadKubeconfig(kubeconfig, { userAgent });
+  return { client: createKubeClient(config), config };
+}
+
+/**
+ * The agent with the node's network: guards, pods' bridge and addresses. Checks everything that a person may have got wrong
+ * before it changes the host.
+ */
+export async function prepareAgent(
+  flags: NodeDaemonFlags,
+  context: ProgramContext,
+  signal: AbortSignal,
+): Promise<Record<string, Runnable>> {
+  const { log, clock } = context;
+  const config = loadConfig(kubeletConfiguration, {
+    file: flags.config,
+    flags: flags.overrides,
+    onWarning: (message) => log.warn(message),
+  });
+  const nodeName = nodeNameOf(flags);
+  const nodeIps = [flags.nodeIp ?? (await detectNodeIp())];
+  checkNodeIp(nodeIps[0]!);
+  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet') : undefined;
+  if (!api && !config.staticPodPath)
+    throw new UserError(
+      'the agent has nothing to run: give it an API server (--kubeconfig FILE) or static pods (staticPodPath in --config, --pod-manifest-path)',
+    );
+  const caFile = config.authentication.x509.clientCAFile;
+  const clientCaPem = caFile ? readFileSync(caFile, 'utf8') : api?.config.caPem;
+  const socket = flags.dockerEndpoint.replace(/^unix:\/\//, '');
+  if (!(await enginePings(socket)))
+    throw new UserError(
+      `no Docker Engine answers on ${flags.dockerEndpoint}: start it, or name another with --docker-endpoint unix:///path/to.sock`,
+    );
+  const serving = await findServingCertificate({
+    ...config,
+    client: api?.config,
+    nodeIps,
+    rootDir: flags.rootDir,
+    nowMs: clock.nowMs(),
+  });
+
+  mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
+  const network = nodeNetwork(flags, context);
+  log.info({ changed: await network.ensure(signal) }, 'host network is ready');
+  const pause = recipes.find((recipe) => recipe.name === flags.podInfraContainerImage);
+  if (pause) {
+    const docker = connectDocker(flags.dockerEndpoint);
+    await ensureImage(docker, flags.dockerEndpoint, pause, imagesFolder());
+    docker.close();
+  }
+  const agent = await createAgentPart(
+    {
+      config,
+      nodeName,
+      nodeIps,
+      rootDir: flags.rootDir,
+      podLogsDir: flags.podLogsDir,
+      containerLogsDir: join(flags.podLogsDir, '../containers'),
+      pauseImage: flags.podInfraContainerImage,
+      dockerEndpoint: flags.dockerEndpoint,
+      serving,
+      clientCaPem: clientCaPem ?? serving.certPem,
+      ...(api && { client: api.client }),
+      createNetwork: (podCidr) =>
+        createPodNetwork(
+          {
+            bridge: flags.bridge,
+            podCidr,
+            clusterCidr: flags.clusterCidr,
+            dataDir: join(flags.rootDir, 'cni/networks'),
+          },
+          context,
+        ),
+    },
+    context,
+    signal,
+  );
+  return { agent, 'host network': network };
+}
+
+/** The service proxy. Its kubeconfig comes from the flag, else from clientConnection in its configuration file. */
+export function prepareProxy(
+  flags: { config?: string; kubeconfig?: string; nodeName?: string; overrides: ConfigFlag[] },
+  sysctls: { read(key: string): string | undefined; write(key: string, value: string): void } | undefined,
+  context: ProgramContext,
+): Record<string, Runnable> {
+  const config = loadConfig(kubeProxyConfiguration, {
+    file: flags.config,
+    flags: flags.overrides,
+    onWarning: (message) => context.log.warn(message),
+  });
+  const kubeconfig = flags.kubeconfig ?? (config.clientConnection.kubeconfig || undefined);
+  if (!kubeconfig)
+    throw new UserError(
+      'the proxy needs an API server: give --kubeconfig FILE, or clientConnection.kubeconfig in --config',
+    );
+  const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
+  const { client } = clientFrom(kubeconfig, 'kube-proxy');
+  const plain = {
+    read: (key: string) => readSysctl(key),
+    write: (key: string, value: string) => void writeSysctl(key, value),
+  };
+  return { proxy: createProxyPart({ nodeName, config, client, sysctls: sysctls ?? plain }, context) };
+}
+
+/** Routes to the other nodes' pods. */
+export function prepareOverlay(
+  flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string },
+  { log, clock }: ProgramContext,
+): Record<string, Runnable> {
+  if (flags.backend !== 'host-gw')
+    throw new UserError(`--backend ${flags.backend} is not supported yet; use host-gw (nodes on one L2 network)`);
+  const { client } = clientFrom(flags.kubeconfig, 'berth-overlay');
+  const informers = createInformerSet(client, { log, clock });
+  const gateway = createHostGateway(
+    { nodeName: nodeNameOf(flags), bridge: flags.bridge },
+    { nodes: informers.informer(nodes), log, clock },
+  );
+  return { overlay: { run: (signal) => runTogether({ 'overlay informers': informers, 'host-gw': gateway }, signal) } };
+}
+
+export function nodeNetwork(
+  flags: Pick<NodeDaemonFlags, 'clusterCidr' | 'serviceCidr' | 'bridge' | 'rootDir'>,
+  { log, clock }: ProgramContext,
+) {
+  return createNodeNetwork(
+    {
+      clusterCidr: flags.clusterCidr,
+      serviceCidr: flags.serviceCidr,
+      bridge: flags.bridge,
+      stateFile: join(flags.rootDir, 'network.json'),
+    },
+    { log, clock },
+  );
+}
