@@ -16,6 +16,7 @@ import { createEventRecorder } from '../../src/kube/events.ts';
 import { createInformerSet } from '../../src/kube/informer.ts';
 import { createOpenApiDocuments } from '../../src/kube/schema/openapi/document.ts';
 import type { Service } from '../../src/kube/types.ts';
+import { createHeartbeats, type Heartbeats } from '../../src/runtime/heartbeat.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import type { ClusterPki } from '../pki/cluster-pki.ts';
@@ -46,6 +47,8 @@ export async function createControlPlanePart(
 ): Promise<ControlPlane> {
   const { log, clock } = context;
   const { pki } = options;
+  const metrics = createMetrics();
+  const heartbeats = createHeartbeats(clock);
   const store = await openSqliteStore({ path: options.storePath }, { clock, log });
   const nodeConnection = createNodeConnection({ ...pki.kubeletClient, caPem: pki.ca.certPem });
   const allocator = createServiceAllocator({ serviceCidr: options.serviceCidr });
@@ -73,7 +76,8 @@ export async function createControlPlanePart(
       openApi: createOpenApiDocuments(definitions),
       clock,
       log,
-      metrics: createMetrics(),
+      metrics,
+      healthChecks: [{ name: 'loops', check: () => describeOverdue(heartbeats) }],
     },
   );
   const clientAs = (pair: CertificatePair, userAgent: string): KubeClient =>
@@ -97,7 +101,7 @@ export async function createControlPlanePart(
     .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }));
   const controllers = createControllers(
     { resources, clusterCidr: options.podCidr },
-    { client: controllerClient, informers: controllerInformers, log, clock },
+    { client: controllerClient, informers: controllerInformers, log, clock, metrics, heartbeats },
   );
   const schedulerClient = clientAs(pki.scheduler, 'kube-scheduler');
   const schedulerInformers = createInformerSet(schedulerClient, { log, clock });
@@ -108,6 +112,8 @@ export async function createControlPlanePart(
       informers: schedulerInformers,
       log,
       clock,
+      metrics,
+      heartbeats,
       events: createEventRecorder({ client: schedulerClient, component: 'default-scheduler', log, clock }),
     },
   );
@@ -140,6 +146,13 @@ export async function createControlPlanePart(
       }
     },
   };
+}
+
+/** What a health check says of loops that have stopped turning; undefined when all turn. */
+function describeOverdue(heartbeats: Heartbeats): string | undefined {
+  const overdue = heartbeats.overdue();
+  if (overdue.length === 0) return undefined;
+  return overdue.map(({ name, silentMs }) => `${name} silent for ${Math.round(silentMs / 1000)} s`).join(', ');
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,9 +1,5 @@
-import type { KubeClient } from '../../src/kube/client.ts';
 import { createEventRecorder } from '../../src/kube/events.ts';
-import type { InformerSet } from '../../src/kube/informer.ts';
 import type { Resource } from '../../src/kube/resources.ts';
-import type { Clock } from '../../src/runtime/clock.ts';
-import type { Logger } from '../../src/runtime/log.ts';
 import type { Controller, ControllerDependencies } from './controller.ts';
 import { createDeploymentController } from './deployment.ts';
 import { createEndpointSliceController } from './endpointslice.ts';
@@ -32,7 +28,7 @@ export interface ControllersOptions {
 /** All controllers over one client and one set of informers; the caller runs the informers. */
 export function createControllers(
   options: ControllersOptions,
-  shared: { client: KubeClient; informers: InformerSet; log: Logger; clock: Clock },
+  shared: Omit<ControllerDependencies, 'events'>,
 ): Controller & { controllers: readonly Controller[] } {
   const { client, log, clock } = shared;
   const reportingAs = (component: string): ControllerDependencies => ({

@@ -21,7 +21,7 @@ import { equalTemplates } from './template-hash.ts';
 
 /** Turns Deployments into ReplicaSets: rollouts, revisions, scaling, progress. */
 export function createDeploymentController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, log, clock, events } = dependencies;
+  const { client, informers, clock, events } = dependencies;
   const deployments = informers.informer(deploymentResource);
   const replicaSets = informers.informer(replicaSetResource);
   const pods = informers.informer(podResource);
@@ -31,13 +31,14 @@ export function createDeploymentController(dependencies: ControllerDependencies)
   const podsByOwner = pods.index((pod) => [controllerOf(pod)?.uid]);
   const ownWrites = createOwnWrites(replicaSets, clock);
 
-  const controller = createReconciler({
-    name: 'deployment-controller',
-    log,
-    clock,
-    inputs: [deployments, replicaSets, pods],
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'deployment-controller',
+      inputs: [deployments, replicaSets, pods],
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   deployments.subscribe({

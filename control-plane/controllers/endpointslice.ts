@@ -26,7 +26,7 @@ const TRIGGER_TIME = 'endpoints.kubernetes.io/last-change-trigger-time';
 
 /** Writes the EndpointSlices of every Service with a selector. */
 export function createEndpointSliceController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, log, clock, events } = dependencies;
+  const { client, informers, clock, events } = dependencies;
   const services = informers.informer(serviceResource);
   const pods = informers.informer(podResource);
   const slices = informers.informer(sliceResource);
@@ -37,13 +37,14 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
   const ownWrites = createOwnWrites(slices, clock);
   const triggerTimes = createTriggerTimes();
 
-  const controller = createReconciler({
-    name: 'endpointslice-controller',
-    log,
-    clock,
-    inputs: [services, pods, slices, nodes],
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'endpointslice-controller',
+      inputs: [services, pods, slices, nodes],
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   services.subscribe({

@@ -17,16 +17,18 @@ const PAGE_SIZE = 500;
 /** Deletes old events: the store keeps everything until told otherwise. Lists page by page instead of holding all events. */
 export function createEventTtlController(
   options: EventTtlOptions,
-  { client, log, clock }: Pick<ControllerDependencies, 'client' | 'log' | 'clock'>,
+  dependencies: Omit<ControllerDependencies, 'informers' | 'events'>,
 ): Controller {
-  const controller = createReconciler({
-    name: 'event-ttl-controller',
-    log,
-    clock,
-    inputs: [],
-    concurrency: 1,
-    reconcile,
-  });
+  const { client, clock } = dependencies;
+  const controller = createReconciler(
+    {
+      name: 'event-ttl-controller',
+      inputs: [],
+      concurrency: 1,
+      reconcile,
+    },
+    dependencies,
+  );
   controller.queue.addAfter(ROUND, options.periodMs);
 
   async function reconcile(): Promise<void> {

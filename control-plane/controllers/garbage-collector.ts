@@ -25,16 +25,17 @@ export function createGarbageCollector(
   options: GarbageCollectorOptions,
   dependencies: ControllerDependencies,
 ): Controller {
-  const { client, log, clock, events } = dependencies;
+  const { client, log, events } = dependencies;
   const graph = createGarbageGraph(options.resources, dependencies.informers);
-  const controller = createReconciler({
-    name: 'garbage-collector-controller',
-    log,
-    clock,
-    inputs: graph.informers,
-    concurrency: 10,
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'garbage-collector-controller',
+      inputs: graph.informers,
+      concurrency: 10,
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
   /** Owners that were found gone; a uid never comes back, so this spares asking the API again. */
   const goneOwners = new Set<string>();

@@ -26,20 +26,22 @@ export interface NamespaceRemains {
 /** Empties namespaces that are being deleted, pods first, and lets them go when nothing is left. */
 export function createNamespaceController(
   options: NamespaceControllerOptions,
-  { client, informers, log, clock }: ControllerDependencies,
+  dependencies: ControllerDependencies,
 ): Controller {
+  const { client, informers, clock } = dependencies;
   const namespaces = informers.informer(namespaceResource);
   const resources = [...options.resources]
     .filter((resource) => resource.namespaced)
     .sort((a, b) => Number(b.plural === 'pods') - Number(a.plural === 'pods'));
-  const controller = createReconciler({
-    name: 'namespace-controller',
-    log,
-    clock,
-    inputs: [namespaces],
-    concurrency: 10,
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'namespace-controller',
+      inputs: [namespaces],
+      concurrency: 10,
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   const enqueue = (namespace: Namespace) => {

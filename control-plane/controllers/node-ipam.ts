@@ -11,24 +11,23 @@ export interface NodeIpamOptions {
 }
 
 /** Gives every node a podCIDR of its own; one is free again only when its node is gone. */
-export function createNodeIpamController(
-  options: NodeIpamOptions,
-  { client, informers, log, clock, events }: ControllerDependencies,
-): Controller {
+export function createNodeIpamController(options: NodeIpamOptions, dependencies: ControllerDependencies): Controller {
+  const { client, informers, log, events } = dependencies;
   const nodes = informers.informer(nodeResource);
   const blocks = createCidrSet(options.clusterCidr, options.nodeMask);
   /** What was given out but is not in the informer yet, by node uid. */
   const given = new Map<string, string>();
 
-  const controller = createReconciler({
-    name: 'node-ipam-controller',
-    log,
-    clock,
-    inputs: [nodes],
-    // One at a time: two nodes must not be given the same block.
-    concurrency: 1,
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'node-ipam-controller',
+      inputs: [nodes],
+      // One at a time: two nodes must not be given the same block.
+      concurrency: 1,
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   nodes.subscribe({

@@ -36,8 +36,9 @@ const LEASE_NAMESPACE = 'kube-node-lease';
 /** Notices nodes that fell silent (Ready Unknown), and turns node conditions into taints. */
 export function createNodeLifecycleController(
   options: NodeLifecycleOptions,
-  { client, informers, log, clock, events }: ControllerDependencies,
+  dependencies: ControllerDependencies,
 ): Controller {
+  const { client, informers, log, clock, events } = dependencies;
   const nodes = informers.informer(nodeResource);
   const leases = informers.informer(leaseResource);
   const pods = informers.informer(podResource);
@@ -45,15 +46,16 @@ export function createNodeLifecycleController(
   const sightings = new Map<string, NodeSighting>();
   let nextEvictionMs = Number.NEGATIVE_INFINITY;
 
-  const controller = createReconciler({
-    name: 'node-lifecycle-controller',
-    log,
-    clock,
-    inputs: [nodes, leases, pods],
-    // One at a time: the eviction rate is shared.
-    concurrency: 1,
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'node-lifecycle-controller',
+      inputs: [nodes, leases, pods],
+      // One at a time: the eviction rate is shared.
+      concurrency: 1,
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   nodes.subscribe({

@@ -57,23 +57,22 @@ export function computeCollectablePods(
 }
 
 /** Collects pods that nobody else will: of vanished nodes, never scheduled, too many finished ones. */
-export function createPodGcController(
-  options: PodGcOptions,
-  { client, informers, log, clock }: ControllerDependencies,
-): Controller {
+export function createPodGcController(options: PodGcOptions, dependencies: ControllerDependencies): Controller {
+  const { client, informers, log, clock } = dependencies;
   const nodes = informers.informer(nodeResource);
   const pods = informers.informer(podResource);
   /** Monotonic milliseconds since when a node named by a pod is missing. */
   const missingSinceMs = new Map<string, number>();
 
-  const controller = createReconciler({
-    name: 'pod-garbage-collector',
-    log,
-    clock,
-    inputs: [nodes, pods],
-    concurrency: 1,
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'pod-garbage-collector',
+      inputs: [nodes, pods],
+      concurrency: 1,
+      reconcile,
+    },
+    dependencies,
+  );
   controller.queue.add(ROUND);
 
   async function reconcile(): Promise<void> {

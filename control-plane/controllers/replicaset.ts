@@ -18,7 +18,7 @@ import { runSlowStart } from './slow-start.ts';
 
 /** Keeps as many pods as each ReplicaSet wants: adopts, releases, creates, deletes, counts. */
 export function createReplicaSetController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, log, clock, events } = dependencies;
+  const { client, informers, clock, events } = dependencies;
   const replicaSets = informers.informer(replicaSetResource);
   const pods = informers.informer(podResource);
   const podsByOwner = pods.index((pod) => [controllerOf(pod)?.uid]);
@@ -27,13 +27,14 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
   const replicaSetsByNamespace = replicaSets.index((replicaSet) => [replicaSet.metadata.namespace]);
   const ownWrites = createOwnWrites(pods, clock);
 
-  const controller = createReconciler({
-    name: 'replicaset-controller',
-    log,
-    clock,
-    inputs: [replicaSets, pods],
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'replicaset-controller',
+      inputs: [replicaSets, pods],
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   replicaSets.subscribe({

@@ -9,16 +9,18 @@ import { type Controller, type ControllerDependencies, createReconciler } from '
 const DEFAULT_NAME = 'default';
 
 /** Sees to it that every namespace has a ServiceAccount named default. */
-export function createServiceAccountController({ client, informers, log, clock }: ControllerDependencies): Controller {
+export function createServiceAccountController(dependencies: ControllerDependencies): Controller {
+  const { client, informers } = dependencies;
   const namespaces = informers.informer(namespaceResource);
   const serviceAccounts = informers.informer(serviceAccountResource);
-  const controller = createReconciler({
-    name: 'serviceaccount-controller',
-    log,
-    clock,
-    inputs: [namespaces, serviceAccounts],
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'serviceaccount-controller',
+      inputs: [namespaces, serviceAccounts],
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   namespaces.subscribe({

@@ -11,26 +11,22 @@ const DISRUPTION = {
 } as const;
 
 /** Deletes pods from nodes with NoExecute taints that they don't tolerate, or no longer. */
-export function createTaintEvictionController({
-  client,
-  informers,
-  log,
-  clock,
-  events,
-}: ControllerDependencies): Controller {
+export function createTaintEvictionController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, clock, events } = dependencies;
   const nodes = informers.informer(nodeResource);
   const pods = informers.informer(podResource);
   const podsByNode = pods.index((pod) => [pod.spec.nodeName]);
   /** Pods, by uid, that have been told that they will have to go. */
   const announced = new Set<string>();
 
-  const controller = createReconciler({
-    name: 'taint-eviction-controller',
-    log,
-    clock,
-    inputs: [nodes, pods],
-    reconcile,
-  });
+  const controller = createReconciler(
+    {
+      name: 'taint-eviction-controller',
+      inputs: [nodes, pods],
+      reconcile,
+    },
+    dependencies,
+  );
   const { queue } = controller;
 
   const enqueuePods = (node: Node) => {

@@ -12,11 +12,14 @@ import {
 } from '../../src/kube/resources.ts';
 import type { Node, Pod, PodCondition } from '../../src/kube/types.ts';
 import { type Clock, timestamp } from '../../src/runtime/clock.ts';
+import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import { reasonsAgainst } from './filters.ts';
 import { type ClusterView, createSchedulerCache, type NodeInfo } from './node-info.ts';
 import { choosePlacement } from './placement.ts';
 import { usesPodAffinity } from './pod-affinity.ts';
+import { type AttemptResult, schedulerMetrics } from './scheduler-metrics.ts';
 import { createSchedulingQueue } from './scheduling-queue.ts';
 
 export interface SchedulerOptions {
@@ -30,6 +33,10 @@ export interface SchedulerDependencies {
   log: Logger;
   clock: Clock;
   events: EventRecorder;
+  /** Where the scheduler_* metrics go. */
+  metrics?: Registry;
+  /** Told that the loop turns. */
+  heartbeats?: Heartbeats;
   /** 0…1; chooses among equal nodes. */
   random?: () => number;
 }
@@ -38,6 +45,7 @@ export interface SchedulerDependencies {
 const MAX_BINDINGS = 16;
 /** The loop gives way to others after working for so long. */
 const SLICE_MS = 5;
+const BEAT_MS = 10_000;
 
 /** Gives pods their nodes: one decision at a time on a picture of the cluster, bindings in parallel behind it. */
 export function createScheduler(options: SchedulerOptions, dependencies: SchedulerDependencies) {
@@ -51,6 +59,8 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
   const cache = createSchedulerCache();
   let wake: () => void = () => {};
   const queue = createSchedulingQueue({ clock, onReady: () => wake() });
+  const { metrics } = dependencies;
+  const measure = metrics && schedulerMetrics(metrics, schedulerName, pendingPods);
   const bindings = new Set<Promise<void>>();
   let searchStart = 0;
 
@@ -122,18 +132,37 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
     });
   }
 
+  function pendingPods() {
+    const { active, backoff, unschedulable } = queue.sizes();
+    return { active, backoff, unschedulable };
+  }
+
+  /** A pod that can't even be judged must not stop the others. */
+  function tryToSchedule(pod: Pod) {
+    try {
+      scheduleOne(pod);
+    } catch (error) {
+      log.error({ pod: objectKey(pod), err: error }, 'scheduling a pod failed, trying again');
+      cache.forget(pod.metadata.uid);
+      queue.failed(pod.metadata.uid);
+    }
+  }
+
   function scheduleOne(pod: Pod) {
+    const startMs = clock.monotonicMs();
+    const measured = (result: AttemptResult) => measure?.(result, (clock.monotonicMs() - startMs) / 1000);
     const around = view();
     const placement = choosePlacement(pod, around, { start: searchStart, random });
     searchStart = around.nodes.length > 0 ? (searchStart + placement.examined) % around.nodes.length : 0;
     const { uid } = pod.metadata;
     if ('refusal' in placement) {
       queue.refused(uid);
+      measured('unschedulable');
       track(tellRefusal(pod, placement.refusal));
       return;
     }
     cache.assume(pod, placement.nodeName);
-    track(bind(pod, placement.nodeName));
+    track(bind(pod, placement.nodeName).then(measured));
   }
 
   function track(work: Promise<void>) {
@@ -144,7 +173,7 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
     bindings.add(tracked);
   }
 
-  async function bind(pod: Pod, nodeName: string): Promise<void> {
+  async function bind(pod: Pod, nodeName: string): Promise<AttemptResult> {
     const { namespace, name, uid } = pod.metadata;
     const binding = {
       apiVersion: 'v1',
@@ -156,15 +185,20 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
       await client.create(podResource, binding, { namespace, name: name!, subresource: 'binding' });
       queue.done(uid);
       events.event(pod, 'Normal', 'Scheduled', `Successfully assigned ${objectKey(pod)} to ${nodeName}`);
+      return 'scheduled';
     } catch (error) {
       cache.forget(uid);
       retryOn(nodeName);
       // Gone, or bound by somebody else: the informer tells what is true now. Else it is tried again.
-      if (isNotFound(error)) return queue.done(uid);
+      if (isNotFound(error)) {
+        queue.done(uid);
+        return 'error';
+      }
       log.warn({ pod: objectKey(pod), node: nodeName, err: error }, 'binding failed, trying again');
       queue.failed(uid);
       const message = error instanceof Error ? error.message : String(error);
       if (!isConflict(error)) events.event(pod, 'Warning', 'FailedScheduling', `binding rejected: ${message}`);
+      return 'error';
     }
   }
 
@@ -189,16 +223,22 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
       throw error;
     }
     signal.addEventListener('abort', () => wake(), { once: true });
+    const beat = dependencies.heartbeats?.register('scheduler', BEAT_MS * 3);
     let sliceStartMs = clock.monotonicMs();
     while (!signal.aborted) {
+      beat?.();
       const pod = bindings.size < MAX_BINDINGS ? queue.take() : undefined;
       if (pod) {
-        scheduleOne(pod);
+        tryToSchedule(pod);
         if (clock.monotonicMs() - sliceStartMs < SLICE_MS) continue;
         await nextTurn();
       } else
         await new Promise<void>((resolve) => {
-          wake = resolve;
+          const cancel = clock.after(BEAT_MS, resolve);
+          wake = () => {
+            cancel();
+            resolve();
+          };
         });
       sliceStartMs = clock.monotonicMs();
     }

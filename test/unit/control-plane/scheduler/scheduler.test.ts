@@ -2,6 +2,8 @@ import test, { type ExecutionContext } from 'ava';
 import { createScheduler } from '../../../../control-plane/scheduler/scheduler.ts';
 import { ApiError, statusFromText } from '../../../../src/kube/errors.ts';
 import { nodes, pods } from '../../../../src/kube/resources.ts';
+import { createHeartbeats } from '../../../../src/runtime/heartbeat.ts';
+import { Registry } from '../../../../src/runtime/metrics.ts';
 import { createScene, draftNode, draftPod } from '../controllers/scene.ts';
 
 async function startScheduler(t: ExecutionContext, prepare: (scene: ReturnType<typeof createScene>) => void) {
@@ -117,6 +119,31 @@ test('higher priority goes first', async (t) => {
   });
   t.is(nodeOf('high'), 'n1');
   t.is(nodeOf('low'), undefined);
+});
+
+test('attempts and pending pods are measured, the loop beats', async (t) => {
+  const scene = createScene(t);
+  const metrics = new Registry();
+  const heartbeats = createHeartbeats(scene.clock);
+  scene.client.seed(nodes, draftNode('n1', { allocatable: { pods: '1' } }));
+  for (const name of ['a', 'b']) scene.client.seed(pods, draftPod(name));
+  await scene.start(createScheduler({}, { ...scene.dependencies, metrics, heartbeats }));
+  const text = await metrics.metrics();
+  t.regex(text, /scheduler_schedule_attempts_total\{result="scheduled",profile="default-scheduler"\} 1/);
+  t.regex(text, /scheduler_schedule_attempts_total\{result="unschedulable",profile="default-scheduler"\} 1/);
+  t.regex(text, /scheduler_pending_pods\{queue="unschedulable"\} 1/);
+  await scene.clock.advance(120_000);
+  t.deepEqual(heartbeats.overdue(), []);
+});
+
+test('a pod that can not be judged does not stop the others', async (t) => {
+  const { nodeOf } = await startScheduler(t, ({ client }) => {
+    client.seed(nodes, draftNode('n1'));
+    client.seed(pods, draftPod('bad', cpu('nonsense')));
+    client.seed(pods, draftPod('good'));
+  });
+  t.is(nodeOf('bad'), undefined);
+  t.is(nodeOf('good'), 'n1');
 });
 
 test('replicas of one owner spread over nodes', async (t) => {
