@@ -1,5 +1,10 @@
 import { isForbidden, isNotFound } from '../../src/kube/errors.ts';
-import { namespaces as namespaceResource, objectKey, type Resource } from '../../src/kube/resources.ts';
+import {
+  namespaces as namespaceResource,
+  objectKey,
+  pods as podResource,
+  type Resource,
+} from '../../src/kube/resources.ts';
 import type { KubeObject, Namespace, NamespaceCondition } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
 import { withCondition } from './conditions.ts';
@@ -7,7 +12,7 @@ import { type Controller, type ControllerDependencies, createReconciler } from '
 import { sameStatus } from './same-status.ts';
 
 const FINALIZER = 'kubernetes';
-/** Pods take their grace period; their end is told by the informers, this is only the safety net. */
+/** For finalizers and whatever else holds content; the end of pods is told by their informer. */
 const RECHECK_MS = 5000;
 
 export interface NamespaceControllerOptions {
@@ -48,6 +53,13 @@ export function createNamespaceController(
     if (namespace.metadata.deletionTimestamp) queue.add(objectKey(namespace));
   };
   namespaces.subscribe({ added: enqueue, updated: (_, namespace) => enqueue(namespace) });
+  // What takes its time is mostly pods: their end is worth a look at once.
+  informers.informer(podResource).subscribe({
+    deleted({ metadata }) {
+      const namespace = namespaces.get(metadata.namespace!);
+      if (namespace) enqueue(namespace);
+    },
+  });
 
   async function reconcile(key: string): Promise<void> {
     const namespace = namespaces.get(key);

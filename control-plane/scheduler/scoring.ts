@@ -13,7 +13,7 @@ interface Scorer {
 }
 
 /** Room left after placing the pod, as a share of cpu and memory (LeastAllocated). */
-export const leastAllocated: Scorer = {
+const leastAllocated: Scorer = {
   weight: 1,
   score: (pod, nodes) =>
     nodes.map((info) => {
@@ -23,7 +23,7 @@ export const leastAllocated: Scorer = {
 };
 
 /** How evenly cpu and memory are used: (1 − standard deviation) · 100. Pods without requests don't care. */
-export const balancedAllocation: Scorer = {
+const balancedAllocation: Scorer = {
   weight: 1,
   score: (pod, nodes) =>
     nodes.map((info) => {
@@ -34,7 +34,7 @@ export const balancedAllocation: Scorer = {
 };
 
 /** Fewer untolerated PreferNoSchedule taints. */
-export const toleratedTaints: Scorer = {
+const toleratedTaints: Scorer = {
   weight: 3,
   score: (pod, nodes) =>
     normalized(
@@ -48,7 +48,7 @@ export const toleratedTaints: Scorer = {
     ),
 };
 
-export const preferredAffinity: Scorer = {
+const preferredAffinity: Scorer = {
   weight: 2,
   score: (pod, nodes) =>
     normalized(
@@ -58,7 +58,7 @@ export const preferredAffinity: Scorer = {
 };
 
 /** Preferred inter-pod terms: the weights of those that a node's domains satisfy, anti-affinity counting against it. */
-export const preferredPodAffinity: Scorer = {
+const preferredPodAffinity: Scorer = {
   weight: 2,
   score(pod, nodes, view) {
     if (!usesPodAffinity(pod)) return nodes.map(() => 0);
@@ -92,7 +92,7 @@ export const preferredPodAffinity: Scorer = {
 };
 
 /** Soft topology spread constraints: fewer matching pods in the node's domains. Nodes outside all domains come last. */
-export const softSpread: Scorer = {
+const softSpread: Scorer = {
   weight: 2,
   score(pod, nodes, view) {
     const soft = (pod.spec.topologySpreadConstraints ?? []).filter((one) => one.whenUnsatisfiable === 'ScheduleAnyway');
@@ -110,7 +110,7 @@ export const softSpread: Scorer = {
 };
 
 /** Fewer pods of the same owner on the node, and in its zone: what upstream's default spreading constraints come to. */
-export const spreadByOwner: Scorer = {
+const spreadByOwner: Scorer = {
   weight: 2,
   score(pod, nodes) {
     // Constraints of the pod's own replace the default ones.

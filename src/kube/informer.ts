@@ -45,7 +45,8 @@ export interface InformerOptions<T extends KubeObject> {
 }
 
 const PAGE_SIZE = 500;
-const RETRY = { initialMs: 100, maxMs: 30_000, jitter: 0.5 };
+/** client-go waits up to 30 s; a node whose server is back should not. */
+const RETRY = { initialMs: 100, maxMs: 10_000, jitter: 0.5 };
 /** A watch that lived for so long had a working server: the next failure starts with a short delay again. */
 const HEALTHY_WATCH_MS = 10_000;
 

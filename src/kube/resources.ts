@@ -83,9 +83,3 @@ export function objectKey(object: { metadata: { name?: string; namespace?: strin
   const { namespace, name } = object.metadata;
   return namespace ? `${namespace}/${name ?? ''}` : (name ?? '');
 }
-
-/** The inverse of objectKey. */
-export function splitKey(key: string): { namespace?: string; name: string } {
-  const slash = key.indexOf('/');
-  return slash < 0 ? { name: key } : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
-}
