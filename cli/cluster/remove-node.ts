@@ -15,6 +15,7 @@ import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { computeNodeShares, openPodResources } from '../roots/node-resources.ts';
+import { removeOverlayRoutes } from '../roots/overlay-part.ts';
 
 /** Where a node keeps what it brought onto the host. */
 export interface NodePlaces {
@@ -78,6 +79,7 @@ export async function removeNetwork(places: NodePlaces): Promise<{ modulesLeft: 
     },
     { log: silentLogger, clock: systemClock },
   );
+  await removeOverlayRoutes(places, { log: silentLogger, clock: systemClock });
   const result = await network.remove();
   rmSync(places.cniDataDir, { recursive: true, force: true });
   return result;

@@ -25,6 +25,7 @@ export interface ClusterPki {
   node: CertificatePair;
   nodeServing: CertificatePair;
   proxy: CertificatePair;
+  overlay: CertificatePair;
 }
 
 export interface PkiRequest {
@@ -43,28 +44,30 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
   const leaf = (file: string, wanted: LeafRequest) => ensureLeaf(ca, request, file, wanted);
   const client = (file: string, commonName: string, organizations: string[] = []) =>
     leaf(file, { commonName, organizations, usages: ['client'] });
-  const [apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy] = await Promise.all([
-    leaf('apiserver', {
-      commonName: 'kube-apiserver',
-      usages: ['server'],
-      dnsNames: request.apiServerNames,
-      ipAddresses: request.apiServerIps,
-    }),
-    client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', ['kubeadm:cluster-admins']),
-    client('admin', 'kubernetes-admin', ['system:masters']),
-    client('controller-manager', 'system:kube-controller-manager'),
-    client('scheduler', 'system:kube-scheduler'),
-    client('node', `system:node:${request.nodeName}`, ['system:nodes']),
-    leaf('node-serving', {
-      commonName: `system:node:${request.nodeName}`,
-      organizations: ['system:nodes'],
-      usages: ['server'],
-      dnsNames: [request.nodeName],
-      ipAddresses: request.nodeIps,
-    }),
-    client('proxy', 'system:kube-proxy'),
-  ]);
-  return { ca, apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy };
+  const [apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy, overlay] =
+    await Promise.all([
+      leaf('apiserver', {
+        commonName: 'kube-apiserver',
+        usages: ['server'],
+        dnsNames: request.apiServerNames,
+        ipAddresses: request.apiServerIps,
+      }),
+      client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', ['kubeadm:cluster-admins']),
+      client('admin', 'kubernetes-admin', ['system:masters']),
+      client('controller-manager', 'system:kube-controller-manager'),
+      client('scheduler', 'system:kube-scheduler'),
+      client('node', `system:node:${request.nodeName}`, ['system:nodes']),
+      leaf('node-serving', {
+        commonName: `system:node:${request.nodeName}`,
+        organizations: ['system:nodes'],
+        usages: ['server'],
+        dnsNames: [request.nodeName],
+        ipAddresses: request.nodeIps,
+      }),
+      client('proxy', 'system:kube-proxy'),
+      client('overlay', 'system:berth-overlay'),
+    ]);
+  return { ca, apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy, overlay };
 }
 
 interface LeafRequest {

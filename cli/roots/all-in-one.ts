@@ -20,6 +20,7 @@ import { containerLogsDir, engineEndpoint, pathsOf, type Settings } from '../set
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
+import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
 
 /**
@@ -81,12 +82,22 @@ export async function runAllInOne(
     prepareEngine(settings, engine, signal).then(() => createAgent(settings, pki, context, signal)),
   ]);
   const proxy = createProxy(settings, pki, network.sysctls, context);
+  const overlay = createOverlayPart(
+    {
+      nodeName: settings.nodeName,
+      bridge: settings.bridge,
+      backend: 'host-gw',
+      client: clientAs(settings, pki, 'overlay', 'berth-overlay'),
+    },
+    context,
+  );
   onStarted();
   await runTogether(
     {
       'control plane': controlPlane,
       agent,
       proxy,
+      overlay,
       'host network': network,
       ...(engine && { 'docker engine': engine }),
     },
@@ -168,7 +179,7 @@ function createProxy(
   );
 }
 
-function clientAs(settings: Settings, pki: ClusterPki, identity: 'node' | 'proxy', userAgent: string) {
+function clientAs(settings: Settings, pki: ClusterPki, identity: 'node' | 'proxy' | 'overlay', userAgent: string) {
   return createKubeClient({
     server: `https://127.0.0.1:${settings.apiPort}`,
     caPem: pki.ca.certPem,

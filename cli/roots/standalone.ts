@@ -4,16 +4,13 @@ import { join } from 'node:path';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
-import { createHostGateway } from '../../cni/overlay/host-gw.ts';
 import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
-import { createInformerSet } from '../../src/kube/informer.ts';
 import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
-import { nodes } from '../../src/kube/resources.ts';
 import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
-import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import type { Runnable } from '../../src/runtime/run-together.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import { enginePings } from '../engine/ping.ts';
 import { recipes } from '../images/catalog.ts';
@@ -23,6 +20,7 @@ import { checkNodeIp } from '../preflight/checks.ts';
 import { detectNodeIp } from '../preflight/node-ip.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
+import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
 import { findServingCertificate } from './serving-certificate.ts';
 
@@ -159,17 +157,10 @@ export function prepareProxy(
 /** Routes to the other nodes' pods. */
 export function prepareOverlay(
   flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string },
-  { log, clock }: ProgramContext,
+  context: ProgramContext,
 ): Record<string, Runnable> {
-  if (flags.backend !== 'host-gw')
-    throw new UserError(`--backend ${flags.backend} is not supported yet; use host-gw (nodes on one L2 network)`);
   const { client } = clientFrom(flags.kubeconfig, 'berth-overlay');
-  const informers = createInformerSet(client, { log, clock });
-  const gateway = createHostGateway(
-    { nodeName: nodeNameOf(flags), bridge: flags.bridge },
-    { nodes: informers.informer(nodes), log, clock },
-  );
-  return { overlay: { run: (signal) => runTogether({ 'overlay informers': informers, 'host-gw': gateway }, signal) } };
+  return { overlay: createOverlayPart({ ...flags, nodeName: nodeNameOf(flags), client }, context) };
 }
 
 export function nodeNetwork(
