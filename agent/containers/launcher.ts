@@ -182,7 +182,8 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         signal.throwIfAborted();
         metrics.containerStarted(type, 'RunContainerError');
         await runtime.refresh(id);
-        throw new ContainerStartError('RunContainerError', dockerMessage(error), { cause: error });
+        // It counts as a run that has ended: from here on the crash back-off decides.
+        throw new ContainerStartError('RunContainerError', dockerMessage(error), { cause: error, retryAfterMs: 0 });
       }
       runtime.recordContainerStarted(id, clock.nowMs());
       metrics.containerStarted(type);
@@ -199,7 +200,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
         await deps.killer.kill(pod, target, graceSeconds, podIps[0], signal);
         await runtime.refresh(id);
-        throw new ContainerStartError('PostStartHookError', message, { cause: error });
+        throw new ContainerStartError('PostStartHookError', message, { cause: error, retryAfterMs: 0 });
       }
     },
   };

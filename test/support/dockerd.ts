@@ -4,6 +4,7 @@ import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connectDocker } from '../../src/docker/connect.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
+import { readMounts, unmount } from '../../src/linux/mounts.ts';
 
 const PROGRAMS = ['/usr/sbin/dockerd', '/usr/bin/dockerd', '/usr/local/bin/dockerd'];
 const START_TIMEOUT_MS = 30_000;
@@ -97,6 +98,8 @@ export async function startDockerd(
       await Promise.allSettled(containers.map(({ id }) => docker.removeContainer(id, { force: true })));
       docker.close();
       await end();
+      // With live-restore a daemon that was restarted leaves its own mounts behind.
+      for (const { target } of readMounts().reverse()) if (target.startsWith(`${base}/`)) unmount(target);
       await rm(base, { recursive: true, force: true });
     },
   };

@@ -295,3 +295,111 @@ real('a changed manifest: the old pod ends before the new one starts', async (t)
   t.is((await engine.docker.listContainers({})).length, 2);
   await removed('changing');
 });
+
+real('a host-network pod: the host’s namespaces, hosts file and name', async (t) => {
+  await node.apply(manifest('hosted', { hostNetwork: true, containers: [{ name: 'app', command: POLITE }] }));
+  await eventually('running', () => phaseOf('hosted') === 'Running');
+  const { stdout } = await run('readlink', ['/proc/self/ns/net', '/proc/self/ns/uts']);
+  t.is(await exec('hosted', 'app', 'readlink /proc/self/ns/net; readlink /proc/self/ns/uts'), stdout.trim());
+  t.true((await exec('hosted', 'app', 'head -1 /etc/hosts')).endsWith('(host network).'));
+  t.is(network.attachments.size, 0);
+  t.is(node.pod('hosted')!.status!.podIP, '192.0.2.1');
+  await removed('hosted');
+});
+
+real('volumes in memory are there, hold data, and are unmounted at the end', async (t) => {
+  const downwardAPI = { items: [{ path: 'name', fieldRef: { fieldPath: 'metadata.name' } }] };
+  await node.apply(
+    manifest('memory', {
+      volumes: [
+        { name: 'ram', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+        { name: 'about', downwardAPI },
+      ],
+      containers: [
+        {
+          name: 'app',
+          command: POLITE,
+          volumeMounts: [
+            { name: 'ram', mountPath: '/ram' },
+            { name: 'about', mountPath: '/about' },
+            { name: 'about', mountPath: '/just-the-name', subPath: 'name' },
+          ],
+        },
+      ],
+    }),
+  );
+  await eventually('running', () => phaseOf('memory') === 'Running');
+  t.is(await exec('memory', 'app', 'cat /about/name /just-the-name'), 'memory-node-1memory-node-1');
+  t.is(await exec('memory', 'app', 'df -k /ram | tail -1 | { read _ size _; echo $size; }'), '1024');
+  t.is(
+    await exec('memory', 'app', 'echo x 2>&1 > /about/name || true'),
+    "sh: can't create /about/name: Read-only file system",
+  );
+  const { uid } = node.pod('memory')!.metadata;
+  t.true((await readFile('/proc/self/mounts', 'utf8')).includes(uid));
+  await removed('memory');
+  t.false((await readFile('/proc/self/mounts', 'utf8')).includes(uid));
+});
+
+real('the log is the last word when nothing else is; a failed postStart hook ends the container', async (t) => {
+  await node.apply(
+    manifest('words', {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: 'logger',
+          terminationMessagePolicy: 'FallbackToLogsOnError',
+          command: ['sh', '-c', 'echo it broke; exit 1'],
+        },
+        {
+          name: 'hooked',
+          command: POLITE,
+          lifecycle: { postStart: { exec: { command: ['sh', '-c', 'echo no; exit 4'] } } },
+        },
+      ],
+    }),
+  );
+  await eventually('over', () => phaseOf('words') === 'Failed');
+  t.is(statusOf('words', 'logger')!.state!.terminated!.message, 'it broke\n');
+  const hook = eventsOf('words').find(({ reason }) => reason === 'FailedPostStartHook')!;
+  t.regex(hook.message, /exited with 4: no/);
+  await removed('words');
+});
+
+real('a start that the runtime refuses: its words, then the back-off', async (t) => {
+  await node.apply(manifest('refused', { containers: [{ name: 'app', command: ['/no/such/program'] }] }));
+  await eventually('waiting', () => statusOf('refused', 'app')?.state?.waiting?.reason === 'CrashLoopBackOff');
+  t.like(statusOf('refused', 'app')!.lastState!.terminated, { reason: 'ContainerCannotRun', exitCode: 127 });
+  t.regex(statusOf('refused', 'app')!.lastState!.terminated!.message!, /no such file/);
+  await removed('refused');
+});
+
+real('a restart of the Engine, containers living on: nothing is restarted, deaths are still noticed', async (t) => {
+  await node.apply(manifest('survivor', { containers: [{ name: 'app', command: POLITE }] }));
+  await eventually('running', () => phaseOf('survivor') === 'Running');
+  const { id } = containerOf('survivor', 'app')!;
+  await engine.restart();
+  await eventually('the stream is back', async () => {
+    await engine.docker.killContainer(id, 'SIGKILL').catch(() => undefined);
+    return containerOf('survivor', 'app')!.id !== id;
+  });
+  await eventually('running again', () => containerOf('survivor', 'app')!.state === 'running');
+  t.is(containerOf('survivor', 'app')!.restartCount, 1);
+  t.is(node.runtime('survivor')!.sandboxes[0]!.attempt, 0);
+  await removed('survivor');
+});
+
+real('thirty pods at once: all run, all go, nothing is left', async (t) => {
+  const names = Array.from({ length: 30 }, (_, index) => `many-${index}`);
+  const startedMs = Date.now();
+  await Promise.all(
+    names.map((name) => node.apply(manifest(name, { containers: [{ name: 'app', command: POLITE }] }))),
+  );
+  await eventually('all run', () => names.every((name) => phaseOf(name) === 'Running'), 60_000);
+  t.log(`all running after ${Date.now() - startedMs} ms`);
+  await Promise.all(names.map((name) => node.unapply(name)));
+  await eventually('all gone', () => names.every((name) => !node.pod(name)), 60_000);
+  t.deepEqual(await engine.docker.listContainers({}), []);
+  t.is(network.attachments.size, 0);
+});

@@ -114,6 +114,7 @@ for (const [title, text, message] of [
 
 test('a directory of manifests: seen at once, bad ones named once, changes noticed', async (t) => {
   const path = await mkdtemp('/tmp/berth-unit-manifests-');
+  t.teardown(() => rm(path, { recursive: true, force: true }));
   const problems: string[] = [];
   const log = {
     error: (fields: { file: string }, message: string) => problems.push(`${fields.file.slice(path.length)} ${message}`),
@@ -126,6 +127,7 @@ test('a directory of manifests: seen at once, bad ones named once, changes notic
   const sets: Pod[][] = [];
   const sink: PodSink = { set: (pods) => sets.push(pods), upsert() {}, remove() {} };
   const stop = new AbortController();
+  t.teardown(() => stop.abort());
   const source = createFileSource({ path, nodeName: 'n', rescanMs: 50 }, { clock: systemClock, log });
   const running = source.run(sink, stop.signal);
   await until('first set', () => sets.length >= 3);
@@ -142,7 +144,6 @@ test('a directory of manifests: seen at once, bad ones named once, changes notic
   await until('removed', () => sets.at(-1)!.length === 0);
   stop.abort();
   await running;
-  await rm(path, { recursive: true, force: true });
 });
 
 test('a directory that is not there yet holds no pods', async (t) => {
