@@ -59,14 +59,20 @@ export function createNodeLifecycleController(
   const { queue } = controller;
 
   nodes.subscribe({
-    added: (node) => queue.add(objectKey(node)),
+    added(node) {
+      const { name } = node.metadata;
+      events.event(node, 'Normal', 'RegisteredNode', `Node ${name} event: Registered Node ${name} in Controller`);
+      queue.add(name);
+    },
     updated(old, node) {
       queue.add(objectKey(node));
       // The last node to fall or the first to rise changes what the others may be given.
       if (readyStatus(old) !== readyStatus(node)) enqueueAll();
     },
     deleted(node) {
-      sightings.delete(node.metadata.name);
+      const { name } = node.metadata;
+      events.event(node, 'Normal', 'RemovingNode', `Node ${name} event: Removing Node ${name} from Controller`);
+      sightings.delete(name);
       enqueueAll();
     },
   });

@@ -24,17 +24,16 @@ export function readyStatus(node: Node): 'True' | 'False' | 'Unknown' | undefine
   return node.status?.conditions?.find(({ type }) => type === 'Ready')?.status as 'True' | undefined;
 }
 
-/** The NoExecute taint that a node's readiness asks for; undefined for a ready one. */
+/** The NoExecute taint that a node's readiness asks for; undefined for one that is ready, or has never told. */
 export function evictionTaintKey(node: Node): string | undefined {
-  const ready = readyStatus(node);
-  if (ready === 'True') return undefined;
-  return ready === 'False' ? NOT_READY : UNREACHABLE;
+  return TAINTS_OF_CONDITION['Ready']![readyStatus(node) ?? ''];
 }
 
 /**
  * The taints that a node should have: NoSchedule ones from its conditions and spec.unschedulable, NoExecute ones from its
  * readiness if `mayEvict`. A NoExecute taint that is there already stays although no new one may be added, unless
- * `isDisrupted` (no node is ready: the trouble is more likely ours than theirs). All other taints stay as they are.
+ * `isDisrupted` (no node is ready: the trouble is more likely ours than theirs). Readiness taints of a node that has not
+ * told its readiness yet (set at its registration) and all other taints stay as they are.
  */
 export function computeTaints(node: Node, facts: { mayEvict: boolean; isDisrupted: boolean; nowMs: number }): Taint[] {
   const taints = node.spec?.taints ?? [];
@@ -45,11 +44,12 @@ export function computeTaints(node: Node, facts: { mayEvict: boolean; isDisrupte
   }
   if (node.spec?.unschedulable) wanted.add(UNSCHEDULABLE);
   const evictKey = evictionTaintKey(node);
-  const isEvicting = (taint: Taint) =>
-    taint.effect === 'NoExecute' && (taint.key === NOT_READY || taint.key === UNREACHABLE);
+  const isReadiness = ({ key }: Taint) => key === NOT_READY || key === UNREACHABLE;
+  const isEvicting = (taint: Taint) => taint.effect === 'NoExecute' && isReadiness(taint);
   const wasEvicting = taints.some(isEvicting);
 
   const kept = taints.filter((taint) => {
+    if (isReadiness(taint) && readyStatus(node) === undefined) return true;
     if (isEvicting(taint)) return taint.key === evictKey && !facts.isDisrupted;
     return taint.effect !== 'NoSchedule' || !CONDITION_KEYS.has(taint.key) || wanted.has(taint.key);
   });

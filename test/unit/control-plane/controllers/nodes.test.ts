@@ -88,6 +88,8 @@ test('taints follow conditions and cordons; taints of people stay', (t) => {
   ]);
   const healed = makeNode('n', { spec: { taints: [{ key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' }] } });
   t.deepEqual(keys(healed), []);
+  healed.status!.conditions = [];
+  t.deepEqual(keys(healed), ['node.kubernetes.io/not-ready:NoSchedule'], 'until it tells its readiness');
 });
 
 const NO_EXECUTE: Taint = { key: 'k', effect: 'NoExecute', timeAdded: '1970-01-01T00:00:10Z' };
