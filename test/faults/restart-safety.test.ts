@@ -1,0 +1,202 @@
+/**
+ * The daemon and its Engine die at rest and in the middle of work. Containers and rules stay as they are meanwhile, the next `up`
+ * adopts them, and nothing is made twice or leaked.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import test from 'ava';
+import type { Pod } from '../../src/kube/types.ts';
+import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { diffSnapshots } from '../support/host-snapshot.ts';
+
+const kubectl = await kubectlOrWhyNot();
+const story = whyNoHost() || 'skip' in kubectl ? test.skip : test.serial;
+/** Milliseconds into a rollout (which takes some two seconds) at which the daemon is killed: one early, one in the middle, one late. */
+const KILL_POINTS = [0, 700, 1400].map((from) => Math.round(from + Math.random() * 700));
+
+let cluster: ClusterHost;
+
+test.serial.before(async () => {
+  if (story === test.skip) return;
+  cluster = await createClusterHost('faults');
+  await cluster.berthOk('up');
+  await cluster.berthOk('demo');
+});
+test.after.always(() => cluster?.close());
+
+for (const signal of ['KILL', 'TERM']) {
+  story(`the daemon gets SIG${signal} at rest: containers and rules stay, up adopts them`, async (t) => {
+    const containers = await identities();
+    const before = await cluster.snapshot();
+    const pid = await daemonPid();
+    await cluster.sh(`kill -${signal} ${pid}`);
+    await until('the daemon is gone', () => isGone(pid));
+    t.deepEqual(diffSnapshots(before, await cluster.snapshot()), []);
+    t.deepEqual(await identities(), containers);
+    t.true(await webAnswers());
+    t.is((await cluster.berth('status')).code, 1);
+
+    await cluster.berthOk('up');
+    t.not(await daemonPid(), pid);
+    await settled();
+    t.deepEqual(await identities(), containers);
+    t.deepEqual(diffSnapshots(before, await cluster.snapshot()), []);
+    t.true(await webAnswers());
+    await nothingTwice(t.deepEqual.bind(t));
+    t.deepEqual(await restarts(), []);
+  });
+}
+
+KILL_POINTS.forEach((afterMs, index) => {
+  story(`the daemon is killed during a rollout (point ${index + 1}): the rollout finishes after up`, async (t) => {
+    t.log(`SIGKILL ${afterMs} ms into the rollout`);
+    await cluster.kubectl('rollout', 'restart', 'deployment/web');
+    await sleep(afterMs);
+    const pid = await daemonPid();
+    await cluster.sh(`kill -KILL ${pid}`);
+    await until('the daemon is gone', () => isGone(pid));
+    const dead = await identities();
+    await cluster.berthOk('up');
+    await cluster.kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+    await settled();
+    await nothingTwice(t.deepEqual.bind(t));
+    t.deepEqual(await restarts(), []);
+    t.true(await webAnswers());
+    // What ran before and still belongs to a pod is the same container, not a new one.
+    const now = await identities();
+    for (const [name, identity] of Object.entries(dead)) if (now[name]) t.is(now[name], identity, name);
+  });
+});
+
+story('the Engine is killed: the daemon starts it again, containers live on', async (t) => {
+  const containers = await identities();
+  const pid = await enginePid();
+  await cluster.sh(`kill -KILL ${pid}`);
+  await until('another Engine runs', async () => (await enginePid()) !== pid && (await engineAnswers()));
+  t.deepEqual(await identities(), containers);
+  await settled();
+  t.deepEqual(await identities(), containers);
+  t.deepEqual(await restarts(), []);
+  t.true(await webAnswers());
+  // It works, too: a new pod starts.
+  await cluster.kubectl('run', 'after-engine', '--image=berth/busybox:1', '--restart=Never', '--', 'echo', 'hello');
+  await cluster.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/after-engine', '--timeout=60s');
+  t.is(await cluster.kubectl('logs', 'after-engine'), 'hello\n');
+  await cluster.kubectl('delete', 'pod', 'after-engine');
+});
+
+story('daemon and Engine are killed together: up takes over what lives', async (t) => {
+  const containers = await identities();
+  await cluster.sh(`kill -KILL ${await daemonPid()} ${await enginePid()}`);
+  await cluster.berthOk('up');
+  await settled();
+  t.deepEqual(await identities(), containers);
+  t.deepEqual(await restarts(), []);
+  t.true(await webAnswers());
+  await nothingTwice(t.deepEqual.bind(t));
+});
+
+story('a container that died while the daemon was dead is started again by the next one, alone', async (t) => {
+  const containers = await cluster.containers();
+  const [name, victim] = [...containers].find(([one]) => one.startsWith('k8s_redis_'))!;
+  await cluster.sh(`kill -KILL ${await daemonPid()}; kill -KILL ${victim.pid}`);
+  await cluster.berthOk('up');
+  await until('redis runs again', async () => (await restarts()).join() === 'redis 1');
+  await settled();
+  const now = await identities();
+  for (const [other, { id, pid }] of containers) if (other !== name) t.is(now[other], `${id} ${pid}`, other);
+  t.truthy(now[name.replace(/_0$/, '_1')]);
+});
+
+story(
+  'a pod deleted while the daemon was dead … is deleted by API once it lives, and its container ends',
+  async (t) => {
+    await cluster.sh(`kill -KILL ${await daemonPid()}`);
+    await cluster.berthOk('up');
+    await cluster.kubectl('delete', 'pod', 'neighbours', '--timeout=60s');
+    await settled();
+    t.deepEqual(
+      Object.keys(await identities()).filter((name) => name.includes('_neighbours_')),
+      [],
+    );
+    await nothingTwice(t.deepEqual.bind(t));
+  },
+);
+
+async function daemonPid(): Promise<number> {
+  return Number(await cluster.sh('cat /run/berth/berth.pid'));
+}
+
+async function enginePid(): Promise<number> {
+  return Number(await cluster.sh('cat /run/berth/docker.pid'));
+}
+
+async function isGone(pid: number): Promise<boolean> {
+  return (await cluster.try(['test', '-e', `/proc/${pid}`])).code !== 0;
+}
+
+async function engineAnswers(): Promise<true> {
+  await cluster.engine().version();
+  return true;
+}
+
+/** Container name → id and pid: a restarted container has another pid, a new one another id. */
+async function identities(): Promise<Record<string, string>> {
+  const running = [...(await cluster.containers())].filter(([, { state }]) => state === 'running');
+  return Object.fromEntries(running.map(([name, { id, pid }]) => [name, `${id} ${pid}`]));
+}
+
+/** Every pod is Ready, none is going. */
+async function settled(): Promise<void> {
+  await until(
+    'all pods are Ready',
+    async () => {
+      const all = await cluster.list<Pod>('pods');
+      const ready = (pod: Pod) =>
+        pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True');
+      return all.length > 0 && all.every((pod) => !pod.metadata.deletionTimestamp && ready(pod));
+    },
+    60_000,
+  );
+}
+
+async function webAnswers(): Promise<boolean> {
+  return (await cluster.sh(`curl -sf --max-time 5 http://${cluster.address}:30080/`)).includes('Berth works');
+}
+
+/** Containers of pods that were restarted, `name count` each. */
+async function restarts(): Promise<string[]> {
+  return (await cluster.list<Pod>('pods')).flatMap((pod) =>
+    (pod.status?.containerStatuses ?? [])
+      .filter(({ restartCount }) => restartCount > 0)
+      .map(({ name, restartCount }) => `${name} ${restartCount}`),
+  );
+}
+
+/** One sandbox, one veth, one address and one container of each name for every pod; nothing for pods that are gone. */
+async function nothingTwice(deepEqual: (actual: unknown, expected: unknown) => void): Promise<void> {
+  const pods = await cluster.list<Pod>('pods');
+  const expected = pods
+    .flatMap((pod) =>
+      ['POD', ...pod.spec.containers.map(({ name }) => name)].map((name) => `${name} ${pod.metadata.uid}`),
+    )
+    .toSorted();
+  const observe = async () => {
+    const running = Object.keys(await identities()).map((name) => name.split('_'));
+    return {
+      containers: running.map(([, name, , , uid]) => `${name} ${uid}`).toSorted(),
+      veths: Number(await cluster.sh('ip -o link show master cni0 | wc -l')),
+      leases: Number(await cluster.sh("find /var/lib/berth/cni/networks -name '10.*' | wc -l")),
+      cgroups: Number(
+        await cluster.sh("find /sys/fs/cgroup/ -maxdepth 5 -path '*memory*' -name 'pod*' -type d | wc -l || true"),
+      ),
+    };
+  };
+  const wanted = { containers: expected, veths: pods.length, leases: pods.length, cgroups: pods.length };
+  // What belonged to pods that are gone may take a moment more.
+  await until(
+    'one of everything',
+    async () => JSON.stringify(await observe()) === JSON.stringify(wanted),
+    15_000,
+  ).catch(() => {});
+  deepEqual(await observe(), wanted);
+}
