@@ -31,6 +31,8 @@ export interface LeaseKeeperDeps {
 const TRIES_PER_CYCLE = 5;
 const RETRY = { initialMs: 200, maxMs: 7000 };
 const JITTER = 0.04;
+/** A try that hangs on a dead connection is given up, so that another one is made while the lease still holds. */
+const TRY_TIMEOUT_MS = 10_000;
 
 /** Keeps a Lease renewed for as long as it runs: the sign of life that costs least. It is never released. */
 export function createLeaseKeeper(options: LeaseKeeperOptions, deps: LeaseKeeperDeps) {
@@ -85,11 +87,22 @@ export function createLeaseKeeper(options: LeaseKeeperOptions, deps: LeaseKeeper
     }
   }
 
+  async function renewInTime(signal: AbortSignal): Promise<void> {
+    const limit = new AbortController();
+    const timeout = new Error(`no answer within ${TRY_TIMEOUT_MS / 1000} s`);
+    const cancel = clock.after(TRY_TIMEOUT_MS, () => limit.abort(timeout));
+    try {
+      await renew(AbortSignal.any([signal, limit.signal]));
+    } finally {
+      cancel();
+    }
+  }
+
   async function cycle(signal: AbortSignal): Promise<void> {
     const backoff = createBackoff(RETRY);
     for (let tries = 1; !signal.aborted; tries++) {
       try {
-        await renew(signal);
+        await renewInTime(signal);
         deps.onRenewed?.();
         return;
       } catch (error) {

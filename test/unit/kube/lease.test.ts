@@ -74,3 +74,19 @@ test('a server that is away is asked a few times, then again next time', async (
   t.true(count() >= 1);
   await end();
 });
+
+test('a try that hangs is given up while the lease still holds', async (t) => {
+  const { clock, client, count, end } = scene();
+  await clock.advance(0);
+  const { replace } = client;
+  client.replace = ((_resource: unknown, _object: unknown, { signal }: { signal: AbortSignal }) =>
+    new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    })) as never;
+  await clock.advance(10_000);
+  t.is(count(), 1);
+  client.replace = replace;
+  await clock.advance(10_500);
+  t.is(count(), 2);
+  await end();
+});
