@@ -1,30 +1,17 @@
-import { STATUS_CODES } from 'node:http';
-import { Agent, type Dispatcher, errors as undiciErrors } from 'undici';
-import { type Clock, systemClock } from '../runtime/clock.ts';
-import { Counter, type Registry } from '../runtime/metrics.ts';
-import { ApiError, statusFromText } from './errors.ts';
+import type { Dispatcher } from 'undici';
+import { ApiError } from './errors.ts';
 import { apiVersionOf, collectionPath, objectPath, type Resource } from './resources.ts';
+import {
+  type ClientConfig,
+  type ClientDependencies,
+  createTransport,
+  parseStatus,
+  type RawOptions,
+} from './transport.ts';
 import type { Draft, KubeObject, ListMeta, Status } from './types.ts';
 import { splitLines } from './watch-stream.ts';
 
-export interface ClientConfig {
-  /** Base URL: https://host:port, with a path prefix if the server has one. */
-  server: string;
-  /** CA bundle that must have signed the server's certificate; the system's roots when absent. */
-  caPem?: string;
-  certPem?: string;
-  keyPem?: string;
-  token?: string;
-  /** Name to verify in the server's certificate instead of the URL's host. */
-  tlsServerName?: string;
-  userAgent: string;
-}
-
-export interface ClientDependencies {
-  clock?: Clock;
-  /** Where rest_client_requests_total goes; no metric without one. */
-  metrics?: Registry;
-}
+export type { ClientConfig, ClientDependencies, RawOptions };
 
 export interface ObjectTarget {
   namespace?: string;
@@ -63,16 +50,6 @@ export type WatchEvent<T> =
 
 export type PatchType = 'merge' | 'strategic' | 'json';
 export type PropagationPolicy = 'Background' | 'Foreground' | 'Orphan';
-
-export interface RawOptions {
-  method?: Dispatcher.HttpMethod;
-  query?: Record<string, string | number | boolean | undefined>;
-  headers?: Record<string, string>;
-  body?: string | Uint8Array;
-  signal?: AbortSignal;
-  /** Given for streams, which then have a connection of their own: the longest silence between chunks, 0 = any. 60 000 unless said. */
-  bodyTimeoutMs?: number;
-}
 
 /**
  * A thin Kubernetes REST client. Every refusal of the server is an ApiError; connection trouble is undici's error.
@@ -134,83 +111,11 @@ const PATCH_CONTENT_TYPES: Record<PatchType, string> = {
   json: 'application/json-patch+json',
 };
 
-const REQUEST_TIMEOUT_MS = 60_000;
-const MAX_REQUEST_CONNECTIONS = 16;
 /** Servers send a bookmark every minute: a watch that is silent for longer than this hangs on a dead connection. */
 const WATCH_SILENCE_MS = 180_000;
-/** 429 with Retry-After is repeated by the client itself, as client-go does. */
-const MAX_RETRIES_AFTER = 5;
-const LONGEST_RETRY_AFTER_S = 30;
 
 export function createKubeClient(config: ClientConfig, dependencies: ClientDependencies = {}): KubeClient {
-  const clock = dependencies.clock ?? systemClock;
-  const base = new URL(config.server);
-  const prefix = base.pathname.replace(/\/$/, '');
-  const common = {
-    // HTTP/1.1 on purpose: one connection a watch. undici's HTTP/2 multiplexing ends all streams with one bad one.
-    allowH2: false,
-    pipelining: 1,
-    keepAliveTimeout: 30_000,
-    keepAliveMaxTimeout: 600_000,
-    headersTimeout: REQUEST_TIMEOUT_MS,
-    bodyTimeout: REQUEST_TIMEOUT_MS,
-    connect: {
-      timeout: 10_000,
-      keepAlive: true,
-      keepAliveInitialDelay: 30_000,
-      ...(config.caPem && { ca: config.caPem }),
-      ...(config.certPem && { cert: config.certPem }),
-      ...(config.keyPem && { key: config.keyPem }),
-      ...(config.tlsServerName && { servername: config.tlsServerName }),
-    },
-  };
-  // Requests queue for a few connections (a burst of 500 pods must not open 500); streams hold theirs and never wait.
-  const requests = new Agent({ ...common, connections: MAX_REQUEST_CONNECTIONS });
-  const streams = new Agent(common);
-  const count = requestCounter(base.host, dependencies.metrics);
-  const commonHeaders = {
-    accept: 'application/json',
-    'user-agent': config.userAgent,
-    ...(config.token && { authorization: `Bearer ${config.token}` }),
-  };
-
-  async function send(path: string, options: RawOptions): Promise<Dispatcher.ResponseData> {
-    const method = options.method ?? 'GET';
-    for (let failedBefore = false; ; failedBefore = true) {
-      try {
-        const agent = options.bodyTimeoutMs === undefined ? requests : streams;
-        const response = await agent.request({
-          origin: base.origin,
-          path: prefix + path,
-          method,
-          query: definedOnly(options.query),
-          headers: { ...commonHeaders, ...options.headers },
-          body: options.body ?? null,
-          signal: options.signal ?? null,
-          ...(options.bodyTimeoutMs !== undefined && { bodyTimeout: options.bodyTimeoutMs }),
-        });
-        count(response.statusCode, method);
-        return response;
-      } catch (error) {
-        count('<error>', method);
-        // A kept connection that the server closed in the same moment: reading again is harmless, writing is not.
-        if (failedBefore || method !== 'GET' || !isBrokenConnection(error)) throw error;
-      }
-    }
-  }
-
-  async function call(path: string, options: RawOptions): Promise<unknown> {
-    const what = `${options.method ?? 'GET'} ${path}`;
-    for (let attempt = 0; ; attempt++) {
-      const response = await send(path, options);
-      const text = await response.body.text();
-      if (response.statusCode < 300) return parseBody(text, what);
-      const retryAfterSeconds = Number(response.headers['retry-after']);
-      if (response.statusCode !== 429 || !(retryAfterSeconds >= 0) || attempt >= MAX_RETRIES_AFTER)
-        throw new ApiError(parseStatus(response.statusCode, text, what));
-      await clock.sleep(Math.min(retryAfterSeconds, LONGEST_RETRY_AFTER_S) * 1000, options.signal);
-    }
-  }
+  const { send, call, close } = createTransport(config, dependencies);
 
   const json = (body: unknown, contentType = 'application/json') => ({
     body: JSON.stringify(body),
@@ -288,9 +193,7 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
       return identify(await call(path, { method: 'DELETE', ...body, signal }), resource);
     },
     raw: send,
-    close: async () => {
-      await Promise.all([requests.destroy(), streams.destroy()]);
-    },
+    close,
   };
 }
 
@@ -300,46 +203,4 @@ function identify<T extends KubeObject>(value: unknown, resource: Resource<T>): 
   object.apiVersion ??= apiVersionOf(resource);
   object.kind ??= resource.kind;
   return object;
-}
-
-function requestCounter(host: string, registry: Registry | undefined) {
-  if (!registry) return () => {};
-  const name = 'rest_client_requests_total';
-  const counter =
-    (registry.getSingleMetric(name) as Counter<'code' | 'host' | 'method'> | undefined) ??
-    new Counter({
-      name,
-      help: 'Number of HTTP requests, partitioned by status code, method, and host.',
-      labelNames: ['code', 'host', 'method'] as const,
-      registers: [registry],
-    });
-  return (code: number | string, method: string) => counter.inc({ code: String(code), host, method });
-}
-
-function definedOnly(query: RawOptions['query']): Record<string, string> {
-  const entries = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== '');
-  return Object.fromEntries(entries.map(([key, value]) => [key, String(value)]));
-}
-
-function parseBody(text: string, what: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new Error(`${what}: the server's answer is not JSON: ${text.slice(0, 100)}`, { cause });
-  }
-}
-
-function parseStatus(code: number, text: string, what: string): Status {
-  try {
-    const status = JSON.parse(text) as Status;
-    if (status?.kind === 'Status') return { ...status, code: status.code ?? code };
-  } catch {
-    // Not JSON: something between us and the API server answered.
-  }
-  return statusFromText(code, text || (STATUS_CODES[code] ?? ''), what);
-}
-
-function isBrokenConnection(error: unknown): boolean {
-  const code = (error as { code?: string }).code;
-  return error instanceof undiciErrors.SocketError || code === 'ECONNRESET' || code === 'EPIPE';
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parseDocument, stringify } from 'yaml';
-import type { ClientConfig } from './client.ts';
+import type { ClientConfig } from './transport.ts';
 
 /** A kubeconfig that can't be used: names the file, the field and the way out. */
 export class KubeconfigError extends Error {
@@ -54,8 +54,9 @@ export function loadKubeconfig(path: string, options: { context?: string; userAg
   if (certPem && !keyPem) fail(`${userAt}: client-certificate without client-key; set client-key(-data) too`);
   if (keyPem && !certPem) fail(`${userAt}: client-key without client-certificate; set client-certificate(-data) too`);
   const tokenFile = string(user, 'tokenFile', userAt, fail);
-  const token = tokenFile
-    ? readReference(resolve(base, tokenFile), `${userAt}.tokenFile`, fail).trim()
+  const tokenPath = tokenFile && resolve(base, tokenFile);
+  const token = tokenPath
+    ? readReference(tokenPath, `${userAt}.tokenFile`, fail).trim()
     : string(user, 'token', userAt, fail);
   return withoutUndefined({
     server: serverUrl(string(cluster, 'server', clusterAt, fail), `${clusterAt}.server`, fail),
@@ -64,6 +65,7 @@ export function loadKubeconfig(path: string, options: { context?: string; userAg
     certPem,
     keyPem,
     token,
+    tokenFile: tokenPath,
     userAgent: options.userAgent ?? 'berth',
   });
 }

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { createKubeClient, type WatchEvent } from '../../../src/kube/client.ts';
@@ -5,6 +8,7 @@ import { ApiError, isAlreadyExists, isConflict, isGone, isNotFound } from '../..
 import { deployments, nodes, pods } from '../../../src/kube/resources.ts';
 import type { Pod } from '../../../src/kube/types.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
+import { createFakeClock } from '../../fakes/clock.ts';
 import { failure, pod, type StubHandler, sendJson, startApiStub, watchLine } from '../../support/api-stub.ts';
 
 async function connect(t: { teardown(fn: () => Promise<void>): void }, handler: StubHandler, metrics?: Registry) {
@@ -140,6 +144,30 @@ test('metrics count codes, hosts and methods', async (t) => {
   const { client } = await connect(t, (_, response) => sendJson(response, 200, pod('a', 1)), metrics);
   await client.get(pods, { namespace: 'default', name: 'a' });
   t.regex(await metrics.metrics(), /rest_client_requests_total\{code="200",host="127\.0\.0\.1:\d+",method="GET"\} 1/);
+});
+
+test('a token file is read again after a minute; a moment without it does no harm', async (t) => {
+  const { stub, client: other } = await connect(t, (_, response) => sendJson(response, 200, pod('a', 1)));
+  await other.close();
+  const folder = mkdtempSync(join(tmpdir(), 'berth-token-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const tokenFile = join(folder, 'token');
+  const clock = createFakeClock();
+  const client = createKubeClient({ server: stub.url, tokenFile, userAgent: 'test' }, { clock });
+  t.teardown(() => client.close());
+  const get = () => client.get(pods, { namespace: 'default', name: 'a' });
+  await t.throwsAsync(get(), { code: 'ENOENT' });
+  for (const [content, expected] of [
+    ['one\n', 'Bearer one'],
+    ['two', 'Bearer two'],
+    [undefined, 'Bearer two'],
+  ]) {
+    if (content) writeFileSync(tokenFile, content);
+    else rmSync(tokenFile);
+    await clock.advance(60_000);
+    await get();
+    t.is(stub.requests.at(-1)!.headers.authorization, expected);
+  }
 });
 
 test('an aborted request rejects', async (t) => {

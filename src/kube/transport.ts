@@ -1,0 +1,195 @@
+import { readFileSync } from 'node:fs';
+import { STATUS_CODES } from 'node:http';
+import { Agent, type Dispatcher, errors as undiciErrors } from 'undici';
+import { type Clock, systemClock } from '../runtime/clock.ts';
+import { Counter, type Registry } from '../runtime/metrics.ts';
+import { ApiError, statusFromText } from './errors.ts';
+import type { Status } from './types.ts';
+
+export interface ClientConfig {
+  /** Base URL: https://host:port, with a path prefix if the server has one. */
+  server: string;
+  /** CA bundle that must have signed the server's certificate; the system's roots when absent. */
+  caPem?: string;
+  certPem?: string;
+  keyPem?: string;
+  token?: string;
+  /** File that holds the token instead; read again every minute, since whoever wrote it rotates it. */
+  tokenFile?: string;
+  /** Name to verify in the server's certificate instead of the URL's host. */
+  tlsServerName?: string;
+  userAgent: string;
+}
+
+export interface ClientDependencies {
+  clock?: Clock;
+  /** Where rest_client_requests_total goes; no metric without one. */
+  metrics?: Registry;
+}
+
+export interface RawOptions {
+  method?: Dispatcher.HttpMethod;
+  query?: Record<string, string | number | boolean | undefined>;
+  headers?: Record<string, string>;
+  body?: string | Uint8Array;
+  signal?: AbortSignal;
+  /** Given for streams, which then have a connection of their own: the longest silence between chunks, 0 = any. 60 000 unless said. */
+  bodyTimeoutMs?: number;
+}
+
+const REQUEST_TIMEOUT_MS = 60_000;
+const MAX_REQUEST_CONNECTIONS = 16;
+/** 429 with Retry-After is repeated by the client itself, as client-go does. */
+const MAX_RETRIES_AFTER = 5;
+const LONGEST_RETRY_AFTER_S = 30;
+
+export interface Transport {
+  /** One request; any status code is a result. A read on a connection that broke is repeated once. */
+  send(path: string, options: RawOptions): Promise<Dispatcher.ResponseData>;
+  /** One request whose answer is JSON; a refusal throws ApiError, 429 with Retry-After is repeated. */
+  call(path: string, options: RawOptions): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/** Connections, credentials, time limits and counting of requests: everything below the Kubernetes verbs. */
+export function createTransport(config: ClientConfig, dependencies: ClientDependencies): Transport {
+  const clock = dependencies.clock ?? systemClock;
+  const base = new URL(config.server);
+  const prefix = base.pathname.replace(/\/$/, '');
+  const common = {
+    // HTTP/1.1 on purpose: one connection a watch. undici's HTTP/2 multiplexing ends all streams with one bad one.
+    allowH2: false,
+    pipelining: 1,
+    keepAliveTimeout: 30_000,
+    keepAliveMaxTimeout: 600_000,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    bodyTimeout: REQUEST_TIMEOUT_MS,
+    connect: {
+      timeout: 10_000,
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      ...(config.caPem && { ca: config.caPem }),
+      ...(config.certPem && { cert: config.certPem }),
+      ...(config.keyPem && { key: config.keyPem }),
+      ...(config.tlsServerName && { servername: config.tlsServerName }),
+    },
+  };
+  // Requests queue for a few connections (a burst of 500 pods must not open 500); streams hold theirs and never wait.
+  const requests = new Agent({ ...common, connections: MAX_REQUEST_CONNECTIONS });
+  const streams = new Agent(common);
+  const count = requestCounter(base.host, dependencies.metrics);
+  const commonHeaders = { accept: 'application/json', 'user-agent': config.userAgent };
+  const token = tokenSource(config, clock);
+
+  async function send(path: string, options: RawOptions): Promise<Dispatcher.ResponseData> {
+    const method = options.method ?? 'GET';
+    for (let failedBefore = false; ; failedBefore = true) {
+      try {
+        const agent = options.bodyTimeoutMs === undefined ? requests : streams;
+        const response = await agent.request({
+          origin: base.origin,
+          path: prefix + path,
+          method,
+          query: definedOnly(options.query),
+          headers: { ...commonHeaders, ...authorization(token()), ...options.headers },
+          body: options.body ?? null,
+          signal: options.signal ?? null,
+          ...(options.bodyTimeoutMs !== undefined && { bodyTimeout: options.bodyTimeoutMs }),
+        });
+        count(response.statusCode, method);
+        return response;
+      } catch (error) {
+        count('<error>', method);
+        // A kept connection that the server closed in the same moment: reading again is harmless, writing is not.
+        if (failedBefore || method !== 'GET' || !isBrokenConnection(error)) throw error;
+      }
+    }
+  }
+
+  async function call(path: string, options: RawOptions): Promise<unknown> {
+    const what = `${options.method ?? 'GET'} ${path}`;
+    for (let attempt = 0; ; attempt++) {
+      const response = await send(path, options);
+      const text = await response.body.text();
+      if (response.statusCode < 300) return parseBody(text, what);
+      const retryAfterSeconds = Number(response.headers['retry-after']);
+      if (response.statusCode !== 429 || !(retryAfterSeconds >= 0) || attempt >= MAX_RETRIES_AFTER)
+        throw new ApiError(parseStatus(response.statusCode, text, what));
+      await clock.sleep(Math.min(retryAfterSeconds, LONGEST_RETRY_AFTER_S) * 1000, options.signal);
+    }
+  }
+
+  return {
+    send,
+    call,
+    close: async () => {
+      await Promise.all([requests.destroy(), streams.destroy()]);
+    },
+  };
+}
+
+const TOKEN_AGE_MS = 60_000;
+
+function tokenSource({ token, tokenFile }: ClientConfig, clock: Clock): () => string | undefined {
+  if (!tokenFile) return () => token;
+  let current = token;
+  let readAtMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (clock.monotonicMs() - readAtMs < TOKEN_AGE_MS) return current;
+    readAtMs = clock.monotonicMs();
+    try {
+      current = readFileSync(tokenFile, 'utf8').trim();
+    } catch (error) {
+      // The old one may still be good; without any the server would only say Unauthorized.
+      if (current === undefined) throw error;
+    }
+    return current;
+  };
+}
+
+function authorization(token: string | undefined): { authorization?: string } {
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
+function requestCounter(host: string, registry: Registry | undefined) {
+  if (!registry) return () => {};
+  const name = 'rest_client_requests_total';
+  const counter =
+    (registry.getSingleMetric(name) as Counter<'code' | 'host' | 'method'> | undefined) ??
+    new Counter({
+      name,
+      help: 'Number of HTTP requests, partitioned by status code, method, and host.',
+      labelNames: ['code', 'host', 'method'] as const,
+      registers: [registry],
+    });
+  return (code: number | string, method: string) => counter.inc({ code: String(code), host, method });
+}
+
+function definedOnly(query: RawOptions['query']): Record<string, string> {
+  const entries = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== '');
+  return Object.fromEntries(entries.map(([key, value]) => [key, String(value)]));
+}
+
+function parseBody(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`${what}: the server's answer is not JSON: ${text.slice(0, 100)}`, { cause });
+  }
+}
+
+/** The Status in a refusal's body; one of our own making when something between us and the API server answered. */
+export function parseStatus(code: number, text: string, what: string): Status {
+  try {
+    const status = JSON.parse(text) as Status;
+    if (status?.kind === 'Status') return { ...status, code: status.code ?? code };
+  } catch {
+    // Not JSON: something between us and the API server answered.
+  }
+  return statusFromText(code, text || (STATUS_CODES[code] ?? ''), what);
+}
+
+function isBrokenConnection(error: unknown): boolean {
+  const code = (error as { code?: string }).code;
+  return error instanceof undiciErrors.SocketError || code === 'ECONNRESET' || code === 'EPIPE';
+}
