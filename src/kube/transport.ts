@@ -45,7 +45,7 @@ const LONGEST_RETRY_AFTER_S = 30;
 
 export interface Transport {
   /** One request; any status code is a result. A read on a connection that broke is repeated once. */
-  send(path: string, options: RawOptions): Promise<Dispatcher.ResponseData>;
+  send(path: string, options?: RawOptions): Promise<Dispatcher.ResponseData>;
   /** One request whose answer is JSON; a refusal throws ApiError, 429 with Retry-After is repeated. */
   call(path: string, options: RawOptions): Promise<unknown>;
   close(): Promise<void>;
@@ -81,7 +81,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   const commonHeaders = { accept: 'application/json', 'user-agent': config.userAgent };
   const token = tokenSource(config, clock);
 
-  async function send(path: string, options: RawOptions): Promise<Dispatcher.ResponseData> {
+  async function send(path: string, options: RawOptions = {}): Promise<Dispatcher.ResponseData> {
     const method = options.method ?? 'GET';
     for (let failedBefore = false; ; failedBefore = true) {
       try {

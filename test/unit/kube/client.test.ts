@@ -107,6 +107,17 @@ test('refusals are ApiErrors with the Status; other answers get one', async (t) 
   t.regex(other!.message, /GET \/api\/v1\/namespaces\/default\/pods\/a: HTTP 502: <h1>/);
 });
 
+test('raw: any path, any answer', async (t) => {
+  const { client } = await connect(t, (request, response) => {
+    response.writeHead(request.path === '/version' ? 200 : 418);
+    response.end(request.path);
+  });
+  const [known, other] = [await client.raw('/version'), await client.raw('/tea', { method: 'POST', body: 'x' })];
+  t.is(await known.body.text(), '/version');
+  t.is(other.statusCode, 418);
+  await other.body.dump();
+});
+
 test('redirects are not followed', async (t) => {
   const { stub, client } = await connect(t, (_, response) => {
     response.writeHead(302, { location: '/elsewhere' });
