@@ -62,7 +62,15 @@ export function buildAgentParts(
     { allowedUnsafeSysctls: options.allowedUnsafeSysctls },
     { ...deps, runtime, executor, volumes, directories, logLinks, images, crashes, others },
   );
-  const workers: PodWorkers = createPodWorkers({ resyncMs: options.resyncMs }, { ...deps, passes: () => passes });
+  const workers: PodWorkers = createPodWorkers(
+    { resyncMs: options.resyncMs },
+    {
+      ...deps,
+      passes: () => passes,
+      // A pod of the same UID (a manifest that came back) must not inherit the final status.
+      onForgotten: () => deps.status.retain(new Set(workers.list().map(({ uid }) => uid))),
+    },
+  );
 
   /** Pods that hold their share of the node: admitted and not ended. */
   function others(work: PodWork) {

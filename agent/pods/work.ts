@@ -19,6 +19,8 @@ export interface PodWork {
   isGone: boolean;
   /** Found in the runtime, known to no source. */
   isOrphan: boolean;
+  /** The very same pod came back into its source while it was being removed: it begins anew when this life is over. */
+  successor: Pod | undefined;
   isAdmitted: boolean;
   /** The worker's own verdict on the pod. */
   override: { phase: 'Failed'; reason: string; message: string } | undefined;
@@ -40,6 +42,7 @@ export function createPodWork(pod: Pod, nowMonotonicMs: number): PodWork {
     state: 'syncing',
     isGone: false,
     isOrphan: false,
+    successor: undefined,
     isAdmitted: false,
     override: undefined,
     waiting: new Map(),

@@ -15,6 +15,8 @@ export interface WorkerOptions {
 
 export interface WorkerDependencies {
   passes(): Passes;
+  /** Nothing of the pod is left: what is remembered of it elsewhere may go too. */
+  onForgotten(uid: string): void;
   metrics: Pick<AgentMetrics, 'podWorker'>;
   clock: Clock;
   log: Logger;
@@ -103,6 +105,8 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
         if (!work.isGone) return undefined;
         await passes.forget(work, signal);
         works.delete(work.uid);
+        deps.onForgotten(work.uid);
+        if (work.successor) workers.update(work.successor);
         // A static pod of the same name may have waited for this one.
         for (const other of works.values()) if (podKey(other.pod) === podKey(work.pod)) queue.add(other.uid);
         return undefined;
@@ -110,24 +114,28 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
     }
   }
 
-  return {
+  const workers: PodWorkers = {
     update(pod) {
       const { uid, deletionTimestamp } = pod.metadata;
       let work = works.get(uid);
+      if (work?.isGone) {
+        work.successor = pod;
+        return;
+      }
       const old = work?.pod;
       if (!work) {
         work = createPodWork(pod, clock.monotonicMs());
         works.set(uid, work);
       }
       work.pod = pod;
-      work.isGone = false;
-      work.isOrphan = false;
       if (deletionTimestamp) requestTermination(work, ownGraceSeconds(pod));
       if (!old || asksForSomethingElse(old, pod)) queue.add(uid);
     },
     remove(uid) {
       const work = works.get(uid);
-      if (!work || work.isGone) return;
+      if (!work) return;
+      work.successor = undefined;
+      if (work.isGone) return;
       work.isGone = true;
       requestTermination(work, ownGraceSeconds(work.pod));
       queue.add(uid);
@@ -149,4 +157,5 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
     list: () => [...works.values()],
     run: (signal) => queue.run(signal),
   };
+  return workers;
 }

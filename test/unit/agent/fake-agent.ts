@@ -31,7 +31,9 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
       published.push({ uid: pod.metadata.uid, status: value });
     },
     finished: (pod) => finished.push(pod.metadata.uid),
-    retain() {},
+    retain(uids) {
+      for (const uid of statuses.keys()) if (!uids.has(uid)) statuses.delete(uid);
+    },
     async run() {},
   };
   const probes: ProbeManager = {

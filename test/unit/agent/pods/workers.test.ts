@@ -260,3 +260,26 @@ test('a missing pause image is pulled', async (t) => {
   await until('running', () => agent.phase(one) === 'Running');
   t.true(agent.docker.calls.includes('pull pause:1'));
 });
+
+test('a manifest that comes back unchanged runs again, also while the first life ends', async (t) => {
+  const agent = await createFakeAgent(t);
+  const one = pod({}, { annotations: { 'kubernetes.io/config.source': 'file' } });
+  agent.workers.update(one);
+  await until('running', () => agent.phase(one) === 'Running');
+  const { id } = agent.container(one, 'app')!;
+  agent.workers.remove('uid-1');
+  agent.workers.update(one);
+  await until('runs anew', () => {
+    const app = agent.container(one, 'app');
+    return app?.state === 'running' && app.id !== id;
+  });
+  agent.workers.remove('uid-1');
+  await until('forgotten', () => !agent.workers.get('uid-1'));
+  t.is(agent.statuses.size, 0);
+  agent.workers.update(one);
+  await until('runs again', () => agent.phase(one) === 'Running');
+  agent.workers.remove('uid-1');
+  agent.workers.update(one);
+  agent.workers.remove('uid-1');
+  await until('the last word counts', () => !agent.workers.get('uid-1'));
+});
