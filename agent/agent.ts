@@ -181,25 +181,36 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   });
   const showStaticPods = () => deps.mirrors?.setStaticPods(desired.list().filter(isStaticPod));
 
-  async function relistForever(relistNow: { request: () => void }, signal: AbortSignal): Promise<void> {
-    const beat = deps.heartbeats?.register('relist', RELIST_SILENCE_MS);
-    while (!signal.aborted) {
-      const asked = new Promise<void>((resolve) => {
-        relistNow.request = resolve;
-      });
-      const nap = new AbortController();
-      const end = AbortSignal.any([signal, nap.signal]);
-      await Promise.race([asked, clock.sleep(options.relistMs, end).catch(() => undefined)]);
-      nap.abort();
-      if (signal.aborted) return;
-      try {
-        await runtime.relist(signal);
-        beat?.();
-        if (isSynced) await collect();
-      } catch (error) {
-        if (!signal.aborted) log.warn({ err: error }, 'containers could not be listed');
-      }
-    }
+  /** Lists now and then, and whenever asked; a request during a list causes one more. */
+  function createRelister(onFailure: (error: unknown, retryMs: number) => void) {
+    let isWanted = false;
+    let wake = () => {};
+    return {
+      request() {
+        isWanted = true;
+        wake();
+      },
+      async run(signal: AbortSignal): Promise<void> {
+        const beat = deps.heartbeats?.register('relist', RELIST_SILENCE_MS);
+        while (!signal.aborted) {
+          const nap = new AbortController();
+          const asked = new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+          const end = AbortSignal.any([signal, nap.signal]);
+          if (!isWanted) await Promise.race([asked, clock.sleep(options.relistMs, end).catch(() => undefined)]);
+          nap.abort();
+          isWanted = false;
+          if (signal.aborted) return;
+          await retry(() => runtime.relist(signal), { ...ENGINE_RETRY, clock, signal, onFailure }).catch(
+            () => undefined,
+          );
+          if (signal.aborted) return;
+          beat?.();
+          if (isSynced) await collect();
+        }
+      },
+    };
   }
 
   return {
@@ -231,7 +242,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
       try {
         const info = await retry(() => docker.info(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
         parts.setDockerRoot(info.dockerRootDir);
-        const relistNow = { request: () => {} };
+        const relister = createRelister(onFailure);
         // Nothing is started before we know what runs already.
         const first = Promise.withResolvers<void>();
         const following = followContainerEvents(
@@ -245,7 +256,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
             onEvent: runtime.onEvent,
             onOpen() {
               first.resolve();
-              relistNow.request();
+              relister.request();
             },
           },
           own,
@@ -258,7 +269,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
             following,
             workers.run(own),
             desired.run(own),
-            relistForever(relistNow, own),
+            relister.run(own),
             probes.run(own),
             status.run(own),
             ...(deps.mirrors ? [deps.mirrors.run(own)] : []),

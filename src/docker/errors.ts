@@ -46,7 +46,6 @@ function isKind(error: unknown, kind: DockerErrorKind): boolean {
 
 export const isDockerNotFound = (error: unknown): boolean => isKind(error, 'notFound');
 export const isDockerConflict = (error: unknown): boolean => isKind(error, 'conflict');
-export const isDockerUnreachable = (error: unknown): boolean => isKind(error, 'unreachable');
 
 /** The shortest text worth showing to a user: the Engine's words without our call's name. */
 export function dockerMessage(error: unknown): string {
