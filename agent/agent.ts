@@ -263,7 +263,10 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
         );
         await Promise.race([first.promise, following]);
         await retry(() => runtime.relist(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
-        const unsubscribe = probes.onChange((uid) => workers.poke(uid));
+        const unsubscribe = [
+          probes.onChange((uid) => workers.poke(uid)),
+          deps.mirrors?.onShown((uid) => workers.poke(uid)),
+        ];
         try {
           await Promise.all([
             following,
@@ -275,7 +278,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
             ...(deps.mirrors ? [deps.mirrors.run(own)] : []),
           ]);
         } finally {
-          unsubscribe();
+          for (const end of unsubscribe) end?.();
         }
       } catch (error) {
         if (!signal.aborted) throw error;

@@ -22,6 +22,8 @@ export interface MirrorDependencies {
 export interface MirrorPodKeeper extends MirrorPods {
   /** The static pods that there are now. */
   setStaticPods(staticPods: readonly Pod[]): void;
+  /** Hears of each mirror that the API now shows, by its static pod's uid: a new one knows nothing of the pod's status yet. */
+  onShown(handler: (staticUid: string) => void): () => void;
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -49,6 +51,7 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
   const { client, informer, log } = deps;
   let desired = new Map<string, Pod>();
   let nodeUid: string | undefined;
+  const listeners = new Set<(staticUid: string) => void>();
   const queue = createKeyedQueue({
     concurrency: 4,
     clock: deps.clock,
@@ -96,12 +99,21 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
       for (const key of new Set([...before.keys(), ...desired.keys()]))
         if (before.get(key)?.metadata.uid !== desired.get(key)?.metadata.uid) queue.add(key);
     },
+    onShown(handler) {
+      listeners.add(handler);
+      return () => listeners.delete(handler);
+    },
     async run(signal) {
       await informer.synced(signal).catch(() => undefined);
       const look = (pod: Pod) => {
         if (isMirrorPod(pod)) queue.add(podKey(pod));
       };
-      const unsubscribe = informer.subscribe({ added: look, updated: (_, pod) => look(pod), deleted: look });
+      const added = (pod: Pod) => {
+        look(pod);
+        const staticUid = isMirrorPod(pod) ? desired.get(podKey(pod))?.metadata.uid : undefined;
+        if (staticUid !== undefined) for (const listener of listeners) listener(staticUid);
+      };
+      const unsubscribe = informer.subscribe({ added, updated: (_, pod) => look(pod), deleted: look });
       await queue.run(signal);
       unsubscribe();
     },
