@@ -106,7 +106,7 @@ export async function createClusterHost(name: string): Promise<ClusterHost> {
       host.run([kubectlProgram, ...args], { timeoutMs: COMMAND_TIMEOUT_MS, env: { KUBECONFIG }, input }),
     spawnKubectl: (...args) => host.spawn([kubectlProgram, ...args], { env: { ...process.env, KUBECONFIG } }),
     async apply(...objects) {
-      const text = objects.map((object) => JSON.stringify(object)).join('\n---\n');
+      const text = objects.map((object) => `---\n${JSON.stringify(object)}\n`).join('');
       return succeeded('kubectl apply', await cluster.tryKubectl(['apply', '-f', '-'], text));
     },
     get: async (...args) => JSON.parse(await cluster.kubectl('get', '-o', 'json', ...args)),
