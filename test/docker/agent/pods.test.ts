@@ -341,6 +341,38 @@ real('volumes in memory are there, hold data, and are unmounted at the end', asy
   t.false((await readFile('/proc/self/mounts', 'utf8')).includes(uid));
 });
 
+real('a shared process namespace, a user of its own, a read-only root, a limit on privileges', async (t) => {
+  await node.apply(
+    manifest('secured', {
+      shareProcessNamespace: true,
+      securityContext: { runAsUser: 1000, runAsGroup: 2000, fsGroup: 3000, supplementalGroups: [4000] },
+      volumes: [{ name: 'scratch', emptyDir: {} }],
+      containers: [
+        {
+          name: 'app',
+          command: POLITE,
+          securityContext: {
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
+            allowPrivilegeEscalation: false,
+          },
+          volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
+        },
+      ],
+    }),
+  );
+  await eventually('running', () => phaseOf('secured') === 'Running');
+  t.is(await exec('secured', 'app', 'cat /proc/1/comm'), 'pause');
+  t.is(await exec('secured', 'app', 'id -u; id -g; id -G'), '1000\n2000\n2000 3000 4000');
+  t.is(await exec('secured', 'app', 'touch /x 2>/dev/null || echo refused'), 'refused');
+  t.is(await exec('secured', 'app', 'touch /scratch/x && stat -c %g /scratch/x'), '3000');
+  t.is(
+    await exec('secured', 'app', 'grep -E "CapEff|NoNewPrivs" /proc/self/status | tr -d "\\n\\t"'),
+    'CapEff:0000000000000000NoNewPrivs:1',
+  );
+  await removed('secured');
+});
+
 real('the log is the last word when nothing else is; a failed postStart hook ends the container', async (t) => {
   await node.apply(
     manifest('words', {
