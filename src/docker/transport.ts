@@ -79,10 +79,19 @@ export function createTransport(endpoint: string, apiVersion: string): EngineTra
   return {
     async json<T>(request: EngineRequest): Promise<T> {
       const timeoutMs = request.timeoutMs ?? REQUEST_TIMEOUT_MS;
-      const timeout = Number.isFinite(timeoutMs) ? [AbortSignal.timeout(timeoutMs)] : [];
-      const signals = [...timeout, ...(request.signal ? [request.signal] : [])];
-      const data = await dial(request, false, signals.length > 0 ? AbortSignal.any(signals) : undefined);
-      return (Buffer.isBuffer(data) ? undefined : data) as T;
+      // By hand: AbortSignal.timeout would keep its timer for two minutes after each call of a few milliseconds.
+      const call = new AbortController();
+      const timer = Number.isFinite(timeoutMs) ? setTimeout(() => call.abort(), timeoutMs) : undefined;
+      const abort = () => call.abort();
+      request.signal?.addEventListener('abort', abort, { once: true });
+      try {
+        request.signal?.throwIfAborted();
+        const data = await dial(request, false, call.signal);
+        return (Buffer.isBuffer(data) ? undefined : data) as T;
+      } finally {
+        clearTimeout(timer);
+        request.signal?.removeEventListener('abort', abort);
+      }
     },
     async stream(request) {
       return (await dial(request, true, request.signal)) as Readable;
