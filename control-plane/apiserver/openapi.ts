@@ -6,20 +6,28 @@ import { notAcceptable } from './status-error.ts';
 export interface OpenApiSource {
   /** JSON of /openapi/v3. Its URLs carry each document's hash. */
   readonly index: Uint8Array;
+  /** Protobuf of /openapi/v2, which kubectl asks where v3 does not name a kind (`kind: List`). */
+  readonly v2: Uint8Array;
   /** By the path below /openapi/v3/ (`api/v1`, `apis/apps/v1`); `etag` is the quoted hash. */
   document(path: string): { readonly body: Uint8Array; readonly etag: string } | undefined;
 }
 
+const V2 = '/openapi/v2';
+const V2_TYPE = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
+/** What clients ask for; as a media type it is malformed, so nobody may answer with it. */
+const V2_TYPE_ASKED = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
 const V3 = '/openapi/v3';
 
-/**
- * Answers /openapi/v3 and below; true when the path was one of these. /openapi/v2 is not served: kubectl uses v3 wherever
- * that is there.
- */
+/** Answers /openapi/v2 (in protobuf alone), /openapi/v3 and below; true when the path was one of these. */
 export async function handleOpenApi(exchange: Exchange, source: OpenApiSource): Promise<boolean> {
   const path = exchange.path.replace(/\/+$/, '');
+  if (path === V2) {
+    assertAccepts(exchange, V2_TYPE, V2_TYPE_ASKED);
+    await exchange.send(200, bufferOf(source.v2), V2_TYPE, { vary: 'Accept' });
+    return true;
+  }
   if (path !== V3 && !path.startsWith(`${V3}/`)) return false;
-  assertAcceptsJson(exchange);
+  assertAccepts(exchange, 'application/json');
   if (path === V3) {
     await exchange.send(200, bufferOf(source.index), 'application/json', { vary: 'Accept' });
     return true;
@@ -55,8 +63,7 @@ async function sendDocument(
 
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-function assertAcceptsJson(exchange: Exchange): void {
+function assertAccepts(exchange: Exchange, ...served: string[]): void {
   const accepted = parseAccept(exchange.header('accept'));
-  if (!accepted.some(({ type }) => ['application/json', 'application/*', '*/*'].includes(type)))
-    throw notAcceptable(['application/json']);
+  if (!accepted.some(({ type }) => [...served, 'application/*', '*/*'].includes(type))) throw notAcceptable(served);
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { groupVersionOf, schemaSources } from '../tables.ts';
 import { type OpenApiResource, resourcePaths } from './paths.ts';
 import { createSchemaSet, type Json } from './schemas.ts';
+import { openApiV2Document } from './v2.ts';
 
 export type { OpenApiResource, OpenApiSubresource } from './paths.ts';
 
@@ -56,6 +57,8 @@ export function documentPath({ group, version }: { group: string; version: strin
 export interface OpenApiDocuments {
   /** JSON of /openapi/v3. */
   readonly index: Buffer;
+  /** Protobuf of /openapi/v2: see {@link openApiV2Document}. */
+  readonly v2: Uint8Array;
   /** By {@link documentPath}; undefined for a group and version without resources. */
   document(path: string): { body: Buffer; etag: string } | undefined;
 }
@@ -65,6 +68,7 @@ export function createOpenApiDocuments(resources: readonly OpenApiResource[]): O
   const built = new Map<string, { body: Buffer; etag: string }>();
   return {
     index: Buffer.from(JSON.stringify(index)),
+    v2: openApiV2Document(resources),
     document(path) {
       const known = built.get(path);
       const resource = resources.find((item) => documentPath(item) === path);
