@@ -5,6 +5,7 @@ import { createLifecycleHooks } from './containers/hooks.ts';
 import { createContainerKiller } from './containers/kill.ts';
 import { createContainerLauncher } from './containers/launcher.ts';
 import { createLogLinks, type LogDirectories } from './containers/log-links.ts';
+import { createStartSlots } from './containers/start-slots.ts';
 import { createImages } from './images/images.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
@@ -45,6 +46,7 @@ export function buildAgentParts(
     },
     deps,
   );
+  const slots = createStartSlots(options.maxParallelStarts);
   const launcher = createContainerLauncher(
     {
       nodeName,
@@ -52,9 +54,9 @@ export function buildAgentParts(
       log: { maxSizeBytes: options.containerLogMaxSizeBytes, maxFiles: options.containerLogMaxFiles },
       seccompDefault: options.seccompDefault,
     },
-    { ...deps, images, runtime, directories, logLinks, hooks, killer },
+    { ...deps, images, runtime, directories, logLinks, hooks, killer, slots },
   );
-  const sandboxes = createSandboxes({ nodeName, pauseImage: options.pauseImage }, deps);
+  const sandboxes = createSandboxes({ nodeName, pauseImage: options.pauseImage }, { ...deps, slots });
   const podFiles = createPodFiles(options, { directories, events: deps.events });
   const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, killer, crashes, podFiles });
   const volumes = createVolumes({ ...deps, directories });

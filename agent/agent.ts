@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { DockerEngine } from '../src/docker/engine.ts';
 import { followContainerEvents } from '../src/docker/events.ts';
 import type { Informer } from '../src/kube/informer.ts';
@@ -55,6 +56,8 @@ export interface AgentOptions {
   /** How often all containers are listed, whatever the event stream says; 60 s. */
   relistMs: number;
   maxParallelImagePulls: number;
+  /** Create and start calls that the Engine works on at once. */
+  maxParallelStarts: number;
   containerLogMaxSizeBytes: number;
   containerLogMaxFiles: number;
   seccompDefault: boolean;
@@ -76,6 +79,7 @@ export const AGENT_DEFAULTS = {
   resyncMs: 60_000,
   relistMs: 60_000,
   maxParallelImagePulls: 1,
+  maxParallelStarts: Math.max(4, 2 * availableParallelism()),
   containerLogMaxSizeBytes: 10 << 20,
   containerLogMaxFiles: 5,
   seccompDefault: false,

@@ -20,6 +20,7 @@ import { type ContainerKiller, containerFieldPath } from './kill.ts';
 import type { LogLinks } from './log-links.ts';
 import type { MountedVolume } from './mounts.ts';
 import { formatImageId } from './observe.ts';
+import type { StartSlots } from './start-slots.ts';
 
 export interface LauncherOptions {
   nodeName: string;
@@ -37,6 +38,7 @@ export interface LauncherDependencies {
   logLinks: LogLinks;
   hooks: LifecycleHooks;
   killer: ContainerKiller;
+  slots: StartSlots;
   config?: ConfigSources;
   services?: ServiceEnvironment;
   events: EventSink;
@@ -146,8 +148,10 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         log: options.log,
       });
       try {
-        const { id } = await metrics.runtimeOperation('create_container', () =>
-          createNamed(formatContainerName(identity), config, signal),
+        const { id } = await deps.slots.run('container', () =>
+          metrics.runtimeOperation('create_container', () =>
+            createNamed(formatContainerName(identity), config, signal),
+          ),
         );
         runtime.recordContainer(identity, {
           id,
@@ -175,7 +179,9 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
       const fieldPath = containerFieldPath(pod, container.name);
       try {
         await Promise.all([
-          metrics.runtimeOperation('start_container', () => docker.startContainer(id, signal)),
+          deps.slots.run('container', () =>
+            metrics.runtimeOperation('start_container', () => docker.startContainer(id, signal)),
+          ),
           deps.logLinks.ensure(pod, container.name, start.attempt, id),
         ]);
       } catch (error) {

@@ -3,6 +3,7 @@ import { isDockerConflict, isDockerNotFound } from '../../src/docker/errors.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { formatContainerName, podKey, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
+import type { StartSlots } from '../containers/start-slots.ts';
 import type { AgentMetrics, PodNetwork, PodResources, SandboxStatus } from '../pods/ports.ts';
 import { buildSandboxConfig, hostPortsOf } from './config.ts';
 
@@ -17,6 +18,7 @@ export interface SandboxDependencies {
   network: PodNetwork;
   resources: Pick<PodResources, 'cgroupParent' | 'oomScoreAdj'>;
   metrics: AgentMetrics;
+  slots: StartSlots;
   log: Logger;
 }
 
@@ -69,10 +71,12 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
 
   return {
     create: (pod, attempt, kernelHostname, signal) =>
-      metrics.runtimeOperation('create_podsandbox', () => createPause(pod, attempt, kernelHostname, signal)),
+      deps.slots.run('sandbox', () =>
+        metrics.runtimeOperation('create_podsandbox', () => createPause(pod, attempt, kernelHostname, signal)),
+      ),
     start: (pod, id, signal) =>
       metrics.runtimeOperation('run_podsandbox', async () => {
-        await docker.startContainer(id, signal);
+        await deps.slots.run('sandbox', () => docker.startContainer(id, signal));
         metrics.containerStarted('podsandbox');
         if (pod.spec.hostNetwork) return [];
         // The one inspection of a pod's start: only it tells the process, whose network namespace is to be connected.
