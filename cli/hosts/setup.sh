@@ -4,14 +4,14 @@
 #   $1 the host's folder (on a real disk)   $2 its name   $3 the checkout   then the init's command.
 #
 #   folder/rw     tmpfs: what the host writes (overlay upper)      folder/root  the host's /
-#   folder/disk   real disk: what overlayfs cannot carry (an Engine's data root)
+#   folder/disk   real disk: what overlayfs cannot carry (an Engine's data root) or a tmpfs should not (/tmp)
 set -eu
 folder=$1 name=$2 checkout=$3
 shift 3
 root=$folder/root
 
 mount --make-rprivate /
-mkdir -p "$folder/rw" "$root" "$folder/disk/berth" "$folder/disk/docker"
+mkdir -p "$folder/rw" "$root"
 mount -t tmpfs -o mode=755,size=2g berth-host "$folder/rw"
 mkdir "$folder/rw/upper" "$folder/rw/work"
 mount -t overlay berth-host -o "lowerdir=/,upperdir=$folder/rw/upper,workdir=$folder/rw/work" "$root"
@@ -28,9 +28,10 @@ mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 mount -t sysfs sysfs "$root/sys"
-for place in berth docker; do
-  mkdir -p "$root/var/lib/$place"
-  mount --bind "$folder/disk/$place" "$root/var/lib/$place"
+for place in var/lib/berth var/lib/docker tmp var/tmp; do
+  mkdir -p "$folder/disk/$place" "$root/$place"
+  case $place in *tmp) chmod 1777 "$folder/disk/$place" ;; esac
+  mount --bind "$folder/disk/$place" "$root/$place"
 done
 # What an operator's machine keeps there is none of the host's business.
 rm -rf "$root/etc/cni" "$root/etc/berth" "$root/var/lib/cni" "$root/var/log/pods" "$root/var/log/containers"
