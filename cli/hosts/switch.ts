@@ -1,7 +1,7 @@
 import { createHost, type Host } from './host.ts';
 
 /** Addresses of test networks: RFC 5737's documentation block, which no route of a real machine uses. */
-export const SWITCH_CIDR = '198.51.100.0/24';
+const SWITCH_NETWORK = '198.51.100';
 
 /** An Ethernet switch between hosts: a bridge in a host of its own, without an uplink. */
 export interface Switch {
@@ -19,7 +19,7 @@ export async function createSwitch(name = 'switch'): Promise<Switch> {
   return {
     host,
     async plug(other) {
-      const address = `198.51.100.${10 + plugged}`;
+      const address = `${SWITCH_NETWORK}.${10 + plugged}`;
       const port = `p${plugged++}`;
       // Both ends are made inside the switch's namespace; `netns` then names the other host by its init's pid, which only
       // this machine's /proc knows: so this one command runs outside the switch's mount and pid namespaces.

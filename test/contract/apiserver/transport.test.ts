@@ -129,7 +129,7 @@ test('unknown paths, methods and media types', async (t) => {
   t.is((await statusOf(`${CONFIG_MAPS}/x`, { method: 'POST', body: {} }))[0], 405);
   t.is((await statusOf('/api/v1/namespaces', { method: 'DELETE' }))[0], 405);
   t.is((await statusOf(CONFIG_MAPS, { headers: { accept: 'application/vnd.kubernetes.protobuf' } }))[0], 406);
-  t.is((await statusOf('/openapi/v2'))[0], 404);
+  t.is((await statusOf('/openapi/v2', { headers: { accept: 'application/json' } }))[0], 406);
   const cbor = { method: 'POST', headers: { 'content-type': 'application/cbor' }, body: 'x' };
   t.is((await statusOf(CONFIG_MAPS, cbor))[0], 415);
   t.is((await statusOf('/api/v1/%zz'))[0], 400);

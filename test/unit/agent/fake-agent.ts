@@ -120,7 +120,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
 }
 
 /** Polls until it holds. */
-export async function until(what: string, check: () => unknown, timeoutMs = 3_000): Promise<void> {
+export async function until(what: string, check: () => unknown, timeoutMs = 20_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!check()) {
     if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
