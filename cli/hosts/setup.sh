@@ -16,12 +16,6 @@ mount -t tmpfs -o mode=755,size=2g berth-host "$folder/rw"
 mkdir "$folder/rw/upper" "$folder/rw/work"
 mount -t overlay berth-host -o "lowerdir=/,upperdir=$folder/rw/upper,workdir=$folder/rw/work" "$root"
 
-# A checkout on a file system of its own is not in the overlay's lower layer.
-if [ "$(stat -c %d "$checkout")" != "$(stat -c %d /)" ]; then
-  mkdir -p "$root$checkout"
-  mount --bind "$checkout" "$root$checkout"
-fi
-
 mount -t tmpfs -o mode=755 run "$root/run"
 mkdir -p "$root/run/lock"
 mount -t proc proc "$root/proc"
@@ -33,6 +27,11 @@ for place in var/lib/berth var/lib/docker tmp var/tmp; do
   case $place in *tmp) chmod 1777 "$folder/disk/$place" ;; esac
   mount --bind "$folder/disk/$place" "$root/$place"
 done
+# A checkout on a file system of its own is not in the overlay's lower layer, and one in /tmp is hidden by now.
+if [ "$(stat -c %d "$checkout")" != "$(stat -c %d /)" ] || [ ! -e "$root$checkout/berth" ]; then
+  mkdir -p "$root$checkout"
+  mount --bind "$checkout" "$root$checkout"
+fi
 # What an operator's machine keeps there is none of the host's business.
 rm -rf "$root/etc/cni" "$root/etc/berth" "$root/var/lib/cni" "$root/var/log/pods" "$root/var/log/containers"
 
