@@ -11,7 +11,7 @@ import { ensureImage } from '../../cli/images/load.ts';
 import { findKubectl } from '../../cli/kubectl/find-kubectl.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import type { ContainerDetail, DockerEngine } from '../../src/docker/engine.ts';
-import type { KubeObject } from '../../src/kube/types.ts';
+import type { KubeObject, Pod } from '../../src/kube/types.ts';
 import type { HostSnapshot } from './host-snapshot.ts';
 
 export interface CommandResult {
@@ -73,6 +73,8 @@ export interface ClusterHost {
   engine(socket?: string): DockerEngine;
   /** Gives that Engine the images of the demo. */
   loadImages(socket?: string): Promise<void>;
+  /** Runs a shell script in the first container of a pod, through the Engine; what it printed, whatever its exit code. */
+  inPod(pod: string, script: string, socket?: string): Promise<{ code: number; output: string }>;
   /** Every container of the cluster, by name. */
   containers(): Promise<Map<string, ContainerDetail>>;
   snapshot(): Promise<HostSnapshot>;
@@ -120,6 +122,15 @@ export async function createClusterHost(name: string): Promise<ClusterHost> {
     async loadImages(socket = OWN_ENGINE) {
       for (const recipe of recipes)
         await ensureImage(cluster.engine(socket), `unix://${host.path(socket)}`, recipe, imagesFolder());
+    },
+    async inPod(name, script, socket) {
+      const pod = await cluster.get<Pod>('pod', name);
+      const id = pod.status?.containerStatuses?.[0]?.containerID?.replace('docker://', '') ?? '';
+      const command = ['sh', '-c', script];
+      const { exitCode, output } = await cluster
+        .engine(socket)
+        .execInContainer(id, command, { maxOutputBytes: 1 << 20 });
+      return { code: exitCode, output: output.toString() };
     },
     async containers() {
       const all = await cluster.engine().listContainers({ labels: ['io.kubernetes.pod.uid'] });
