@@ -19,13 +19,11 @@ export async function startDaemon(settings: Settings): Promise<void> {
   const { log } = pathsOf(settings);
   mkdirSync(dirname(log), { recursive: true });
   const logFile = openSync(log, 'a', 0o640);
-  const env = { ...process.env, NODE_COMPILE_CACHE: join(CHECKOUT, '.toolchain/compile-cache') };
   // Its own session and no terminal: closing the shell that said `up` must not end it.
-  const child = spawn(process.execPath, [join(CHECKOUT, 'cli/main.ts'), 'run', '--root-dir', settings.rootDir], {
+  const child = spawn(join(CHECKOUT, 'berth'), ['run', '--root-dir', settings.rootDir], {
     detached: true,
     stdio: ['ignore', logFile, logFile],
     cwd: '/',
-    env,
   });
   child.unref();
   closeSync(logFile);

@@ -1,0 +1,82 @@
+import { mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+import { reportFailure } from '../output/failure.ts';
+
+/**
+ * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`. The launcher calls it when a source is newer than the file.
+ * Against the sources themselves it saves the type stripper, the module graph and what third-party packages load and never use:
+ * some 40 MiB of a daemon's memory (docs/performance.md).
+ *
+ *     node cli/bundle/build.ts
+ */
+
+const CHECKOUT = dirname(dirname(import.meta.dirname));
+const BUNDLE = join(CHECKOUT, '.toolchain/bundle/berth.mjs');
+
+/** They find files of their own (prebuilt binaries, worker scripts) beside themselves. */
+const EXTERNAL = ['netlink', 'koffi', 'pino', 'pino-pretty'];
+
+/** Docker over SSH and BuildKit sessions: dockerode loads their libraries at once, Berth never comes there. */
+const LEFT_OUT = /^(ssh2|protobufjs|@grpc\/grpc-js|@grpc\/proto-loader)$/;
+
+const leaveOut: Plugin = {
+  name: 'leave-out',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: LEFT_OUT }, ({ path }) => ({ path, namespace: 'left-out' }));
+    onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
+      contents: `module.exports = new Proxy({}, {
+        get: () => class { constructor() { throw new Error(${JSON.stringify(`${path} is not part of the bundle`)}); } },
+      });`,
+    }));
+  },
+};
+
+/** Stack traces name our own files. A map of the packages would be four times the size, and every daemon holds it: one point each instead. */
+const mapOnlyOurs: Plugin = {
+  name: 'map-only-ours',
+  setup({ onLoad }) {
+    const map = Buffer.from('{"version":3,"sources":["package"],"mappings":"AAAA"}').toString('base64');
+    onLoad({ filter: /\/node_modules\/.*\.[cm]?js$/ }, ({ path }) => ({
+      contents: `${readFileSync(path, 'utf8')}\n//# sourceMappingURL=data:application/json;base64,${map}`,
+      loader: 'js',
+    }));
+  },
+};
+
+async function buildBundle(): Promise<void> {
+  const started = new Date();
+  const { outputFiles } = await build({
+    entryPoints: [join(CHECKOUT, 'cli/bundle/main.ts')],
+    outfile: BUNDLE,
+    write: false,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    external: EXTERNAL,
+    plugins: [leaveOut, mapOnlyOurs],
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    // Names stay: they are what a stack trace tells.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: 'none',
+    sourcemap: 'linked',
+    sourcesContent: false,
+    logLevel: 'silent',
+  });
+  mkdirSync(dirname(BUNDLE), { recursive: true });
+  // Several daemons may build at once: each file appears whole, and the program, which tells that all is done, comes last.
+  for (const { path, contents } of outputFiles.sort((one, other) => other.path.length - one.path.length)) {
+    writeFileSync(`${path}.${process.pid}`, contents);
+    // A source that changed while this ran is newer than the bundle.
+    utimesSync(`${path}.${process.pid}`, started, started);
+    renameSync(`${path}.${process.pid}`, path);
+  }
+}
+
+try {
+  await buildBundle();
+} catch (error) {
+  process.exitCode = reportFailure(error);
+}
