@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { defineAgent } from './agent.ts';
 import { defineDemo } from './demo.ts';
 import { defineDown } from './down.ts';
+import { defineKubeAssets } from './kube-assets.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
 import { defineNode } from './node.ts';
@@ -26,4 +27,5 @@ export const commands: ((program: Command) => void)[] = [
   defineOverlay,
   defineRun,
   defineTest,
+  defineKubeAssets,
 ];

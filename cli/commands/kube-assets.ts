@@ -1,0 +1,16 @@
+import type { Command } from 'commander';
+
+/** `berth kube-assets`: a real Kubernetes control plane for the tests, built from Debian's sources into a cache. */
+export function defineKubeAssets(program: Command): void {
+  program
+    .command('kube-assets')
+    .description(
+      "build a real kube-apiserver with its companions for the tests, from Debian's sources, at low priority",
+    )
+    .option('--folder <dir>', 'where the programs go (default: berth/kube in the user cache)')
+    .action(async (options: { folder?: string }) => {
+      const { assetsCache } = await import('../kube-assets/assets.ts');
+      const { buildKubeAssets } = await import('../kube-assets/build.ts');
+      await buildKubeAssets(options.folder ?? assetsCache(process.env));
+    });
+}
