@@ -3,7 +3,8 @@ import { createProxy } from '../../proxy/proxy.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { createEventRecorder } from '../../src/kube/events.ts';
 import { createInformerSet } from '../../src/kube/informer.ts';
-import { endpointSlices, nodes, services } from '../../src/kube/resources.ts';
+import { nodes } from '../../src/kube/resources.ts';
+import { createServiceSources } from '../../src/kube/service-sources.ts';
 import { run } from '../../src/linux/exec.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
@@ -25,15 +26,13 @@ export interface ProxyPartOptions {
 export function createProxyPart(options: ProxyPartOptions, { log, clock }: ProgramContext): Runnable {
   const { nodeName, config, client } = options;
   const informers = createInformerSet(client, { log, clock });
+  const sources = createServiceSources({ labelSelector: LABEL_SELECTOR }, { client, informers, log, clock });
   const proxy = createProxy(
     { nodeName, config },
     {
       informers: {
-        services: informers.informer(services, {
-          labelSelector: LABEL_SELECTOR,
-          fieldSelector: 'spec.clusterIP!=None',
-        }),
-        endpointSlices: informers.informer(endpointSlices, { labelSelector: LABEL_SELECTOR }),
+        services: sources.services,
+        endpointSlices: sources.endpointSlices,
         nodes: informers.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` }),
       },
       run,
@@ -44,5 +43,5 @@ export function createProxyPart(options: ProxyPartOptions, { log, clock }: Progr
       metrics: createMetrics(),
     },
   );
-  return { run: (signal) => runTogether({ 'proxy informers': informers, proxy }, signal) };
+  return { run: (signal) => runTogether({ 'proxy informers': informers, 'proxy inputs': sources, proxy }, signal) };
 }
