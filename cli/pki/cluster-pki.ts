@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type CertificateAuthority,
@@ -8,7 +8,8 @@ import {
   loadCertificateAuthority,
 } from '../../src/auth/authority.ts';
 import { needsRenewal, summarizeCertificate } from '../../src/auth/certificate.ts';
-import { readCertificatePair, writeCertificatePair } from '../../src/auth/pem-files.ts';
+import { readCertificatePair, writeCertificatePair, writeFileAtomically } from '../../src/auth/pem-files.ts';
+import { createSigningKeyPem, loadSigningKey, type SigningKey } from '../../src/auth/signing-key.ts';
 
 const CA_DAYS = 3650;
 const LEAF_DAYS = 365;
@@ -26,6 +27,8 @@ export interface ClusterPki {
   nodeServing: CertificatePair;
   proxy: CertificatePair;
   overlay: CertificatePair;
+  /** Signs service account tokens. */
+  serviceAccountKey: SigningKey;
 }
 
 export interface PkiRequest {
@@ -41,6 +44,7 @@ export interface PkiRequest {
 export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki> {
   await mkdir(request.folder, { recursive: true, mode: 0o700 });
   const ca = await ensureAuthority(request);
+  const serviceAccountKey = await ensureSigningKey(request.folder);
   const leaf = (file: string, wanted: LeafRequest) => ensureLeaf(ca, request, file, wanted);
   const client = (file: string, commonName: string, organizations: string[] = []) =>
     leaf(file, { commonName, organizations, usages: ['client'] });
@@ -67,7 +71,19 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
       client('proxy', 'system:kube-proxy'),
       client('overlay', 'system:berth-overlay'),
     ]);
-  return { ca, apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy, overlay };
+  return {
+    ca,
+    apiServer,
+    kubeletClient,
+    admin,
+    controllerManager,
+    scheduler,
+    node,
+    nodeServing,
+    proxy,
+    overlay,
+    serviceAccountKey,
+  };
 }
 
 interface LeafRequest {
@@ -85,6 +101,22 @@ async function ensureAuthority(request: PkiRequest): Promise<CertificateAuthorit
   const ca = await createCertificateAuthority({ commonName: 'berth-ca', days: CA_DAYS, nowMs: request.nowMs });
   await writeCertificatePair(paths, ca);
   return ca;
+}
+
+/** sa.key and sa.pub, as kubeadm calls them. A new key would make every token in use worthless: it is made once. */
+async function ensureSigningKey(folder: string): Promise<SigningKey> {
+  const path = join(folder, 'sa.key');
+  const present = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    return undefined;
+  });
+  const pem = present ?? createSigningKeyPem();
+  const key = loadSigningKey(pem);
+  if (present === undefined) {
+    await writeFileAtomically(path, pem, 0o600);
+    await writeFileAtomically(join(folder, 'sa.pub'), key.publicPem, 0o644);
+  }
+  return key;
 }
 
 async function ensureLeaf(

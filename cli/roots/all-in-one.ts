@@ -73,6 +73,7 @@ export async function runAllInOne(
       advertiseAddress: settings.nodeIp,
       podCidr: settings.podCidr,
       serviceCidr: settings.serviceCidr,
+      clusterDomain: settings.clusterDomain,
       pki,
     },
     context,

@@ -1,14 +1,12 @@
 import { createNodeConnection } from '../../control-plane/apiserver/nodes/node-connection.ts';
 import { podLogSubresource } from '../../control-plane/apiserver/nodes/pod-log.ts';
-import { createObjectReader } from '../../control-plane/apiserver/object-reader.ts';
 import { kubernetesSchema } from '../../control-plane/apiserver/schema-port.ts';
 import { createApiServer } from '../../control-plane/apiserver/server.ts';
-import { createAuthorizer } from '../../control-plane/authorization/authorizer.ts';
 import { createControllers } from '../../control-plane/controllers/controllers.ts';
 import { createServiceAllocator } from '../../control-plane/resources/allocation/service-allocator.ts';
 import { createBootstrap } from '../../control-plane/resources/bootstrap.ts';
-import { servedResources } from '../../control-plane/resources/served.ts';
 import { createScheduler } from '../../control-plane/scheduler/scheduler.ts';
+import { createServedApi } from '../../control-plane/served-api.ts';
 import { openSqliteStore } from '../../control-plane/store/sqlite-store.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
@@ -32,6 +30,8 @@ export interface ControlPlaneOptions {
   advertiseAddress: string;
   podCidr: string;
   serviceCidr: string;
+  /** Part of the issuer's name in service account tokens. */
+  clusterDomain: string;
   pki: ClusterPki;
 }
 
@@ -52,18 +52,24 @@ export async function createControlPlanePart(
   const store = await openSqliteStore({ path: options.storePath }, { clock, log });
   const nodeConnection = createNodeConnection({ ...pki.kubeletClient, caPem: pki.ca.certPem });
   const allocator = createServiceAllocator({ serviceCidr: options.serviceCidr });
-  const definitions = servedResources({
-    allocator,
-    podSubresources: { log: podLogSubresource(nodeConnection) },
-    clock,
-  });
-  const objects = createObjectReader(store, definitions);
+  const serverAddress = `${options.advertiseAddress}:${options.port}`;
+  const { definitions, objects, authorizer, tokens, issuer } = createServedApi(
+    { issuer: `https://kubernetes.default.svc.${options.clusterDomain}`, serverAddress },
+    {
+      store,
+      allocator,
+      podSubresources: { log: podLogSubresource(nodeConnection) },
+      signingKey: pki.serviceAccountKey,
+      clock,
+      metrics,
+    },
+  );
   allocator.restore(await objects.list<Service>({ group: '', plural: 'services' }));
   const server = createApiServer(
     {
       bindAddress: options.bindAddress,
       port: options.port,
-      advertisedAddress: `${options.advertiseAddress}:${options.port}`,
+      advertisedAddress: serverAddress,
       ...pki.apiServer,
       clientCaPem: pki.ca.certPem,
       version: versionInfo(),
@@ -71,7 +77,9 @@ export async function createControlPlanePart(
     {
       store,
       definitions,
-      authorizer: createAuthorizer({ objects }),
+      authorizer,
+      tokens,
+      issuer,
       schema: kubernetesSchema,
       openApi: createOpenApiDocuments(definitions),
       clock,
@@ -100,7 +108,7 @@ export async function createControlPlanePart(
     .filter(({ verbs }) => verbs.includes('list') && verbs.includes('watch'))
     .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }));
   const controllers = createControllers(
-    { resources, clusterCidr: options.podCidr },
+    { resources, clusterCidr: options.podCidr, caPem: pki.ca.certPem },
     { client: controllerClient, informers: controllerInformers, log, clock, metrics, heartbeats },
   );
   const schedulerClient = clientAs(pki.scheduler, 'kube-scheduler');

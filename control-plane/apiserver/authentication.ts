@@ -1,8 +1,9 @@
 import type { Http2Session } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { certificateUser } from '../../src/auth/certificate.ts';
-import type { TokenAuthenticator } from '../../src/auth/static-tokens.ts';
+import { type TokenAuthenticator, TokenRefusedError } from '../../src/auth/token-authenticator.ts';
 import type { UserInfo } from '../../src/auth/user.ts';
+import type { Logger } from '../../src/runtime/log.ts';
 import type { HttpRequest } from './exchange.ts';
 
 export const ANONYMOUS: UserInfo = { username: 'system:anonymous', groups: ['system:unauthenticated'] };
@@ -18,8 +19,8 @@ export interface Authenticator {
   authenticate(request: HttpRequest): Promise<UserInfo | undefined | 'rejected'>;
 }
 
-/** Client certificates of the CA first, then each of the token authenticators. */
-export function createAuthenticator(tokens: readonly TokenAuthenticator[]): Authenticator {
+/** Client certificates of the CA first, then each of the token authenticators. Why a token is refused goes to the log. */
+export function createAuthenticator(tokens: readonly TokenAuthenticator[], log: Logger): Authenticator {
   /** A connection's certificate is read once, not per request. */
   const byConnection = new WeakMap<object, UserInfo | undefined | 'rejected'>();
 
@@ -32,17 +33,26 @@ export function createAuthenticator(tokens: readonly TokenAuthenticator[]): Auth
     return user;
   }
 
+  async function fromToken(request: HttpRequest, bearer: string): Promise<UserInfo | 'rejected'> {
+    try {
+      for (const authenticator of tokens) {
+        const user = await authenticator.authenticate(bearer);
+        if (user) return authenticated(user);
+      }
+    } catch (error) {
+      if (!(error instanceof TokenRefusedError)) throw error;
+      log.warn({ client: request.socket?.remoteAddress, reason: error.message }, 'bearer token refused');
+    }
+    return 'rejected';
+  }
+
   return {
     async authenticate(request) {
       const certified = fromCertificate(request);
       if (certified && certified !== 'rejected') return certified;
       const bearer = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
       if (bearer === undefined) return request.headers.authorization ? 'rejected' : certified;
-      for (const authenticator of tokens) {
-        const user = await authenticator.authenticate(bearer);
-        if (user) return authenticated(user);
-      }
-      return 'rejected';
+      return fromToken(request, bearer);
     },
   };
 }

@@ -2,6 +2,7 @@ import type { UserInfo } from '../../src/auth/user.ts';
 import { type FieldRequirement, parseFieldSelector } from '../../src/kube/selectors.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
+import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
 import { ANONYMOUS, type Authenticator, allowsAnonymous } from './authentication.ts';
 import type { AuthorizationAttributes, Authorizer } from './authorization.ts';
 import type { Discovery } from './discovery.ts';
@@ -41,6 +42,7 @@ export interface HandlerParts {
   readonly authorizer: Authorizer;
   readonly discovery: Discovery;
   readonly openApi: OpenApiSource;
+  readonly issuer?: IssuerDiscovery;
   readonly inFlight: InFlight;
   readonly metrics: ServerMetrics;
   readonly registry: MetricsRegistry;
@@ -83,11 +85,13 @@ async function serve(parts: HandlerParts, exchange: Exchange): Promise<void> {
   }
 }
 
-async function authenticate({ authenticator }: HandlerParts, exchange: Exchange): Promise<UserInfo> {
+async function authenticate({ authenticator, metrics }: HandlerParts, exchange: Exchange): Promise<UserInfo> {
   // To ignore it would act with the caller's own rights instead of the lesser ones that it asked for.
   if (Object.keys(exchange.request.headers).some((name) => name.startsWith('impersonate-')))
     throw badRequest('impersonation (Impersonate-… headers) is not supported by this server');
   const user = await authenticator.authenticate(exchange.request);
+  // The health endpoints are asked all the time and by nobody in particular.
+  if (!allowsAnonymous(exchange.path)) metrics.authenticated(user);
   if (user && user !== 'rejected') return user;
   if (user === undefined && allowsAnonymous(exchange.path)) return ANONYMOUS;
   throw unauthorized();
@@ -182,6 +186,7 @@ async function route(parts: HandlerParts, exchange: Exchange, info: RequestInfo,
   if (await handleHealth(exchange, parts.checks)) return;
   if (await parts.discovery.handle(exchange)) return;
   if (await handleOpenApi(exchange, parts.openApi)) return;
+  if (await parts.issuer?.handle(exchange)) return;
   throw pathNotFound();
 }
 

@@ -1,8 +1,11 @@
+import type { UserInfo } from '../../src/auth/user.ts';
 import { Counter, Gauge, Histogram, type Registry } from '../../src/runtime/metrics.ts';
 import type { InFlight } from './in-flight.ts';
 import type { RequestInfo } from './request-info.ts';
 
 export interface ServerMetrics {
+  /** Who a request came from, as the authenticator found it. */
+  authenticated(user: UserInfo | undefined | 'rejected'): void;
   /** One finished request (for a watch: when it ended). */
   request(info: RequestInfo, method: string, code: number, seconds: number): void;
   /** A stream began; the returned function ends it. */
@@ -42,6 +45,12 @@ export function createServerMetrics(registry: Registry, inFlight: InFlight): Ser
       this.set({ request_kind: 'mutating' }, inFlight.count('mutating'));
     },
   });
+  const attempts = new Counter({
+    name: 'authentication_attempts',
+    help: 'Counter of authenticated attempts.',
+    labelNames: ['result'],
+    registers: [registry],
+  });
   const labels = (info: RequestInfo, method: string) => ({
     verb: metricVerb(info, method),
     group: info.group,
@@ -50,6 +59,9 @@ export function createServerMetrics(registry: Registry, inFlight: InFlight): Ser
     subresource: info.subresource,
   });
   return {
+    authenticated(user) {
+      attempts.inc({ result: user === undefined ? 'failure' : user === 'rejected' ? 'error' : 'success' });
+    },
     request(info, method, code, seconds) {
       const of = labels(info, method);
       total.inc({ ...of, code: String(code) });

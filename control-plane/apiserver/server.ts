@@ -1,10 +1,11 @@
 import { constants } from 'node:crypto';
 import { createSecureServer, type Http2SecureServer, type Http2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
-import type { TokenAuthenticator } from '../../src/auth/static-tokens.ts';
+import type { TokenAuthenticator } from '../../src/auth/token-authenticator.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
+import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
 import type { Store } from '../store/store.ts';
 import { createAuthenticator } from './authentication.ts';
 import type { Authorizer } from './authorization.ts';
@@ -44,6 +45,8 @@ export interface ApiServerDeps {
   readonly definitions: readonly ResourceDefinition[];
   readonly authorizer: Authorizer;
   readonly tokens?: readonly TokenAuthenticator[];
+  /** Publishes the key of service account tokens; absent: there are none. */
+  readonly issuer?: IssuerDiscovery;
   readonly schema: SchemaPort;
   readonly openApi: OpenApiSource;
   readonly clock: Clock;
@@ -83,10 +86,11 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
     'request',
     createHandler({
       api: createApi(registry, { store: deps.store, schema: deps.schema, clock, log, requestTimeoutMs }),
-      authenticator: createAuthenticator(deps.tokens ?? []),
+      authenticator: createAuthenticator(deps.tokens ?? [], log),
       authorizer: deps.authorizer,
       discovery: createDiscovery(registry, () => options.advertisedAddress ?? `${listening?.host}:${listening?.port}`),
       openApi: deps.openApi,
+      ...(deps.issuer && { issuer: deps.issuer }),
       inFlight,
       metrics: createServerMetrics(deps.metrics, inFlight),
       registry: deps.metrics,

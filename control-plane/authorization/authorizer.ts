@@ -2,9 +2,9 @@ import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from 
 import type { ObjectReader } from '../apiserver/definition.ts';
 import { authorizeNode } from './node-authorizer.ts';
 import { nodeNameOf } from './node-identity.ts';
-import { PATHS_BY_GROUP, pathsAllow, rulesAllow, USER_RULES } from './rules.ts';
+import { GROUP_RULES, PATHS_BY_GROUP, pathsAllow, rulesAllow, USER_RULES } from './rules.ts';
 
-const ADMINISTRATORS = 'system:masters';
+export const ADMINISTRATORS = 'system:masters';
 
 const allow = (reason: string): AuthorizationDecision => ({ allowed: true, reason });
 const NO_OPINION: AuthorizationDecision = { allowed: false, reason: '' };
@@ -20,6 +20,8 @@ export function createAuthorizer(dependencies: { objects: ObjectReader }): Autho
       if (user.groups.includes(ADMINISTRATORS)) return allow(`group ${ADMINISTRATORS}`);
       if (!attributes.resourceRequest) return authorizePath(attributes);
       if (rulesAllow(USER_RULES[user.username] ?? [], attributes)) return allow(`fixed rules of ${user.username}`);
+      const group = user.groups.find((one) => rulesAllow(GROUP_RULES[one] ?? [], attributes));
+      if (group !== undefined) return allow(`fixed rules of group ${group}`);
       const node = nodeNameOf(user);
       return node === undefined ? NO_OPINION : authorizeNode(node, attributes, dependencies.objects);
     },

@@ -25,6 +25,8 @@ export async function authorizeNode(
       return authorizeReferenced(node, attributes, objects, 'secrets');
     case '/configmaps':
       return authorizeReferenced(node, attributes, objects, 'configMaps');
+    case '/serviceaccounts':
+      return authorizeToken(node, attributes, objects);
     case '/pods':
       return authorizePods(node, attributes, objects);
     case '/nodes':
@@ -49,6 +51,19 @@ async function authorizeReferenced(
   if (!name) return deny('No Object name found');
   const pods = await objects.list<Pod>(PODS, namespace);
   const isLinked = pods.some((pod) => pod.spec.nodeName === node && referencesOf(pod)[references].has(name));
+  return isLinked ? ALLOWED : unrelated(node);
+}
+
+/** Tokens of service accounts under which a pod on the node runs; that they are bound to that pod is checked by NodeRestriction. */
+async function authorizeToken(
+  node: string,
+  { verb, subresource, namespace, name }: AuthorizationAttributes,
+  objects: ObjectReader,
+): Promise<AuthorizationDecision> {
+  if (verb !== 'create' || !name) return deny('can only create tokens for individual service accounts');
+  if (subresource !== 'token') return deny('can only create token subresource of serviceaccount');
+  const pods = await objects.list<Pod>(PODS, namespace);
+  const isLinked = pods.some(({ spec }) => spec.nodeName === node && spec.serviceAccountName === name);
   return isLinked ? ALLOWED : unrelated(node);
 }
 

@@ -48,10 +48,29 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
   'system:berth-overlay': [{ apiGroups: [''], resources: ['nodes'], verbs: READ }],
 };
 
+/** What members of a group may. system:authenticated: upstream's system:basic-user, to ask what oneself is and may. */
+export const GROUP_RULES: Readonly<Record<string, readonly Rule[]>> = {
+  'system:authenticated': [
+    { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
+    {
+      apiGroups: ['authorization.k8s.io'],
+      resources: ['selfsubjectaccessreviews', 'selfsubjectrulesreviews'],
+      verbs: ['create'],
+    },
+  ],
+};
+
 /** What every node may read and record beside its own objects. */
 export const NODE_RULES: readonly Rule[] = [
   { apiGroups: [''], resources: ['services', 'nodes'], verbs: READ },
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+  // Who a request to the node's own port comes from, and whether he may.
+  { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+  {
+    apiGroups: ['authorization.k8s.io'],
+    resources: ['subjectaccessreviews', 'localsubjectaccessreviews'],
+    verbs: ['create'],
+  },
   EVENTS,
 ];
 
@@ -92,11 +111,20 @@ const MONITORING_PATHS = [
   '/readyz/*',
 ];
 
+/** system:service-account-issuer-discovery */
+const ISSUER_PATHS = [
+  '/.well-known/openid-configuration',
+  '/.well-known/openid-configuration/',
+  '/openid/v1/jwks',
+  '/openid/v1/jwks/',
+];
+
 /** Paths that are no resources, by group. Only reads. */
 export const PATHS_BY_GROUP: Readonly<Record<string, readonly string[]>> = {
   'system:authenticated': DISCOVERY_PATHS,
   'system:unauthenticated': PUBLIC_PATHS,
   'system:monitoring': MONITORING_PATHS,
+  'system:serviceaccounts': ISSUER_PATHS,
 };
 
 export function pathsAllow(paths: readonly string[], path: string): boolean {

@@ -10,6 +10,7 @@ import { createNodeIpamController } from './node-ipam.ts';
 import { createNodeLifecycleController, NODE_LIFECYCLE_DEFAULTS, type NodeLifecycleOptions } from './node-lifecycle.ts';
 import { createPodGcController, POD_GC_DEFAULTS, type PodGcOptions } from './pod-gc.ts';
 import { createReplicaSetController } from './replicaset.ts';
+import { createRootCaController } from './root-ca.ts';
 import { createServiceAccountController } from './serviceaccount.ts';
 import { createTaintEvictionController } from './taint-eviction.ts';
 
@@ -18,6 +19,8 @@ export interface ControllersOptions {
   resources: readonly Resource[];
   /** The network that nodes' podCIDRs are cut from. */
   clusterCidr: string;
+  /** What clients of the API server must trust, PEM: published in every namespace. */
+  caPem: string;
   /** Prefix length of a node's share; 24 unless said. */
   nodeMask?: number;
   nodeLifecycle?: Partial<NodeLifecycleOptions>;
@@ -44,6 +47,7 @@ export function createControllers(
     createGarbageCollector({ resources: owned }, reportingAs('garbage-collector-controller')),
     createNamespaceController({ resources: options.resources }, reportingAs('namespace-controller')),
     createServiceAccountController(reportingAs('serviceaccount-controller')),
+    createRootCaController({ caPem: options.caPem }, reportingAs('root-ca-cert-publisher')),
     createNodeLifecycleController(
       { ...NODE_LIFECYCLE_DEFAULTS, ...options.nodeLifecycle },
       reportingAs('node-controller'),

@@ -1,7 +1,8 @@
-import type { KubeObject, Pod } from '../../src/kube/types.ts';
+import type { KubeObject, Pod, ServiceAccount } from '../../src/kube/types.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
 import { restrictNodes } from '../authorization/node-restriction.ts';
+import { restrictNodeTokens } from '../authorization/node-token-restriction.ts';
 import type { ServiceAllocator } from './allocation/service-allocator.ts';
 import { bindings } from './bindings.ts';
 import { configMaps } from './configmaps.ts';
@@ -15,7 +16,7 @@ import { nodes } from './nodes.ts';
 import { definePods } from './pods.ts';
 import { replicaSets } from './replicasets.ts';
 import { secrets } from './secrets.ts';
-import { serviceAccounts } from './serviceaccounts.ts';
+import { defineServiceAccounts } from './serviceaccounts.ts';
 import { defineServices } from './services.ts';
 
 export interface ServedResourcesOptions {
@@ -23,12 +24,14 @@ export interface ServedResourcesOptions {
   allocator: ServiceAllocator;
   /** pods/log and whatever else the server can serve of a running pod, by name. */
   podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
+  /** serviceaccounts/token, which needs a key. */
+  serviceAccountSubresources?: Readonly<Record<string, SubresourceDefinition<ServiceAccount>>>;
   clock?: Clock;
 }
 
-/** Every kind that this control plane serves, in discovery order. */
+/** Every kind that this control plane stores, in discovery order. */
 export function servedResources(options: ServedResourcesOptions): ResourceDefinition[] {
-  const { allocator, podSubresources = {}, clock = systemClock } = options;
+  const { allocator, podSubresources = {}, serviceAccountSubresources = {}, clock = systemClock } = options;
   const pods = definePods({ subresources: podSubresources, sleep: (ms) => clock.sleep(ms) });
   return [
     bindings,
@@ -39,11 +42,11 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     nodes,
     pods,
     secrets,
-    serviceAccounts,
+    defineServiceAccounts(serviceAccountSubresources),
     defineServices(allocator),
     deployments,
     replicaSets,
     leases,
     endpointSlices,
-  ].map((definition) => restrictNodes(definition as unknown as ResourceDefinition<KubeObject>));
+  ].map((definition) => restrictNodeTokens(restrictNodes(definition as unknown as ResourceDefinition<KubeObject>)));
 }

@@ -1,14 +1,10 @@
 import { createHash } from 'node:crypto';
+import type { TokenAuthenticator } from './token-authenticator.ts';
 import type { UserInfo } from './user.ts';
 
 export interface StaticToken {
   readonly token: string;
   readonly user: UserInfo;
-}
-
-/** Answers who a bearer token stands for; undefined for one that it does not know. */
-export interface TokenAuthenticator {
-  authenticate(token: string): UserInfo | undefined | Promise<UserInfo | undefined>;
 }
 
 /** Tokens are kept and compared as SHA-256 sums: neither a heap dump nor the time of a comparison tells one. */

@@ -1,14 +1,13 @@
 import type { NodeConnection } from '../../control-plane/apiserver/nodes/node-connection.ts';
 import { podLogSubresource } from '../../control-plane/apiserver/nodes/pod-log.ts';
-import { createObjectReader } from '../../control-plane/apiserver/object-reader.ts';
 import { kubernetesSchema } from '../../control-plane/apiserver/schema-port.ts';
 import { createApiServer } from '../../control-plane/apiserver/server.ts';
-import { createAuthorizer } from '../../control-plane/authorization/authorizer.ts';
 import { createServiceAllocator } from '../../control-plane/resources/allocation/service-allocator.ts';
-import { servedResources } from '../../control-plane/resources/served.ts';
+import { createServedApi } from '../../control-plane/served-api.ts';
 import { openSqliteStore } from '../../control-plane/store/sqlite-store.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { createCertificateAuthority, issueCertificate } from '../../src/auth/authority.ts';
+import { createSigningKeyPem, loadSigningKey } from '../../src/auth/signing-key.ts';
 import { createStaticTokenAuthenticator, type StaticToken } from '../../src/auth/static-tokens.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { namespaces } from '../../src/kube/resources.ts';
@@ -31,6 +30,9 @@ export interface TestControlPlaneOptions {
   maxReadOnlyInFlight?: number;
 }
 
+/** Of the service account tokens that it issues. */
+export const ISSUER = 'https://kubernetes.default.svc.cluster.local';
+
 /** A whole API server on 127.0.0.1 with the real resources, rules and store; nothing else of the control plane runs. */
 export async function startTestControlPlane(options: TestControlPlaneOptions = {}) {
   const clock = options.clock ?? systemClock;
@@ -49,11 +51,19 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
     { path: options.storePath ?? ':memory:', historyEvents: options.historyEvents },
     { clock, log },
   );
-  const definitions = servedResources({
-    allocator: createServiceAllocator({ serviceCidr: '10.96.0.0/12' }),
-    podSubresources: options.nodes ? { log: podLogSubresource(options.nodes) } : {},
-    clock,
-  });
+  const metrics = new Registry();
+  const signingKey = loadSigningKey(createSigningKeyPem());
+  const { definitions, authorizer, tokens, issuer } = createServedApi(
+    { issuer: ISSUER, serverAddress: 'apiserver.test:6443' },
+    {
+      store,
+      allocator: createServiceAllocator({ serviceCidr: '10.96.0.0/12' }),
+      podSubresources: options.nodes ? { log: podLogSubresource(options.nodes) } : {},
+      signingKey,
+      clock,
+      metrics,
+    },
+  );
   const server = createApiServer(
     {
       bindAddress: '127.0.0.1',
@@ -78,13 +88,14 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
     {
       store,
       definitions,
-      authorizer: createAuthorizer({ objects: createObjectReader(store, definitions) }),
-      tokens: [createStaticTokenAuthenticator(options.tokens ?? [])],
+      authorizer,
+      tokens: [createStaticTokenAuthenticator(options.tokens ?? []), ...tokens],
+      issuer,
       schema: kubernetesSchema,
       openApi: createOpenApiDocuments(definitions),
       clock,
       log,
-      metrics: new Registry(),
+      metrics,
     },
   );
   const { port } = await server.start().catch(async (error) => {
@@ -111,6 +122,7 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
     url,
     port,
     caPem: ca.certPem,
+    signingKey,
     store,
     credentials,
     client,

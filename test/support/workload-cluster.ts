@@ -58,7 +58,7 @@ export async function startWorkloadCluster(t: ExecutionContext) {
   const schedulerInformers = createInformerSet(schedulerClient, { log, clock });
   const informers = createInformerSet(client, { log, clock });
   const controllers = createControllers(
-    { resources: RESOURCES, clusterCidr: '10.244.0.0/16' },
+    { resources: RESOURCES, clusterCidr: '10.244.0.0/16', caPem: server.caPem },
     { client: managerClient, informers: managerInformers, log, clock },
   );
   const scheduler = createScheduler(

@@ -3,15 +3,12 @@ import type { KubeObject, Namespace } from '../../../src/kube/types.ts';
 import { timestamp } from '../../../src/runtime/clock.ts';
 import type { StoreRecord } from '../../store/store.ts';
 import type { StrategyContext } from '../definition.ts';
+import { generateName } from '../generate-name.ts';
 import { dropEmptyMetadata, dropUnserved, validateMetadata } from '../metadata.ts';
 import { alreadyExists, badRequest, forbidden, invalidObject, notFound } from '../status-error.ts';
 import { type Api, keyOf, type Served } from './api.ts';
 
 const NAMESPACES = { group: '', plural: 'namespaces', kind: 'Namespace' };
-/** No vowels and no look-alikes, as upstream. */
-const SUFFIX_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
-const SUFFIX_LENGTH = 5;
-const GENERATED_BASE_LIMIT = 63 - SUFFIX_LENGTH;
 const GENERATE_ATTEMPTS = 8;
 
 /** Stores a new object; `object` is completed in place. `namespace` is the path's, '' for cluster-scoped kinds. */
@@ -86,14 +83,6 @@ function setSystemMetadata(object: KubeObject, nowMs: number): void {
   dropUnserved(metadata);
   metadata.uid = randomUUID();
   metadata.creationTimestamp = timestamp(nowMs);
-}
-
-/** Keeps at most 58 characters of the base, so that the name fits everywhere. */
-export function generateName(base: string, random: () => number): string {
-  let name = base.slice(0, GENERATED_BASE_LIMIT);
-  for (let count = 0; count < SUFFIX_LENGTH; count++)
-    name += SUFFIX_ALPHABET[Math.floor(random() * SUFFIX_ALPHABET.length)];
-  return name;
 }
 
 /** New objects need a namespace that exists and is not being deleted (NamespaceLifecycle). */

@@ -1,6 +1,7 @@
 import type { Pod, ServiceAccount, Toleration } from '../../../src/kube/types.ts';
 import type { StrategyContext } from '../../apiserver/definition.ts';
 import { forbidden } from '../../apiserver/status-error.ts';
+import { mountApiAccess } from './api-access.ts';
 
 /**
  * What upstream's built-in admission adds to pods on create (sheet §14): service account, priority, tolerations. The
@@ -19,6 +20,8 @@ const DEFAULT_ACCOUNT_WAIT_MS = 100;
 export interface PodAdmissionOptions {
   /** Resolves after `ms`. */
   sleep(ms: number): Promise<void>;
+  /** Below 1, for names; Math.random unless said. */
+  random?(): number;
 }
 
 export async function admitPod(pod: Pod, context: StrategyContext, options: PodAdmissionOptions): Promise<void> {
@@ -44,6 +47,8 @@ async function admitServiceAccount(pod: Pod, context: StrategyContext, options: 
       pod,
       `error looking up service account ${pod.metadata.namespace}/${name}: serviceaccount ${JSON.stringify(name)} not found`,
     );
+  if (pod.spec.automountServiceAccountToken ?? account.automountServiceAccountToken ?? true)
+    mountApiAccess(pod.spec, options.random ?? Math.random);
   if ((pod.spec.imagePullSecrets ?? []).length === 0 && (account.imagePullSecrets ?? []).length > 0)
     pod.spec.imagePullSecrets = structuredClone(account.imagePullSecrets);
 }

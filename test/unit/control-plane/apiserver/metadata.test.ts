@@ -1,5 +1,6 @@
 import test from 'ava';
 import type { ResourceDefinition } from '../../../../control-plane/apiserver/definition.ts';
+import { generateName } from '../../../../control-plane/apiserver/generate-name.ts';
 import {
   dropEmptyMetadata,
   restoreSystemMetadata,
@@ -7,7 +8,6 @@ import {
   validateMetadataUpdate,
 } from '../../../../control-plane/apiserver/metadata.ts';
 import { subdomainName } from '../../../../control-plane/apiserver/names.ts';
-import { generateName } from '../../../../control-plane/apiserver/rest/create.ts';
 import type { ObjectMeta } from '../../../../src/kube/types.ts';
 
 const definition = { namespaced: true, validateName: subdomainName } as unknown as ResourceDefinition;

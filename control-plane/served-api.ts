@@ -1,0 +1,71 @@
+import type { SigningKey } from '../src/auth/signing-key.ts';
+import type { TokenAuthenticator } from '../src/auth/token-authenticator.ts';
+import type { Pod } from '../src/kube/types.ts';
+import type { Clock } from '../src/runtime/clock.ts';
+import type { Registry } from '../src/runtime/metrics.ts';
+import type { Authorizer } from './apiserver/authorization.ts';
+import type { ObjectReader, ResourceDefinition, SubresourceDefinition } from './apiserver/definition.ts';
+import { createObjectReader } from './apiserver/object-reader.ts';
+import { createAuthorizer } from './authorization/authorizer.ts';
+import type { ServiceAllocator } from './resources/allocation/service-allocator.ts';
+import { authenticationReviews } from './resources/reviews/authentication.ts';
+import { authorizationReviews } from './resources/reviews/authorization.ts';
+import { servedResources } from './resources/served.ts';
+import { createIssuerDiscovery, type IssuerDiscovery } from './service-accounts/issuer-discovery.ts';
+import { createServiceAccountAuthenticator } from './service-accounts/token-authenticator.ts';
+import { defineTokenRequest } from './service-accounts/token-request.ts';
+import type { Store } from './store/store.ts';
+
+export interface ServedApiOptions {
+  /** The `iss` of service account tokens, and the audience of those for the API server. */
+  readonly issuer: string;
+  /** `host:port` under which clients reach the API server. */
+  readonly serverAddress: string;
+}
+
+export interface ServedApiDependencies {
+  readonly store: Store;
+  readonly allocator: ServiceAllocator;
+  readonly podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
+  readonly signingKey: SigningKey;
+  readonly clock: Clock;
+  readonly metrics: Registry;
+}
+
+export interface ServedApi {
+  /** Kinds that are stored, then those that are only questions; in discovery order. */
+  readonly definitions: readonly ResourceDefinition[];
+  readonly objects: ObjectReader;
+  readonly authorizer: Authorizer;
+  readonly tokens: readonly TokenAuthenticator[];
+  readonly issuer: IssuerDiscovery;
+}
+
+/**
+ * What an API server serves and whom it lets. Reviews ask the authorizer, the authorizer asks the store, and the store's
+ * reader needs the definitions: here they are joined in that order.
+ */
+export function createServedApi(options: ServedApiOptions, dependencies: ServedApiDependencies): ServedApi {
+  const { store, allocator, podSubresources, signingKey, clock, metrics } = dependencies;
+  const tokenOptions = { issuer: options.issuer, apiAudiences: [options.issuer] };
+  const stored = servedResources({
+    allocator,
+    ...(podSubresources && { podSubresources }),
+    serviceAccountSubresources: { token: defineTokenRequest(tokenOptions, signingKey) },
+    clock,
+  });
+  const objects = createObjectReader(store, stored);
+  const authorizer = createAuthorizer({ objects });
+  const serviceAccounts = createServiceAccountAuthenticator(tokenOptions, { key: signingKey, objects, clock, metrics });
+  const reviews = [
+    ...authenticationReviews({ ...tokenOptions, verify: serviceAccounts.verify }),
+    ...authorizationReviews(authorizer),
+  ];
+  return {
+    definitions: [...stored, ...reviews],
+    objects,
+    authorizer,
+    tokens: [serviceAccounts],
+    issuer: createIssuerDiscovery(options, signingKey),
+  };
+}
