@@ -7,7 +7,7 @@ import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configurat
 import { writeFileAtomically } from '../../src/auth/pem-files.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
-import { createKubeClient } from '../../src/kube/client.ts';
+import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { addressAt } from '../cluster/addresses.ts';
@@ -65,6 +65,11 @@ export async function runAllInOne(
     ],
     nowMs: clock.nowMs(),
   });
+  const clients = {
+    node: clientAs(settings, pki, 'node', 'kubelet'),
+    proxy: clientAs(settings, pki, 'proxy', 'kube-proxy'),
+    overlay: clientAs(settings, pki, 'overlay', 'berth-overlay'),
+  };
   const controlPlane = await createControlPlanePart(
     {
       storePath: paths.store,
@@ -80,30 +85,35 @@ export async function runAllInOne(
   );
   const [, agent] = await Promise.all([
     controlPlane.start().then(() => writeAdminKubeconfig(settings, pki)),
-    prepareEngine(settings, engine, signal).then(() => createAgent(settings, pki, context, signal)),
+    prepareEngine(settings, engine, signal).then(() => createAgent(settings, pki, clients.node, context, signal)),
   ]);
-  const proxy = createProxy(settings, pki, network.sysctls, context);
+  const proxy = createProxy(settings, clients.proxy, network.sysctls, context);
   const overlay = createOverlayPart(
     {
       nodeName: settings.nodeName,
       bridge: settings.bridge,
       backend: 'host-gw',
-      client: clientAs(settings, pki, 'overlay', 'berth-overlay'),
+      client: clients.overlay,
     },
     context,
   );
   onStarted();
-  await runTogether(
-    {
-      'control plane': controlPlane,
-      agent,
-      proxy,
-      overlay,
-      'host network': network,
-      ...(engine && { 'docker engine': engine }),
-    },
-    signal,
-  );
+  try {
+    await runTogether(
+      {
+        'control plane': controlPlane,
+        agent,
+        proxy,
+        overlay,
+        'host network': network,
+        ...(engine && { 'docker engine': engine }),
+      },
+      signal,
+    );
+  } finally {
+    // An event that still waits for the server, which is gone by now, must not keep the process for a minute of retries.
+    await Promise.all(Object.values(clients).map((client) => client.close()));
+  }
 }
 
 async function prepareEngine(
@@ -122,6 +132,7 @@ async function prepareEngine(
 function createAgent(
   settings: Settings,
   pki: ClusterPki,
+  client: KubeClient,
   context: ProgramContext,
   signal: AbortSignal,
 ): Promise<Runnable> {
@@ -147,7 +158,7 @@ function createAgent(
       dockerEndpoint: engineEndpoint(settings),
       serving: pki.nodeServing,
       clientCaPem: pki.ca.certPem,
-      client: clientAs(settings, pki, 'node', 'kubelet'),
+      client,
       createNetwork: (podCidr) =>
         createPodNetwork(
           { bridge: settings.bridge, podCidr, clusterCidr: settings.podCidr, dataDir: settings.cniDataDir },
@@ -161,7 +172,7 @@ function createAgent(
 
 function createProxy(
   settings: Settings,
-  pki: ClusterPki,
+  client: KubeClient,
   sysctls: NodeNetwork['sysctls'],
   context: ProgramContext,
 ): Runnable {
@@ -174,10 +185,7 @@ function createProxy(
       { flag: '--proxy-metrics-port', field: 'metricsBindAddress', value: `127.0.0.1:${settings.proxyMetricsPort}` },
     ],
   });
-  return createProxyPart(
-    { nodeName: settings.nodeName, config, client: clientAs(settings, pki, 'proxy', 'kube-proxy'), sysctls },
-    context,
-  );
+  return createProxyPart({ nodeName: settings.nodeName, config, client, sysctls }, context);
 }
 
 function clientAs(settings: Settings, pki: ClusterPki, identity: 'node' | 'proxy' | 'overlay', userAgent: string) {
