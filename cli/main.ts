@@ -13,5 +13,6 @@ for (const define of commands) define(program);
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = reportFailure(error);
+  // What a failed command has begun (a server that listens already, a timer) must not keep it alive.
+  process.exit(reportFailure(error));
 }

@@ -114,6 +114,9 @@ async function checkPorts(settings: Settings): Promise<void> {
     ['--proxy-metrics-port', settings.proxyMetricsPort, '127.0.0.1'],
   ];
   for (const [flag, port, address] of ports) {
+    const other = ports.find(([otherFlag, otherPort]) => otherFlag !== flag && otherPort === port);
+    if (other)
+      throw new UserError(`port ${port} is given to both ${flag} and ${other[0]}: choose another for one of them`);
     const problem = await bindProblem(port, address);
     if (problem)
       throw new UserError(
