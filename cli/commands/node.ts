@@ -8,6 +8,8 @@ export function defineNode(program: Command): void {
     program.command('node').description('run agent, proxy and network in one process, for a control plane elsewhere'),
   )
     .option('--proxy-config <file>', 'a KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)')
+    .option('--proxy-kubeconfig <file>', "the proxy's own credentials (system:kube-proxy; default: the node's)")
+    .option('--overlay-kubeconfig <file>', "the routes' own credentials (must read all nodes; default: the node's)")
     .option('--backend <name>', "routes to other nodes' pods: host-gw or none", 'host-gw')
     .option('--proxy-healthz-bind-address <ip:port>', "where the proxy's /healthz listens")
     .option('--proxy-metrics-bind-address <ip:port>', "where the proxy's /metrics listens")
@@ -17,6 +19,8 @@ export function defineNode(program: Command): void {
       const flags = {
         ...readNodeFlags(values),
         proxyConfig: values.proxyConfig,
+        proxyKubeconfig: values.proxyKubeconfig,
+        overlayKubeconfig: values.overlayKubeconfig,
         backend: values.backend,
         proxyHealthz: values.proxyHealthzBindAddress,
         proxyMetrics: values.proxyMetricsBindAddress,

@@ -18,6 +18,7 @@ export function defineProxy(program: Command): void {
     .option('--kubeconfig <file>', 'credentials at the API server (default: clientConnection.kubeconfig of --config)')
     .option('--node-name <name>', "the node's name (default: hostnameOverride of --config, else the host name)")
     .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())
+    .option('--root-dir <dir>', 'where it remembers what the host was like before', '/var/lib/berth-proxy')
     .option('--cleanup', 'remove the rules of the proxy and exit')
     .option('-v, --verbose', 'log more');
   for (const [flag, , text] of PROXY_FLAGS) command.option(flag, text);

@@ -11,9 +11,11 @@ import {
   type NodeDaemonFlags,
   nodeNameOf,
   nodeNetwork,
+  type ProxyFlags,
   prepareAgent,
   prepareOverlay,
   prepareProxy,
+  proxyHostState,
 } from '../roots/standalone.ts';
 
 type Verbose = { verbose?: boolean };
@@ -43,18 +45,19 @@ export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> 
   return serve('agent', flags, (context, signal) => prepareAgent(flags, context, signal));
 }
 
-export interface ProxyDaemonFlags {
-  config?: string;
-  kubeconfig?: string;
-  nodeName?: string;
-  cleanup?: boolean;
-  overrides: ConfigFlag[];
-}
-
-export async function runProxyDaemon(flags: ProxyDaemonFlags & Verbose): Promise<void> {
-  if (!flags.cleanup) return serve('proxy', flags, (context) => prepareProxy(flags, undefined, context));
+export async function runProxyDaemon(
+  flags: ProxyFlags & Verbose & { rootDir: string; cleanup?: boolean },
+): Promise<void> {
+  const state = proxyHostState(flags.rootDir);
+  if (!flags.cleanup) {
+    return serve('proxy', flags, async (context, signal) => {
+      const parts = prepareProxy(flags, state.sysctls, context);
+      await state.record(signal);
+      return parts;
+    });
+  }
   checkRoot('proxy');
-  await removeServiceRules();
+  await runAll('berth proxy --cleanup', [removeServiceRules, state.restore]);
 }
 
 export function runOverlayDaemon(
@@ -64,12 +67,15 @@ export function runOverlayDaemon(
 }
 
 export interface NodeFlags extends NodeDaemonFlags {
+  /** Where the proxy and the routes have credentials of their own, as a real cluster demands. */
+  proxyKubeconfig?: string;
+  overlayKubeconfig?: string;
   backend: string;
   proxyHealthz?: string;
   proxyMetrics?: string;
 }
 
-/** Agent, proxy and routes with the node's own credentials (the proxy's configuration may name others). */
+/** Agent, proxy and routes with the node's credentials, unless the proxy (by flag or its configuration) and the routes have others. */
 export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
   return serve('node', flags, async (context, signal) => {
     const overrides: ConfigFlag[] = [
@@ -85,17 +91,18 @@ export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
     const proxy = prepareProxy(
       {
         config: flags.proxyConfig,
-        kubeconfig: flags.proxyConfig ? undefined : flags.kubeconfig,
+        kubeconfig: flags.proxyKubeconfig ?? (flags.proxyConfig ? undefined : flags.kubeconfig),
         nodeName: flags.nodeName,
         overrides,
       },
       sysctls,
       context,
     );
+    const overlayKubeconfig = flags.overlayKubeconfig ?? flags.kubeconfig;
     const overlay =
-      flags.backend === 'none' || !flags.kubeconfig
+      flags.backend === 'none' || !overlayKubeconfig
         ? {}
-        : prepareOverlay({ ...flags, kubeconfig: flags.kubeconfig }, context);
+        : prepareOverlay({ ...flags, kubeconfig: overlayKubeconfig }, context);
     return { ...(await prepareAgent(flags, context, signal)), ...proxy, ...overlay };
   });
 }

@@ -33,8 +33,11 @@ export async function buildImage(recipe: ImageRecipe, imagesFolder: string): Pro
     const root = join(work, 'root');
     const unpacked = join(work, 'packages');
     mkdirSync(unpacked);
-    if (recipe.packages.length > 0)
-      await unpackPackages([...new Set([...recipe.packages, ...(await libraryClosure(recipe.packages))])], unpacked);
+    if (recipe.sidPackages) await unpackPackages(recipe.sidPackages, unpacked, { suite: 'sid' });
+    if (recipe.packages.length > 0) {
+      const libraries = await libraryClosure(recipe.packages);
+      await unpackPackages([...new Set([...recipe.packages, ...libraries])], unpacked);
+    }
     await fillRoot(recipe, root, unpacked);
     const image = join(work, 'image');
     await writeImage(recipe, root, image);
@@ -71,7 +74,7 @@ async function fillRoot(recipe: ImageRecipe, root: string, unpacked: string): Pr
   for (const [path, text] of Object.entries(recipe.texts)) writeFileSync(place(path), text);
   for (const [path, target] of Object.entries(recipe.links)) {
     if (path === '*') {
-      for (const applet of await busyboxApplets())
+      for (const applet of await busyboxApplets(join(unpacked, 'usr/bin/busybox')))
         if (applet !== 'busybox') symlinkSync(target, place(`/bin/${applet}`));
     } else symlinkSync(target, place(path));
   }
@@ -86,8 +89,8 @@ async function hostProgram(name: string): Promise<string> {
   return stdout.trim();
 }
 
-async function busyboxApplets(): Promise<string[]> {
-  const { stdout } = await run('busybox', ['--list'], { timeoutMs: 5000 });
+async function busyboxApplets(program: string): Promise<string[]> {
+  const { stdout } = await run(program, ['--list'], { timeoutMs: 5000 });
   return stdout.split('\n').filter(Boolean);
 }
 

@@ -4,6 +4,8 @@ export interface ImageRecipe {
   name: string;
   /** Debian packages to unpack beside the system; programs that the host has installed need none. */
   packages: string[];
+  /** Packages of the unstable suite: static programs only, for their libraries would not fit the others'. */
+  sidPackages?: string[];
   /** Programs to put in, with the shared libraries they need: path in the image → path in the unpacked packages or, absolute with `host:`, on this host. */
   programs: Record<string, string>;
   /** Other files from the packages: path in the image → path in the packages. */
@@ -20,7 +22,9 @@ export interface ImageRecipe {
 const PASSWD =
   'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n';
 const GROUP = 'root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n';
-const SHELL = { '/bin/busybox': 'host:busybox' };
+/** Static, from sid: bookworm's 1.35 drops environment names with dashes, and its `wget -T` crashes. */
+const SHELL = { '/bin/busybox': 'usr/bin/busybox' };
+const SHELL_PACKAGES = ['busybox-static'];
 /** What a shell in the image and exec probes use most; the busybox image has every applet. */
 const SHELL_LINKS = Object.fromEntries(
   ['sh', 'cat', 'ls', 'echo', 'sleep', 'wget', 'nc', 'ps', 'kill', 'hostname', 'env', 'id', 'test'].map((applet) => [
@@ -60,6 +64,7 @@ export const recipes: ImageRecipe[] = [
   {
     ...empty,
     name: 'berth/busybox:1',
+    sidPackages: SHELL_PACKAGES,
     programs: SHELL,
     texts: { '/etc/passwd': PASSWD, '/etc/group': GROUP },
     folders: BASE_FOLDERS,
@@ -71,6 +76,7 @@ export const recipes: ImageRecipe[] = [
     ...empty,
     name: 'berth/nginx:1',
     packages: ['nginx', 'nginx-common'],
+    sidPackages: SHELL_PACKAGES,
     programs: { ...SHELL, '/usr/sbin/nginx': 'usr/sbin/nginx' },
     files: { '/etc/nginx/mime.types': 'etc/nginx/mime.types' },
     texts: {
@@ -89,6 +95,7 @@ export const recipes: ImageRecipe[] = [
     ...empty,
     name: 'berth/redis:1',
     packages: ['redis-server', 'redis-tools'],
+    sidPackages: SHELL_PACKAGES,
     // In Debian redis-server is a link to redis-check-rdb: one program that looks at its name.
     programs: {
       ...SHELL,

@@ -3,13 +3,13 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
+import { type HostState, openHostState } from '../../cni/node/host-state.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
 import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
-import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import { enginePings } from '../engine/ping.ts';
@@ -129,10 +129,17 @@ export async function prepareAgent(
   return { agent, 'host network': network };
 }
 
+export interface ProxyFlags {
+  config?: string;
+  kubeconfig?: string;
+  nodeName?: string;
+  overrides: ConfigFlag[];
+}
+
 /** The service proxy. Its kubeconfig comes from the flag, else from clientConnection in its configuration file. */
 export function prepareProxy(
-  flags: { config?: string; kubeconfig?: string; nodeName?: string; overrides: ConfigFlag[] },
-  sysctls: { read(key: string): string | undefined; write(key: string, value: string): void } | undefined,
+  flags: ProxyFlags,
+  sysctls: Pick<HostState['sysctls'], 'read' | 'write'>,
   context: ProgramContext,
 ): Record<string, Runnable> {
   const config = loadConfig(kubeProxyConfiguration, {
@@ -140,6 +147,7 @@ export function prepareProxy(
     flags: flags.overrides,
     onWarning: (message) => context.log.warn(message),
   });
+  if (config.mode !== 'iptables') throw new UserError(`proxy mode ${config.mode} is not supported yet; use iptables`);
   const kubeconfig = flags.kubeconfig ?? (config.clientConnection.kubeconfig || undefined);
   if (!kubeconfig)
     throw new UserError(
@@ -147,11 +155,12 @@ export function prepareProxy(
     );
   const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
   const { client } = clientFrom(kubeconfig, 'kube-proxy');
-  const plain = {
-    read: (key: string) => readSysctl(key),
-    write: (key: string, value: string) => void writeSysctl(key, value),
-  };
-  return { proxy: createProxyPart({ nodeName, config, client, sysctls: sysctls ?? plain }, context) };
+  return { proxy: createProxyPart({ nodeName, config, client, sysctls }, context) };
+}
+
+/** What a proxy on its own remembers of the host. */
+export function proxyHostState(rootDir: string): HostState {
+  return openHostState({ stateFile: join(rootDir, 'network.json') });
 }
 
 /** Routes to the other nodes' pods. */

@@ -3,6 +3,7 @@
  * its own as upstream's daemons have them, or all in one as `berth node`, on host `two`.
  */
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
@@ -83,17 +84,14 @@ async function credentials(role: 'node' | 'proxy' | 'overlay'): Promise<void> {
 }
 
 function daemon(name: string, ...args: string[]): void {
-  daemons.push(
-    two.spawn(['sh', '-c', `exec "$0" "$@" >>/tmp/${name}.log 2>&1`, BERTH, name, ...args], { stdio: 'ignore' }),
-  );
+  const script = `echo $$ >/tmp/${name}.pid; exec "$0" "$@" >>/tmp/${name}.log 2>&1`;
+  daemons.push(two.spawn(['sh', '-c', script, BERTH, name, ...args], { stdio: 'ignore' }));
 }
 
 async function stopDaemons(): Promise<void> {
-  // The launcher has become the daemon: the pid that the host knows is found by its arguments.
-  await shell("pkill -TERM -f 'cli/main[.]ts (node|agent|proxy|overlay) ' || true");
-  await Promise.all(
-    daemons.splice(0).map((child) => child.exitCode !== null || new Promise((resolve) => child.once('close', resolve))),
-  );
+  await shell('for file in /tmp/*.pid; do kill $(cat $file) 2>/dev/null || true; rm $file; done');
+  const ended = daemons.splice(0).map((child) => child.exitCode ?? once(child, 'close'));
+  await Promise.all(ended);
 }
 
 async function isReady(name: string): Promise<boolean> {
@@ -145,6 +143,8 @@ story(
     );
     daemon('overlay', '--kubeconfig', '/etc/berth/overlay.kubeconfig', '--node-name', 'two', '--backend', 'host-gw');
     await eventually('node two is Ready', () => isReady('two'));
+    // The agent has recorded the host by now; each daemon takes back its own changes.
+    daemon('proxy', '--config', '/etc/berth/kube-proxy.yaml');
     t.is((await one.get<Node>('node', 'two')).status?.capacity?.pods, '17');
 
     await one.apply(web('here', 'one'), web('there', 'two'));
