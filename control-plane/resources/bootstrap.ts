@@ -1,17 +1,13 @@
 import { isIPv6 } from 'node:net';
 import type { KubeClient } from '../../src/kube/client.ts';
-import { isAlreadyExists, isConflict, isNotFound } from '../../src/kube/errors.ts';
-import { endpointSlices, endpoints, namespaces, type Resource, services } from '../../src/kube/resources.ts';
-import type { Draft, EndpointSlice, Endpoints, KubeObject, Service, ServicePort } from '../../src/kube/types.ts';
+import { endpointSlices, endpoints, namespaces, services } from '../../src/kube/resources.ts';
+import type { Draft, EndpointSlice, Endpoints, Service, ServicePort } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { semanticEqual } from './equality.ts';
 import { DEFAULT_NAMESPACES } from './namespaces.ts';
+import { ensureObject, keepEnsured, mendSlice } from './owned-objects.ts';
 import { specialIpProblems } from './values.ts';
-
-/** Objects that the cluster itself owns (sheet §11) are looked after this often. */
-const RESYNC_MS = 10_000;
-const RETRY_MS = 1_000;
 
 const NAME = 'kubernetes';
 const NAMESPACE = 'default';
@@ -48,61 +44,30 @@ export function createBootstrap(options: BootstrapOptions, dependencies: Bootstr
       'pods will not reach the API server by the Service kubernetes: its advertised address is no address that other hosts can use',
     );
 
-  async function ensureObject<T extends KubeObject>(
-    resource: Resource<T>,
-    draft: Draft<T>,
-    mend: (object: T) => boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { name, namespace } = draft.metadata;
-    try {
-      const object = await client.get(resource, { name: name!, namespace, signal });
-      const copy = structuredClone(object);
-      if (mend(copy)) await client.replace(resource, copy, { signal });
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-      await client.create(resource, draft, { namespace, signal });
-    }
-  }
-
-  /** Another one of us may have been faster: the next round sees its work. */
-  async function unlessRaced(work: Promise<void>): Promise<void> {
-    await work.catch((error: unknown) => {
-      if (!isAlreadyExists(error) && !isConflict(error)) throw error;
-    });
-  }
-
   async function ensure(signal?: AbortSignal): Promise<void> {
     await Promise.all(
       DEFAULT_NAMESPACES.map((name) =>
-        unlessRaced(ensureObject(namespaces, { metadata: { name }, spec: {} }, () => false, signal)),
+        ensureObject(client, namespaces, { metadata: { name }, spec: {} }, () => false, signal),
       ),
     );
-    await unlessRaced(ensureObject(services, serviceDraft(options), (object) => mendService(object, options), signal));
+    await ensureObject(client, services, serviceDraft(options), (object) => mendService(object, options), signal);
     if (!isReachable) return;
     const slice = sliceDraft(options);
     const oldStyle = endpointsDraft(options);
     await Promise.all([
-      unlessRaced(ensureObject(endpointSlices, slice, (object) => mendSlice(object, slice), signal)),
-      unlessRaced(ensureObject(endpoints, oldStyle, (object) => mendEndpoints(object, oldStyle), signal)),
+      ensureObject(client, endpointSlices, slice, (object) => mendSlice(object, slice), signal),
+      ensureObject(client, endpoints, oldStyle, (object) => mendEndpoints(object, oldStyle), signal),
     ]);
   }
 
   return {
     ensure,
-    async run(signal) {
-      while (!signal.aborted) {
-        let pauseMs = RESYNC_MS;
-        try {
-          await ensure(signal);
-        } catch (error) {
-          if (signal.aborted) return;
-          pauseMs = RETRY_MS;
-          log.warn({ err: error }, 'the default namespaces and the Service kubernetes could not be kept');
-        }
-        await clock.sleep(pauseMs, signal).catch(() => {});
-      }
-    },
+    run: (signal) =>
+      keepEnsured(ensure, signal, {
+        clock,
+        log,
+        problem: 'the default namespaces and the Service kubernetes could not be kept',
+      }),
   };
 }
 
@@ -141,13 +106,6 @@ function sliceDraft(options: BootstrapOptions): Draft<EndpointSlice> {
     endpoints: [{ addresses: [options.advertiseAddress], conditions: { ready: true } }],
     ports: endpointPorts(options),
   };
-}
-
-function mendSlice(slice: EndpointSlice, wanted: Draft<EndpointSlice>): boolean {
-  if (semanticEqual([slice.endpoints, slice.ports], [wanted.endpoints, wanted.ports])) return false;
-  slice.endpoints = wanted.endpoints;
-  slice.ports = wanted.ports;
-  return true;
 }
 
 function endpointsDraft(options: BootstrapOptions): Draft<Endpoints> {
