@@ -77,7 +77,7 @@ function readDocument(definition: { apiVersion: string; kind: string }, file: st
   const content = readText(file);
   const documents = parseAllDocuments(content, { lineCounter: lines });
   const broken = documents.flatMap((one) => one.errors);
-  if (broken.length > 0) throw new ConfigError(broken.map((error) => `${file}: not YAML: ${error.message}`));
+  if (broken.length > 0) throw new ConfigError(broken.map(({ message }) => `${file}: not YAML: ${firstLine(message)}`));
   const document = documents[0];
   if (documents.length !== 1 || !document)
     throw new ConfigError([`${file}: holds ${documents.length} YAML documents; accepted: one ${definition.kind}`]);
@@ -195,4 +195,9 @@ function freeze<T>(value: T): T {
     for (const inner of Object.values(value)) freeze(inner);
   }
   return value;
+}
+
+/** The parser's message goes on with the place drawn in the text; its first line names it already. */
+function firstLine(message: string): string {
+  return (message.split('\n')[0] ?? '').replace(/:$/, '');
 }
