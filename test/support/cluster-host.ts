@@ -21,7 +21,8 @@ export interface CommandResult {
 }
 
 const BERTH = join(CHECKOUT, 'berth');
-const KUBECONFIG = '/var/lib/berth/kubeconfig';
+/** Where a host's kubectl finds the administrator's credentials. */
+export const KUBECONFIG = '/var/lib/berth/kubeconfig';
 const OWN_ENGINE = '/run/berth/docker.sock';
 const COMMAND_TIMEOUT_MS = 120_000;
 
@@ -49,6 +50,8 @@ export interface ClusterHost {
   readonly net: Switch;
   /** The host's own address on the switch. */
   readonly address: string;
+  /** The launcher, as the host sees it. */
+  readonly berthPath: string;
   /** Runs a program inside, to its end, whatever its exit code. */
   try(argv: string[], input?: string): Promise<CommandResult>;
   /** Runs a shell script inside and returns what it printed; throws when it fails. */
@@ -95,6 +98,7 @@ export async function createClusterHost(name: string): Promise<ClusterHost> {
     host,
     net,
     address,
+    berthPath: BERTH,
     try: (argv, input) => host.run(argv, { timeoutMs: COMMAND_TIMEOUT_MS, input }),
     sh: async (script) => succeeded(script, await cluster.try(['sh', '-euc', script])),
     berth: (...args) => cluster.try([BERTH, ...args]),

@@ -1,0 +1,261 @@
+/** What is wrong is said in a line or two: the cause and the way out. The exit code tells, too, and nothing on the host has changed. */
+import test, { type ExecutionContext } from 'ava';
+import { type ClusterHost, createClusterHost, whyNoHost } from '../support/cluster-host.ts';
+import { whyNoDockerd } from '../support/dockerd.ts';
+import { diffSnapshots, type HostSnapshot } from '../support/host-snapshot.ts';
+
+const canRun = !whyNoHost() && !whyNoDockerd();
+const story = canRun ? test.serial : test.skip;
+const KUBELET = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
+const PROXY = 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n';
+/** Files of the host that the commands are given. */
+const FILES: Record<string, string> = {
+  'unknown-field.yaml': `${KUBELET}maxPodz: 3\n`,
+  'wrong-type.yaml': `${KUBELET}maxPods: many\n`,
+  'not-yet.yaml': `${KUBELET}cpuManagerPolicy: static\n`,
+  'other-kind.yaml': 'apiVersion: v1\nkind: Pod\n',
+  'broken.yaml': 'a: [b\n',
+  'proxy-unknown.yaml': `${PROXY}clusterCIDRR: 10.1.0.0/16\n`,
+  'proxy-mode.yaml': `${PROXY}mode: warp\n`,
+  'kubeconfig.txt': 'garbage\n',
+  'no-context.yaml': 'apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\ncurrent-context: nowhere\n',
+};
+
+let cluster: ClusterHost;
+let before: HostSnapshot;
+
+test.serial.before(async () => {
+  if (!canRun) return;
+  cluster = await createClusterHost('clumsy');
+  for (const [name, text] of Object.entries(FILES)) await cluster.try(['sh', '-c', `cat >/srv/${name}`], text);
+  before = await cluster.snapshot();
+});
+test.after.always(() => cluster?.close());
+
+interface Case {
+  title: string;
+  args: string[];
+  says: RegExp;
+  /** Makes the host so that the command must fail, and afterwards as it was. */
+  prepare?: string;
+  restore?: string;
+}
+
+const cases: Case[] = [
+  {
+    title: 'a busy port',
+    args: ['up'],
+    prepare: 'busybox httpd -p 6443 -h /srv',
+    restore: 'kill $(pidof busybox)',
+    says: /port 6443 \(--api-port\) .* in use; stop what listens .* or choose another with --api-port/,
+  },
+  {
+    title: 'a busy port of the agent',
+    args: ['up'],
+    prepare: 'busybox httpd -p 10250 -h /srv',
+    restore: 'kill $(pidof busybox)',
+    says: /port 10250 \(--agent-port\)/,
+  },
+  { title: 'one port for two', args: ['up', '--api-port', '10250'], says: /port 10250 .*--api-port and --agent-port/ },
+  {
+    title: 'a pod range that a route overlaps',
+    args: ['up'],
+    prepare: 'ip route add 10.244.8.0/24 dev eth0',
+    restore: 'ip route del 10.244.8.0/24 dev eth0',
+    says: /--pod-cidr 10\.244\.0\.0\/16 overlaps the host's route 10\.244\.8\.0\/24 dev eth0: choose another/,
+  },
+  {
+    title: 'a service range that a route overlaps',
+    args: ['up', '--service-cidr', '198.51.100.0/24'],
+    says: /--service-cidr 198\.51\.100\.0\/24 overlaps the host's route 198\.51\.100\.0\/24 dev eth0/,
+  },
+  {
+    title: 'no range at all',
+    args: ['up', '--pod-cidr', 'banana'],
+    says: /--pod-cidr: "banana" is no CIDR.*like 10\.244\.0\.0\/16/,
+  },
+  { title: 'a range with a length beyond 32', args: ['up', '--pod-cidr', '10.244.0.0/33'], says: /at most 32/ },
+  {
+    title: 'a range with host bits',
+    args: ['up', '--pod-cidr', '10.244.0.1/16'],
+    says: /did you mean 10\.244\.0\.0\/16\?/,
+  },
+  {
+    title: 'ranges that overlap each other',
+    args: ['up', '--pod-cidr', '10.96.0.0/16'],
+    says: /overlap: choose two that don't/,
+  },
+  {
+    title: 'an address of another host',
+    args: ['up', '--node-ip', '192.0.2.1'],
+    says: /--node-ip 192\.0\.2\.1: no interface .* it has 198\.51\.100\.10/,
+  },
+  {
+    title: 'a Docker socket that nobody answers',
+    args: ['up', '--docker-endpoint', 'unix:///nowhere.sock'],
+    says: /no Docker Engine answers on unix:\/\/\/nowhere\.sock: start it/,
+  },
+  {
+    title: 'a Docker endpoint by TCP',
+    args: ['up', '--docker-endpoint', 'tcp://192.0.2.1:2375'],
+    says: /only unix:\/\/ sockets/,
+  },
+  {
+    title: 'a port that is no number',
+    args: ['up', '--api-port', 'banana'],
+    says: /--api-port banana: must be a port number/,
+  },
+  {
+    title: 'a relative root directory',
+    args: ['up', '--root-dir', 'here'],
+    says: /--root-dir here: must be an absolute path/,
+  },
+  {
+    title: 'a node name with capitals and underscores',
+    args: ['up', '--node-name', 'My_Node'],
+    says: /--node-name My_Node: .*lower-case letters/,
+  },
+  { title: 'an unknown flag', args: ['up', '--fast'], says: /unknown option '--fast'/ },
+  { title: 'an unknown command', args: ['upp'], says: /unknown command 'upp'/ },
+  {
+    title: 'status where there is no cluster',
+    args: ['status'],
+    says: /there is no cluster in \/var\/lib\/berth: 'berth up' makes one/,
+  },
+  { title: 'down where there is no cluster', args: ['down'], says: /there is no cluster/ },
+  { title: 'kubectl where there is no cluster', args: ['kubectl', 'get', 'nodes'], says: /there is no cluster/ },
+  { title: 'an unknown rung of tests', args: ['test', 'nothing'], says: /no rung 'nothing'; the rungs are lint, unit/ },
+  {
+    title: 'agent: an unknown field',
+    args: ['agent', '--config', '/srv/unknown-field.yaml'],
+    says: /unknown-field\.yaml:3: unknown field "maxPodz".*did you mean "maxPods"\?/,
+  },
+  {
+    title: 'agent: a field of another type',
+    args: ['agent', '--config', '/srv/wrong-type.yaml'],
+    says: /wrong-type\.yaml:3: field "maxPods" is "many"; accepted: an integer/,
+  },
+  {
+    title: 'agent: a field that is not supported yet',
+    args: ['agent', '--config', '/srv/not-yet.yaml'],
+    says: /"cpuManagerPolicy" is "static"; it is not supported yet: leave it out, or at its default "none"/,
+  },
+  {
+    title: 'agent: a file of another kind',
+    args: ['agent', '--config', '/srv/other-kind.yaml'],
+    says: /kind is "Pod"; accepted: .*KubeletConfiguration/,
+  },
+  {
+    title: 'agent: a file that is no YAML',
+    args: ['agent', '--config', '/srv/broken.yaml'],
+    says: /broken\.yaml: not YAML: .* line 2/,
+  },
+  {
+    title: 'agent: no such file',
+    args: ['agent', '--config', '/srv/none.yaml'],
+    says: /cannot read the configuration file \/srv\/none\.yaml/,
+  },
+  {
+    title: 'agent: no such kubeconfig',
+    args: ['agent', '--kubeconfig', '/srv/none'],
+    says: /\/srv\/none: can't read the kubeconfig/,
+  },
+  {
+    title: 'agent: a kubeconfig that is none',
+    args: ['agent', '--kubeconfig', '/srv/kubeconfig.txt'],
+    says: /kubeconfig\.txt: not a kubeconfig/,
+  },
+  {
+    title: 'agent: a kubeconfig without its context',
+    args: ['agent', '--kubeconfig', '/srv/no-context.yaml'],
+    says: /no-context\.yaml: .*nowhere/,
+  },
+  { title: 'agent: nothing to run', args: ['agent'], says: /--kubeconfig FILE.*static pods/ },
+  {
+    title: 'proxy: an unknown field',
+    args: ['proxy', '--config', '/srv/proxy-unknown.yaml'],
+    says: /unknown field "clusterCIDRR".*did you mean "clusterCIDR"\?/,
+  },
+  {
+    title: 'proxy: an unknown mode',
+    args: ['proxy', '--config', '/srv/proxy-mode.yaml'],
+    says: /field "mode" is "warp"; accepted: "iptables"/,
+  },
+  { title: 'proxy: no API server', args: ['proxy'], says: /needs an API server: give --kubeconfig FILE/ },
+  {
+    title: 'node: no such kubeconfig',
+    args: ['node', '--kubeconfig', '/srv/none'],
+    says: /\/srv\/none: can't read the kubeconfig/,
+  },
+  { title: 'overlay: no kubeconfig', args: ['overlay'], says: /required option '--kubeconfig <file>'/ },
+];
+
+for (const { title, args, says, prepare, restore } of cases) {
+  story(`${title}: berth ${args.join(' ')}`, async (t) => {
+    if (prepare) await cluster.sh(prepare);
+    const result = await cluster.berth(...args);
+    if (restore) await cluster.sh(restore);
+    t.not(result.code, 0);
+    t.regex(result.stderr, says);
+    await saidShortlyAndNothingWritten(t, result.stderr);
+    if (args[0] === 'up' && args.length === 1) t.deepEqual(diffSnapshots(before, await cluster.snapshot()), []);
+  });
+}
+
+story('not root: berth up', async (t) => {
+  const { code, stderr } = await cluster.try([
+    'setpriv',
+    '--reuid',
+    '65534',
+    '--clear-groups',
+    'sh',
+    '-c',
+    `cd / && "$0" up`,
+    cluster.berthPath,
+  ]);
+  t.not(code, 0);
+  t.regex(stderr, /'berth up' needs root .*: run it as root, or install sudo/);
+  await saidShortlyAndNothingWritten(t, stderr);
+});
+
+story('no Docker Engine and no dockerd to start: berth up', async (t) => {
+  await cluster.sh('mv /usr/sbin/dockerd /usr/sbin/dockerd.away');
+  // The launcher would ask apt first; this host has nobody to ask.
+  const main = cluster.berthPath.replace(/berth$/, 'cli/main.ts');
+  const { code, stderr } = await cluster.try([process.execPath, main, 'up']);
+  await cluster.sh('mv /usr/sbin/dockerd.away /usr/sbin/dockerd');
+  t.is(code, 1);
+  t.regex(stderr, /no Docker Engine answers .* no dockerd to start: run 'apt-get install docker\.io'/);
+  await saidShortlyAndNothingWritten(t, stderr);
+});
+
+const bridgeModule = canRun && (await hasBridgeModule());
+(bridgeModule ? test.skip : story)('a kernel without br_netfilter: berth up', async (t) => {
+  await cluster.sh('mount -t tmpfs none /proc/sys/net/bridge');
+  const { code, stderr } = await cluster.berth('up');
+  await cluster.sh('umount /proc/sys/net/bridge');
+  t.is(code, 1);
+  t.regex(stderr, /no br_netfilter, .*: boot a kernel that has it/);
+  await saidShortlyAndNothingWritten(t, stderr);
+});
+
+story('after all of these the host is as it was', async (t) => {
+  t.deepEqual(diffSnapshots(before, await cluster.snapshot()), []);
+});
+
+/** Where modprobe finds the module it cannot be hidden honestly: the kernel then has it. */
+async function hasBridgeModule(): Promise<boolean> {
+  const { spawnSync } = await import('node:child_process');
+  return spawnSync('/sbin/modprobe', ['--dry-run', 'br_netfilter']).status === 0;
+}
+
+async function saidShortlyAndNothingWritten(t: ExecutionContext, stderr: string): Promise<void> {
+  const lines = stderr
+    .trim()
+    .split('\n')
+    .filter((line) => line !== '(berth --help lists the commands)');
+  t.true(lines.length <= 2, stderr);
+  t.notRegex(stderr, /^ +at /m);
+  const places = '/var/lib/berth /var/lib/berth-node /var/lib/berth-proxy /run/berth /var/log/berth /var/log/pods';
+  t.is(await cluster.sh(`find ${places} -mindepth 1 2>/dev/null || true`), '');
+}
