@@ -9,6 +9,7 @@ import {
   readlink,
   rename,
   rm,
+  stat,
   symlink,
   writeFile,
 } from 'node:fs/promises';
@@ -58,6 +59,11 @@ export async function writeAtomically(
   await linkVisible(target, payload);
   await removeStale(target, payload, directory);
   return true;
+}
+
+/** True when an earlier `writeAtomically` has put its files there. */
+export async function hasPayload(target: string): Promise<boolean> {
+  return (await stat(join(target, DATA_LINK)).catch(() => undefined)) !== undefined;
 }
 
 function checkPath(path: string): void {

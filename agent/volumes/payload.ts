@@ -1,4 +1,11 @@
-import type { DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Volume } from '../../src/kube/types.ts';
+import type {
+  DownwardAPIVolumeFile,
+  KeyToPath,
+  Pod,
+  ProjectedVolumeSource,
+  Volume,
+  VolumeProjection,
+} from '../../src/kube/types.ts';
 import { containerResourceField, type NodeAllocatable, podField } from '../containers/fields.ts';
 import type { ConfigSources } from '../pods/ports.ts';
 import type { Payload, PayloadFile } from './atomic-writer.ts';
@@ -102,39 +109,31 @@ function downwardFiles(
   return payload;
 }
 
-/** Sources in order; a later one wins where paths are equal. */
+/** Read at the same time, put together in order: a later one wins where paths are equal. */
 async function projectedFiles(pod: Pod, projected: ProjectedVolumeSource, sources: PayloadSources): Promise<Payload> {
   const mode = projected.defaultMode ?? DEFAULT_MODE;
+  const read = (projected.sources ?? []).map((source) => projectionFiles(pod, source, mode, sources));
   const payload = new Map<string, PayloadFile>();
-  for (const source of projected.sources ?? []) {
-    let files: Payload;
-    if (source.configMap)
-      files = await configMapFiles(
-        sources,
-        pod,
-        source.configMap.name ?? '',
-        source.configMap.items,
-        mode,
-        source.configMap.optional ?? false,
-      );
-    else if (source.secret)
-      files = await secretFiles(
-        sources,
-        pod,
-        source.secret.name ?? '',
-        source.secret.items,
-        mode,
-        source.secret.optional ?? false,
-      );
-    else if (source.downwardAPI) files = downwardFiles(pod, source.downwardAPI.items ?? [], mode, sources.allocatable);
-    else if (source.serviceAccountToken) {
-      if (!sources.tokens) throw new Error('service account tokens need an API server, and this node runs without one');
-      const token = await sources.tokens.token(pod, source.serviceAccountToken);
-      files = new Map([[source.serviceAccountToken.path, { data: Buffer.from(token), ...tokenOwner(pod) }]]);
-    } else throw new Error(`projected source ${Object.keys(source).join(', ') || '(none)'} is not supported yet`);
-    for (const [path, file] of files) payload.set(path, file);
-  }
+  for (const files of await Promise.all(read)) for (const [path, file] of files) payload.set(path, file);
   return payload;
+}
+
+async function projectionFiles(
+  pod: Pod,
+  source: VolumeProjection,
+  mode: number,
+  sources: PayloadSources,
+): Promise<Payload> {
+  const { configMap, secret, downwardAPI, serviceAccountToken } = source;
+  if (configMap)
+    return configMapFiles(sources, pod, configMap.name ?? '', configMap.items, mode, configMap.optional ?? false);
+  if (secret) return secretFiles(sources, pod, secret.name ?? '', secret.items, mode, secret.optional ?? false);
+  if (downwardAPI) return downwardFiles(pod, downwardAPI.items ?? [], mode, sources.allocatable);
+  if (!serviceAccountToken)
+    throw new Error(`projected source ${Object.keys(source).join(', ') || '(none)'} is not supported yet`);
+  if (!sources.tokens) throw new Error('service account tokens need an API server, and this node runs without one');
+  const token = await sources.tokens.token(pod, serviceAccountToken);
+  return new Map([[serviceAccountToken.path, { data: Buffer.from(token), ...tokenOwner(pod) }]]);
 }
 
 /** A token is readable by the one user that all containers run as, else by everybody in the pod (sheet §8). */

@@ -2,11 +2,14 @@ import type { KubeClient } from '../../src/kube/client.ts';
 import { serviceAccounts } from '../../src/kube/resources.ts';
 import type { Pod, ServiceAccountTokenProjection } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
 
 const DEFAULT_EXPIRATION_SECONDS = 3600;
 /** Renewed when four fifths of the lifetime are over, and after a day in any case. */
 const REFRESH_SHARE = 0.8;
 const MAX_AGE_MS = 24 * 3600_000;
+/** So much earlier at most, so that pods that were started together don't all ask at once for ever. */
+const MAX_JITTER_MS = 10_000;
 
 export interface ServiceAccountTokens {
   /** A token bound to the pod, from the cache while it is fresh; an old one while it is valid and no new one can be had. */
@@ -16,12 +19,20 @@ export interface ServiceAccountTokens {
 
 interface CachedToken {
   token: string;
-  issuedAtMs: number;
+  refreshAtMs: number;
   expiresAtMs: number;
 }
 
-/** TokenRequests by the node's own identity. */
-export function createServiceAccountTokens(client: Pick<KubeClient, 'create'>, clock: Clock): ServiceAccountTokens {
+export interface TokenDependencies {
+  client: Pick<KubeClient, 'create'>;
+  clock: Clock;
+  log: Logger;
+  random?: () => number;
+}
+
+/** TokenRequests by the node's own identity, each bound to its pod. */
+export function createServiceAccountTokens(dependencies: TokenDependencies): ServiceAccountTokens {
+  const { client, clock, log, random = Math.random } = dependencies;
   const cache = new Map<string, CachedToken>();
 
   async function request(pod: Pod, projection: ServiceAccountTokenProjection): Promise<CachedToken> {
@@ -41,25 +52,30 @@ export function createServiceAccountTokens(client: Pick<KubeClient, 'create'>, c
       name: pod.spec.serviceAccountName || 'default',
       subresource: 'token',
     })) as unknown as { status: { token: string; expirationTimestamp: string } };
-    return { token: answer.status.token, issuedAtMs, expiresAtMs: Date.parse(answer.status.expirationTimestamp) };
+    const expiresAtMs = Date.parse(answer.status.expirationTimestamp);
+    const lifeMs = Math.min(MAX_AGE_MS, (expiresAtMs - issuedAtMs) * REFRESH_SHARE);
+    return { token: answer.status.token, refreshAtMs: issuedAtMs + lifeMs - random() * MAX_JITTER_MS, expiresAtMs };
   }
 
   return {
     async token(pod, projection) {
       const key = `${pod.metadata.uid}/${projection.audience ?? ''}/${projection.expirationSeconds ?? ''}`;
       const cached = cache.get(key);
-      const now = clock.nowMs();
-      if (cached) {
-        const ageMs = now - cached.issuedAtMs;
-        if (ageMs < Math.min(MAX_AGE_MS, (cached.expiresAtMs - cached.issuedAtMs) * REFRESH_SHARE)) return cached.token;
-      }
+      const nowMs = clock.nowMs();
+      if (cached && nowMs < cached.refreshAtMs) return cached.token;
       try {
         const fresh = await request(pod, projection);
         cache.set(key, fresh);
         return fresh.token;
       } catch (error) {
-        if (cached && now < cached.expiresAtMs) return cached.token;
-        throw error;
+        if (!cached || nowMs >= cached.expiresAtMs) throw error;
+        const { namespace, name } = pod.metadata;
+        const expires = new Date(cached.expiresAtMs).toISOString();
+        log.warn(
+          { pod: `${namespace}/${name}`, expires, err: error },
+          'service account token could not be renewed yet',
+        );
+        return cached.token;
       }
     },
     forget(uid) {

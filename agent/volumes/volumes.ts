@@ -4,7 +4,7 @@ import type { Pod, Volume } from '../../src/kube/types.ts';
 import { mountFileSystem } from '../../src/linux/mounts.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, EventSink, PodResources } from '../pods/ports.ts';
-import { writeAtomically } from './atomic-writer.ts';
+import { hasPayload, type Payload, writeAtomically } from './atomic-writer.ts';
 import { ensureHostPath } from './host-path.ts';
 import { buildPayload, type PayloadVolume } from './payload.ts';
 import { isMountPoint, type PodDirectories } from './pod-directories.ts';
@@ -20,7 +20,10 @@ export interface VolumeDependencies {
 }
 
 export interface Volumes {
-  /** Makes or refreshes all volumes of the pod. Every failing one gets a FailedMount event; then it throws. */
+  /**
+   * Makes or refreshes all volumes of the pod. Every failing one gets a FailedMount event; then it throws, unless what
+   * failed was only the refresh of files that are there: with those the pod lives on.
+   */
   ensure(pod: Pod): Promise<ReadonlyMap<string, MountedVolume>>;
 }
 
@@ -67,17 +70,28 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
   }
 
   async function ensurePayload(pod: Pod, volume: Volume, type: PayloadVolume): Promise<MountedVolume> {
-    const payload = await buildPayload(pod, volume, {
-      config: deps.config,
-      tokens: deps.tokens,
-      allocatable: deps.resources.nodeAllocatable(),
-    });
     const path = directories.volume(pod.metadata.uid, PLUGIN[type], volume.name);
+    const mounted: MountedVolume = { hostPath: path, readOnly: true, agentOwned: true };
+    let payload: Payload;
+    try {
+      const allocatable = deps.resources.nodeAllocatable();
+      payload = await buildPayload(pod, volume, { config: deps.config, tokens: deps.tokens, allocatable });
+    } catch (error) {
+      if (!(await hasPayload(path))) throw error;
+      failed(pod, volume, error);
+      return mounted;
+    }
     await mkdir(path, { recursive: true, mode: 0o755 });
     if (IN_MEMORY.has(type) && !(await isMountPoint(path)))
       mountFileSystem({ source: 'tmpfs', target: path, type: 'tmpfs', data: 'mode=0755' });
     await writeAtomically(path, payload, { gid: pod.spec.securityContext?.fsGroup });
-    return { hostPath: path, readOnly: true, agentOwned: true };
+    return mounted;
+  }
+
+  function failed(pod: Pod, volume: Volume, error: unknown): string {
+    const message = `MountVolume.SetUp failed for volume "${volume.name}" : ${error instanceof Error ? error.message : error}`;
+    deps.events.event(pod, 'Warning', 'FailedMount', message);
+    return message;
   }
 
   return {
@@ -88,9 +102,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
         try {
           mounted.set(volume.name, await ensureOne(pod, volume));
         } catch (error) {
-          const message = `MountVolume.SetUp failed for volume "${volume.name}" : ${error instanceof Error ? error.message : error}`;
-          deps.events.event(pod, 'Warning', 'FailedMount', message);
-          failures.push(new Error(message, { cause: error }));
+          failures.push(new Error(failed(pod, volume, error), { cause: error }));
         }
       }
       if (failures.length === 1) throw failures[0];

@@ -38,7 +38,7 @@ export function connectAgentToApi(options: { client: KubeClient; nodeName: strin
     events: createEventRecorder({ client, component: 'kubelet', host: nodeName, log, clock }),
     mirrors: createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log }),
     config: createConfigSources(client),
-    tokens: createServiceAccountTokens(client, clock),
+    tokens: createServiceAccountTokens({ client, clock, log }),
     services: createServiceEnvironment(() => serviceInformer.list()),
     /** Service environment variables are fixed when a container starts: the services must be known before the first one. */
     async servicesKnown(signal: AbortSignal): Promise<void> {

@@ -5,7 +5,7 @@ import { nodeNameOf } from './node-identity.ts';
 import { GROUP_RULES, NODE_RULES, PATHS_BY_GROUP, type Rule, USER_RULES } from './rules.ts';
 
 const EVERYTHING = ['*'];
-const READ_PATH = ['get', 'head'];
+const READ_PATH = ['get'];
 
 /** All that the fixed rules let a user do, for a SelfSubjectRulesReview. */
 export function rulesFor(user: UserInfo): SubjectRulesReviewStatus {

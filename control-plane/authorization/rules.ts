@@ -44,6 +44,11 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
     LEADER_LEASES,
     EVENTS,
   ],
+  // The cluster's DNS server; it answers nodes, whose addresses it must know.
+  'system:kube-dns': [
+    { apiGroups: [''], resources: ['services', 'namespaces', 'nodes'], verbs: READ },
+    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+  ],
   // Routes between the nodes' pod networks; annotations of its own Node carry what the others must know.
   'system:berth-overlay': [{ apiGroups: [''], resources: ['nodes'], verbs: READ }],
 };
