@@ -1,4 +1,4 @@
-import { rmdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { LABEL } from '../../agent/containers/identity.ts';
 import { createLogLinks } from '../../agent/containers/log-links.ts';
@@ -14,8 +14,11 @@ import { createIptables } from '../../src/netfilter/iptables.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { removeIfEmpty } from '../engine/empty-folder.ts';
 import { computeNodeShares, openPodResources } from '../roots/node-resources.ts';
 import { removeOverlayRoutes } from '../roots/overlay-part.ts';
+
+export { removeIfEmpty };
 
 /** Where a node keeps what it brought onto the host. */
 export interface NodePlaces {
@@ -103,13 +106,4 @@ async function removeCgroups(places: NodePlaces, docker: DockerEngine): Promise<
   const shares = computeNodeShares(config, await readHostFacts('/'));
   const resources = await openPodResources(config, shares, await docker.info());
   await resources.removeAll();
-}
-
-/** Not an error when others still have something in it, or it is a mount point. */
-export function removeIfEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY', 'EBUSY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-  }
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { livingPid, stopProcess } from '../daemon/pid-file.ts';
 import { UserError } from '../output/failure.ts';
+import { removeIfEmpty } from './empty-folder.ts';
 import { enginePings } from './ping.ts';
 
 export interface EnginePaths {
@@ -19,6 +20,14 @@ export interface EnginePaths {
 const START_TIMEOUT_MS = 60_000;
 const SUPERVISE_MS = 1000;
 const STOP_TIMEOUT_MS = 20_000;
+/** dockerd and its containerd make these wherever else they are told to live; another Docker's are not empty. */
+const FIXED_FOLDERS = [
+  '/run/docker/plugins',
+  '/run/docker/libnetwork',
+  '/run/docker',
+  '/run/containerd/s',
+  '/run/containerd',
+];
 const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
@@ -124,7 +133,10 @@ export function createPrivateEngine(options: { paths: EnginePaths; clock: Clock;
       }
     },
     /** Stops dockerd. With live-restore, containers that were not removed keep running. */
-    stop: () => stopProcess(paths.enginePid, paths.enginePid, STOP_TIMEOUT_MS),
+    async stop() {
+      await stopProcess(paths.enginePid, paths.enginePid, STOP_TIMEOUT_MS);
+      for (const folder of FIXED_FOLDERS) removeIfEmpty(folder);
+    },
   };
 }
 

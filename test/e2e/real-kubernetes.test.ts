@@ -1,0 +1,273 @@
+/**
+ * Two nodes of Berth under a real Kubernetes: kube-apiserver with RBAC, the Node authorizer and NodeRestriction, kube-controller-manager,
+ * kube-scheduler and etcd on a host of their own, `berth node` on two more, each part with the identity that a real cluster gives it.
+ *
+ * The programs come from BERTH_KUBE_ASSETS (any version) or from the cache that `berth kube-assets` fills. Without either the stories are
+ * skipped by name: building takes minutes, so a plain `berth test` never does; `berth test --full` does, beside the early rungs.
+ */
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { CHECKOUT } from '../../cli/daemon/launch.ts';
+import { findKubeAssets } from '../../cli/kube-assets/assets.ts';
+import type { Event, Lease, Node, Pod } from '../../src/kube/types.ts';
+import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { pod, script, service } from '../support/manifests.ts';
+import { createNodeHost, type NodeHost } from '../support/node-host.ts';
+import { type AuditEvent, type RealKubernetes, startRealKubernetes } from '../support/real-kubernetes.ts';
+
+const kubectl = await kubectlOrWhyNot();
+const assets = findKubeAssets(process.env);
+const skip = whyNoHost() ?? ('skip' in kubectl ? kubectl.skip : 'skip' in assets ? assets.skip : undefined);
+
+const EXAMPLES = join(CHECKOUT, 'examples');
+/** What a node is refused in good order. */
+const EXPECTED_REFUSALS = [
+  // Asked before it is made; made before it is known to exist (as the kubelet does after each start).
+  /^get .*\/kube-node-lease\/leases\/\w+ 404/,
+  /^create \/api\/v1\/nodes 409/,
+  // How an older server tells what it lacks.
+  /^get \/apis\/discovery\.k8s\.io\/v1 404/,
+  /^list \/api\/v1\/services\?limit=1&fieldSelector=spec\.clusterIP\S+ 400/,
+  // A pod that was removed at the same moment.
+  /^(patch|delete) \/api\/v1\/namespaces\/default\/pods\/\S+ 404/,
+];
+const OURS = /^system:node:|^system:kube-proxy$|^system:berth-overlay$/;
+let cluster: ClusterHost;
+let kubernetes: RealKubernetes;
+const nodes = new Map<string, NodeHost>();
+
+test.before(async () => {
+  if (skip || !('folder' in assets)) return;
+  cluster = await createClusterHost('control-plane');
+  const [, ...hosts] = await Promise.all([
+    startRealKubernetes(cluster, assets.folder).then((started) => {
+      kubernetes = started;
+    }),
+    createNodeHost('one', cluster.net),
+    createNodeHost('two', cluster.net),
+  ]);
+  for (const host of hosts) nodes.set(host.host.name, host);
+});
+test.after.always(async (t) => {
+  if (hasFailed && kubernetes) {
+    t.log(kubernetes.logs());
+    for (const node of nodes.values()) t.log((await node.log()).split('\n').slice(-25).join('\n'));
+  }
+  for (const node of nodes.values()) await node.close();
+  await cluster?.close();
+});
+
+let hasFailed = false;
+
+/** A chapter of the cluster's life; they build on each other. */
+function chapter(title: string, tell: (t: ExecutionContext) => Promise<unknown> | unknown): void {
+  if (skip) test.serial.skip(`${title} (${skip})`, (t) => t.pass());
+  else
+    test.serial(title, async (t) => {
+      try {
+        await tell(t);
+      } catch (error) {
+        hasFailed = true;
+        throw error;
+      }
+    });
+}
+
+chapter('two nodes register, get pod networks and become Ready', async (t) => {
+  await cluster.kubectl('apply', '-f', join(EXAMPLES, 'rbac/overlay.yaml'));
+  for (const [name, node] of nodes)
+    node.start({
+      node: await kubernetes.nodeKubeconfig(name, node.address),
+      proxy: await kubernetes.kubeconfig('system:kube-proxy'),
+      overlay: await kubernetes.kubeconfig('system:berth-overlay'),
+    });
+  const ready = await until(
+    'both nodes are Ready',
+    async () => {
+      const found = await cluster.list<Node>('nodes');
+      return found.length === 2 && found.every(isNodeReady) && found;
+    },
+    90_000,
+  );
+  t.deepEqual(ready.map(({ spec }) => spec.podCIDR).sort(), ['10.244.0.0/24', '10.244.1.0/24']);
+  const leases = await cluster.list<Lease>('leases', '-n', 'kube-node-lease');
+  t.deepEqual(leases.map(({ spec }) => spec?.holderIdentity).sort(), ['one', 'two']);
+});
+
+chapter('the demo runs on both nodes', async (t) => {
+  for (const file of ['web.yaml', 'redis.yaml', 'two-containers.yaml'])
+    await cluster.kubectl('apply', '-f', join(EXAMPLES, file));
+  await cluster.kubectl('scale', 'deployment', 'web', '--replicas=4');
+  const pods = await readyPods(6);
+  t.deepEqual([...new Set(pods.map(({ spec }) => spec.nodeName))].sort(), ['one', 'two']);
+  await cluster.kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
+  t.true((await cluster.kubectl('get', 'pods', '-o', 'wide')).includes('Running'));
+});
+
+chapter('services answer across nodes, pods reach each other and the API', async (t) => {
+  for (const [name, node] of nodes)
+    for (const { address } of nodes.values()) {
+      const answer = await node.sh(`curl -sf --max-time 5 http://${address}:30080/`);
+      t.regex(answer.stdout, /Berth works/, `from ${name}: ${answer.stderr}`);
+    }
+  const web = await cluster.list<Pod>('pods', '-l', 'app=web');
+  const { spec } = await cluster.get<{ metadata: Pod['metadata']; spec: { clusterIP: string } }>('service', 'web');
+  for (const from of oneOnEachNode(web)) {
+    for (const to of web)
+      t.is((await inPod(from, `wget -q -O - -T 5 http://${to.status?.podIP}/ | head -n 1`)).code, 0);
+    for (let round = 0; round < 6; round++)
+      t.regex((await inPod(from, `wget -q -O - -T 5 http://${spec.clusterIP}/`)).output, /Berth works/);
+    // The `kubernetes` Service has no selector: its endpoint is the control plane's own address.
+    t.is((await inPod(from, 'nc -w 5 10.96.0.1 443 </dev/null')).code, 0);
+    const account = await inPod(from, 'cd /var/run/secrets/kubernetes.io/serviceaccount && ls && cat namespace');
+    t.deepEqual(account.output.split('\n').filter(Boolean), ['ca.crt', 'namespace', 'token', 'default']);
+  }
+});
+
+chapter('kubectl logs reads from both nodes, through kube-apiserver', async (t) => {
+  for (const one of oneOnEachNode(await cluster.list<Pod>('pods', '-l', 'app=web')))
+    t.regex(await cluster.kubectl('logs', one.metadata.name, '--tail=20'), /GET \//);
+});
+
+chapter('events of our components arrive', async (t) => {
+  const events = await cluster.list<Event>('events', '-A');
+  const reasons = new Set(events.map(({ source, reason }) => `${source?.component} ${reason}`));
+  for (const reason of ['Starting', 'NodeReady', 'Created', 'Started'])
+    t.true(reasons.has(`kubelet ${reason}`), `${[...reasons]}`);
+  t.true(reasons.has('kube-proxy Starting'), `${[...reasons]}`);
+});
+
+chapter('a container that needs time to end gets it, then its pod goes', async (t) => {
+  await cluster.apply(
+    pod(
+      'slow',
+      {
+        ...script('trap "sleep 2; echo ended >/out/ended; exit 0" TERM; while :; do sleep 0.1; done'),
+        volumeMounts: [{ name: 'out', mountPath: '/out' }],
+      },
+      {
+        terminationGracePeriodSeconds: 20,
+        nodeName: 'one',
+        volumes: [{ name: 'out', hostPath: { path: '/srv/slow', type: 'DirectoryOrCreate' } }],
+      },
+    ),
+  );
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/slow', '--timeout=60s');
+  const started = performance.now();
+  await cluster.kubectl('delete', 'pod', 'slow', '--timeout=30s');
+  const seconds = (performance.now() - started) / 1000;
+  t.true(seconds >= 2 && seconds < 15, `deleted after ${seconds} s`);
+  t.is((await nodes.get('one')!.sh('cat /srv/slow/ended')).stdout, 'ended\n');
+});
+
+chapter('a node whose daemon is killed and started again adopts its pods', async (t) => {
+  const node = nodes.get('two')!;
+  const before = await node.engine.listContainers({ labels: ['io.kubernetes.pod.uid'] });
+  const webBefore = await cluster.list<Pod>('pods', '--field-selector', 'spec.nodeName=two');
+  await node.kill();
+  const { stdout } = await node.sh(`curl -sf --max-time 5 http://${node.address}:30080/`);
+  t.regex(stdout, /Berth works/, 'the service answers without the daemon');
+  // What happens meanwhile is found when it is back.
+  await cluster.kubectl('scale', 'deployment', 'web', '--replicas=6');
+  node.restart();
+  await cluster.kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
+  await readyPods(8);
+  const after = new Map(
+    (await node.engine.listContainers({ labels: ['io.kubernetes.pod.uid'] })).map((one) => [one.id, one.state]),
+  );
+  for (const { id } of before) t.is(after.get(id), 'running');
+  for (const { metadata, status } of webBefore) {
+    const now = await cluster.get<Pod>('pod', metadata.name);
+    t.is(now.status?.podIP, status?.podIP);
+    t.deepEqual(
+      now.status?.containerStatuses?.map(({ restartCount }) => restartCount),
+      status?.containerStatuses?.map(({ restartCount }) => restartCount),
+    );
+  }
+});
+
+chapter('a Service that loses and gains endpoints is followed', async (t) => {
+  await cluster.apply(service('late', { app: 'late' }));
+  const late = await cluster.get<{ metadata: Pod['metadata']; spec: { clusterIP: string } }>('service', 'late');
+  const [from] = oneOnEachNode(await cluster.list<Pod>('pods', '-l', 'app=web'));
+  const ask = () => inPod(from!, `wget -q -O - -T 2 http://${late.spec.clusterIP}/`);
+  t.not((await ask()).code, 0, 'no endpoint: refused');
+  await cluster.apply(
+    pod(
+      'late',
+      { ...script('mkdir /www; echo hello >/www/index.html; exec httpd -f -h /www') },
+      { nodeName: 'two' },
+      { labels: { app: 'late' } },
+    ),
+  );
+  await until('the Service answers', async () => (await ask()).output.includes('hello'));
+  await cluster.kubectl('delete', 'pod', 'late');
+  await until('the Service refuses', async () => (await ask()).code !== 0);
+});
+
+chapter('no request of ours was forbidden', (t) => {
+  const ours = kubernetes.audit().filter(({ user }) => OURS.test(user.username));
+  t.true(ours.length > 100, `${ours.length} requests of ours in the audit log`);
+  const users = new Set(ours.map(({ user }) => user.username));
+  t.deepEqual([...users].sort(), ['system:berth-overlay', 'system:kube-proxy', 'system:node:one', 'system:node:two']);
+  const isExpected = (line: string) => EXPECTED_REFUSALS.some((one) => one.test(line));
+  t.deepEqual(
+    refusals(ours).filter((line) => !isExpected(line)),
+    [],
+  );
+});
+
+chapter('NodeRestriction stands: a node may not write to another', async (t) => {
+  const { stderr, code } = await nodes
+    .get('one')!
+    .host.run(
+      [
+        'program' in kubectl ? kubectl.program : 'kubectl',
+        ...['--kubeconfig', '/etc/berth/node.kubeconfig', 'label', 'node', 'two', 'stolen=yes'],
+      ],
+      { timeoutMs: 20_000 },
+    );
+  t.not(code, 0);
+  t.regex(stderr, /orbidden/);
+  const refused = kubernetes
+    .audit()
+    .filter(({ user, responseStatus }) => OURS.test(user.username) && responseStatus?.code === 403);
+  t.is(refused.length, 1, 'and the audit log would have told');
+});
+
+/** `verb path code user` of each request that was not granted. */
+function refusals(events: AuditEvent[]): string[] {
+  return events
+    .filter(({ responseStatus }) => (responseStatus?.code ?? 0) >= 400)
+    .map(
+      ({ verb, requestURI, responseStatus, user }) => `${verb} ${requestURI} ${responseStatus?.code} ${user.username}`,
+    );
+}
+
+async function readyPods(count: number): Promise<Pod[]> {
+  return until(
+    `${count} pods are Ready`,
+    async () => {
+      const pods = (await cluster.list<Pod>('pods')).filter(({ metadata }) => !metadata.deletionTimestamp);
+      const isReady = ({ status }: Pod) =>
+        status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
+      return pods.length === count && pods.every(isReady) && pods;
+    },
+    90_000,
+  );
+}
+
+function oneOnEachNode(pods: Pod[]): Pod[] {
+  return [...new Map(pods.map((one) => [one.spec.nodeName, one])).values()];
+}
+
+async function inPod(target: Pod, text: string): Promise<{ code: number; output: string }> {
+  const engine = nodes.get(target.spec.nodeName ?? '')!.engine;
+  const id = target.status?.containerStatuses?.[0]?.containerID?.replace('docker://', '') ?? '';
+  const { exitCode, output } = await engine.execInContainer(id, ['sh', '-c', text], { maxOutputBytes: 1 << 20 });
+  return { code: exitCode, output: output.toString() };
+}
+
+function isNodeReady({ status }: Node): boolean {
+  return status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
+}
