@@ -11,6 +11,7 @@ import { ensureImage } from '../../cli/images/load.ts';
 import { findKubectl } from '../../cli/kubectl/find-kubectl.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import type { ContainerDetail, DockerEngine } from '../../src/docker/engine.ts';
+import { DockerError } from '../../src/docker/errors.ts';
 import type { KubeObject, Pod } from '../../src/kube/types.ts';
 import type { HostSnapshot } from './host-snapshot.ts';
 
@@ -138,8 +139,15 @@ export async function createClusterHost(name: string): Promise<ClusterHost> {
     },
     async containers() {
       const all = await cluster.engine().listContainers({ labels: ['io.kubernetes.pod.uid'] });
-      const details = await Promise.all(all.map(({ id }) => cluster.engine().inspectContainer(id)));
-      return new Map(details.map((detail) => [detail.name, detail]));
+      // One that was removed since the list is none of them any more.
+      const looks = await Promise.allSettled(all.map(({ id }) => cluster.engine().inspectContainer(id)));
+      const gone = (reason: unknown) => reason instanceof DockerError && reason.kind === 'notFound';
+      const found = looks.flatMap((look) => {
+        if (look.status === 'fulfilled') return [look.value];
+        if (gone(look.reason)) return [];
+        throw look.reason;
+      });
+      return new Map(found.map((detail) => [detail.name, detail]));
     },
     async snapshot() {
       const script = join(import.meta.dirname, 'host-snapshot-child.ts');
