@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { collectDeadHosts, createHost } from '../hosts/host.ts';
 import { UserError } from '../output/failure.ts';
+import { startAssetsBuild } from './assets-build.ts';
 import { lintChecks } from './lint.ts';
 import { type Rung, rungs } from './rungs.ts';
 import { createTapReader, type TapTotals } from './tap.ts';
@@ -23,11 +24,13 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
   if (unknown) throw new UserError(`test: there is no rung '${unknown}'; the rungs are ${names.join(', ')}`, 2);
   const wanted = (name: string) => options.only.length === 0 || options.only.includes(name);
   await collectDeadHosts();
+  const assets = options.full && wanted('e2e') ? startAssetsBuild(CHECKOUT, print) : undefined;
   const results: RungResult[] = [];
   if (wanted('lint')) results.push(await timed('lint', runLint));
   for (const rung of rungs) {
     if (!wanted(rung.name) || (rung.long && !options.full)) continue;
     const files = testFiles(rung);
+    if (rung.name === 'e2e') await assets;
     if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files)));
   }
   return summarize(results);
