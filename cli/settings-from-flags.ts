@@ -27,6 +27,8 @@ export interface UpFlags {
   agentHealthPort: string;
   proxyHealthPort: string;
   proxyMetricsPort: string;
+  dnsPort: string;
+  dnsMetricsPort: string;
   podInfraContainerImage: string;
 }
 
@@ -52,6 +54,8 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     agentHealthPort: port('--agent-health-port', flags.agentHealthPort),
     proxyHealthPort: port('--proxy-health-port', flags.proxyHealthPort),
     proxyMetricsPort: port('--proxy-metrics-port', flags.proxyMetricsPort),
+    dnsPort: port('--dns-port', flags.dnsPort),
+    dnsMetricsPort: port('--dns-metrics-port', flags.dnsMetricsPort),
     manifestDir: join(rootDir, 'manifests'),
     podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
@@ -70,6 +74,8 @@ export const upDefaults = {
   agentHealthPort: '10248',
   proxyHealthPort: '10256',
   proxyMetricsPort: '10249',
+  dnsPort: '10053',
+  dnsMetricsPort: '9153',
   podInfraContainerImage: PAUSE_IMAGE,
 };
 

@@ -30,6 +30,9 @@ export const settingsSchema = z.strictObject({
   agentHealthPort: z.number(),
   proxyHealthPort: z.number(),
   proxyMetricsPort: z.number(),
+  /** Where the cluster's DNS server listens on the node's address; pods reach it by the Service kube-dns. */
+  dnsPort: z.number().default(10053),
+  dnsMetricsPort: z.number().default(9153),
   /** Static pods' manifests. */
   manifestDir: z.string(),
   /** Where container log links go (`/var/log/pods`). */
@@ -57,6 +60,9 @@ export function pathsOf(settings: Settings) {
     enginePid: join(runDir, 'docker.pid'),
     engineSocket: join(runDir, 'docker.sock'),
     engineLog: join(logDir, 'docker.log'),
+    dnsPid: join(runDir, 'dns.pid'),
+    dnsLog: join(logDir, 'dns.log'),
+    dnsKubeconfig: join(rootDir, 'pki/dns.kubeconfig'),
     pid: join(runDir, 'berth.pid'),
     log: join(logDir, 'berth.log'),
   };

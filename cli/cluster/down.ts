@@ -5,12 +5,16 @@ import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { stopDaemon } from '../daemon/launch.ts';
+import { processesWith, signalProcess, stopProcess } from '../daemon/pid-file.ts';
 import { createPrivateEngine } from '../engine/private-engine.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { nodePlaces, pathsOf, type Settings } from '../settings.ts';
 import { knownCluster } from './known-cluster.ts';
 import { removeIfEmpty, removeNetwork, removePods, removeServiceRules } from './remove-node.ts';
+
+/** Queries that wait for other servers are answered first. */
+const DNS_STOP_TIMEOUT_MS = 5000;
 
 /**
  * `berth down`: takes away everything that `up` and the pods brought onto the host. Data stays until `--purge`.
@@ -23,6 +27,7 @@ export async function down(options: { rootDir: string; purge?: boolean }): Promi
   let modulesLeft: string[] = [];
   await runAll('berth down', [
     () => steps.run('daemon stopped', () => stopDaemon(settings)),
+    () => steps.run('DNS server stopped', () => stopDns(settings)),
     () => steps.run('pods removed', () => removePodsAndEngine(settings)),
     () => steps.run('service rules removed', removeServiceRules),
     () =>
@@ -38,6 +43,13 @@ export async function down(options: { rootDir: string; purge?: boolean }): Promi
       ? 'Nothing of the cluster is left.'
       : `The cluster is down. Its data stays in ${settings.rootDir}; 'berth down --purge' removes that too.`,
   );
+}
+
+/** Also one that was just starting, or one that a killed daemon had begun to replace. */
+async function stopDns(settings: Settings): Promise<void> {
+  const { dnsPid } = pathsOf(settings);
+  await stopProcess(dnsPid, dnsPid, DNS_STOP_TIMEOUT_MS);
+  for (const pid of processesWith(dnsPid)) signalProcess(pid, 'SIGKILL');
 }
 
 async function removePodsAndEngine(settings: Settings): Promise<void> {

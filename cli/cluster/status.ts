@@ -25,7 +25,7 @@ interface ClusterStatus {
   }[];
   pods: { total: number; running: number; ready: number; notReady: string[] };
   versions: { berth: string; kubernetes: string; docker: string };
-  files: { kubeconfig: string; log: string; engineLog: string | null; settings: string };
+  files: { kubeconfig: string; log: string; dnsLog: string; engineLog: string | null; settings: string };
 }
 
 /** `berth status`: asks every component itself; nothing is taken from files that the daemon wrote. */
@@ -56,6 +56,7 @@ async function observe(settings: Settings): Promise<ClusterStatus> {
       probe('control plane', settings.apiPort, '/readyz', true),
       probe('agent', settings.agentHealthPort, '/healthz'),
       probe('proxy', settings.proxyHealthPort, '/healthz'),
+      probeDns(settings),
       enginePings(socket).then((healthy) => ({
         name: own ? 'docker (own)' : 'docker (host)',
         healthy,
@@ -78,6 +79,7 @@ async function observe(settings: Settings): Promise<ClusterStatus> {
       files: {
         kubeconfig: settings.kubeconfig,
         log: paths.log,
+        dnsLog: paths.dnsLog,
         engineLog: own ? paths.engineLog : null,
         settings: paths.settings,
       },
@@ -85,6 +87,13 @@ async function observe(settings: Settings): Promise<ClusterStatus> {
   } finally {
     await client?.close();
   }
+}
+
+/** The DNS server has a process of its own. */
+async function probeDns(settings: Settings): Promise<ClusterStatus['components'][number]> {
+  const { dnsPid } = pathsOf(settings);
+  const address = `http://${settings.nodeIp}:${settings.dnsMetricsPort}/ready`;
+  return { name: 'dns', pid: livingPid(dnsPid, dnsPid) ?? null, address, ...(await probeHttp(address)) };
 }
 
 const VERSION = '0.1.0';
@@ -159,7 +168,7 @@ function render(found: ClusterStatus): string {
     `Pods: ${found.pods.total}, of them ${found.pods.running} running and ${found.pods.ready} ready${found.pods.notReady.length > 0 ? `; not ready: ${found.pods.notReady.join(', ')}` : ''}`,
     `Versions: Berth ${found.versions.berth}, Kubernetes API ${found.versions.kubernetes || '?'}, ${found.versions.docker || 'docker ?'}`,
     `Kubeconfig: ${found.files.kubeconfig}`,
-    `Logs: ${[found.files.log, found.files.engineLog].filter(Boolean).join(', ')}`,
+    `Logs: ${[found.files.log, found.files.dnsLog, found.files.engineLog].filter(Boolean).join(', ')}`,
     ...(found.running
       ? []
       : ["The daemon does not run; pods and rules are as it left them. 'berth up' starts it again."]),

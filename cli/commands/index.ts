@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { defineAgent } from './agent.ts';
 import { defineDemo } from './demo.ts';
+import { defineDns } from './dns.ts';
 import { defineDown } from './down.ts';
 import { defineKubeAssets } from './kube-assets.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
@@ -26,6 +27,7 @@ export const commands: ((program: Command) => void)[] = [
   defineProxy,
   defineOverlay,
   defineRun,
+  defineDns,
   defineTest,
   defineKubeAssets,
 ];

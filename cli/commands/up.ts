@@ -29,6 +29,8 @@ export function defineUp(program: Command): void {
     ['--agent-health-port <port>', 'agentHealthPort', "the node agent's /healthz, on loopback"],
     ['--proxy-health-port <port>', 'proxyHealthPort', "the proxy's /healthz"],
     ['--proxy-metrics-port <port>', 'proxyMetricsPort', "the proxy's /metrics, on loopback"],
+    ['--dns-port <port>', 'dnsPort', "the cluster's DNS server"],
+    ['--dns-metrics-port <port>', 'dnsMetricsPort', "the DNS server's /metrics and /ready"],
   ];
   for (const [flag, key, text] of numbers) command.addOption(new Option(flag, text).default(upDefaults[key]));
   command.action(async (flags: UpFlags) => {

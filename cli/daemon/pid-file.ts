@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -36,7 +36,8 @@ export async function stopProcess(file: string, mark: string, patienceMs: number
   rmSync(file, { force: true });
 }
 
-function signalProcess(pid: number, signal: NodeJS.Signals): void {
+/** Sends a signal; a process that is gone is no error. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
@@ -44,8 +45,15 @@ function signalProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** Pids of all processes that have `mark` among their arguments. */
+export function processesWith(mark: string): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && pid !== process.pid && argumentsOf(pid).includes(mark));
+}
+
 /** Empty for a process that is gone or a zombie. */
-function argumentsOf(pid: number): string[] {
+export function argumentsOf(pid: number): string[] {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
   } catch {

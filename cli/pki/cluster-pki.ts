@@ -27,6 +27,7 @@ export interface ClusterPki {
   nodeServing: CertificatePair;
   proxy: CertificatePair;
   overlay: CertificatePair;
+  dns: CertificatePair;
   /** Signs service account tokens. */
   serviceAccountKey: SigningKey;
 }
@@ -48,7 +49,7 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
   const leaf = (file: string, wanted: LeafRequest) => ensureLeaf(ca, request, file, wanted);
   const client = (file: string, commonName: string, organizations: string[] = []) =>
     leaf(file, { commonName, organizations, usages: ['client'] });
-  const [apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy, overlay] =
+  const [apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy, overlay, dns] =
     await Promise.all([
       leaf('apiserver', {
         commonName: 'kube-apiserver',
@@ -70,6 +71,7 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
       }),
       client('proxy', 'system:kube-proxy'),
       client('overlay', 'system:berth-overlay'),
+      client('dns', 'system:kube-dns'),
     ]);
   return {
     ca,
@@ -82,6 +84,7 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
     nodeServing,
     proxy,
     overlay,
+    dns,
     serviceAccountKey,
   };
 }

@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -5,9 +6,10 @@ import { ROUTE_PROTOCOL } from '../../cni/node/route-protocol.ts';
 import { ExecError, run } from '../../src/linux/exec.ts';
 import { formatPrefix, networkOf, parsePrefix, prefixesOverlap } from '../../src/linux/ip.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { processesWith } from '../daemon/pid-file.ts';
 import { enginePings } from '../engine/ping.ts';
 import { UserError } from '../output/failure.ts';
-import type { Settings } from '../settings.ts';
+import { pathsOf, type Settings } from '../settings.ts';
 
 /** Everything that would make `up` fail half-way, asked before the first change. Each answer names the cause and the way out. */
 export async function checkHost(settings: Settings): Promise<void> {
@@ -106,18 +108,24 @@ async function checkKernel(): Promise<void> {
 }
 
 async function checkPorts(settings: Settings): Promise<void> {
+  const { dnsPid } = pathsOf(settings);
+  const ownDnsLives = processesWith(dnsPid).length > 0;
   const ports: [string, number, string][] = [
     ['--api-port', settings.apiPort, '0.0.0.0'],
     ['--agent-port', settings.agentPort, '0.0.0.0'],
     ['--agent-health-port', settings.agentHealthPort, '127.0.0.1'],
     ['--proxy-health-port', settings.proxyHealthPort, '0.0.0.0'],
     ['--proxy-metrics-port', settings.proxyMetricsPort, '127.0.0.1'],
+    ['--dns-port', settings.dnsPort, settings.nodeIp],
+    ['--dns-metrics-port', settings.dnsMetricsPort, settings.nodeIp],
   ];
   for (const [flag, port, address] of ports) {
     const other = ports.find(([otherFlag, otherPort]) => otherFlag !== flag && otherPort === port);
     if (other)
       throw new UserError(`port ${port} is given to both ${flag} and ${other[0]}: choose another for one of them`);
-    const problem = await bindProblem(port, address);
+    // A DNS server that outlived its daemon keeps its ports until the next one takes over.
+    if (ownDnsLives && flag.startsWith('--dns-')) continue;
+    const problem = await bindProblem(port, address, flag === '--dns-port');
     if (problem)
       throw new UserError(
         `port ${port} (${flag}) cannot be used: ${problem}; stop what listens there ('ss -ltnp sport = :${port}' tells) or choose another with ${flag}`,
@@ -125,15 +133,24 @@ async function checkPorts(settings: Settings): Promise<void> {
   }
 }
 
-/** Undefined when the port is free. */
-function bindProblem(port: number, address: string): Promise<string | undefined> {
-  return new Promise((resolve) => {
+/** Undefined when the port is free for TCP, and for UDP where that is wanted too. */
+async function bindProblem(port: number, address: string, udpToo: boolean): Promise<string | undefined> {
+  const describe = (error: NodeJS.ErrnoException) => (error.code === 'EADDRINUSE' ? 'it is in use' : error.message);
+  const overTcp = new Promise<string | undefined>((resolve) => {
     const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      resolve(error.code === 'EADDRINUSE' ? 'it is in use' : error.message),
-    );
+    server.once('error', (error) => resolve(describe(error)));
     server.listen({ port, host: address, exclusive: true }, () => server.close(() => resolve(undefined)));
   });
+  const overUdp = () =>
+    new Promise<string | undefined>((resolve) => {
+      const socket = createSocket('udp4');
+      socket.once('error', (error) => {
+        socket.close();
+        resolve(describe(error));
+      });
+      socket.bind({ port, address, exclusive: true }, () => socket.close(() => resolve(undefined)));
+    });
+  return (await overTcp) ?? (udpToo ? await overUdp() : undefined);
 }
 
 async function checkEngine(settings: Settings): Promise<void> {

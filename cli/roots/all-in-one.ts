@@ -10,7 +10,7 @@ import { connectDocker } from '../../src/docker/connect.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
-import { addressAt } from '../cluster/addresses.ts';
+import { addressAt, dnsServiceAddress } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import { createPrivateEngine } from '../engine/private-engine.ts';
 import { recipes } from '../images/catalog.ts';
@@ -20,6 +20,7 @@ import { containerLogsDir, engineEndpoint, pathsOf, type Settings } from '../set
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
+import { createDnsPart } from './dns-part.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
 
@@ -78,6 +79,10 @@ export async function runAllInOne(
       advertiseAddress: settings.nodeIp,
       podCidr: settings.podCidr,
       serviceCidr: settings.serviceCidr,
+      dns: {
+        serviceAddress: dnsServiceAddress(settings.serviceCidr),
+        endpoint: { address: settings.nodeIp, port: settings.dnsPort, metricsPort: settings.dnsMetricsPort },
+      },
       clusterDomain: settings.clusterDomain,
       pki,
     },
@@ -105,6 +110,7 @@ export async function runAllInOne(
         agent,
         proxy,
         overlay,
+        'DNS process': createDnsPart(settings, pki, context),
         'host network': network,
         ...(engine && { 'docker engine': engine }),
       },
@@ -143,6 +149,7 @@ function createAgent(
       { flag: '--agent-health-port', field: 'healthzPort', value: settings.agentHealthPort },
       { flag: '--cgroup-root', field: 'cgroupRoot', value: settings.cgroupRoot },
       { flag: '--cluster-domain', field: 'clusterDomain', value: settings.clusterDomain },
+      { flag: '--service-cidr', field: 'clusterDNS', value: dnsServiceAddress(settings.serviceCidr) },
       { flag: '--static-pod-path', field: 'staticPodPath', value: settings.manifestDir },
     ],
   });

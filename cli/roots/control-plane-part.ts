@@ -5,6 +5,7 @@ import { createApiServer } from '../../control-plane/apiserver/server.ts';
 import { createControllers } from '../../control-plane/controllers/controllers.ts';
 import { createServiceAllocator } from '../../control-plane/resources/allocation/service-allocator.ts';
 import { createBootstrap } from '../../control-plane/resources/bootstrap.ts';
+import { createDnsService, type DnsServiceOptions } from '../../control-plane/resources/dns-service.ts';
 import { createScheduler } from '../../control-plane/scheduler/scheduler.ts';
 import { createServedApi } from '../../control-plane/served-api.ts';
 import { openSqliteStore } from '../../control-plane/store/sqlite-store.ts';
@@ -32,6 +33,8 @@ export interface ControlPlaneOptions {
   serviceCidr: string;
   /** Part of the issuer's name in service account tokens. */
   clusterDomain: string;
+  /** The cluster's DNS: its Service's address, and where the server listens. */
+  dns: DnsServiceOptions;
   pki: ClusterPki;
 }
 
@@ -101,6 +104,7 @@ export async function createControlPlanePart(
     { advertiseAddress: options.advertiseAddress, securePort: options.port, serviceAddress: allocator.firstAddress },
     { client: admin, clock, log },
   );
+  const dnsService = createDnsService(options.dns, { client: admin, clock, log });
   const controllerClient = clientAs(pki.controllerManager, 'kube-controller-manager');
   const controllerInformers = createInformerSet(controllerClient, { log, clock });
   // Kinds that only take requests (bindings) have nothing to collect.
@@ -129,6 +133,8 @@ export async function createControlPlanePart(
     async start() {
       await server.start();
       await bootstrap.ensure();
+      // Taken addresses are told by `run`, again and again; the rest of the cluster works without names.
+      await dnsService.ensure().catch(() => {});
     },
     async run(signal) {
       // Clients first, then the server, then the store: nobody's last write is cut off.
@@ -139,6 +145,7 @@ export async function createControlPlanePart(
           {
             'API server': { run: (all) => Promise.race([serving, aborted(all)]) },
             bootstrap,
+            'DNS service': dnsService,
             'controller informers': controllerInformers,
             controllers,
             'scheduler informers': schedulerInformers,

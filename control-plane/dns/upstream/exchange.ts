@@ -36,7 +36,7 @@ function overUdp(
     const end = (finish: () => void) => {
       clearTimeout(timer);
       socket.removeAllListeners();
-      socket.on('error', () => {});
+      socket.on('error', ignore);
       socket.close();
       finish();
     };
@@ -46,9 +46,12 @@ function overUdp(
       if (isAnswer(message)) end(() => resolve(message));
     });
     // Connected, so that the kernel takes packets from this server alone and tells when its port is closed.
-    socket.connect(server.port, server.address, () => socket.send(query, () => {}));
+    const onConnected = (error?: Error) => (error ? end(() => reject(error)) : socket.send(query, ignore));
+    socket.connect(server.port, server.address, onConnected);
   });
 }
+
+function ignore(): void {}
 
 function overTcp(
   server: UpstreamServer,
@@ -61,7 +64,7 @@ function overTcp(
     const end = (finish: () => void) => {
       clearTimeout(timer);
       socket.removeAllListeners();
-      socket.on('error', () => {});
+      socket.on('error', ignore);
       socket.destroy();
       finish();
     };

@@ -1,0 +1,43 @@
+import { writeFileAtomically } from '../../src/auth/pem-files.ts';
+import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
+import type { Runnable } from '../../src/runtime/run-together.ts';
+import { dnsServiceAddress } from '../cluster/addresses.ts';
+import { createDnsProcess } from '../dns/dns-process.ts';
+import type { ClusterPki } from '../pki/cluster-pki.ts';
+import { pathsOf, type Settings } from '../settings.ts';
+import type { ProgramContext } from './context.ts';
+
+/** The cluster's DNS server in a process of its own, from the same program as this one. */
+export function createDnsPart(settings: Settings, pki: ClusterPki, context: ProgramContext): Runnable {
+  const paths = pathsOf(settings);
+  const server = createDnsProcess(
+    {
+      flags: {
+        kubeconfig: paths.dnsKubeconfig,
+        clusterDomain: settings.clusterDomain,
+        bindAddress: settings.nodeIp,
+        port: String(settings.dnsPort),
+        metricsPort: String(settings.dnsMetricsPort),
+        serviceAddress: dnsServiceAddress(settings.serviceCidr),
+        clientNetworks: settings.podCidr,
+        resolvConf: '/etc/resolv.conf',
+        pidFile: paths.dnsPid,
+      },
+      program: { execPath: process.execPath, execArgv: process.execArgv, file: process.argv[1]! },
+      logFile: paths.dnsLog,
+    },
+    context,
+  );
+  return {
+    async run(signal) {
+      const kubeconfig = renderKubeconfig({
+        server: `https://127.0.0.1:${settings.apiPort}`,
+        caPem: pki.ca.certPem,
+        certPem: pki.dns.certPem,
+        keyPem: pki.dns.keyPem,
+      });
+      await writeFileAtomically(paths.dnsKubeconfig, kubeconfig, 0o600);
+      await server.run(signal);
+    },
+  };
+}
