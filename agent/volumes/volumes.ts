@@ -17,6 +17,8 @@ export interface VolumeDependencies {
   tokens?: ServiceAccountTokens;
   resources: Pick<PodResources, 'nodeAllocatable'>;
   events: EventSink;
+  /** Mounts a tmpfs; the kernel's unless said. */
+  mount?: typeof mountFileSystem;
 }
 
 export interface Volumes {
@@ -38,7 +40,7 @@ const EMPTY_DIR_PLUGIN = 'kubernetes.io/empty-dir';
 const IN_MEMORY = new Set<PayloadVolume>(['secret', 'projected', 'downwardAPI']);
 
 export function createVolumes(deps: VolumeDependencies): Volumes {
-  const { directories } = deps;
+  const { directories, mount = mountFileSystem } = deps;
 
   async function ensureOne(pod: Pod, volume: Volume): Promise<MountedVolume> {
     const payloadType = (Object.keys(PLUGIN) as PayloadVolume[]).find((type) => volume[type]);
@@ -61,7 +63,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     await mkdir(path, { recursive: true, mode: 0o750 });
     if (medium === 'Memory' && !(await isMountPoint(path))) {
       const bytes = memoryVolumeBytes(pod, sizeLimit, deps.resources.nodeAllocatable().memoryBytes);
-      mountFileSystem({ source: 'tmpfs', target: path, type: 'tmpfs', data: `size=${bytes}` });
+      mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: `size=${bytes}` });
     }
     const { fsGroup } = pod.spec.securityContext ?? {};
     if (fsGroup !== undefined) await chown(path, 0, fsGroup);
@@ -83,7 +85,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     }
     await mkdir(path, { recursive: true, mode: 0o755 });
     if (IN_MEMORY.has(type) && !(await isMountPoint(path)))
-      mountFileSystem({ source: 'tmpfs', target: path, type: 'tmpfs', data: 'mode=0755' });
+      mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: 'mode=0755' });
     await writeAtomically(path, payload, { gid: pod.spec.securityContext?.fsGroup });
     return mounted;
   }

@@ -13,6 +13,7 @@ const authorizer = createAuthorizer({
   objects: objectReader({
     pods: [
       pod('mine', 'n1', {
+        serviceAccountName: 'robot',
         imagePullSecrets: [{ name: 'registry' }],
         containers: [
           {
@@ -28,7 +29,7 @@ const authorizer = createAuthorizer({
           { name: 'b', projected: { sources: [{ configMap: { name: 'ca' } }] } },
         ],
       }),
-      pod('other', 'n2', { volumes: [{ name: 'a', secret: { secretName: 'theirs' } }] }),
+      pod('other', 'n2', { serviceAccountName: 'theirs', volumes: [{ name: 'a', secret: { secretName: 'theirs' } }] }),
     ],
   }),
 });
@@ -81,7 +82,20 @@ const allowed: [string, UserInfo, string[]][] = [
   ['administrators', ADMIN, ['delete secrets team/password', 'create nodes', 'get /metrics', 'get /anything']],
   ['anybody', anonymous, ['get /healthz', 'get /livez', 'get /readyz', 'get /version']],
   ['the authenticated', user('someone'), ['get /api', 'get /apis/apps/v1', 'get /openapi/v3', 'get /version']],
-  ['service accounts', account, ['get /api/v1', 'get /version']],
+  [
+    'service accounts',
+    account,
+    ['get /api/v1', 'get /version', 'get /openid/v1/jwks', 'get /.well-known/openid-configuration'],
+  ],
+  [
+    'the authenticated, of themselves',
+    account,
+    [
+      'create selfsubjectreviews.authentication.k8s.io',
+      'create selfsubjectaccessreviews.authorization.k8s.io',
+      'create selfsubjectrulesreviews.authorization.k8s.io',
+    ],
+  ],
   ['monitoring', user('prometheus', 'system:monitoring'), ['get /metrics', 'get /livez/ping']],
   [
     'the proxy',
@@ -145,6 +159,9 @@ const allowed: [string, UserInfo, string[]][] = [
       'list services',
       'watch endpointslices.discovery.k8s.io',
       'create events default/',
+      'create serviceaccounts/token team/robot',
+      'create tokenreviews.authentication.k8s.io',
+      'create subjectaccessreviews.authorization.k8s.io',
     ],
   ],
 ];
@@ -157,7 +174,20 @@ for (const [who, as, requests] of allowed)
 const denied: [string, UserInfo, [string, string?][]][] = [
   ['anybody', anonymous, [['get /api'], ['get /metrics'], ['list pods']]],
   ['the authenticated', user('someone'), [['list pods team/'], ['get /metrics'], ['post /version'], ['get /apisx']]],
-  ['service accounts', account, [['get pods team/p'], ['list services']]],
+  [
+    'service accounts',
+    account,
+    [
+      ['get pods team/p'],
+      ['list services'],
+      ['list secrets team/'],
+      ['get serviceaccounts team/default'],
+      ['create serviceaccounts/token team/default'],
+      ['create tokenreviews.authentication.k8s.io'],
+      ['create subjectaccessreviews.authorization.k8s.io'],
+      ['get /metrics'],
+    ],
+  ],
   ['the proxy', proxy, [['list secrets'], ['update services team/s'], ['create pods team/']]],
   ['the scheduler', scheduler, [['get secrets team/password'], ['create pods team/'], ['update nodes /n1']]],
   ['the controllers', controllers, [['create secrets team/'], ['create nodes'], ['get /metrics']]],
@@ -196,6 +226,11 @@ const denied: [string, UserInfo, [string, string?][]][] = [
         'list leases.coordination.k8s.io kube-node-lease/',
         'can only get, create, update, patch, or delete a node lease',
       ],
+      ['create serviceaccounts/token team/theirs', "no relationship found between node 'n1' and this object"],
+      ['create serviceaccounts/token default/robot', "no relationship found between node 'n1' and this object"],
+      ['create serviceaccounts team/', 'can only create tokens for individual service accounts'],
+      ['get serviceaccounts team/robot', 'can only create tokens for individual service accounts'],
+      ['create serviceaccounts/other team/robot', 'can only create token subresource of serviceaccount'],
       ['create services team/', ''],
       ['list namespaces', ''],
       ['delete events default/x', ''],
