@@ -7,6 +7,8 @@ export interface NodeUser {
 /** The API server's own client certificate on nodes (kubeadm's and ours). */
 const API_SERVER_CLIENT = 'kube-apiserver-kubelet-client';
 const ADMINISTRATORS = 'system:masters';
+/** Who scrapes: may read nodes/metrics, and nothing else of the node. */
+const MONITORING = 'system:monitoring';
 
 const VERBS: Record<string, string> = {
   GET: 'get',
@@ -43,5 +45,7 @@ export function subresourcesOf(path: string): string[] {
 export function authorize(user: NodeUser, method: string, path: string): string | undefined {
   if (user.username === API_SERVER_CLIENT || user.groups.includes(ADMINISTRATORS)) return undefined;
   const verb = VERBS[method] ?? method.toLowerCase();
-  return `Forbidden (user=${user.username}, verb=${verb}, resource=nodes, subresource=[${subresourcesOf(path).join(' ')}])`;
+  const subresources = subresourcesOf(path);
+  if (user.groups.includes(MONITORING) && verb === 'get' && subresources.includes('metrics')) return undefined;
+  return `Forbidden (user=${user.username}, verb=${verb}, resource=nodes, subresource=[${subresources.join(' ')}])`;
 }

@@ -7,12 +7,15 @@ import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import type { DnsFlags } from '../dns/dns-flags.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
+import { buildInfo } from '../version.ts';
 import { livingPid, signalProcess, writePidFile } from './pid-file.ts';
 
 /** Serves the cluster's DNS until SIGTERM or SIGINT. When it answers, it takes the place of the server that the pid file names. */
 export async function runDnsDaemon(flags: DnsFlags & { verbose?: boolean }): Promise<void> {
   const { log, clock } = createContext(flags);
-  const client = createKubeClient(loadKubeconfig(flags.kubeconfig, { userAgent: 'berth-dns' }));
+  const metrics = createMetrics(buildInfo());
+  const config = loadKubeconfig(flags.kubeconfig, { userAgent: 'berth-dns' });
+  const client = createKubeClient(config, { clock, metrics });
   const stop = new AbortController();
   const server = createDnsServer(
     {
@@ -24,7 +27,7 @@ export async function runDnsDaemon(flags: DnsFlags & { verbose?: boolean }): Pro
       clientNetworks: flags.clientNetworks.split(','),
       resolvConf: flags.resolvConf,
     },
-    { client, clock, log, metrics: createMetrics(), heartbeats: createHeartbeats(clock) },
+    { client, clock, log, metrics, heartbeats: createHeartbeats(clock) },
   );
   try {
     await server.run(AbortSignal.any([abortOnSignals(), stop.signal]), () => {

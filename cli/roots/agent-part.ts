@@ -19,7 +19,7 @@ import type { Node } from '../../src/kube/types.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
-import { createMetrics, Registry } from '../../src/runtime/metrics.ts';
+import { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { type AgentApi, connectAgentToApi, keepNodeObject } from './agent-api.ts';
@@ -42,6 +42,8 @@ export interface AgentPartOptions {
   clientCaPem: string;
   /** The node's identity at the API server; absent: static pods only, without a Node object. */
   client?: KubeClient;
+  /** What the agent's /metrics shows. */
+  metrics: Registry;
   /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
   createNetwork(podCidr: () => string | undefined): PodNetwork & { close(): void };
 }
@@ -74,7 +76,7 @@ export async function createAgentPart(
   const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
   const events = api?.events ?? logEvents(log);
   const heartbeats = createHeartbeats(clock);
-  const registry = createMetrics();
+  const registry = options.metrics;
   const probeRegistry = new Registry();
   const directory: Pick<PodDirectory, 'list' | 'runtime'> = {
     list: () => agent.directory.list(),

@@ -9,6 +9,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
+import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { addressAt, dnsServiceAddress } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
@@ -17,12 +18,13 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
 import { containerLogsDir, engineEndpoint, pathsOf, type Settings } from '../settings.ts';
-import { createAgentPart } from './agent-part.ts';
+import { buildInfo } from '../version.ts';
+import { type AgentPartOptions, createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
 import { createDnsPart } from './dns-part.ts';
 import { createOverlayPart } from './overlay-part.ts';
-import { createProxyPart } from './proxy-part.ts';
+import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
 /**
  * Everything of a single-node cluster in one process.
@@ -66,9 +68,10 @@ export async function runAllInOne(
     ],
     nowMs: clock.nowMs(),
   });
+  const metrics = { node: createMetrics(buildInfo()), proxy: createMetrics(buildInfo()) };
   const clients = {
-    node: clientAs(settings, pki, 'node', 'kubelet'),
-    proxy: clientAs(settings, pki, 'proxy', 'kube-proxy'),
+    node: clientAs(settings, pki, 'node', 'kubelet', metrics.node),
+    proxy: clientAs(settings, pki, 'proxy', 'kube-proxy', metrics.proxy),
     overlay: clientAs(settings, pki, 'overlay', 'berth-overlay'),
   };
   const controlPlane = await createControlPlanePart(
@@ -90,9 +93,11 @@ export async function runAllInOne(
   );
   const [, agent] = await Promise.all([
     controlPlane.start().then(() => writeAdminKubeconfig(settings, pki)),
-    prepareEngine(settings, engine, signal).then(() => createAgent(settings, pki, clients.node, context, signal)),
+    prepareEngine(settings, engine, signal).then(() =>
+      createAgent(settings, pki, { client: clients.node, metrics: metrics.node }, context, signal),
+    ),
   ]);
-  const proxy = createProxy(settings, clients.proxy, network.sysctls, context);
+  const proxy = createProxy(settings, { client: clients.proxy, metrics: metrics.proxy }, network.sysctls, context);
   const overlay = createOverlayPart(
     {
       nodeName: settings.nodeName,
@@ -138,7 +143,7 @@ async function prepareEngine(
 function createAgent(
   settings: Settings,
   pki: ClusterPki,
-  client: KubeClient,
+  part: Pick<AgentPartOptions, 'client' | 'metrics'>,
   context: ProgramContext,
   signal: AbortSignal,
 ): Promise<Runnable> {
@@ -165,7 +170,7 @@ function createAgent(
       dockerEndpoint: engineEndpoint(settings),
       serving: pki.nodeServing,
       clientCaPem: pki.ca.certPem,
-      client,
+      ...part,
       createNetwork: (podCidr) =>
         createPodNetwork(
           { bridge: settings.bridge, podCidr, clusterCidr: settings.podCidr, dataDir: settings.cniDataDir },
@@ -179,7 +184,7 @@ function createAgent(
 
 function createProxy(
   settings: Settings,
-  client: KubeClient,
+  part: Pick<ProxyPartOptions, 'client' | 'metrics'>,
   sysctls: NodeNetwork['sysctls'],
   context: ProgramContext,
 ): Runnable {
@@ -192,17 +197,26 @@ function createProxy(
       { flag: '--proxy-metrics-port', field: 'metricsBindAddress', value: `127.0.0.1:${settings.proxyMetricsPort}` },
     ],
   });
-  return createProxyPart({ nodeName: settings.nodeName, config, client, sysctls }, context);
+  return createProxyPart({ nodeName: settings.nodeName, config, ...part, sysctls }, context);
 }
 
-function clientAs(settings: Settings, pki: ClusterPki, identity: 'node' | 'proxy' | 'overlay', userAgent: string) {
-  return createKubeClient({
-    server: `https://127.0.0.1:${settings.apiPort}`,
-    caPem: pki.ca.certPem,
-    certPem: pki[identity].certPem,
-    keyPem: pki[identity].keyPem,
-    userAgent,
-  });
+function clientAs(
+  settings: Settings,
+  pki: ClusterPki,
+  identity: 'node' | 'proxy' | 'overlay',
+  userAgent: string,
+  metrics?: Registry,
+): KubeClient {
+  return createKubeClient(
+    {
+      server: `https://127.0.0.1:${settings.apiPort}`,
+      caPem: pki.ca.certPem,
+      certPem: pki[identity].certPem,
+      keyPem: pki[identity].keyPem,
+      userAgent,
+    },
+    { metrics },
+  );
 }
 
 /** 0600: whoever reads it is the cluster's administrator. */

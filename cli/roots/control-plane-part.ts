@@ -19,7 +19,7 @@ import { createHeartbeats, type Heartbeats } from '../../src/runtime/heartbeat.t
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import type { ClusterPki } from '../pki/cluster-pki.ts';
-import { KUBERNETES_VERSION } from '../version.ts';
+import { buildInfo } from '../version.ts';
 import type { ProgramContext } from './context.ts';
 
 export interface ControlPlaneOptions {
@@ -50,7 +50,7 @@ export async function createControlPlanePart(
 ): Promise<ControlPlane> {
   const { log, clock } = context;
   const { pki } = options;
-  const metrics = createMetrics();
+  const metrics = createMetrics(buildInfo());
   const heartbeats = createHeartbeats(clock);
   const store = await openSqliteStore({ path: options.storePath }, { clock, log });
   const nodeConnection = createNodeConnection({ ...pki.kubeletClient, caPem: pki.ca.certPem });
@@ -75,7 +75,7 @@ export async function createControlPlanePart(
       advertisedAddress: serverAddress,
       ...pki.apiServer,
       clientCaPem: pki.ca.certPem,
-      version: versionInfo(),
+      version: buildInfo(),
     },
     {
       store,
@@ -92,13 +92,16 @@ export async function createControlPlanePart(
     },
   );
   const clientAs = (pair: CertificatePair, userAgent: string): KubeClient =>
-    createKubeClient({
-      server: `https://127.0.0.1:${options.port}`,
-      caPem: pki.ca.certPem,
-      certPem: pair.certPem,
-      keyPem: pair.keyPem,
-      userAgent,
-    });
+    createKubeClient(
+      {
+        server: `https://127.0.0.1:${options.port}`,
+        caPem: pki.ca.certPem,
+        certPem: pair.certPem,
+        keyPem: pair.keyPem,
+        userAgent,
+      },
+      { clock, metrics },
+    );
   const admin = clientAs(pki.admin, 'berth-bootstrap');
   const bootstrap = createBootstrap(
     { advertiseAddress: options.advertiseAddress, securePort: options.port, serviceAddress: allocator.firstAddress },
@@ -175,19 +178,4 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-function versionInfo() {
-  const [major = '', minor = ''] = KUBERNETES_VERSION.slice(1).split('.');
-  return {
-    major,
-    minor,
-    gitVersion: KUBERNETES_VERSION,
-    gitCommit: '',
-    gitTreeState: 'clean',
-    buildDate: '1970-01-01T00:00:00Z',
-    goVersion: `node ${process.version}`,
-    compiler: 'v8',
-    platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
-  };
 }

@@ -6,7 +6,7 @@ import { createInformerSet } from '../../src/kube/informer.ts';
 import { nodes } from '../../src/kube/resources.ts';
 import { createServiceSources } from '../../src/kube/service-sources.ts';
 import { run } from '../../src/linux/exec.ts';
-import { createMetrics } from '../../src/runtime/metrics.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import type { ProgramContext } from './context.ts';
 
@@ -18,6 +18,8 @@ export interface ProxyPartOptions {
   config: KubeProxyConfiguration;
   /** Its own identity: system:kube-proxy. */
   client: KubeClient;
+  /** What its /metrics shows. */
+  metrics: Registry;
   /** How sysctls are written: with a memory, where somebody puts them back one day. */
   sysctls: { read(key: string): string | undefined; write(key: string, value: string): void };
 }
@@ -40,7 +42,7 @@ export function createProxyPart(options: ProxyPartOptions, { log, clock }: Progr
       events: createEventRecorder({ client, component: 'kube-proxy', host: nodeName, log, clock }),
       log,
       clock,
-      metrics: createMetrics(),
+      metrics: options.metrics,
     },
   );
   return { run: (signal) => runTogether({ 'proxy informers': informers, 'proxy inputs': sources, proxy }, signal) };

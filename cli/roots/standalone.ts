@@ -10,6 +10,7 @@ import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
+import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import { enginePings } from '../engine/ping.ts';
@@ -18,6 +19,7 @@ import { ensureImage } from '../images/load.ts';
 import { UserError } from '../output/failure.ts';
 import { checkNodeIp } from '../preflight/checks.ts';
 import { detectNodeIp } from '../preflight/node-ip.ts';
+import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createOverlayPart } from './overlay-part.ts';
@@ -47,9 +49,13 @@ export function nodeNameOf(flags: { nodeName?: string }): string {
   return (flags.nodeName ?? hostname()).trim().toLowerCase();
 }
 
-export function clientFrom(kubeconfig: string, userAgent: string): { client: KubeClient; config: ClientConfig } {
+export function clientFrom(
+  kubeconfig: string,
+  userAgent: string,
+  metrics?: Registry,
+): { client: KubeClient; config: ClientConfig } {
   const config = loadKubeconfig(kubeconfig, { userAgent });
-  return { client: createKubeClient(config), config };
+  return { client: createKubeClient(config, { metrics }), config };
 }
 
 /**
@@ -70,7 +76,8 @@ export async function prepareAgent(
   const nodeName = nodeNameOf(flags);
   const nodeIps = [flags.nodeIp ?? (await detectNodeIp())];
   checkNodeIp(nodeIps[0]!);
-  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet') : undefined;
+  const metrics = createMetrics(buildInfo());
+  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', metrics) : undefined;
   if (!api && !config.staticPodPath)
     throw new UserError(
       'the agent has nothing to run: give it an API server (--kubeconfig FILE) or static pods (staticPodPath in --config, --pod-manifest-path)',
@@ -112,6 +119,7 @@ export async function prepareAgent(
       serving,
       clientCaPem: clientCaPem ?? serving.certPem,
       ...(api && { client: api.client }),
+      metrics,
       createNetwork: (podCidr) =>
         createPodNetwork(
           {
@@ -154,8 +162,9 @@ export function prepareProxy(
       'the proxy needs an API server: give --kubeconfig FILE, or clientConnection.kubeconfig in --config',
     );
   const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
-  const { client } = clientFrom(kubeconfig, 'kube-proxy');
-  return { proxy: createProxyPart({ nodeName, config, client, sysctls }, context) };
+  const metrics = createMetrics(buildInfo());
+  const { client } = clientFrom(kubeconfig, 'kube-proxy', metrics);
+  return { proxy: createProxyPart({ nodeName, config, client, metrics, sysctls }, context) };
 }
 
 /** What a proxy on its own remembers of the host. */

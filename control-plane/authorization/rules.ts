@@ -49,12 +49,18 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
     { apiGroups: [''], resources: ['services', 'namespaces', 'nodes'], verbs: READ },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
   ],
+  // A Prometheus outside of the cluster: what its service discovery looks at. What it scrapes is its group's.
+  'berth-prometheus': [
+    { apiGroups: [''], resources: ['nodes', 'services', 'endpoints', 'pods'], verbs: READ },
+    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+  ],
   // Routes between the nodes' pod networks; annotations of its own Node carry what the others must know.
   'system:berth-overlay': [{ apiGroups: [''], resources: ['nodes'], verbs: READ }],
 };
 
-/** What members of a group may. system:authenticated: upstream's system:basic-user, to ask what oneself is and may. */
+/** What members of a group may. system:monitoring: also the nodes' own /metrics. system:authenticated: upstream's system:basic-user, to ask what oneself is and may. */
 export const GROUP_RULES: Readonly<Record<string, readonly Rule[]>> = {
+  'system:monitoring': [{ apiGroups: [''], resources: ['nodes/metrics'], verbs: ['get'] }],
   'system:authenticated': [
     { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
     {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
 import { Agent, type Dispatcher, errors as undiciErrors } from 'undici';
 import { type Clock, systemClock } from '../runtime/clock.ts';
-import { Counter, type Registry } from '../runtime/metrics.ts';
+import { Counter, Histogram, type Registry } from '../runtime/metrics.ts';
 import { ApiError, statusFromText } from './errors.ts';
 import type { Status } from './types.ts';
 
@@ -23,7 +23,7 @@ export interface ClientConfig {
 
 export interface ClientDependencies {
   clock?: Clock;
-  /** Where rest_client_requests_total goes; no metric without one. */
+  /** Where rest_client_requests_total and rest_client_request_duration_seconds go; no metrics without one. */
   metrics?: Registry;
 }
 
@@ -77,13 +77,14 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   // Requests queue for a few connections (a burst of 500 pods must not open 500); streams hold theirs and never wait.
   const requests = new Agent({ ...common, connections: MAX_REQUEST_CONNECTIONS });
   const streams = new Agent(common);
-  const count = requestCounter(base.host, dependencies.metrics);
+  const measure = requestMeasures(base.host, dependencies.metrics);
   const commonHeaders = { accept: 'application/json', 'user-agent': config.userAgent };
   const token = tokenSource(config, clock);
 
   async function send(path: string, options: RawOptions = {}): Promise<Dispatcher.ResponseData> {
     const method = options.method ?? 'GET';
     for (let failedBefore = false; ; failedBefore = true) {
+      const startedMs = clock.monotonicMs();
       try {
         const agent = options.bodyTimeoutMs === undefined ? requests : streams;
         const response = await agent.request({
@@ -96,10 +97,10 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
           signal: options.signal ?? null,
           ...(options.bodyTimeoutMs !== undefined && { bodyTimeout: options.bodyTimeoutMs }),
         });
-        count(response.statusCode, method);
+        measure(response.statusCode, method, clock.monotonicMs() - startedMs);
         return response;
       } catch (error) {
-        count('<error>', method);
+        measure('<error>', method, clock.monotonicMs() - startedMs);
         // A kept connection that the server closed in the same moment: reading again is harmless, writing is not.
         if (failedBefore || method !== 'GET' || !isBrokenConnection(error)) throw error;
       }
@@ -151,18 +152,32 @@ function authorization(token: string | undefined): { authorization?: string } {
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
-function requestCounter(host: string, registry: Registry | undefined) {
+/** client-go's metrics of requests; a registry's clients share them. A stream's duration ends with its headers. */
+function requestMeasures(host: string, registry: Registry | undefined) {
   if (!registry) return () => {};
-  const name = 'rest_client_requests_total';
-  const counter =
-    (registry.getSingleMetric(name) as Counter<'code' | 'host' | 'method'> | undefined) ??
+  const existing = <M>(metric: string) => registry.getSingleMetric(metric) as M | undefined;
+  const registers = [registry];
+  const total =
+    existing<Counter<'code' | 'host' | 'method'>>('rest_client_requests_total') ??
     new Counter({
-      name,
+      name: 'rest_client_requests_total',
       help: 'Number of HTTP requests, partitioned by status code, method, and host.',
       labelNames: ['code', 'host', 'method'] as const,
-      registers: [registry],
+      registers,
     });
-  return (code: number | string, method: string) => counter.inc({ code: String(code), host, method });
+  const duration =
+    existing<Histogram<'host' | 'verb'>>('rest_client_request_duration_seconds') ??
+    new Histogram({
+      name: 'rest_client_request_duration_seconds',
+      help: 'Request latency in seconds. Broken down by verb, and host.',
+      labelNames: ['host', 'verb'] as const,
+      buckets: [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60],
+      registers,
+    });
+  return (code: number | string, method: string, durationMs: number) => {
+    total.inc({ code: String(code), host, method });
+    duration.observe({ host, verb: method }, durationMs / 1000);
+  };
 }
 
 function definedOnly(query: RawOptions['query']): Record<string, string> {
