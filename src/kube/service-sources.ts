@@ -50,10 +50,9 @@ export function createServiceSources(
     const response = await client.raw(path, { query, signal });
     await response.body.dump();
     if (response.statusCode === code) return true;
-    if (response.statusCode >= 500 || response.statusCode === 429)
-      throw new Error(`GET ${path}: the server answered ${response.statusCode}`);
-    // Whatever else it refuses (401, 403), the informers will meet and tell.
-    return false;
+    if (response.statusCode === 200) return false;
+    // 403 too may pass: a server that has just started knows its own roles a moment later.
+    throw new Error(`GET ${path}: the server answered ${response.statusCode}`);
   }
 
   return {

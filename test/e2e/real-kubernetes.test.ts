@@ -5,6 +5,7 @@
  * The programs come from BERTH_KUBE_ASSETS (any version) or from the cache that `berth kube-assets` fills. Without either the stories are
  * skipped by name: building takes minutes, so a plain `berth test` never does; `berth test --full` does, beside the early rungs.
  */
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
@@ -12,7 +13,7 @@ import { findKubeAssets } from '../../cli/kube-assets/assets.ts';
 import type { Event, Lease, Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { pod, script, service } from '../support/manifests.ts';
-import { createNodeHost, type NodeHost } from '../support/node-host.ts';
+import { createNodeHost, MANIFESTS, type NodeHost } from '../support/node-host.ts';
 import { type AuditEvent, type RealKubernetes, startRealKubernetes } from '../support/real-kubernetes.ts';
 
 const kubectl = await kubectlOrWhyNot();
@@ -85,7 +86,7 @@ chapter('two nodes register, get pod networks and become Ready', async (t) => {
     'both nodes are Ready',
     async () => {
       const found = await cluster.list<Node>('nodes');
-      return found.length === 2 && found.every(isNodeReady) && found;
+      return found.length === 2 && found.every(isReady) && found;
     },
     90_000,
   );
@@ -205,16 +206,54 @@ chapter('a Service that loses and gains endpoints is followed', async (t) => {
   await until('the Service refuses', async () => (await ask()).code !== 0);
 });
 
+chapter('a pod gets a secret, a token for an audience and facts about itself', async (t) => {
+  await cluster.kubectl('create', 'secret', 'generic', 'keys', '--from-literal=password=s3cret');
+  const sources = [
+    { serviceAccountToken: { path: 'token', audience: 'vault', expirationSeconds: 600 } },
+    { downwardAPI: { items: [{ path: 'name', fieldRef: { fieldPath: 'metadata.name' } }] } },
+    { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+  ];
+  await cluster.apply(
+    pod(
+      'trusted',
+      {
+        ...script('sleep 3600'),
+        env: [{ name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'keys', key: 'password' } } }],
+        volumeMounts: [{ name: 'all', mountPath: '/all' }],
+      },
+      { volumes: [{ name: 'all', projected: { sources } }] },
+    ),
+  );
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/trusted', '--timeout=60s');
+  const trusted = await cluster.get<Pod>('pod', 'trusted');
+  t.is((await inPod(trusted, 'echo $PASSWORD; cat /all/name')).output, 's3cret\ntrusted');
+  t.regex((await inPod(trusted, 'cat /all/ca.crt')).output, /BEGIN CERTIFICATE/);
+  const [, claims = ''] = (await inPod(trusted, 'cat /all/token')).output.split('.');
+  const { aud, sub } = JSON.parse(Buffer.from(claims, 'base64url').toString());
+  t.deepEqual({ aud, sub }, { aud: ['vault'], sub: 'system:serviceaccount:default:default' });
+  await cluster.kubectl('delete', 'pod', 'trusted');
+});
+
+chapter('a static pod is shown by its node, and gone with its file', async (t) => {
+  const node = nodes.get('one')!;
+  const file = node.host.path(`${MANIFESTS}/still.yaml`);
+  writeFileSync(file, JSON.stringify(pod('still', script('echo standing; sleep 3600'))));
+  const shown = await until('the mirror pod is Ready', async () => {
+    const { code, stdout } = await cluster.tryKubectl(['get', 'pod', 'still-one', '-o', 'json']);
+    return code === 0 && isReady(JSON.parse(stdout)) && (JSON.parse(stdout) as Pod);
+  });
+  t.is(shown.metadata.ownerReferences?.[0]?.kind, 'Node');
+  t.is(await cluster.kubectl('logs', 'still-one'), 'standing\n');
+  rmSync(file);
+  await until('the mirror pod is gone', async () => (await cluster.tryKubectl(['get', 'pod', 'still-one'])).code !== 0);
+});
+
 chapter('no request of ours was forbidden', (t) => {
   const ours = kubernetes.audit().filter(({ user }) => OURS.test(user.username));
   t.true(ours.length > 100, `${ours.length} requests of ours in the audit log`);
   const users = new Set(ours.map(({ user }) => user.username));
   t.deepEqual([...users].sort(), ['system:berth-overlay', 'system:kube-proxy', 'system:node:one', 'system:node:two']);
-  const isExpected = (line: string) => EXPECTED_REFUSALS.some((one) => one.test(line));
-  t.deepEqual(
-    refusals(ours).filter((line) => !isExpected(line)),
-    [],
-  );
+  t.deepEqual(unexpectedRefusals(ours), []);
 });
 
 chapter('NodeRestriction stands: a node may not write to another', async (t) => {
@@ -235,13 +274,33 @@ chapter('NodeRestriction stands: a node may not write to another', async (t) => 
   t.is(refused.length, 1, 'and the audit log would have told');
 });
 
-/** `verb path code user` of each request that was not granted. */
-function refusals(events: AuditEvent[]): string[] {
+chapter('while kube-apiserver is away, services answer; when it is back, so are the nodes', async (t) => {
+  await kubernetes.killApiServer();
+  for (const node of nodes.values())
+    t.regex((await node.sh(`curl -sf --max-time 5 http://${node.address}:30080/`)).stdout, /Berth works/);
+  await kubernetes.restartApiServer();
+  // Before it is ready the server does not know its own roles yet and forbids much to everybody.
+  const { length } = kubernetes.audit();
+  await cluster.apply(pod('after', script('sleep 3600'), { nodeName: 'one' }));
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/after', '--timeout=60s');
+  await cluster.kubectl('delete', 'pod', 'after');
+  t.true((await cluster.list<Node>('nodes')).every(isReady));
+  const since = kubernetes
+    .audit()
+    .slice(length)
+    .filter(({ user }) => OURS.test(user.username));
+  t.true(since.length > 10, `${since.length} requests of ours since then`);
+  t.deepEqual(unexpectedRefusals(since), []);
+});
+
+/** `verb path code user` of each request that was not granted and should have been. */
+function unexpectedRefusals(events: AuditEvent[]): string[] {
   return events
     .filter(({ responseStatus }) => (responseStatus?.code ?? 0) >= 400)
     .map(
       ({ verb, requestURI, responseStatus, user }) => `${verb} ${requestURI} ${responseStatus?.code} ${user.username}`,
-    );
+    )
+    .filter((line) => !EXPECTED_REFUSALS.some((one) => one.test(line)));
 }
 
 async function readyPods(count: number): Promise<Pod[]> {
@@ -249,8 +308,6 @@ async function readyPods(count: number): Promise<Pod[]> {
     `${count} pods are Ready`,
     async () => {
       const pods = (await cluster.list<Pod>('pods')).filter(({ metadata }) => !metadata.deletionTimestamp);
-      const isReady = ({ status }: Pod) =>
-        status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
       return pods.length === count && pods.every(isReady) && pods;
     },
     90_000,
@@ -268,6 +325,10 @@ async function inPod(target: Pod, text: string): Promise<{ code: number; output:
   return { code: exitCode, output: output.toString() };
 }
 
-function isNodeReady({ status }: Node): boolean {
-  return status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
+function isReady({ status }: Pod | Node): boolean {
+  return (
+    (status?.conditions as { type: string; status: string }[] | undefined)?.some(
+      (one) => one.type === 'Ready' && one.status === 'True',
+    ) ?? false
+  );
 }

@@ -12,6 +12,8 @@ import { type CommandResult, until } from './cluster-host.ts';
 
 const SOCKET = '/run/docker.sock';
 const CREDENTIALS = '/etc/berth';
+/** Where static pods are read from. */
+export const MANIFESTS = '/etc/berth/manifests';
 const PID = '/run/berth-node.pid';
 const LOG = '/var/log/berth-node.log';
 
@@ -52,7 +54,7 @@ export async function createNodeHost(name: string, net: Switch): Promise<NodeHos
     engine,
     sh,
     start(credentials) {
-      mkdirSync(host.path(CREDENTIALS), { recursive: true });
+      mkdirSync(host.path(MANIFESTS), { recursive: true });
       for (const [who, text] of Object.entries(credentials))
         writeFileSync(host.path(`${CREDENTIALS}/${who}.kubeconfig`), text, { mode: 0o600 });
       node.restart();
@@ -62,6 +64,7 @@ export async function createNodeHost(name: string, net: Switch): Promise<NodeHos
         ...['--kubeconfig', `${CREDENTIALS}/node.kubeconfig`],
         ...['--proxy-kubeconfig', `${CREDENTIALS}/proxy.kubeconfig`],
         ...['--overlay-kubeconfig', `${CREDENTIALS}/overlay.kubeconfig`],
+        ...['--pod-manifest-path', MANIFESTS],
       ];
       host.spawn(
         [

@@ -13,6 +13,8 @@ import { type ClusterHost, KUBECONFIG, until } from './cluster-host.ts';
 
 const POD_CIDR = '10.244.0.0/16';
 const SERVICE_CIDR = '10.96.0.0/12';
+type Program = (typeof ASSET_PROGRAMS)[number];
+
 const PKI = '/etc/kubernetes/pki';
 const AUDIT_LOG = '/var/log/kubernetes/audit.log';
 const START_TIMEOUT_MS = 120_000;
@@ -42,6 +44,10 @@ export interface RealKubernetes {
   nodeKubeconfig(name: string, address: string): Promise<string>;
   /** A kubeconfig's text for a user with these groups. */
   kubeconfig(user: string, groups?: string[]): Promise<string>;
+  /** Ends kube-apiserver at once, as a crash would; the other programs wait for it. */
+  killApiServer(): Promise<void>;
+  /** Starts it again and waits until it is ready. */
+  restartApiServer(): Promise<void>;
   /** What the API server answered so far. */
   audit(): AuditEvent[];
   /** The last lines of each program's log, for a test that failed. */
@@ -78,14 +84,11 @@ export async function startRealKubernetes(cluster: ClusterHost, assets: string):
   const serviceAccounts = pair('service-accounts', await pki.client('service-accounts', []));
   write(KUBECONFIG, await asUser('kubernetes-admin', ['system:masters']));
 
-  function start(name: (typeof ASSET_PROGRAMS)[number], flags: Record<string, string>): void {
-    const log = write(`/var/log/kubernetes/${name}.log`, '');
+  function start(name: Program, flags: Record<string, string>): void {
     const argv = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
-    // exec: what is told to end is the program, and the shell leaves nothing behind.
-    host.spawn(['sh', '-c', 'exec "$0" "$@" >>"$LOG" 2>&1', join(programs, name), ...argv], {
-      stdio: 'ignore',
-      env: { LOG: log },
-    });
+    const script = `echo $$ >/run/${name}.pid; exec "$0" "$@" >>/var/log/kubernetes/${name}.log 2>&1`;
+    mkdirSync(host.path('/var/log/kubernetes'), { recursive: true });
+    host.spawn(['sh', '-c', script, join(programs, name), ...argv], { stdio: 'ignore' });
   }
 
   start('etcd', {
@@ -94,32 +97,43 @@ export async function startRealKubernetes(cluster: ClusterHost, assets: string):
     'advertise-client-urls': 'http://127.0.0.1:2379',
     'listen-peer-urls': 'http://127.0.0.1:2380',
   });
-  start('kube-apiserver', {
-    'etcd-servers': 'http://127.0.0.1:2379',
-    'advertise-address': address,
-    'secure-port': '6443',
-    'tls-cert-file': serving.cert,
-    'tls-private-key-file': serving.key,
-    'client-ca-file': ca.cert,
-    'authorization-mode': 'Node,RBAC',
-    'enable-admission-plugins': 'NodeRestriction',
-    'allow-privileged': 'true',
-    'service-cluster-ip-range': SERVICE_CIDR,
-    'service-account-issuer': 'https://kubernetes.default.svc.cluster.local',
-    'service-account-key-file': serviceAccounts.cert,
-    'service-account-signing-key-file': serviceAccounts.key,
-    'kubelet-certificate-authority': ca.cert,
-    'kubelet-client-certificate': kubelet.cert,
-    'kubelet-client-key': kubelet.key,
-    'kubelet-preferred-address-types': 'InternalIP,Hostname',
-    'audit-policy-file': write('/etc/kubernetes/audit-policy.yaml', JSON.stringify(AUDIT_POLICY)),
-    'audit-log-path': AUDIT_LOG,
-  });
+  const startApiServer = () =>
+    start('kube-apiserver', {
+      'etcd-servers': 'http://127.0.0.1:2379',
+      'advertise-address': address,
+      'secure-port': '6443',
+      'tls-cert-file': serving.cert,
+      'tls-private-key-file': serving.key,
+      'client-ca-file': ca.cert,
+      'authorization-mode': 'Node,RBAC',
+      'enable-admission-plugins': 'NodeRestriction',
+      'allow-privileged': 'true',
+      'service-cluster-ip-range': SERVICE_CIDR,
+      'service-account-issuer': 'https://kubernetes.default.svc.cluster.local',
+      'service-account-key-file': serviceAccounts.cert,
+      'service-account-signing-key-file': serviceAccounts.key,
+      'kubelet-certificate-authority': ca.cert,
+      'kubelet-client-certificate': kubelet.cert,
+      'kubelet-client-key': kubelet.key,
+      'kubelet-preferred-address-types': 'InternalIP,Hostname',
+      'audit-policy-file': write('/etc/kubernetes/audit-policy.yaml', JSON.stringify(AUDIT_POLICY)),
+      'audit-log-path': AUDIT_LOG,
+    });
+  startApiServer();
 
   const kubernetes: RealKubernetes = {
     url,
     kubeconfig: asUser,
     nodeKubeconfig: async (name, nodeAddress) => kubeconfigOf(await pki.node(name, nodeAddress)),
+    async killApiServer() {
+      await cluster.sh(
+        'pid=$(cat /run/kube-apiserver.pid); kill -9 $pid; while kill -0 $pid 2>/dev/null; do sleep 0.05; done',
+      );
+    },
+    async restartApiServer() {
+      startApiServer();
+      await apiServerReady();
+    },
     audit: () =>
       readFileSync(host.path(AUDIT_LOG), 'utf8')
         .split('\n')
@@ -130,13 +144,15 @@ export async function startRealKubernetes(cluster: ClusterHost, assets: string):
         '\n',
       ),
   };
-  await until(
-    'kube-apiserver is ready',
-    async () => (await cluster.tryKubectl(['get', '--raw', '/readyz'])).stdout === 'ok',
-    START_TIMEOUT_MS,
-  ).catch((error) => {
-    throw new Error(`the real control plane did not start:\n${kubernetes.logs()}`, { cause: error });
-  });
+  const apiServerReady = () =>
+    until(
+      'kube-apiserver is ready',
+      async () => (await cluster.tryKubectl(['get', '--raw', '/readyz'])).stdout === 'ok',
+      START_TIMEOUT_MS,
+    ).catch((error) => {
+      throw new Error(`the real control plane did not start:\n${kubernetes.logs()}`, { cause: error });
+    });
+  await apiServerReady();
 
   const managerConfig = write(
     '/etc/kubernetes/controller-manager.conf',

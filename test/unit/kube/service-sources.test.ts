@@ -64,11 +64,16 @@ test('a server of 1.20 gives Endpoints and all Services', async (t) => {
   t.deepEqual(lists, ['endpoints all', 'services all']);
 });
 
-test('a server that is only starting is asked again', async (t) => {
-  let asked = 0;
-  const { seen } = await start(t, ({ path }) => (path.startsWith('/apis/discovery') && asked++ < 3 ? 503 : undefined));
-  t.deepEqual(seen, ['service web', 'slice web-x7']);
-});
+for (const code of [403, 503])
+  test(`a server that is only starting (${code}) is asked again`, async (t) => {
+    let asked = 0;
+    const { seen, lists } = await start(t, ({ query }) => {
+      if (!query.get('fieldSelector')) return undefined;
+      return asked++ < 3 ? code : 400;
+    });
+    t.deepEqual(seen, ['service web', 'slice web-x7']);
+    t.deepEqual(lists, ['endpointslices all', 'services all']);
+  });
 
 test('waiting for a source ends with the signal', async (t) => {
   const client = createKubeClient({ server: 'https://127.0.0.1:1', userAgent: 'test' });
