@@ -12,6 +12,9 @@ import { apexNames, namespaceNames } from './zone-names.ts';
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 const CHANGE_TRIGGER = 'endpoints.kubernetes.io/last-change-trigger-time';
 
+/** Few servers ask one API server, and every second that it is back and unheard is one of stale names. */
+const MAX_RETRY_MS = 1000;
+
 export interface ZoneFeedOptions extends RecordOptions {
   /** Where clients find this server: the Service's address. */
   serverAddress: string;
@@ -28,7 +31,7 @@ export interface ZoneFeedDependencies {
 /** Keeps a zone as the API server has Services, EndpointSlices and Namespaces. One that changes costs its own names' work. */
 export function createZoneFeed(zone: Zone, options: ZoneFeedOptions, dependencies: ZoneFeedDependencies) {
   const { client, clock, log } = dependencies;
-  const shared = { client, clock, log };
+  const shared = { client, clock, log, maxRetryMs: MAX_RETRY_MS };
   const informers = {
     services: createInformer({ ...shared, resource: services, transform: slimService }),
     slices: createInformer({ ...shared, resource: endpointSlices, transform: slimSlice }),

@@ -38,6 +38,8 @@ export interface InformerOptions<T extends KubeObject> {
   fieldSelector?: string;
   /** Shrinks objects before they are kept; may change them in place. See stripManagedFields. */
   transform?: (object: T) => T;
+  /** The longest pause between tries while the server is away; 10 s unless said. */
+  maxRetryMs?: number;
   log: Logger;
   clock: Clock;
   /** 0…1, for jitter; Math.random unless said. */
@@ -67,7 +69,7 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
     fieldSelector: options.fieldSelector,
   };
   const store = createObjectStore<T>(log);
-  const backoff = createBackoff(RETRY, options.random);
+  const backoff = createBackoff({ ...RETRY, maxMs: options.maxRetryMs ?? RETRY.maxMs }, options.random);
   const random = options.random ?? Math.random;
   const firstSync = Promise.withResolvers<void>();
   let isSynced = false;
