@@ -203,16 +203,9 @@ for (const { title, args, says, prepare, restore } of cases) {
 }
 
 story('not root: berth up', async (t) => {
-  const { code, stderr } = await cluster.try([
-    'setpriv',
-    '--reuid',
-    '65534',
-    '--clear-groups',
-    'sh',
-    '-c',
-    `cd / && "$0" up`,
-    cluster.berthPath,
-  ]);
+  // Where everybody may read it; and without a sudo that would help.
+  await cluster.sh(`install -m 755 ${cluster.berthPath} /srv/berth; rm -f /usr/bin/sudo`);
+  const { code, stderr } = await cluster.try(['setpriv', '--reuid', '65534', '--clear-groups', '/srv/berth', 'up']);
   t.not(code, 0);
   t.regex(stderr, /'berth up' needs root .*: run it as root, or install sudo/);
   await saidShortlyAndNothingWritten(t, stderr);
