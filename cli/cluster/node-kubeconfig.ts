@@ -1,9 +1,8 @@
 import { isIP } from 'node:net';
-import { join } from 'node:path';
-import { issueCertificate, loadCertificateAuthority } from '../../src/auth/authority.ts';
-import { readCertificatePair } from '../../src/auth/pem-files.ts';
+import { issueCertificate } from '../../src/auth/authority.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { UserError } from '../output/failure.ts';
+import { loadClusterAuthority } from '../pki/load-authority.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { pathsOf } from '../settings.ts';
 import { knownCluster } from './known-cluster.ts';
@@ -19,11 +18,8 @@ export async function nodeKubeconfig(options: {
 }): Promise<string> {
   checkRoot('node kubeconfig');
   const settings = knownCluster(options.rootDir);
-  const folder = pathsOf(settings).pki;
-  const pair = await readCertificatePair({ certPath: join(folder, 'ca.crt'), keyPath: join(folder, 'ca.key') });
-  if (!pair) throw new UserError(`there is no certificate authority in ${folder}: 'berth up' makes it`);
   if (options.nodeIp && !isIP(options.nodeIp)) throw new UserError(`--node-ip ${options.nodeIp}: is no IP address`);
-  const ca = await loadCertificateAuthority(pair);
+  const ca = await loadClusterAuthority(pathsOf(settings).pki);
   const { certPem, keyPem } = await issueCertificate(ca, { ...identity(options), days: DAYS, nowMs: Date.now() });
   return renderKubeconfig({
     server: `https://${settings.nodeIp}:${settings.apiPort}`,

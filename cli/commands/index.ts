@@ -8,6 +8,7 @@ import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
 import { defineNode } from './node.ts';
 import { defineOverlay } from './overlay.ts';
+import { definePrometheus } from './prometheus.ts';
 import { defineProxy } from './proxy.ts';
 import { defineRun } from './run.ts';
 import { defineStatus } from './status.ts';
@@ -22,6 +23,7 @@ export const commands: ((program: Command) => void)[] = [
   defineDemo,
   defineKubectl,
   defineKubeconfig,
+  definePrometheus,
   defineNode,
   defineAgent,
   defineProxy,

@@ -28,8 +28,6 @@ export interface ClusterPki {
   proxy: CertificatePair;
   overlay: CertificatePair;
   dns: CertificatePair;
-  /** A Prometheus that scrapes the cluster. */
-  prometheus: CertificatePair;
   /** Signs service account tokens. */
   serviceAccountKey: SigningKey;
 }
@@ -51,42 +49,30 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
   const leaf = (file: string, wanted: LeafRequest) => ensureLeaf(ca, request, file, wanted);
   const client = (file: string, commonName: string, organizations: string[] = []) =>
     leaf(file, { commonName, organizations, usages: ['client'] });
-  const [
-    apiServer,
-    kubeletClient,
-    admin,
-    controllerManager,
-    scheduler,
-    node,
-    nodeServing,
-    proxy,
-    overlay,
-    dns,
-    prometheus,
-  ] = await Promise.all([
-    leaf('apiserver', {
-      commonName: 'kube-apiserver',
-      usages: ['server'],
-      dnsNames: request.apiServerNames,
-      ipAddresses: request.apiServerIps,
-    }),
-    client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', ['kubeadm:cluster-admins']),
-    client('admin', 'kubernetes-admin', ['system:masters']),
-    client('controller-manager', 'system:kube-controller-manager'),
-    client('scheduler', 'system:kube-scheduler'),
-    client('node', `system:node:${request.nodeName}`, ['system:nodes']),
-    leaf('node-serving', {
-      commonName: `system:node:${request.nodeName}`,
-      organizations: ['system:nodes'],
-      usages: ['server'],
-      dnsNames: [request.nodeName],
-      ipAddresses: request.nodeIps,
-    }),
-    client('proxy', 'system:kube-proxy'),
-    client('overlay', 'system:berth-overlay'),
-    client('dns', 'system:kube-dns'),
-    client('prometheus', 'berth-prometheus', ['system:monitoring']),
-  ]);
+  const [apiServer, kubeletClient, admin, controllerManager, scheduler, node, nodeServing, proxy, overlay, dns] =
+    await Promise.all([
+      leaf('apiserver', {
+        commonName: 'kube-apiserver',
+        usages: ['server'],
+        dnsNames: request.apiServerNames,
+        ipAddresses: request.apiServerIps,
+      }),
+      client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', ['kubeadm:cluster-admins']),
+      client('admin', 'kubernetes-admin', ['system:masters']),
+      client('controller-manager', 'system:kube-controller-manager'),
+      client('scheduler', 'system:kube-scheduler'),
+      client('node', `system:node:${request.nodeName}`, ['system:nodes']),
+      leaf('node-serving', {
+        commonName: `system:node:${request.nodeName}`,
+        organizations: ['system:nodes'],
+        usages: ['server'],
+        dnsNames: [request.nodeName],
+        ipAddresses: request.nodeIps,
+      }),
+      client('proxy', 'system:kube-proxy'),
+      client('overlay', 'system:berth-overlay'),
+      client('dns', 'system:kube-dns'),
+    ]);
   return {
     ca,
     apiServer,
@@ -99,7 +85,6 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
     proxy,
     overlay,
     dns,
-    prometheus,
     serviceAccountKey,
   };
 }
