@@ -1,6 +1,7 @@
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import { type AgentAppDeps, createAgentApp } from './app.ts';
 import { reportHealth } from './healthz.ts';
 
@@ -91,7 +92,7 @@ function open(server: Server, address: string, port: number, what: string): Prom
         error.code === 'EADDRINUSE'
           ? 'another process listens there (a kubelet or another agent?): stop it, or configure another port'
           : error.message;
-      reject(new Error(`the ${what} cannot listen on ${address}:${port}: ${why}`, { cause: error }));
+      reject(new ExplainedError(`the ${what} cannot listen on ${address}:${port}: ${why}`, { cause: error }));
     };
     server.once('error', refuse);
     server.listen(port, address, () => {

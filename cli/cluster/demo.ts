@@ -28,7 +28,10 @@ export async function demo(options: { rootDir: string; remove?: boolean }): Prom
   const kubectl = await findKubectl(join(CHECKOUT, '.toolchain/kubectl'), steps.say);
   const files = MANIFESTS.flatMap((file) => ['-f', join(CHECKOUT, 'examples', file)]);
   const call = (...args: string[]) =>
-    run(kubectl, args, { timeoutMs: 120_000, env: { KUBECONFIG: settings.kubeconfig, HOME: '/root' } });
+    run(kubectl, args, {
+      timeoutMs: 120_000,
+      env: { KUBECONFIG: settings.kubeconfig, KUBECACHEDIR: join(settings.runDir, 'kubectl-cache') },
+    });
   if (options.remove) {
     await steps.run('kubectl delete -f examples/', () => call('delete', '--ignore-not-found', ...files));
     return;

@@ -1,5 +1,6 @@
 /** An error whose message is all that a person needs: what, where, why and the way out. Printed without a stack. */
 export class UserError extends Error {
+  override readonly name = 'UserError';
   readonly exitCode: number;
   constructor(message: string, exitCode = 1) {
     super(message);
@@ -7,22 +8,27 @@ export class UserError extends Error {
   }
 }
 
-/** Errors of the foundations whose message names file, field and way out. */
-const EXPLAINED = new Set(['ConfigError', 'KubeconfigError', 'DockerError']);
+/** Errors whose message names what went wrong and the way out. */
+const EXPLAINED = new Set([
+  'UserError',
+  'ExplainedError',
+  'ConfigError',
+  'KubeconfigError',
+  'DockerError',
+  'ExecError',
+]);
 
 /** Prints the error as `berth: …` and tells the exit code. Errors that nobody foresaw keep their stack: it is their only explanation. */
 export function reportFailure(error: unknown): number {
-  if (error instanceof Error && EXPLAINED.has(error.name)) {
-    process.stderr.write(`berth: ${error.message}\n`);
-    return 1;
+  process.stderr.write(`berth: ${describe(error)}\n`);
+  return error instanceof UserError ? error.exitCode : 1;
+}
+
+function describe(error: unknown): string {
+  if (error instanceof AggregateError) {
+    const what = error.message.split(':')[0];
+    return [`${what} did not go through:`, ...error.errors.map((one) => `  - ${describe(one)}`)].join('\n');
   }
-  if (error instanceof UserError) {
-    process.stderr.write(`berth: ${error.message}\n`);
-    return error.exitCode;
-  }
-  process.stderr.write(`berth: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-  if (error instanceof AggregateError)
-    for (const one of error.errors)
-      process.stderr.write(`  - ${one instanceof Error ? (one.stack ?? one.message) : String(one)}\n`);
-  return 1;
+  if (!(error instanceof Error)) return String(error);
+  return EXPLAINED.has(error.name) ? error.message : (error.stack ?? error.message);
 }

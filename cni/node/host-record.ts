@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
 
 /**
  * What the host looked like before Berth's first change: written before each change, read by the removal. It holds for one boot
@@ -37,8 +38,8 @@ export function openHostRecord(path: string, identity: { bootId: string; netns: 
       try {
         record = recordSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
       } catch (error) {
-        throw new Error(
-          `${path} (the host's state before Berth) can't be read: ${(error as Error).message}; ` +
+        throw new ExplainedError(
+          `${path} (the host's state before Berth) can't be read: ${firstLine(error)}; ` +
             'remove the file if sysctls need not be restored',
           { cause: error },
         );
@@ -52,4 +53,10 @@ export function openHostRecord(path: string, identity: { bootId: string; netns: 
     },
     remove: () => rmSync(path, { force: true }),
   };
+}
+
+/** Zod lists every problem; the first is enough to see that the file is another version's. */
+function firstLine(error: unknown): string {
+  if (error instanceof z.ZodError) return z.prettifyError(error).split('\n')[0] ?? '';
+  return (error as Error).message;
 }

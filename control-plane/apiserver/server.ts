@@ -3,6 +3,7 @@ import { createSecureServer, type Http2SecureServer, type Http2Session } from 'n
 import type { AddressInfo, Socket } from 'node:net';
 import type { TokenAuthenticator } from '../../src/auth/token-authenticator.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
@@ -182,7 +183,7 @@ function listen(server: Http2SecureServer, options: ApiServerOptions): Promise<A
             ? 'ports below 1024 need root'
             : 'check the bind address';
       reject(
-        new Error(
+        new ExplainedError(
           `the API server cannot listen on ${options.bindAddress}:${options.port}: ${error.message} (${wayOut})`,
           {
             cause: error,

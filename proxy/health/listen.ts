@@ -1,5 +1,6 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
 
 export interface HttpListener {
   /** Where it answers: the real port where 0 was asked for. */
@@ -38,7 +39,7 @@ function explain(error: NodeJS.ErrnoException, address: string, field: string): 
       : error.code === 'EADDRNOTAVAIL'
         ? 'this host has no such address'
         : error.message;
-  return new Error(`cannot listen on ${address}: ${why}; free it, or set ${field} to another address`, {
+  return new ExplainedError(`cannot listen on ${address}: ${why}; free it, or set ${field} to another address`, {
     cause: error,
   });
 }
