@@ -11,6 +11,14 @@ export function defineKubeAssets(program: Command): void {
     .action(async (options: { folder?: string }) => {
       const { assetsCache } = await import('../kube-assets/assets.ts');
       const { buildKubeAssets } = await import('../kube-assets/build.ts');
-      await buildKubeAssets(options.folder ?? assetsCache(process.env));
+      const { abortOnSignals } = await import('../roots/context.ts');
+      const { UserError } = await import('../output/failure.ts');
+      const signal = abortOnSignals();
+      try {
+        await buildKubeAssets(options.folder ?? assetsCache(process.env), signal);
+      } catch (error) {
+        if (signal.aborted) throw new UserError('kube-assets: broken off; the next run goes on from here');
+        throw error;
+      }
     });
 }

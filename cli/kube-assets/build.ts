@@ -17,7 +17,7 @@ const GO = '1.19';
  * Fills `folder` with a real control plane, from nothing but Debian: kube-apiserver, kube-controller-manager and kube-scheduler compiled from
  * source, etcd from its package. About four minutes of two idle cores; a run that was broken off goes on where it was.
  */
-export async function buildKubeAssets(folder: string): Promise<void> {
+export async function buildKubeAssets(folder: string, signal: AbortSignal): Promise<void> {
   const missing = () => ASSET_PROGRAMS.filter((program) => !existsSync(join(folder, program)));
   const steps = createSteps();
   if (missing().length === 0) return steps.say(`  all of ${ASSET_PROGRAMS.join(', ')} are in ${folder}`);
@@ -35,7 +35,7 @@ export async function buildKubeAssets(folder: string): Promise<void> {
   const version = await once(source, () =>
     steps.run("Debian's source of Kubernetes unpacked", () => unpackSource('kubernetes', source, { suite: SUITE })),
   );
-  const compiler = createCompiler({ goRoot: join(packages, `usr/lib/go-${GO}`), source, work, version });
+  const compiler = createCompiler({ goRoot: join(packages, `usr/lib/go-${GO}`), source, work, version, signal });
   await once(join(work, 'openapi'), () => steps.run('OpenAPI generated', compiler.generateOpenApi));
   for (const program of missing()) {
     const partial = join(folder, `${program}.partial`);

@@ -20,6 +20,8 @@ export interface GoTree {
   work: string;
   /** Without a v: 1.20.2. */
   version: string;
+  /** Ends the compiler and what it has started. */
+  signal: AbortSignal;
 }
 
 /**
@@ -47,6 +49,7 @@ export function createCompiler(tree: GoTree) {
       cwd: sourceInPath,
       env: { ...env, PWD: sourceInPath },
       timeoutMs: COMPILE_TIMEOUT_MS,
+      signal: tree.signal,
     });
   const build = (out: string, target: string, flags: string[] = []) =>
     niced(join(tree.goRoot, 'bin/go'), ['build', ...flags, '-o', out, target]);

@@ -3,9 +3,11 @@ import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/log.ts';
 import type { KubeClient, RawOptions } from './client.ts';
 import { asSliceHandlers } from './endpoints-as-slices.ts';
+import { ApiError } from './errors.ts';
 import type { InformerSet } from './informer.ts';
 import type { InformerHandlers } from './object-store.ts';
 import { apiVersionOf, collectionPath, endpointSlices, endpoints, services } from './resources.ts';
+import { parseStatus } from './transport.ts';
 import type { EndpointSlice, Service } from './types.ts';
 
 /** What a reader needs of an informer. */
@@ -48,11 +50,11 @@ export function createServiceSources(
     signal: AbortSignal,
   ): Promise<boolean> {
     const response = await client.raw(path, { query, signal });
-    await response.body.dump();
+    const text = await response.body.text();
     if (response.statusCode === code) return true;
     if (response.statusCode === 200) return false;
     // 403 too may pass: a server that has just started knows its own roles a moment later.
-    throw new Error(`GET ${path}: the server answered ${response.statusCode}`);
+    throw new ApiError(parseStatus(response.statusCode, text, `GET ${path}`));
   }
 
   return {
