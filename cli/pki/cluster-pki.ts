@@ -114,7 +114,12 @@ async function ensureSigningKey(folder: string): Promise<SigningKey> {
     return undefined;
   });
   const pem = present ?? createSigningKeyPem();
-  const key = loadSigningKey(pem);
+  let key: SigningKey;
+  try {
+    key = loadSigningKey(pem);
+  } catch (error) {
+    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+  }
   if (present === undefined) {
     await writeFileAtomically(path, pem, 0o600);
     await writeFileAtomically(join(folder, 'sa.pub'), key.publicPem, 0o644);

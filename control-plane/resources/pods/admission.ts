@@ -1,6 +1,7 @@
 import type { Pod, ServiceAccount, Toleration } from '../../../src/kube/types.ts';
 import type { StrategyContext } from '../../apiserver/definition.ts';
 import { forbidden } from '../../apiserver/status-error.ts';
+import { referencesOf } from '../../authorization/pod-references.ts';
 import { mountApiAccess } from './api-access.ts';
 
 /**
@@ -36,6 +37,8 @@ async function admitServiceAccount(pod: Pod, context: StrategyContext, options: 
   // A mirror pod only shows what a node runs anyhow: it may not gain rights from here.
   if (pod.metadata.annotations?.[MIRROR_POD_ANNOTATION] !== undefined) {
     if (pod.spec.serviceAccountName) throw refuse(pod, 'a mirror pod may not reference service accounts');
+    if (referencesOf(pod).secrets.size > 0) throw refuse(pod, 'a mirror pod may not reference secrets');
+    if (projectsToken(pod)) throw refuse(pod, 'a mirror pod may not use ServiceAccountToken volume projections');
     return;
   }
   const name = pod.spec.serviceAccountName || 'default';
@@ -52,6 +55,11 @@ async function admitServiceAccount(pod: Pod, context: StrategyContext, options: 
   if ((pod.spec.imagePullSecrets ?? []).length === 0 && (account.imagePullSecrets ?? []).length > 0)
     pod.spec.imagePullSecrets = structuredClone(account.imagePullSecrets);
 }
+
+const projectsToken = ({ spec }: Pod) =>
+  (spec.volumes ?? []).some(({ projected }) =>
+    (projected?.sources ?? []).some(({ serviceAccountToken }) => serviceAccountToken !== undefined),
+  );
 
 async function findServiceAccount(
   pod: Pod,

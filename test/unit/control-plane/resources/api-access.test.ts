@@ -90,7 +90,14 @@ test('a pod that was read from a cluster keeps its volume', async (t) => {
   t.deepEqual(second.containers[0]?.volumeMounts, [MOUNT]);
 });
 
-test('a mirror pod gets nothing', async (t) => {
+test('a mirror pod gets nothing, and may bring nothing of the kind', async (t) => {
   const metadata = meta('p', { annotations: { 'kubernetes.io/config.mirror': 'hash' } });
-  t.is((await created({ nodeName: 'n1' }, {}, { metadata })).volumes, undefined);
+  const mirror = (spec: Partial<PodSpec>) => created({ nodeName: 'n1', ...spec }, {}, { metadata });
+  t.is((await mirror({})).volumes, undefined);
+  const projected = { sources: [{ serviceAccountToken: { path: 'token' } }] };
+  await t.throwsAsync(mirror({ serviceAccountName: 'default' }), { message: /may not reference service accounts$/ });
+  await t.throwsAsync(mirror({ imagePullSecrets: [{ name: 's' }] }), { message: /may not reference secrets$/ });
+  await t.throwsAsync(mirror({ volumes: [{ name: 'v', projected }] }), {
+    message: 'pods "p" is forbidden: a mirror pod may not use ServiceAccountToken volume projections',
+  });
 });
