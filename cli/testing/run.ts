@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { collectDeadHosts, createHost } from '../hosts/host.ts';
 import { UserError } from '../output/failure.ts';
 import { startAssetsBuild } from './assets-build.ts';
+import { runBenches } from './benches.ts';
 import { lintChecks } from './lint.ts';
 import { type Rung, rungs } from './rungs.ts';
 import { createTapReader, type TapTotals } from './tap.ts';
@@ -19,7 +20,7 @@ interface RungResult extends TapTotals {
 
 /** Runs the rungs one after another, prints a table and the closing line, and tells the exit code. */
 export async function runTests(options: { only: string[]; full: boolean }): Promise<number> {
-  const names = ['lint', ...rungs.map((rung) => rung.name)];
+  const names = ['lint', ...rungs.map((rung) => rung.name), 'bench'];
   const unknown = options.only.find((name) => !names.includes(name));
   if (unknown) throw new UserError(`test: there is no rung '${unknown}'; the rungs are ${names.join(', ')}`, 2);
   const wanted = (name: string) => options.only.length === 0 || options.only.includes(name);
@@ -28,11 +29,13 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
   const results: RungResult[] = [];
   if (wanted('lint')) results.push(await timed('lint', runLint));
   for (const rung of rungs) {
-    if (!wanted(rung.name) || (rung.long && !options.full)) continue;
+    if (!wanted(rung.name)) continue;
     const files = testFiles(rung);
     if (rung.name === 'e2e') await assets;
     if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files)));
   }
+  if (options.full ? wanted('bench') : options.only.includes('bench'))
+    results.push(await timed('bench', async () => runBenches(CHECKOUT, print)));
   return summarize(results);
 }
 

@@ -7,8 +7,6 @@ export interface Rung {
   serial: boolean;
   /** Runs inside a host of its own (private network, mounts, pids, cgroups). The e2e rung makes its hosts itself. */
   inHost: boolean;
-  /** Only with --full. */
-  long?: boolean;
 }
 
 export const rungs: Rung[] = [
