@@ -1,0 +1,163 @@
+/** A real Prometheus on the cluster's host, with the files that `berth prometheus` writes and nothing else. */
+import test, { type ExecutionContext } from 'ava';
+import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { NGINX, pod, service } from '../support/manifests.ts';
+import { type PrometheusPrograms, prometheusOrWhyNot } from '../support/prometheus.ts';
+
+const kubectl = await kubectlOrWhyNot();
+const hostless = whyNoHost() ?? ('skip' in kubectl ? kubectl.skip : undefined);
+const programs = hostless ? { skip: hostless } : await prometheusOrWhyNot();
+
+const FOLDER = '/etc/berth-prometheus';
+const LOG = '/var/log/prometheus.log';
+const IDENTITY = `--cacert ${FOLDER}/ca.crt --cert ${FOLDER}/prometheus.crt --key ${FOLDER}/prometheus.key`;
+/** The longest: one scrape interval of the file as it is, and the start. */
+const SCRAPED_TIMEOUT_MS = 60_000;
+
+/** What promtool finds wrong with names that upstream's dashboards and alerts ask for, so that they stay. */
+const KNOWN_FINDINGS = new Map([
+  ['authentication_attempts', 'a counter of kube-apiserver without _total'],
+  ['kubeproxy_sync_proxy_rules_iptables_total', 'a gauge of kube-proxy: the rules that stand'],
+  ['kubeproxy_sync_proxy_rules_no_local_endpoints_total', 'a gauge of kube-proxy: the ports that have none'],
+]);
+
+let cluster: ClusterHost;
+
+test.before(async () => {
+  if ('skip' in programs) return;
+  cluster = await createClusterHost('prometheus');
+  await cluster.berthOk('up');
+  await cluster.loadImages();
+  const readinessProbe = { httpGet: { port: 80 }, periodSeconds: 1 };
+  await cluster.apply(pod('web', { image: NGINX, readinessProbe }, {}, { labels: { app: 'web' } }));
+  await cluster.apply(service('web', { app: 'web' }));
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/web', '--timeout=60s');
+  await cluster.berthOk('prometheus', FOLDER, '--owner', 'nobody');
+});
+test.after.always(() => cluster?.close());
+
+function story(title: string, tell: (t: ExecutionContext, found: PrometheusPrograms) => Promise<unknown>): void {
+  if ('skip' in programs) test.serial.skip(`${title} (${programs.skip})`, (t) => t.pass());
+  else test.serial(title, async (t) => void (await tell(t, programs)));
+}
+
+/** Every endpoint that the example scrapes. */
+const ENDPOINTS = {
+  'API server, scheduler and controllers': () => `${IDENTITY} https://127.0.0.1:6443/metrics`,
+  agent: () => `${IDENTITY} https://${cluster.address}:10250/metrics`,
+  'agent, probes': () => `${IDENTITY} https://${cluster.address}:10250/metrics/probes`,
+  proxy: () => 'http://127.0.0.1:10249/metrics',
+  DNS: () => 'http://10.96.0.10:9153/metrics',
+};
+
+for (const [name, address] of Object.entries(ENDPOINTS)) {
+  story(`promtool finds nothing wrong with the metrics: ${name}`, async (t, { promtool }) => {
+    const text = await cluster.sh(`curl -sSf -m 10 ${address()}`);
+    const { code, stdout, stderr } = await cluster.try([promtool, 'check', 'metrics'], text);
+    const findings = `${stdout}${stderr}`.split('\n').filter((line) => line && !isKnown(line));
+    t.deepEqual(findings, []);
+    t.true(code === 0 || code === 3, `exit code ${code}`);
+    if (name !== 'agent, probes') t.regex(text, /^kubernetes_build_info\{.*git_version="v1\.36/m);
+  });
+}
+
+function isKnown(finding: string): boolean {
+  return KNOWN_FINDINGS.has(finding.split(' ')[0] ?? '');
+}
+
+story('health on the ports of upstream', async (t) => {
+  const paths = [
+    'http://127.0.0.1:10248/healthz',
+    'http://127.0.0.1:10249/healthz',
+    'http://127.0.0.1:10256/healthz',
+    'http://127.0.0.1:10256/livez',
+    ...['healthz', 'livez', 'readyz'].map((path) => `${IDENTITY} https://127.0.0.1:6443/${path}`),
+  ];
+  for (const path of paths) t.is(await status(path), '200', path);
+  t.is(await cluster.sh(`curl -s ${IDENTITY} https://127.0.0.1:6443/readyz`), 'ok');
+});
+
+story('the identity reads metrics and nodes, and nothing else', async (t) => {
+  const agent = `https://${cluster.address}:10250`;
+  const server = 'https://127.0.0.1:6443';
+  const refused = ['/pods', '/healthz', '/configz', '/containerLogs/default/web/web'];
+  for (const path of refused) t.is(await status(`${IDENTITY} ${agent}${path}`), '403', path);
+  t.is(await status(`${IDENTITY} -X POST ${agent}/metrics`), '403');
+  t.is(await status(`-k ${agent}/metrics`), '401');
+  t.is(await status(`${IDENTITY} ${server}/api/v1/nodes`), '200');
+  t.is(await status(`${IDENTITY} ${server}/api/v1/secrets`), '403');
+  t.is(await status(`${IDENTITY} -X DELETE ${server}/api/v1/nodes/prometheus`), '403');
+  t.is(await status(`-k ${server}/metrics`), '401');
+  t.is((await cluster.sh(`stat -c '%U %a' ${FOLDER}/prometheus.key`)).trim(), 'nobody 600');
+});
+
+async function status(curlArguments: string): Promise<string> {
+  return cluster.sh(`curl -s -m 10 -o /dev/null -w '%{http_code}' ${curlArguments}`);
+}
+
+story('Prometheus scrapes all of them, without a warning, and answers what dashboards ask', async (t, programs) => {
+  await cluster.sh('mkdir /srv/prometheus');
+  const flags = `--config.file=${FOLDER}/prometheus.yml --storage.tsdb.path=/srv/prometheus --web.listen-address=127.0.0.1:9090`;
+  const prometheus = cluster.host.spawn(
+    ['sh', '-c', `exec ${programs.prometheus} ${flags} --log.level=debug >${LOG} 2>&1`],
+    { stdio: 'ignore' },
+  );
+  t.teardown(() => prometheus.kill());
+  const pools = ['kube-apiserver', 'kube-dns', 'kube-proxy', 'kubelet', 'kubelet-probes'];
+  const targets = await until(
+    'every target was scraped',
+    async () => {
+      const { activeTargets } = await api<{ activeTargets: Target[] }>('targets');
+      const known = activeTargets.length === pools.length && activeTargets.every(({ health }) => health !== 'unknown');
+      return known && activeTargets;
+    },
+    SCRAPED_TIMEOUT_MS,
+  );
+  t.deepEqual(
+    targets.map(({ scrapePool, health, lastError }) => ({ scrapePool, health, lastError })).sort(byPool),
+    pools.map((scrapePool) => ({ scrapePool, health: 'up', lastError: '' })),
+  );
+  const value = async (query: string) => Number((await ask(query))[0]?.value[1]);
+  t.true((await value('kubelet_running_pods{job="kubelet"}')) >= 1);
+  t.true((await value('kubeproxy_sync_proxy_rules_duration_seconds_count{job="kube-proxy"}')) >= 1);
+  t.true((await value('sum(apiserver_request_total{job="kube-apiserver",code="200"})')) >= 10);
+  t.true((await value('sum(prober_probe_total{pod="web",result="successful"})')) >= 1);
+  t.true((await value('sum(coredns_dns_requests_total) or vector(0)')) >= 0);
+  t.is(await value('count(kubelet_node_name{node="prometheus"} * on(node) group_left() kubelet_node_name)'), 1);
+  // What the mixin's dashboards show of every component.
+  for (const metric of [
+    'rest_client_requests_total{code="200"}',
+    'rest_client_request_duration_seconds_count',
+    'process_resident_memory_bytes',
+    'process_cpu_seconds_total',
+    'process_start_time_seconds',
+    'process_open_fds',
+    'kubernetes_build_info',
+  ]) {
+    const jobs = (await ask(`count by (job) (${metric})`)).map((series) => series.metric.job).sort();
+    t.deepEqual(jobs, ['kube-apiserver', 'kube-dns', 'kube-proxy', 'kubelet'], metric);
+  }
+  const log = await cluster.sh(`cat ${LOG}`);
+  const warnings = log.split('\n').filter((line) => /level=(warn|error)|err=/.test(line));
+  t.deepEqual(warnings, []);
+});
+
+interface Target {
+  scrapePool: string;
+  health: 'up' | 'down' | 'unknown';
+  lastError: string;
+}
+
+const byPool = (one: { scrapePool: string }, other: { scrapePool: string }) =>
+  one.scrapePool.localeCompare(other.scrapePool);
+
+/** Prometheus' own API. */
+async function api<T>(call: string): Promise<T> {
+  const answer = JSON.parse(await cluster.sh(`curl -sS -m 10 'http://127.0.0.1:9090/api/v1/${call}'`));
+  if (answer.status !== 'success') throw new Error(`${call}: ${answer.error}`);
+  return answer.data;
+}
+
+async function ask(query: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]> {
+  return (await api<{ result: [] }>(`query?query=${encodeURIComponent(query).replaceAll("'", '%27')}`)).result;
+}
