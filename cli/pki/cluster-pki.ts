@@ -10,6 +10,7 @@ import {
 import { needsRenewal, summarizeCertificate } from '../../src/auth/certificate.ts';
 import { readCertificatePair, writeCertificatePair, writeFileAtomically } from '../../src/auth/pem-files.ts';
 import { createSigningKeyPem, loadSigningKey, type SigningKey } from '../../src/auth/signing-key.ts';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
 
 const CA_DAYS = 3650;
 const LEAF_DAYS = 365;
@@ -118,7 +119,10 @@ async function ensureSigningKey(folder: string): Promise<SigningKey> {
   try {
     key = loadSigningKey(pem);
   } catch (error) {
-    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+    throw new ExplainedError(
+      `${path}: ${(error as Error).message}; bring it back from a backup, or remove it (then all service account tokens in use end)`,
+      { cause: error },
+    );
   }
   if (present === undefined) {
     await writeFileAtomically(path, pem, 0o600);

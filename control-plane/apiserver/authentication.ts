@@ -19,21 +19,30 @@ export interface Authenticator {
   authenticate(request: HttpRequest): Promise<UserInfo | undefined | 'rejected'>;
 }
 
-/** Client certificates of the CA first, then each of the token authenticators. Why a token is refused goes to the log. */
+/** Client certificates of the CA first, then each of the token authenticators. Why something is refused goes to the log. */
 export function createAuthenticator(tokens: readonly TokenAuthenticator[], log: Logger): Authenticator {
   /** A connection's certificate is read once, not per request. */
   const byConnection = new WeakMap<object, UserInfo | undefined | 'rejected'>();
+
+  function refuse(client: string | undefined, credentials: string, reason: string): 'rejected' {
+    log.warn({ client, credentials, reason }, 'credentials refused');
+    return 'rejected';
+  }
 
   function fromCertificate(request: HttpRequest): UserInfo | undefined | 'rejected' {
     const session: Http2Session | undefined = 'stream' in request ? request.stream.session : undefined;
     const connection = session ?? request.socket;
     if (byConnection.has(connection)) return byConnection.get(connection);
-    const user = socketUser((session?.socket ?? request.socket) as TLSSocket);
+    const socket = (session?.socket ?? request.socket) as TLSSocket;
+    const user = socketUser(socket);
+    if (user === 'rejected')
+      refuse(socket.remoteAddress, 'client certificate', String(socket.authorizationError ?? 'it names no user'));
     byConnection.set(connection, user);
     return user;
   }
 
   async function fromToken(request: HttpRequest, bearer: string): Promise<UserInfo | 'rejected'> {
+    const client = request.socket?.remoteAddress;
     try {
       for (const authenticator of tokens) {
         const user = await authenticator.authenticate(bearer);
@@ -41,9 +50,9 @@ export function createAuthenticator(tokens: readonly TokenAuthenticator[], log: 
       }
     } catch (error) {
       if (!(error instanceof TokenRefusedError)) throw error;
-      log.warn({ client: request.socket?.remoteAddress, reason: error.message }, 'bearer token refused');
+      return refuse(client, 'bearer token', error.message);
     }
-    return 'rejected';
+    return refuse(client, 'bearer token', 'nobody here issued it');
   }
 
   return {

@@ -83,6 +83,7 @@ test('tokens, foreign certificates and impersonation', async (t) => {
   );
   t.is((await foreign.send({ path: CONFIG_MAPS })).status, 401);
   t.is((await foreign.send({ path: '/healthz' })).status, 401);
+  t.regex((await http2.send({ path: '/metrics' })).text, /^authentication_attempts\{result="error"\} 2$/m);
   const impersonated = await http2.send({ path: CONFIG_MAPS, headers: { 'impersonate-user': 'jane' } });
   t.is(impersonated.status, 400);
   t.regex(impersonated.json.message, /impersonation/);
