@@ -10,7 +10,7 @@ import { listenHttp } from './http-endpoints.ts';
 import { createDnsMetrics } from './metrics.ts';
 import { createResolver } from './resolver.ts';
 import { listenTcp } from './tcp-listener.ts';
-import { type Listener, listenUdp } from './udp-listener.ts';
+import { type Listener, listenUdp, type UdpListener } from './udp-listener.ts';
 import { CACHE_DEFAULTS } from './upstream/cache.ts';
 import { createForwarder } from './upstream/forwarder.ts';
 import { createHostResolvers } from './upstream/host-resolvers.ts';
@@ -51,6 +51,9 @@ const MAX_CONCURRENT_FORWARDS = 1000;
 const FORWARD_TIMEOUT_MS = 2000;
 const HEARTBEAT_MS = 1000;
 const MAX_SILENCE_MS = 10_000;
+/** Who waits for another server's answer gets it, also from a server that ends. */
+const LAST_ANSWERS_MS = 2 * FORWARD_TIMEOUT_MS;
+const LAST_ANSWERS_LOOK_MS = 10;
 
 /** The cluster's DNS server. It listens once the zone is whole, and never answers from half of one. */
 export function createDnsServer(options: DnsServerOptions, dependencies: DnsServerDependencies) {
@@ -85,7 +88,7 @@ export function createDnsServer(options: DnsServerOptions, dependencies: DnsServ
   hostResolvers.onChange(() => void loopGuard.probe());
   const beat = heartbeats.register('DNS server', MAX_SILENCE_MS);
 
-  async function listen(): Promise<Listener[]> {
+  async function listen(): Promise<{ udp: UdpListener; all: Listener[] }> {
     const { bindAddress: address, port, metricsPort } = options;
     const listeners: Listener[] = [];
     try {
@@ -94,7 +97,7 @@ export function createDnsServer(options: DnsServerOptions, dependencies: DnsServ
       listeners.push(await listenTcp({ address, port: udp.port, onRefused: metrics.refused }, handler));
       const healthProblem = () => heartbeats.overdue().map(({ name }) => `${name} is silent`)[0];
       listeners.push(await listenHttp({ address, port: metricsPort, healthProblem }, dependencies.metrics));
-      return listeners;
+      return { udp, all: listeners };
     } catch (error) {
       await Promise.all(listeners.map((listener) => listener.close()));
       throw error;
@@ -103,13 +106,16 @@ export function createDnsServer(options: DnsServerOptions, dependencies: DnsServ
 
   async function serve(signal: AbortSignal, onReady: (ports: { dns: number; http: number }) => void): Promise<void> {
     await Promise.all([feed.synced(signal), hostResolvers.look()]);
-    const listeners = await listen();
+    const { udp, all: listeners } = await listen();
     log.info({ address: options.bindAddress, port: listeners[0]!.port, names: zone.size() }, 'DNS answers');
     onReady({ dns: listeners[0]!.port, http: listeners[2]!.port });
     while (!signal.aborted) {
       beat();
       await clock.sleep(HEARTBEAT_MS, signal).catch(() => {});
     }
+    await udp.drain();
+    for (const endMs = clock.monotonicMs() + LAST_ANSWERS_MS; forwarder.waiting() > 0 && clock.monotonicMs() < endMs; )
+      await clock.sleep(LAST_ANSWERS_LOOK_MS);
     await Promise.all(listeners.map((listener) => listener.close()));
   }
 

@@ -38,6 +38,7 @@ const mountCall = libc.func(
 const umountCall = libc.func('int umount2(const char *target, int flags)');
 
 const socketCall = libc.func('int socket(int domain, int type, int protocol)');
+const connectCall = libc.func('int connect(int fd, const void *address, uint32_t length)');
 const sendCall = libc.func('long send(int fd, const void *data, size_t length, int flags)');
 const recvCall = libc.func('long recv(int fd, _Out_ void *data, size_t length, int flags)');
 
@@ -69,6 +70,18 @@ export function mount(source: string, target: string, type: string | null, flags
 /** umount2(2). `flags` are MNT_* bits. */
 export function umount(target: string, flags: number): void {
   check(umountCall(target, flags), 'umount2', target);
+}
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** connect(2) to an Internet address; `address` is 4 or 16 bytes. */
+export function connectInternet(fd: number, address: Uint8Array, port: number): void {
+  const sockaddr = Buffer.alloc(address.length === 4 ? 16 : 28);
+  sockaddr.writeUInt16LE(address.length === 4 ? AF_INET : AF_INET6, 0);
+  sockaddr.writeUInt16BE(port, 2);
+  sockaddr.set(address, address.length === 4 ? 4 : 8);
+  check(connectCall(fd, sockaddr, sockaddr.length), 'connect', `port ${port}`);
 }
 
 const AF_NETLINK = 16;

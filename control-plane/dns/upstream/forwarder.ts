@@ -114,6 +114,8 @@ export function createForwarder(options: ForwarderOptions, dependencies: Forward
       barred = reason;
       if (reason === undefined) cache.clear();
     },
+    /** Questions that wait for a server's answer. */
+    waiting: () => inFlight.size,
     cacheEntries: () => cache.size(),
   };
 }
