@@ -206,9 +206,12 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
           nap.abort();
           isWanted = false;
           if (signal.aborted) return;
-          await retry(() => runtime.relist(signal), { ...ENGINE_RETRY, clock, signal, onFailure }).catch(
-            () => undefined,
-          );
+          await retry(() => deps.metrics.relist(() => runtime.relist(signal)), {
+            ...ENGINE_RETRY,
+            clock,
+            signal,
+            onFailure,
+          }).catch(() => undefined);
           if (signal.aborted) return;
           beat?.();
           if (isSynced) await collect();
@@ -266,7 +269,12 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
           own,
         );
         await Promise.race([first.promise, following]);
-        await retry(() => runtime.relist(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
+        await retry(() => deps.metrics.relist(() => runtime.relist(own)), {
+          ...ENGINE_RETRY,
+          clock,
+          signal: own,
+          onFailure,
+        });
         const unsubscribe = [
           probes.onChange((uid) => workers.poke(uid)),
           deps.mirrors?.onShown((uid) => workers.poke(uid)),

@@ -275,6 +275,8 @@ export interface AgentMetrics {
    * `create_container`, `start_container`, `stop_container`, `remove_container`, `list_containers`, `pull_image`, `exec_sync`, ….
    */
   runtimeOperation<T>(operation: string, call: () => Promise<T>): Promise<T>;
+  /** kubelet_pleg_relist_{duration,interval}_seconds, kubelet_pleg_last_seen_seconds: one look at all containers. */
+  relist(call: () => Promise<void>): Promise<void>;
 }
 
 /** Events about pods: `fieldPath` is `spec.containers{name}` for container events. Never throws, never blocks. */

@@ -87,12 +87,21 @@ function requireUser(request: Request, response: Response, next: NextFunction) {
   next();
 }
 
+/** First parts of paths that the metrics name; what clients make up is one `other`. */
+const KNOWN_PATHS = new Set(
+  ['healthz', 'pods', 'runningpods', 'configz', 'metrics', 'containerLogs', ...LATER].map((path) => path.split('/')[0]),
+);
+
+function knownPath(first: string): string {
+  return KNOWN_PATHS.has(first) ? first : 'other';
+}
+
 function measure({ clock, metrics }: AgentAppDeps) {
   return (request: Request, response: Response, next: NextFunction) => {
     const startedAtMs = clock.monotonicMs();
     const longRunning = request.path.startsWith('/containerLogs/') && request.query.follow !== undefined;
     response.once('close', () => {
-      const path = request.path.split('/')[1] ?? '';
+      const path = knownPath(request.path.split('/')[1] ?? '');
       const labels = { method: request.method, path, longRunning, serverType: 'readwrite' } as const;
       metrics?.request(labels, (clock.monotonicMs() - startedAtMs) / 1000);
     });

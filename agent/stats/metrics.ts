@@ -1,3 +1,4 @@
+import type { Clock } from '../../src/runtime/clock.ts';
 import { Counter, Gauge, Histogram, type Registry } from '../../src/runtime/metrics.ts';
 import type { AgentMetrics, PodDirectory } from '../pods/ports.ts';
 import type { ProbeReport } from '../probes/worker.ts';
@@ -8,7 +9,12 @@ const POD_START_BUCKETS = [
   0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600,
 ];
 
+/** Berth looks at all containers when Docker's events give reason to, else once a minute; upstream's buckets end at 10 s. */
+const RELIST_INTERVAL_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 180];
+
 export interface NodeMetrics extends AgentMetrics {
+  /** kubelet_cgroup_manager_duration_seconds. */
+  cgroups(operation: 'update' | 'destroy', call: () => Promise<void>): Promise<void>;
   /** kubelet_pod_status_sync_duration_seconds. */
   statusPublished(seconds: number): void;
   /** kubelet_admission_rejections_total{reason}. */
@@ -28,7 +34,7 @@ export interface NodeMetrics extends AgentMetrics {
  */
 export function createNodeMetrics(
   options: { nodeName: string },
-  deps: { registry: Registry; probeRegistry: Registry; pods: Pick<PodDirectory, 'list' | 'runtime'> },
+  deps: { registry: Registry; probeRegistry: Registry; pods: Pick<PodDirectory, 'list' | 'runtime'>; clock: Clock },
 ): NodeMetrics {
   const registers = [deps.registry];
   const counter = <L extends string>(name: string, help: string, labelNames: L[]) =>
@@ -105,6 +111,28 @@ export function createNodeMetrics(
     'Duration in seconds to serve http requests',
     ['method', 'path', 'server_type', 'long_running'],
   );
+  const relists = histogram(
+    'kubelet_pleg_relist_duration_seconds',
+    'Duration in seconds for relisting pods in PLEG.',
+    [],
+  );
+  const relistIntervals = histogram(
+    'kubelet_pleg_relist_interval_seconds',
+    'Interval in seconds between relisting in PLEG.',
+    [],
+    RELIST_INTERVAL_BUCKETS,
+  );
+  const lastRelist = new Gauge({
+    name: 'kubelet_pleg_last_seen_seconds',
+    help: 'Timestamp in seconds when PLEG was last seen active.',
+    registers,
+  });
+  let relistedMs: number | undefined;
+  const cgroupSeconds = histogram(
+    'kubelet_cgroup_manager_duration_seconds',
+    'Duration in seconds for cgroup manager operations. Broken down by method.',
+    ['operation_type'],
+  );
   const probes = new Counter({
     name: 'prober_probe_total',
     help: 'Cumulative number of a liveness, readiness or startup probe for a container by result.',
@@ -135,6 +163,22 @@ export function createNodeMetrics(
       } catch (error) {
         operationErrors.inc({ operation_type });
         throw error;
+      } finally {
+        done();
+      }
+    },
+    async relist(call) {
+      const startMs = deps.clock.monotonicMs();
+      if (relistedMs !== undefined) relistIntervals.observe((startMs - relistedMs) / 1000);
+      relistedMs = startMs;
+      await call();
+      relists.observe((deps.clock.monotonicMs() - startMs) / 1000);
+      lastRelist.set(deps.clock.nowMs() / 1000);
+    },
+    async cgroups(operation_type, call) {
+      const done = cgroupSeconds.startTimer({ operation_type });
+      try {
+        await call();
       } finally {
         done();
       }

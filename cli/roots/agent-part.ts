@@ -9,6 +9,7 @@ import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
+import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
@@ -42,6 +43,8 @@ export interface AgentPartOptions {
   clientCaPem: string;
   /** The node's identity at the API server; absent: static pods only, without a Node object. */
   client?: KubeClient;
+  /** That identity's certificate, if it is one: its end is watched. */
+  clientCertPem?: string;
   /** What the agent's /metrics shows. */
   metrics: Registry;
   /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
@@ -82,7 +85,11 @@ export async function createAgentPart(
     list: () => agent.directory.list(),
     runtime: (uid) => agent.directory.runtime(uid),
   };
-  const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory });
+  const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory, clock });
+  registerCertificateMetrics(
+    { servingCertPem: options.serving.certPem, ...(options.clientCertPem && { clientCertPem: options.clientCertPem }) },
+    { registry, clock },
+  );
   const prober = createProber({ exec: createContainerExec(docker), userAgent: PROBE_USER_AGENT });
   const probes = createProbeManager({ prober, events, clock, hostIp: () => nodeIps[0], onProbe: metrics.probed });
   const status = createStatusManager({
@@ -96,7 +103,11 @@ export async function createAgentPart(
   const agent = createAgent(agentOptions(options), {
     docker,
     network,
-    resources,
+    resources: {
+      ...resources,
+      ensurePod: (pod) => metrics.cgroups('update', () => resources.ensurePod(pod)),
+      removePod: (uid) => metrics.cgroups('destroy', () => resources.removePod(uid)),
+    },
     probes,
     status,
     computeStatus: (input) => computePodStatus(input, probes, { hostIps: client ? nodeIps : [] }),

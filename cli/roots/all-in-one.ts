@@ -170,6 +170,7 @@ function createAgent(
       dockerEndpoint: engineEndpoint(settings),
       serving: pki.nodeServing,
       clientCaPem: pki.ca.certPem,
+      clientCertPem: pki.node.certPem,
       ...part,
       createNetwork: (podCidr) =>
         createPodNetwork(

@@ -118,7 +118,7 @@ export async function prepareAgent(
       dockerEndpoint: flags.dockerEndpoint,
       serving,
       clientCaPem: clientCaPem ?? serving.certPem,
-      ...(api && { client: api.client }),
+      ...(api && { client: api.client, ...(api.config.certPem && { clientCertPem: api.config.certPem }) }),
       metrics,
       createNetwork: (podCidr) =>
         createPodNetwork(

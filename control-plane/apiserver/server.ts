@@ -93,7 +93,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
       openApi: deps.openApi,
       ...(deps.issuer && { issuer: deps.issuer }),
       inFlight,
-      metrics: createServerMetrics(deps.metrics, inFlight),
+      metrics: createServerMetrics(deps.metrics, inFlight, registry),
       registry: deps.metrics,
       checks: [
         { name: 'ping', check: () => undefined },

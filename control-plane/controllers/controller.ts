@@ -57,8 +57,14 @@ export function createReconciler(
 ): Controller & { queue: KeyedQueue } {
   const { name } = options;
   const log = dependencies.log.child({ controller: name });
-  const measures = metrics && workqueueMetrics(metrics, name, () => queue.size());
+  const measures =
+    metrics &&
+    workqueueMetrics(metrics, name, {
+      depth: () => queue.size() - startedMs.size,
+      runningSeconds: () => [...startedMs.values()].map((startMs) => (clock.monotonicMs() - startMs) / 1000),
+    });
   const startedMs = new Map<string, number>();
+  const addedMs = new Map<string, number>();
   const queue = createKeyedQueue({
     concurrency: options.concurrency ?? 5,
     clock,
@@ -66,12 +72,18 @@ export function createReconciler(
     async process(key, signal) {
       const startMs = clock.monotonicMs();
       startedMs.set(key, startMs);
+      measures?.waited((startMs - (addedMs.get(key) ?? startMs)) / 1000);
+      addedMs.delete(key);
       try {
         await options.reconcile(key, signal);
       } finally {
         startedMs.delete(key);
         measures?.worked((clock.monotonicMs() - startMs) / 1000);
       }
+    },
+    onAdd(key) {
+      addedMs.set(key, clock.monotonicMs());
+      measures?.added();
     },
     onError(key, error, delayMs) {
       measures?.retried();

@@ -10,6 +10,8 @@ export interface KeyedQueueOptions {
   /** Reconciles one key. Throwing requeues it with back-off. */
   process(key: string, signal: AbortSignal): Promise<void>;
   onError?(key: string, error: unknown, delayMs: number): void;
+  /** A key that did not wait yet waits now. */
+  onAdd?(key: string): void;
 }
 
 export interface KeyedQueue {
@@ -67,7 +69,10 @@ export function createKeyedQueue(options: KeyedQueueOptions): KeyedQueue {
     add(key) {
       delayed.get(key)?.cancel();
       delayed.delete(key);
-      dirty.add(key);
+      if (!dirty.has(key)) {
+        dirty.add(key);
+        options.onAdd?.(key);
+      }
       pump();
     },
     addAfter(key, delayMs) {

@@ -23,6 +23,7 @@ export const noMetrics: AgentMetrics = {
   podStarted() {},
   containerStarted() {},
   runtimeOperation: (_, call) => call(),
+  relist: (call) => call(),
 };
 
 export interface RecordedEvent {

@@ -198,7 +198,7 @@ test('metrics count requests by verb, resource and code', async (t) => {
   const { text } = await http2.send({ path: '/metrics' });
   t.regex(
     text,
-    /apiserver_request_total\{verb="LIST",group="",version="v1",resource="configmaps",subresource="",code="200"\} 1/,
+    /apiserver_request_total\{verb="LIST",group="",version="v1",resource="configmaps",subresource="",scope="namespace",[^}]*code="200"\} 1/,
   );
   t.regex(text, /apiserver_request_total\{verb="GET",[^}]*resource="configmaps"[^}]*code="404"\} 1/);
   t.regex(text, /apiserver_request_duration_seconds_bucket\{/);

@@ -75,7 +75,7 @@ async function scene() {
     lastRelistMonotonicMs: () => 0,
   };
   const [registry, probeRegistry] = [new Registry(), new Registry()];
-  const metrics = createNodeMetrics({ nodeName: 'n1' }, { registry, probeRegistry, pods });
+  const metrics = createNodeMetrics({ nodeName: 'n1' }, { registry, probeRegistry, pods, clock: systemClock });
   const health = { overdue: [] as { name: string; silentMs: number; maxSilenceMs: number }[] };
   const asked: [string, LogOptions][] = [];
   let followers = 0;

@@ -41,6 +41,9 @@ test('nothing is reconciled before the inputs are complete; failures come back a
   t.regex(text, /workqueue_retries_total\{name="test-controller"\} 2/);
   t.regex(text, /workqueue_work_duration_seconds_count\{name="test-controller"\} 3/);
   t.regex(text, /workqueue_depth\{name="test-controller"\} 0/);
+  t.regex(text, /workqueue_adds_total\{name="test-controller"\} 3/);
+  t.regex(text, /workqueue_queue_duration_seconds_count\{name="test-controller"\} 3/);
+  t.regex(text, /workqueue_unfinished_work_seconds\{name="test-controller"\} 0/);
 });
 
 test('an idle loop beats, one with a pass that hangs does not', async (t) => {
