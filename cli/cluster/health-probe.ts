@@ -1,5 +1,11 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Settings } from '../settings.ts';
+
+/** Where the cluster's DNS server says that it answers. */
+export function dnsReadyAddress(settings: Pick<Settings, 'nodeIp' | 'dnsMetricsPort'>): string {
+  return `http://${settings.nodeIp}:${settings.dnsMetricsPort}/ready`;
+}
 
 /** Asks a health endpoint on this host. The certificate is not checked: nothing secret is sent, and the answer only informs a person. */
 export function probeHttp(address: string, timeoutMs = 2000): Promise<{ healthy: boolean; detail: string }> {

@@ -9,7 +9,7 @@ import { UserError } from '../output/failure.ts';
 import { renderTable } from '../output/table.ts';
 import { engineEndpoint, pathsOf, type Settings } from '../settings.ts';
 import { adminClient } from './admin-client.ts';
-import { probeHttp } from './health-probe.ts';
+import { dnsReadyAddress, probeHttp } from './health-probe.ts';
 import { knownCluster } from './known-cluster.ts';
 
 export type OutputFormat = 'json' | 'yaml';
@@ -92,7 +92,7 @@ async function observe(settings: Settings): Promise<ClusterStatus> {
 /** The DNS server has a process of its own. */
 async function probeDns(settings: Settings): Promise<ClusterStatus['components'][number]> {
   const { dnsPid } = pathsOf(settings);
-  const address = `http://${settings.nodeIp}:${settings.dnsMetricsPort}/ready`;
+  const address = dnsReadyAddress(settings);
   return { name: 'dns', pid: livingPid(dnsPid, dnsPid) ?? null, address, ...(await probeHttp(address)) };
 }
 

@@ -11,9 +11,11 @@ import { checkHost, checkRoot } from '../preflight/checks.ts';
 import { pathsOf, readSettings, type Settings, writeSettings } from '../settings.ts';
 import { settingsFromFlags, type UpFlags } from '../settings-from-flags.ts';
 import { adminClient } from './admin-client.ts';
+import { dnsReadyAddress, probeHttp } from './health-probe.ts';
 import { imagesFolder } from './images-folder.ts';
 
 const READY_TIMEOUT_MS = 120_000;
+const DNS_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
 
 /** Brings the cluster up, or says that it runs. Nothing is changed before every check has passed. */
@@ -33,6 +35,7 @@ export async function up(flags: UpFlags): Promise<void> {
   const startedMs = Date.now();
   await startDaemon(settings);
   await steps.run(`node ${settings.nodeName} is Ready`, () => waitForNode(settings, startedMs));
+  await steps.run('cluster DNS answers', () => waitForDns(settings));
   sayWhatIsThere(settings, steps, (performance.now() - started) / 1000);
 }
 
@@ -62,6 +65,21 @@ async function waitForNode(settings: Settings, startedMs: number): Promise<void>
     }
   } finally {
     await client?.close();
+  }
+}
+
+async function waitForDns(settings: Settings): Promise<void> {
+  const deadline = performance.now() + DNS_TIMEOUT_MS;
+  for (;;) {
+    const { healthy, detail } = await probeHttp(dnsReadyAddress(settings));
+    if (healthy) return;
+    if (performance.now() > deadline) {
+      const log = pathsOf(settings).dnsLog;
+      throw new UserError(
+        `the cluster's DNS server does not answer: ${detail}. The end of ${log}:\n${lastLines(log, 8)}`,
+      );
+    }
+    await sleep(POLL_MS);
   }
 }
 
