@@ -15,7 +15,6 @@ import { pathsOf, type Settings } from '../settings.ts';
 import { renderNodeTargets, renderPrometheusConfig } from './prometheus-config.ts';
 
 const DAYS = 365;
-const CHOWN_TIMEOUT_MS = 10_000;
 const API_TIMEOUT_MS = 10_000;
 /** What the API server lets into /metrics, and the nodes too; the name is what it lets look at nodes and endpoints. */
 const IDENTITY = { commonName: 'berth-prometheus', organizations: ['system:monitoring'], usages: ['client'] as const };
@@ -29,6 +28,7 @@ export async function writePrometheusFiles(options: {
   checkRoot('prometheus');
   const { folder, owner } = options;
   const settings = knownCluster(options.rootDir);
+  if (owner !== undefined) await checkUser(owner);
   const ca = await loadClusterAuthority(pathsOf(settings).pki);
   const targets = renderNodeTargets(await listNodes(settings));
   const pair = await issueCertificate(ca, { ...IDENTITY, days: DAYS, nowMs: Date.now() });
@@ -45,7 +45,7 @@ export async function writePrometheusFiles(options: {
   } catch (error) {
     throw new UserError(`${folder}: ${(error as Error).message}`);
   }
-  if (owner !== undefined) await giveTo(owner, at('prometheus.key'));
+  if (owner !== undefined) await run('chown', ['--', owner, at('prometheus.key')]);
   process.stdout.write(`prometheus --config.file=${config}\n`);
 }
 
@@ -62,10 +62,10 @@ async function listNodes(settings: Settings): Promise<Node[]> {
   }
 }
 
-async function giveTo(owner: string, file: string): Promise<void> {
+async function checkUser(name: string): Promise<void> {
   try {
-    await run('chown', ['--', owner, file], { timeoutMs: CHOWN_TIMEOUT_MS });
+    await run('id', ['-u', '--', name]);
   } catch (error) {
-    throw new UserError(`--owner ${owner}: ${error instanceof ExecError ? error.stderr.trim() : String(error)}`);
+    throw new UserError(`--owner ${name}: ${error instanceof ExecError ? error.stderr : String(error)}`);
   }
 }

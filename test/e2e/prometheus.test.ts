@@ -91,6 +91,20 @@ story('the identity reads metrics and nodes, and nothing else', async (t) => {
   t.is((await cluster.sh(`stat -c '%U %a' ${FOLDER}/prometheus.key`)).trim(), 'nobody 600');
 });
 
+for (const [what, args, message] of [
+  ['a user that is not there', [FOLDER, '--owner', 'nowhere-man'], /--owner nowhere-man: .*no such user/],
+  ['a folder that is a file', ['/etc/passwd'], /\/etc\/passwd: .*EEXIST|ENOTDIR/],
+  ['no cluster', [FOLDER, '--root-dir', '/srv/none'], /there is no cluster in \/srv\/none/],
+] as const)
+  story(`refused in a line: ${what}`, async (t) => {
+    const before = await cluster.sh(`ls -l --time-style=full-iso ${FOLDER}`);
+    const { code, stderr } = await cluster.berth('prometheus', ...args);
+    t.is(code, 1);
+    t.regex(stderr.trimEnd(), message);
+    t.is(stderr.trim().split('\n').length, 1, stderr);
+    t.is(await cluster.sh(`ls -l --time-style=full-iso ${FOLDER}`), before);
+  });
+
 async function status(curlArguments: string): Promise<string> {
   return cluster.sh(`curl -s -m 10 -o /dev/null -w '%{http_code}' ${curlArguments}`);
 }
@@ -137,6 +151,23 @@ story('Prometheus scrapes all of them, without a warning, and answers what dashb
     const jobs = (await ask(`count by (job) (${metric})`)).map((series) => series.metric.job).sort();
     t.deepEqual(jobs, ['kube-apiserver', 'kube-dns', 'kube-proxy', 'kubelet'], metric);
   }
+  for (const metric of [
+    'kubelet_running_containers{container_state="running"}',
+    'kubelet_pod_start_duration_seconds_count',
+    'kubelet_pod_worker_duration_seconds_count{operation_type="sync"}',
+    'kubelet_pleg_relist_duration_seconds_count',
+    'kubelet_pleg_relist_interval_seconds_count',
+    'kubelet_runtime_operations_total{operation_type="start_container"}',
+    'kubelet_cgroup_manager_duration_seconds_count{operation_type="update"}',
+    'kubelet_certificate_manager_client_ttl_seconds',
+    'kubelet_certificate_manager_server_ttl_seconds',
+    'kubeproxy_network_programming_duration_seconds_count',
+    'apiserver_request_sli_duration_seconds_count{scope="resource",verb="GET"}',
+    'workqueue_adds_total{name="endpointslice-controller"}',
+    'workqueue_queue_duration_seconds_count{name="endpointslice-controller"}',
+    'scheduler_schedule_attempts_total{result="scheduled"}',
+  ])
+    t.true((await value(`sum(${metric})`)) > 0, metric);
   const log = await cluster.sh(`cat ${LOG}`);
   const warnings = log.split('\n').filter((line) => /level=(warn|error)|err=/.test(line));
   t.deepEqual(warnings, []);

@@ -33,6 +33,7 @@ async function certificates() {
     }),
     apiServer: await client(ca, 'kube-apiserver-kubelet-client'),
     admin: await client(ca, 'admin', ['system:masters']),
+    prometheus: await client(ca, 'berth-prometheus', ['system:monitoring']),
     node: await client(ca, 'system:node:n2', ['system:nodes']),
     stranger: await client(other, 'kube-apiserver-kubelet-client', ['system:masters']),
   };
@@ -152,6 +153,31 @@ test('who may ask', async (t) => {
   });
   t.like(await get('/pods', certs.admin), { status: 200 });
   t.like(await get('/pods', certs.apiServer), { status: 200 });
+  await server.close();
+});
+
+test('who scrapes may read metrics, and nothing else', async (t) => {
+  const { certs, server, get } = await scene();
+  for (const path of ['/metrics', '/metrics/probes']) t.like(await get(path, certs.prometheus), { status: 200 });
+  for (const path of ['/pods', '/configz', '/healthz', '/metricsx', '/containerLogs/default/web/app'])
+    t.like(await get(path, certs.prometheus), { status: 403 });
+  t.like(await get('/metrics', certs.prometheus, 'POST'), { status: 403 });
+  await server.close();
+});
+
+test('paths that clients make up share one label', async (t) => {
+  const { certs, server, get } = await scene();
+  for (const path of ['/a', '/b/c', '/%41']) await get(path, certs.admin);
+  await get('/pods');
+  const { text } = await get('/metrics', certs.admin);
+  const paths = [...text.matchAll(/^kubelet_http_requests_total\{.*path="([^"]*)".*\} (\d+)/gm)];
+  t.deepEqual(
+    paths.map(([, path, count]) => [path, count]),
+    [
+      ['other', '3'],
+      ['pods', '1'],
+    ],
+  );
   await server.close();
 });
 

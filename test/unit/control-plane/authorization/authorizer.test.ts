@@ -96,7 +96,12 @@ const allowed: [string, UserInfo, string[]][] = [
       'create selfsubjectrulesreviews.authorization.k8s.io',
     ],
   ],
-  ['monitoring', user('prometheus', 'system:monitoring'), ['get /metrics', 'get /livez/ping']],
+  ['monitoring', user('prometheus', 'system:monitoring'), ['get /metrics', 'get /livez/ping', 'get nodes/metrics /n1']],
+  [
+    'a Prometheus that looks for targets',
+    user('berth-prometheus', 'system:monitoring'),
+    ['watch nodes', 'list endpointslices.discovery.k8s.io kube-system/', 'list pods', 'list services'],
+  ],
   [
     'the proxy',
     proxy,
@@ -173,6 +178,12 @@ for (const [who, as, requests] of allowed)
 
 const denied: [string, UserInfo, [string, string?][]][] = [
   ['anybody', anonymous, [['get /api'], ['get /metrics'], ['list pods']]],
+  ['monitoring', user('prometheus', 'system:monitoring'), [['list nodes'], ['get nodes/proxy /n1'], ['post /metrics']]],
+  [
+    'a Prometheus that looks for targets',
+    user('berth-prometheus', 'system:monitoring'),
+    [['list secrets'], ['list configmaps'], ['delete pods team/p'], ['get pods/log team/p'], ['patch nodes /n1']],
+  ],
   ['the authenticated', user('someone'), [['list pods team/'], ['get /metrics'], ['post /version'], ['get /apisx']]],
   [
     'service accounts',
