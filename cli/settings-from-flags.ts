@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import { parseGoDurationMs } from '../src/config/duration.ts';
 import { enginePings } from './engine/ping.ts';
 import { PAUSE_IMAGE } from './images/catalog.ts';
 import { UserError } from './output/failure.ts';
@@ -29,6 +30,10 @@ export interface UpFlags {
   proxyMetricsPort: string;
   dnsPort: string;
   dnsMetricsPort: string;
+  nodeMonitorPeriod: string;
+  nodeMonitorGracePeriod: string;
+  defaultNotReadyTolerationSeconds: string;
+  defaultUnreachableTolerationSeconds: string;
   podInfraContainerImage: string;
 }
 
@@ -56,6 +61,15 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     proxyMetricsPort: port('--proxy-metrics-port', flags.proxyMetricsPort),
     dnsPort: port('--dns-port', flags.dnsPort),
     dnsMetricsPort: port('--dns-metrics-port', flags.dnsMetricsPort),
+    ...monitoring(flags),
+    defaultNotReadyTolerationSeconds: seconds(
+      '--default-not-ready-toleration-seconds',
+      flags.defaultNotReadyTolerationSeconds,
+    ),
+    defaultUnreachableTolerationSeconds: seconds(
+      '--default-unreachable-toleration-seconds',
+      flags.defaultUnreachableTolerationSeconds,
+    ),
     manifestDir: join(rootDir, 'manifests'),
     podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
@@ -76,6 +90,10 @@ export const upDefaults = {
   proxyMetricsPort: '10249',
   dnsPort: '10053',
   dnsMetricsPort: '9153',
+  nodeMonitorPeriod: '5s',
+  nodeMonitorGracePeriod: '50s',
+  defaultNotReadyTolerationSeconds: '300',
+  defaultUnreachableTolerationSeconds: '300',
   podInfraContainerImage: PAUSE_IMAGE,
 };
 
@@ -97,12 +115,42 @@ function port(flag: string, text: string): number {
   return value;
 }
 
+/** Below this, a node could not renew its lease (1 s at least) in time. */
+const LEAST_GRACE_MS = 2000;
+
+function monitoring(flags: UpFlags): Pick<Settings, 'nodeMonitorPeriodMs' | 'nodeMonitorGracePeriodMs'> {
+  const nodeMonitorPeriodMs = duration('--node-monitor-period', flags.nodeMonitorPeriod);
+  const nodeMonitorGracePeriodMs = duration('--node-monitor-grace-period', flags.nodeMonitorGracePeriod);
+  if (nodeMonitorGracePeriodMs < LEAST_GRACE_MS)
+    throw new UserError(
+      `--node-monitor-grace-period ${flags.nodeMonitorGracePeriod}: nodes need at least 2s to renew their lease`,
+    );
+  if (nodeMonitorGracePeriodMs <= nodeMonitorPeriodMs)
+    throw new UserError(
+      `--node-monitor-grace-period ${flags.nodeMonitorGracePeriod}: must be longer than --node-monitor-period ${flags.nodeMonitorPeriod}`,
+    );
+  return { nodeMonitorPeriodMs, nodeMonitorGracePeriodMs };
+}
+
+function duration(flag: string, text: string): number {
+  const value = parseGoDurationMs(text);
+  if (value === undefined || value <= 0) throw new UserError(`${flag} ${text}: must be a duration such as 5s or 1m30s`);
+  return value;
+}
+
+function seconds(flag: string, text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
+    throw new UserError(`${flag} ${text}: must be a whole number of seconds, 0 or more`);
+  return value;
+}
+
 /** A node's name is a DNS-1123 subdomain; host names may have capitals. */
-function nodeName(text: string): string {
+export function nodeName(text: string, from = '--node-name'): string {
   const name = text.toLowerCase();
   if (!/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(name) || name.length > 253) {
     throw new UserError(
-      `--node-name ${text}: a node's name is made of lower-case letters, digits, '-' and '.', and begins and ends with a letter or digit`,
+      `${from} ${text}: a node's name is made of lower-case letters, digits, '-' and '.', and begins and ends with a letter or digit`,
     );
   }
   return name;

@@ -33,6 +33,12 @@ export const settingsSchema = z.strictObject({
   /** Where the cluster's DNS server listens on the node's address; pods reach it by the Service kube-dns. */
   dnsPort: z.number().default(10053),
   dnsMetricsPort: z.number().default(9153),
+  /** How often silent nodes are looked for, and after how long a silence a node is given up. */
+  nodeMonitorPeriodMs: z.number().default(5000),
+  nodeMonitorGracePeriodMs: z.number().default(50_000),
+  /** How long pods that don't say so stay on a node that is not ready, or silent. */
+  defaultNotReadyTolerationSeconds: z.number().default(300),
+  defaultUnreachableTolerationSeconds: z.number().default(300),
   /** Static pods' manifests. */
   manifestDir: z.string(),
   /** Where container log links go (`/var/log/pods`). */
@@ -66,6 +72,14 @@ export function pathsOf(settings: Settings) {
     pid: join(runDir, 'berth.pid'),
     log: join(logDir, 'berth.log'),
   };
+}
+
+/**
+ * How long a node's lease is to last: upstream's 40 s of its 50 s of grace, and less in proportion where nodes are given up sooner. A lease
+ * is renewed four times while it lasts, so that one lost renewal gives nobody up.
+ */
+export function nodeLeaseDurationSeconds({ nodeMonitorGracePeriodMs }: Settings): number {
+  return Math.min(40, Math.max(1, Math.floor((nodeMonitorGracePeriodMs * 0.8) / 1000)));
 }
 
 /** The node's part of it. */

@@ -8,6 +8,7 @@ import type { ObjectReader, ResourceDefinition, SubresourceDefinition } from './
 import { createObjectReader } from './apiserver/object-reader.ts';
 import { createAuthorizer } from './authorization/authorizer.ts';
 import type { ServiceAllocator } from './resources/allocation/service-allocator.ts';
+import type { DefaultTolerationSeconds } from './resources/pods/admission.ts';
 import { authenticationReviews } from './resources/reviews/authentication.ts';
 import { authorizationReviews } from './resources/reviews/authorization.ts';
 import { servedResources } from './resources/served.ts';
@@ -21,6 +22,8 @@ export interface ServedApiOptions {
   readonly issuer: string;
   /** `host:port` under which clients reach the API server. */
   readonly serverAddress: string;
+  /** How long pods stay on nodes in trouble; upstream's five minutes unless said. */
+  readonly tolerationSeconds?: DefaultTolerationSeconds;
 }
 
 export interface ServedApiDependencies {
@@ -52,6 +55,7 @@ export function createServedApi(options: ServedApiOptions, dependencies: ServedA
     allocator,
     ...(podSubresources && { podSubresources }),
     serviceAccountSubresources: { token: defineTokenRequest(tokenOptions, signingKey) },
+    ...(options.tolerationSeconds && { tolerationSeconds: options.tolerationSeconds }),
     clock,
   });
   const objects = createObjectReader(store, stored);

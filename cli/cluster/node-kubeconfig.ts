@@ -5,6 +5,7 @@ import { UserError } from '../output/failure.ts';
 import { loadClusterAuthority } from '../pki/load-authority.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { pathsOf } from '../settings.ts';
+import { nodeName } from '../settings-from-flags.ts';
 import { knownCluster } from './known-cluster.ts';
 
 const DAYS = 365;
@@ -20,7 +21,12 @@ export async function nodeKubeconfig(options: {
   const settings = knownCluster(options.rootDir);
   if (options.nodeIp && !isIP(options.nodeIp)) throw new UserError(`--node-ip ${options.nodeIp}: is no IP address`);
   const ca = await loadClusterAuthority(pathsOf(settings).pki);
-  const { certPem, keyPem } = await issueCertificate(ca, { ...identity(options), days: DAYS, nowMs: Date.now() });
+  const name = nodeName(options.name, 'node kubeconfig');
+  const { certPem, keyPem } = await issueCertificate(ca, {
+    ...identity({ ...options, name }),
+    days: DAYS,
+    nowMs: Date.now(),
+  });
   return renderKubeconfig({
     server: `https://${settings.nodeIp}:${settings.apiPort}`,
     caPem: ca.certPem,

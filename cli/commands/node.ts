@@ -30,7 +30,7 @@ export function defineNode(program: Command): void {
     });
   command
     .command('kubeconfig')
-    .description('print a kubeconfig for another node of this cluster')
+    .description('print a kubeconfig for another node of this cluster; it holds a key: keep it in a file of mode 0600')
     .argument('<name>', "the other node's name")
     .option('--node-ip <ip>', "the other node's address, for the certificate of its HTTPS port")
     .option('--for <identity>', 'node, proxy or overlay', 'node')
@@ -38,5 +38,14 @@ export function defineNode(program: Command): void {
     .action(async (name: string, options: { nodeIp?: string; for: string; clusterRootDir: string }) => {
       const { nodeKubeconfig } = await import('../cluster/node-kubeconfig.ts');
       process.stdout.write(await nodeKubeconfig({ ...options, name, rootDir: options.clusterRootDir }));
+    });
+  command
+    .command('config')
+    .description('print a KubeletConfiguration for other nodes of this cluster: DNS, leases')
+    .option('--cluster-root-dir <dir>', "the cluster's root directory on this host", DEFAULT_ROOT_DIR)
+    .action(async (options: { clusterRootDir: string }) => {
+      const { knownCluster } = await import('../cluster/known-cluster.ts');
+      const { renderNodeConfig } = await import('../cluster/node-config.ts');
+      process.stdout.write(renderNodeConfig(knownCluster(options.clusterRootDir)));
     });
 }

@@ -31,6 +31,18 @@ export function defineUp(program: Command): void {
     ['--proxy-metrics-port <port>', 'proxyMetricsPort', "the proxy's /metrics, on loopback"],
     ['--dns-port <port>', 'dnsPort', "the cluster's DNS server"],
     ['--dns-metrics-port <port>', 'dnsMetricsPort', "the DNS server's /metrics and /ready"],
+    ['--node-monitor-period <duration>', 'nodeMonitorPeriod', 'how often silent nodes are looked for'],
+    ['--node-monitor-grace-period <duration>', 'nodeMonitorGracePeriod', 'a node silent for so long is not ready'],
+    [
+      '--default-not-ready-toleration-seconds <n>',
+      'defaultNotReadyTolerationSeconds',
+      'how long pods stay on a node that is not ready, unless they say',
+    ],
+    [
+      '--default-unreachable-toleration-seconds <n>',
+      'defaultUnreachableTolerationSeconds',
+      'how long pods stay on a node that fell silent, unless they say',
+    ],
   ];
   for (const [flag, key, text] of numbers) command.addOption(new Option(flag, text).default(upDefaults[key]));
   command.action(async (flags: UpFlags) => {

@@ -17,7 +17,7 @@ import { createPrivateEngine } from '../engine/private-engine.ts';
 import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
-import { containerLogsDir, engineEndpoint, pathsOf, type Settings } from '../settings.ts';
+import { containerLogsDir, engineEndpoint, nodeLeaseDurationSeconds, pathsOf, type Settings } from '../settings.ts';
 import { buildInfo } from '../version.ts';
 import { type AgentPartOptions, createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
@@ -87,6 +87,14 @@ export async function runAllInOne(
         endpoint: { address: settings.nodeIp, port: settings.dnsPort, metricsPort: settings.dnsMetricsPort },
       },
       clusterDomain: settings.clusterDomain,
+      nodeLifecycle: {
+        monitorPeriodMs: settings.nodeMonitorPeriodMs,
+        gracePeriodMs: settings.nodeMonitorGracePeriodMs,
+      },
+      tolerationSeconds: {
+        notReady: settings.defaultNotReadyTolerationSeconds,
+        unreachable: settings.defaultUnreachableTolerationSeconds,
+      },
       pki,
     },
     context,
@@ -155,6 +163,11 @@ function createAgent(
       { flag: '--cgroup-root', field: 'cgroupRoot', value: settings.cgroupRoot },
       { flag: '--cluster-domain', field: 'clusterDomain', value: settings.clusterDomain },
       { flag: '--service-cidr', field: 'clusterDNS', value: dnsServiceAddress(settings.serviceCidr) },
+      {
+        flag: '--node-monitor-grace-period',
+        field: 'nodeLeaseDurationSeconds',
+        value: nodeLeaseDurationSeconds(settings),
+      },
       { flag: '--static-pod-path', field: 'staticPodPath', value: settings.manifestDir },
     ],
   });

@@ -3,9 +3,11 @@ import { podLogSubresource } from '../../control-plane/apiserver/nodes/pod-log.t
 import { kubernetesSchema } from '../../control-plane/apiserver/schema-port.ts';
 import { createApiServer } from '../../control-plane/apiserver/server.ts';
 import { createControllers } from '../../control-plane/controllers/controllers.ts';
+import type { NodeLifecycleOptions } from '../../control-plane/controllers/node-lifecycle.ts';
 import { createServiceAllocator } from '../../control-plane/resources/allocation/service-allocator.ts';
 import { createBootstrap } from '../../control-plane/resources/bootstrap.ts';
 import { createDnsService, type DnsServiceOptions } from '../../control-plane/resources/dns-service.ts';
+import type { DefaultTolerationSeconds } from '../../control-plane/resources/pods/admission.ts';
 import { createScheduler } from '../../control-plane/scheduler/scheduler.ts';
 import { createServedApi } from '../../control-plane/served-api.ts';
 import { openSqliteStore } from '../../control-plane/store/sqlite-store.ts';
@@ -35,6 +37,9 @@ export interface ControlPlaneOptions {
   clusterDomain: string;
   /** The cluster's DNS: its Service's address, and where the server listens. */
   dns: DnsServiceOptions;
+  /** When a silent node is given up, and how long pods then stay on it. */
+  nodeLifecycle: Partial<NodeLifecycleOptions>;
+  tolerationSeconds: DefaultTolerationSeconds;
   pki: ClusterPki;
 }
 
@@ -57,7 +62,11 @@ export async function createControlPlanePart(
   const allocator = createServiceAllocator({ serviceCidr: options.serviceCidr });
   const serverAddress = `${options.advertiseAddress}:${options.port}`;
   const { definitions, objects, authorizer, tokens, issuer } = createServedApi(
-    { issuer: `https://kubernetes.default.svc.${options.clusterDomain}`, serverAddress },
+    {
+      issuer: `https://kubernetes.default.svc.${options.clusterDomain}`,
+      serverAddress,
+      tolerationSeconds: options.tolerationSeconds,
+    },
     {
       store,
       allocator,
@@ -115,7 +124,7 @@ export async function createControlPlanePart(
     .filter(({ verbs }) => verbs.includes('list') && verbs.includes('watch'))
     .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }));
   const controllers = createControllers(
-    { resources, clusterCidr: options.podCidr, caPem: pki.ca.certPem },
+    { resources, clusterCidr: options.podCidr, caPem: pki.ca.certPem, nodeLifecycle: options.nodeLifecycle },
     { client: controllerClient, informers: controllerInformers, log, clock, metrics, heartbeats },
   );
   const schedulerClient = clientAs(pki.scheduler, 'kube-scheduler');

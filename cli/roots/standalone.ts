@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
@@ -49,12 +49,15 @@ export function nodeNameOf(flags: { nodeName?: string }): string {
   return (flags.nodeName ?? hostname()).trim().toLowerCase();
 }
 
-export function clientFrom(
+function clientFrom(
   kubeconfig: string,
   userAgent: string,
+  { log }: ProgramContext,
   metrics?: Registry,
 ): { client: KubeClient; config: ClientConfig } {
   const config = loadKubeconfig(kubeconfig, { userAgent });
+  if (statSync(kubeconfig).mode & 0o077)
+    log.warn({ kubeconfig }, `others than its owner may read these credentials: chmod 600 ${kubeconfig}`);
   return { client: createKubeClient(config, { metrics }), config };
 }
 
@@ -77,7 +80,7 @@ export async function prepareAgent(
   const nodeIps = [flags.nodeIp ?? (await detectNodeIp())];
   checkNodeIp(nodeIps[0]!);
   const metrics = createMetrics(buildInfo());
-  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', metrics) : undefined;
+  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics) : undefined;
   if (!api && !config.staticPodPath)
     throw new UserError(
       'the agent has nothing to run: give it an API server (--kubeconfig FILE) or static pods (staticPodPath in --config, --pod-manifest-path)',
@@ -163,7 +166,7 @@ export function prepareProxy(
     );
   const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
   const metrics = createMetrics(buildInfo());
-  const { client } = clientFrom(kubeconfig, 'kube-proxy', metrics);
+  const { client } = clientFrom(kubeconfig, 'kube-proxy', context, metrics);
   return { proxy: createProxyPart({ nodeName, config, client, metrics, sysctls }, context) };
 }
 
@@ -177,7 +180,7 @@ export function prepareOverlay(
   flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string },
   context: ProgramContext,
 ): Record<string, Runnable> {
-  const { client } = clientFrom(flags.kubeconfig, 'berth-overlay');
+  const { client } = clientFrom(flags.kubeconfig, 'berth-overlay', context);
   return { overlay: createOverlayPart({ ...flags, nodeName: nodeNameOf(flags), client }, context) };
 }
 

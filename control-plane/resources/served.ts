@@ -13,6 +13,7 @@ import { events } from './events.ts';
 import { leases } from './leases.ts';
 import { namespaces } from './namespaces.ts';
 import { nodes } from './nodes.ts';
+import type { DefaultTolerationSeconds } from './pods/admission.ts';
 import { definePods } from './pods.ts';
 import { replicaSets } from './replicasets.ts';
 import { secrets } from './secrets.ts';
@@ -26,13 +27,25 @@ export interface ServedResourcesOptions {
   podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
   /** serviceaccounts/token, which needs a key. */
   serviceAccountSubresources?: Readonly<Record<string, SubresourceDefinition<ServiceAccount>>>;
+  /** Upstream's five minutes unless said. */
+  tolerationSeconds?: DefaultTolerationSeconds;
   clock?: Clock;
 }
 
 /** Every kind that this control plane stores, in discovery order. */
 export function servedResources(options: ServedResourcesOptions): ResourceDefinition[] {
-  const { allocator, podSubresources = {}, serviceAccountSubresources = {}, clock = systemClock } = options;
-  const pods = definePods({ subresources: podSubresources, sleep: (ms) => clock.sleep(ms) });
+  const {
+    allocator,
+    podSubresources = {},
+    serviceAccountSubresources = {},
+    tolerationSeconds,
+    clock = systemClock,
+  } = options;
+  const pods = definePods({
+    subresources: podSubresources,
+    ...(tolerationSeconds && { tolerationSeconds }),
+    sleep: (ms) => clock.sleep(ms),
+  });
   return [
     bindings,
     configMaps,

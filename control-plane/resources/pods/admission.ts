@@ -18,7 +18,20 @@ const DEFAULT_ACCOUNT_ATTEMPTS = 10;
 /** … and this long each time. */
 const DEFAULT_ACCOUNT_WAIT_MS = 100;
 
+/** How long pods that don't say so stay on a node in trouble. */
+export interface DefaultTolerationSeconds {
+  /** On one that says that it is not ready. */
+  readonly notReady: number;
+  /** On one that fell silent. */
+  readonly unreachable: number;
+}
+
+/** Upstream's five minutes. */
+export const TOLERATION_SECONDS_DEFAULTS: DefaultTolerationSeconds = { notReady: 300, unreachable: 300 };
+
 export interface PodAdmissionOptions {
+  /** TOLERATION_SECONDS_DEFAULTS unless said. */
+  tolerationSeconds?: DefaultTolerationSeconds;
   /** Resolves after `ms`. */
   sleep(ms: number): Promise<void>;
   /** Below 1, for names; Math.random unless said. */
@@ -28,7 +41,7 @@ export interface PodAdmissionOptions {
 export async function admitPod(pod: Pod, context: StrategyContext, options: PodAdmissionOptions): Promise<void> {
   await admitServiceAccount(pod, context, options);
   admitPriority(pod);
-  admitTolerations(pod);
+  admitTolerations(pod, options.tolerationSeconds ?? TOLERATION_SECONDS_DEFAULTS);
 }
 
 const refuse = (pod: Pod, why: string) => forbidden(PODS, pod.metadata.name ?? '', why);
@@ -95,24 +108,19 @@ function admitPriority(pod: Pod): void {
   spec.preemptionPolicy ||= 'PreemptLowerPriority';
 }
 
-const EVICTING_TAINTS = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'];
-const DEFAULT_TOLERATION_SECONDS = 300;
-
-/** A pod stays five minutes on a node in trouble unless it says otherwise. */
-function admitTolerations(pod: Pod): void {
+/** A pod stays for a while on a node in trouble unless it says otherwise. */
+function admitTolerations(pod: Pod, { notReady, unreachable }: DefaultTolerationSeconds): void {
   const given = pod.spec.tolerations ?? [];
   const tolerates = (key: string) =>
     given.some(
       (toleration) =>
         (!toleration.key || toleration.key === key) && (!toleration.effect || toleration.effect === 'NoExecute'),
     );
-  const added = EVICTING_TAINTS.filter((key) => !tolerates(key)).map(
-    (key): Toleration => ({
-      key,
-      operator: 'Exists',
-      effect: 'NoExecute',
-      tolerationSeconds: DEFAULT_TOLERATION_SECONDS,
-    }),
-  );
+  const secondsOf = { 'node.kubernetes.io/not-ready': notReady, 'node.kubernetes.io/unreachable': unreachable };
+  const added = Object.entries(secondsOf)
+    .filter(([key]) => !tolerates(key))
+    .map(
+      ([key, tolerationSeconds]): Toleration => ({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds }),
+    );
   if (added.length > 0) pod.spec.tolerations = [...given, ...added];
 }

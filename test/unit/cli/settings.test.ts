@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { readSettings, settingsFile, writeSettings } from '../../../cli/settings.ts';
+import { parse } from 'yaml';
+import { renderNodeConfig } from '../../../cli/cluster/node-config.ts';
+import { nodeLeaseDurationSeconds, readSettings, settingsFile, writeSettings } from '../../../cli/settings.ts';
 import { settingsFromFlags, upDefaults } from '../../../cli/settings-from-flags.ts';
 
 const flags = {
@@ -30,11 +32,45 @@ for (const [what, change, message] of [
   ['a relative path', { rootDir: 'here' }, /--root-dir here: must be an absolute path/],
   ['a port that is none', { apiPort: '70000' }, /--api-port 70000: must be a port number, 1 to 65535/],
   ['a node name with an underscore', { nodeName: 'a_b' }, /--node-name a_b: .*lower-case letters/],
+  ['a duration that is none', { nodeMonitorPeriod: '5' }, /--node-monitor-period 5: must be a duration such as 5s/],
+  ['a grace that is too short', { nodeMonitorGracePeriod: '1s' }, /--node-monitor-grace-period 1s: .* at least 2s/],
+  [
+    'a grace shorter than the period',
+    { nodeMonitorPeriod: '1m', nodeMonitorGracePeriod: '50s' },
+    /--node-monitor-grace-period 50s: must be longer than --node-monitor-period 1m/,
+  ],
+  [
+    'a toleration before its time',
+    { defaultUnreachableTolerationSeconds: '-1' },
+    /--default-unreachable-toleration-seconds -1: must be a whole number of seconds/,
+  ],
 ] as const) {
   test(`refuses ${what}`, async (t) => {
     await t.throwsAsync(settingsFromFlags({ ...flags, ...change }, undefined), { message });
   });
 }
+
+test('nodes renew their lease four times before they are given up', async (t) => {
+  const leaseOf = async (nodeMonitorGracePeriod: string) =>
+    nodeLeaseDurationSeconds(await settingsFromFlags({ ...flags, nodeMonitorGracePeriod }, undefined));
+  t.is(await leaseOf('50s'), 40);
+  t.is(await leaseOf('5m'), 40);
+  t.is(await leaseOf('5100ms'), 4);
+});
+
+test('other nodes are told the names and the beat of the cluster', async (t) => {
+  const text = renderNodeConfig(
+    await settingsFromFlags({ ...flags, serviceCidr: '10.112.0.0/16', clusterDomain: 'berth.test' }, undefined),
+  );
+  t.regex(text, /^# .*--cluster-cidr 10\.244\.0\.0\/16 --service-cidr 10\.112\.0\.0\/16$/m);
+  t.deepEqual(parse(text), {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    clusterDNS: ['10.112.0.10'],
+    clusterDomain: 'berth.test',
+    nodeLeaseDurationSeconds: 40,
+  });
+});
 
 test('what was written is read back; what another hand wrote is refused with its field', async (t) => {
   const rootDir = mkdtempSync(join(tmpdir(), 'berth-settings-'));
