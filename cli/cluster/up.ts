@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { nodes } from '../../src/kube/resources.ts';
-import { daemonPid, startDaemon } from '../daemon/launch.ts';
+import { daemonLogEnd, daemonPid, startDaemon } from '../daemon/launch.ts';
 import { lastLines } from '../engine/private-engine.ts';
 import { buildImage } from '../images/build.ts';
 import { recipes } from '../images/catalog.ts';
@@ -50,9 +50,8 @@ async function waitForNode(settings: Settings, startedMs: number): Promise<void>
       seen ||= alive;
       const ended = seen && !alive;
       if (ended || performance.now() > deadline) {
-        const log = pathsOf(settings).log;
         throw new UserError(
-          `the node did not become Ready: ${ended ? 'the daemon ended' : last}. The end of ${log}:\n${lastLines(log, 8)}`,
+          `the node did not become Ready: ${ended ? 'the daemon ended' : last}. ${await daemonLogEnd(settings, 8)}`,
         );
       }
       client ??= adminClient(settings);

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { lastLines } from '../engine/private-engine.ts';
 import { pathsOf, type Settings } from '../settings.ts';
 import { livingPid, stopProcess } from './pid-file.ts';
-import { removeUnit, startUnit, systemdIsPid1 } from './systemd.ts';
+import { removeUnit, startUnit, systemdIsPid1, unitJournal } from './systemd.ts';
 
 export const CHECKOUT = dirname(dirname(import.meta.dirname));
 const STOP_TIMEOUT_MS = 20_000;
@@ -33,4 +34,11 @@ export async function startDaemon(settings: Settings): Promise<void> {
 export async function stopDaemon(settings: Settings): Promise<void> {
   if (systemdIsPid1()) await removeUnit();
   await stopProcess(pathsOf(settings).pid, settings.rootDir, STOP_TIMEOUT_MS);
+}
+
+/** Where the daemon's log is and how it ends, for a message: a file, or the journal where systemd runs the daemon. */
+export async function daemonLogEnd(settings: Settings, lines: number): Promise<string> {
+  const { log } = pathsOf(settings);
+  if (!systemdIsPid1()) return `The end of ${log}:\n${lastLines(log, lines)}`;
+  return `The end of 'journalctl -u berth.service':\n${await unitJournal(lines).catch(() => '(no journal)')}`;
 }

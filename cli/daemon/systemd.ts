@@ -21,10 +21,24 @@ export function renderUnit(text: string, checkout: string, rootDir?: string): st
 /** Installs berth.service and starts it; the unit is ready when the daemon says so (Type=notify). */
 export async function startUnit(checkout: string, rootDir: string): Promise<void> {
   const unit = renderUnit(readFileSync(join(checkout, 'systemd', UNIT), 'utf8'), checkout, rootDir);
-  writeFileSync(join(UNIT_FOLDER, UNIT), unit, { mode: 0o600 });
+  writeFileSync(join(UNIT_FOLDER, UNIT), unit);
   await run('systemctl', ['daemon-reload']);
   await run('systemctl', ['enable', '--quiet', UNIT]);
   await run('systemctl', ['start', '--no-block', UNIT]);
+}
+
+/** The end of what the unit said, which is in the journal. */
+export async function unitJournal(lines: number): Promise<string> {
+  const { stdout } = await run('journalctl', [
+    '--unit',
+    UNIT,
+    '--no-pager',
+    '--output',
+    'cat',
+    '--lines',
+    String(lines),
+  ]);
+  return stdout.trimEnd();
 }
 
 /** Stops, disables and removes the unit; nothing happens when it was never installed. */

@@ -29,6 +29,8 @@ export function createSystemdSlices(
       } catch (error) {
         if (!/already|UnitExists/.test(String(error))) throw error;
         await call('SetUnitProperties', 'sba(sv)', slice, 'true', String(properties.length), ...properties.flat());
+        // systemd also says so of a slice that it only remembers, of a member that just ended: then it starts here.
+        await call('StartUnit', 'ss', slice, 'replace');
       }
     },
     async stop(slice) {

@@ -31,6 +31,7 @@ test('a slice is started; a running one is changed; one that is gone is stopped'
     'StartTransientUnit ssa(sv)a(sa(sv)) kubepods-a.slice replace 7 Description s Kubernetes pods: kubepods-a.slice Wants as 1 kubepods.slice DefaultDependencies b false CPUAccounting b true MemoryAccounting b true TasksAccounting b true CPUWeight t 1 0',
     'StartTransientUnit ssa(sv)a(sa(sv)) kubepods-a.slice replace 7 Description s Kubernetes pods: kubepods-a.slice Wants as 1 kubepods.slice DefaultDependencies b false CPUAccounting b true MemoryAccounting b true TasksAccounting b true CPUWeight t 39 0',
     'SetUnitProperties sba(sv) kubepods-a.slice true 1 CPUWeight t 39',
+    'StartUnit ss kubepods-a.slice replace',
     'StopUnit ss kubepods-a.slice replace',
   ]);
 });
