@@ -4,6 +4,7 @@ import { certificateUser } from '../../src/auth/certificate.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
+import type { HealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
@@ -20,6 +21,7 @@ export interface AgentAppDeps {
   heartbeats: Heartbeats;
   registry: Registry;
   probeRegistry: Registry;
+  slis: HealthMetrics;
   metrics?: Pick<NodeMetrics, 'request'>;
   /** KubeletConfiguration in force, for /configz. */
   configuration: () => object;
@@ -42,7 +44,6 @@ const LATER = [
   'cri',
   'metrics/cadvisor',
   'metrics/resource',
-  'metrics/slis',
 ];
 
 /** Routes of port 10250. Every request is authenticated by its client certificate first, then authorized. */
@@ -54,7 +55,7 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.use(requireUser);
 
   app.get(['/healthz', '/healthz/syncloop'], (request, response) => {
-    const { healthy, text } = reportHealth(deps.heartbeats, 'verbose' in request.query);
+    const { healthy, text } = reportHealth(deps, 'verbose' in request.query);
     plainText(response, healthy ? 200 : 500, text);
   });
   app.get(['/healthz/ping', '/healthz/log'], (_, response) => plainText(response, 200, 'ok'));
@@ -62,6 +63,7 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.get('/runningpods{/}', (_, response) => void response.json(podList(runningPods(deps.pods))));
   app.get('/configz', (_, response) => void response.json({ kubeletconfig: deps.configuration() }));
   app.get('/metrics', (_, response) => exposition(response, deps.registry));
+  app.get('/metrics/slis', (_, response) => exposition(response, deps.slis.registry));
   app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
   app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));
   for (const path of LATER)

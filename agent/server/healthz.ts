@@ -1,3 +1,4 @@
+import type { HealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 
 export interface HealthReport {
@@ -7,8 +8,13 @@ export interface HealthReport {
 }
 
 /** Every long loop must have turned lately. `verbose` lists the checks though all are well. */
-export function reportHealth(heartbeats: Heartbeats, verbose = false): HealthReport {
+export function reportHealth(
+  { heartbeats, slis }: { heartbeats: Pick<Heartbeats, 'overdue'>; slis: HealthMetrics },
+  verbose = false,
+): HealthReport {
   const overdue = heartbeats.overdue();
+  for (const name of ['ping', 'log']) slis.checked(name, 'healthz', true);
+  slis.checked('syncloop', 'healthz', overdue.length === 0);
   if (overdue.length === 0 && !verbose) return { healthy: true, text: 'ok' };
   const lines = ['[+]ping ok', '[+]log ok'];
   for (const { name, silentMs, maxSilenceMs } of overdue)

@@ -2,6 +2,7 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
+import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import { type AgentAppDeps, createAgentApp } from './app.ts';
 import { reportHealth } from './healthz.ts';
 
@@ -28,7 +29,8 @@ export interface AgentServer {
 }
 
 /** The node's HTTPS API (10250) and its plain health check for the local machine (10248). */
-export function createAgentServer(options: AgentServerOptions, deps: AgentAppDeps): AgentServer {
+export function createAgentServer(options: AgentServerOptions, dependencies: Omit<AgentAppDeps, 'slis'>): AgentServer {
+  const deps = { ...dependencies, slis: createHealthMetrics() };
   const https = createHttpsServer(
     {
       cert: options.certPem,
@@ -45,7 +47,7 @@ export function createAgentServer(options: AgentServerOptions, deps: AgentAppDep
   const healthz = createHttpServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://node');
     const known = url.pathname === '/healthz' || url.pathname.startsWith('/healthz/');
-    const report = known ? reportHealth(deps.heartbeats, url.searchParams.has('verbose')) : undefined;
+    const report = known ? reportHealth(deps, url.searchParams.has('verbose')) : undefined;
     response.writeHead(report ? (report.healthy ? 200 : 500) : 404, { 'content-type': 'text/plain; charset=utf-8' });
     response.end(report ? report.text : '404 page not found\n');
   });

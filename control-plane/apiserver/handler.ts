@@ -1,5 +1,6 @@
 import type { UserInfo } from '../../src/auth/user.ts';
 import { type FieldRequirement, parseFieldSelector } from '../../src/kube/selectors.ts';
+import type { HealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
@@ -46,6 +47,7 @@ export interface HandlerParts {
   readonly inFlight: InFlight;
   readonly metrics: ServerMetrics;
   readonly registry: MetricsRegistry;
+  readonly slis: HealthMetrics;
   readonly checks: readonly HealthCheck[];
   readonly version: VersionInfo;
   readonly log: Logger;
@@ -183,7 +185,9 @@ async function route(parts: HandlerParts, exchange: Exchange, info: RequestInfo,
     return exchange.send(200, `${JSON.stringify(parts.version, null, 2)}\n`, 'application/json');
   if (exchange.path === '/metrics')
     return exchange.send(200, await parts.registry.metrics(), parts.registry.contentType);
-  if (await handleHealth(exchange, parts.checks)) return;
+  if (exchange.path === '/metrics/slis')
+    return exchange.send(200, await parts.slis.registry.metrics(), parts.slis.registry.contentType);
+  if (await handleHealth(exchange, parts.checks, parts.slis)) return;
   if (await parts.discovery.handle(exchange)) return;
   if (await handleOpenApi(exchange, parts.openApi)) return;
   if (await parts.issuer?.handle(exchange)) return;

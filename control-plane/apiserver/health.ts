@@ -1,3 +1,4 @@
+import type { HealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Exchange } from './exchange.ts';
 
 /** One named condition of /livez, /readyz and /healthz. */
@@ -8,7 +9,11 @@ export interface HealthCheck {
 }
 
 /** Answers /healthz, /livez, /readyz, each with /NAME, ?verbose and ?exclude=. True when the path was one of these. */
-export async function handleHealth(exchange: Exchange, checks: readonly HealthCheck[]): Promise<boolean> {
+export async function handleHealth(
+  exchange: Exchange,
+  checks: readonly HealthCheck[],
+  slis: HealthMetrics,
+): Promise<boolean> {
   const [, endpoint, name, ...more] = exchange.path.split('/');
   if (endpoint !== 'healthz' && endpoint !== 'livez' && endpoint !== 'readyz') return false;
   if (more.length > 0) return false;
@@ -16,6 +21,7 @@ export async function handleHealth(exchange: Exchange, checks: readonly HealthCh
   const chosen = checks.filter((check) => (name ? check.name === name : !excluded.has(check.name)));
   if (name && chosen.length === 0) return false;
   const results = await Promise.all(chosen.map(async (check) => ({ name: check.name, problem: await check.check() })));
+  for (const result of results) slis.checked(result.name, endpoint, result.problem === undefined);
   const failed = results.filter((result) => result.problem !== undefined);
   const lines = results.map(({ name: checkName, problem }) =>
     problem === undefined ? `[+]${checkName} ok` : `[-]${checkName} failed: reason withheld`,

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { TokenAuthenticator } from '../../src/auth/token-authenticator.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
+import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
@@ -95,6 +96,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
       inFlight,
       metrics: createServerMetrics(deps.metrics, inFlight, registry),
       registry: deps.metrics,
+      slis: createHealthMetrics(),
       checks: [
         { name: 'ping', check: () => undefined },
         { name: 'store', check: () => storeProblem(deps.store) },

@@ -1,4 +1,5 @@
 import express, { type Express } from 'express';
+import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 
 /** Port 10249, loopback: metrics, and what configuration and mode the proxy runs with. */
@@ -8,7 +9,9 @@ export function createMetricsApp(options: { metrics: Registry; mode: string; con
     response.set('X-Content-Type-Options', 'nosniff');
     next();
   });
+  const slis = createHealthMetrics();
   app.get('/healthz', (_request, response) => {
+    slis.checked('ping', 'healthz', true);
     response.type('text/plain').send('ok');
   });
   app.get('/proxyMode', (_request, response) => {
@@ -19,6 +22,9 @@ export function createMetricsApp(options: { metrics: Registry; mode: string; con
   });
   app.get('/metrics', async (_request, response) => {
     response.set('Content-Type', options.metrics.contentType).send(await options.metrics.metrics());
+  });
+  app.get('/metrics/slis', async (_request, response) => {
+    response.set('Content-Type', slis.registry.contentType).send(await slis.registry.metrics());
   });
   return app;
 }

@@ -41,12 +41,15 @@ function story(title: string, tell: (t: ExecutionContext, found: PrometheusProgr
   else test.serial(title, async (t) => void (await tell(t, programs)));
 }
 
-/** Every endpoint that the example scrapes. */
+/** Every endpoint with metrics; those behind a comma have no build's and process's own. */
 const ENDPOINTS = {
-  'API server, scheduler and controllers': () => `${IDENTITY} https://127.0.0.1:6443/metrics`,
+  'control plane': () => `${IDENTITY} https://127.0.0.1:6443/metrics`,
   agent: () => `${IDENTITY} https://${cluster.address}:10250/metrics`,
   'agent, probes': () => `${IDENTITY} https://${cluster.address}:10250/metrics/probes`,
+  'agent, health': () => `${IDENTITY} https://${cluster.address}:10250/metrics/slis`,
   proxy: () => 'http://127.0.0.1:10249/metrics',
+  'proxy, health': () => 'http://127.0.0.1:10249/metrics/slis',
+  'API server, health': () => `${IDENTITY} https://127.0.0.1:6443/metrics/slis`,
   DNS: () => 'http://10.96.0.10:9153/metrics',
 };
 
@@ -57,7 +60,7 @@ for (const [name, address] of Object.entries(ENDPOINTS)) {
     const findings = `${stdout}${stderr}`.split('\n').filter((line) => line && !isKnown(line));
     t.deepEqual(findings, []);
     t.true(code === 0 || code === 3, `exit code ${code}`);
-    if (name !== 'agent, probes') t.regex(text, /^kubernetes_build_info\{.*git_version="v1\.36/m);
+    if (!name.includes(', ')) t.regex(text, /^kubernetes_build_info\{.*git_version="v1\.36/m);
   });
 }
 
@@ -75,6 +78,12 @@ story('health on the ports of upstream', async (t) => {
   ];
   for (const path of paths) t.is(await status(path), '200', path);
   t.is(await cluster.sh(`curl -s ${IDENTITY} https://127.0.0.1:6443/readyz`), 'ok');
+  for (const [name, series] of [
+    ['agent, health', 'kubernetes_healthcheck{name="syncloop",type="healthz"} 1'],
+    ['proxy, health', 'kubernetes_healthcheck{name="ping",type="healthz"} 1'],
+    ['API server, health', 'kubernetes_healthcheck{name="store",type="readyz"} 1'],
+  ] as const)
+    t.true((await cluster.sh(`curl -sSf ${ENDPOINTS[name]()}`)).includes(series), series);
 });
 
 story('the identity reads metrics and nodes, and nothing else', async (t) => {
