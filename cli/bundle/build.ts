@@ -4,7 +4,7 @@ import { build, type Plugin } from 'esbuild';
 import { reportFailure } from '../output/failure.ts';
 
 /**
- * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`. The launcher calls it when a source is newer than the file.
+ * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`, and `berth-dns.mjs` for the DNS server's process. The launcher calls it when a source is newer than the file.
  * Against the sources themselves it saves the type stripper, the module graph and what third-party packages load and never use:
  * some 40 MiB of a daemon's memory (docs/performance.md).
  *
@@ -47,8 +47,9 @@ const mapOnlyOurs: Plugin = {
 async function buildBundle(): Promise<void> {
   const started = new Date();
   const { outputFiles } = await build({
-    entryPoints: [join(CHECKOUT, 'cli/bundle/main.ts')],
-    outfile: BUNDLE,
+    entryPoints: { berth: join(CHECKOUT, 'cli/bundle/main.ts'), 'berth-dns': join(CHECKOUT, 'cli/bundle/dns.ts') },
+    outdir: dirname(BUNDLE),
+    outExtension: { '.js': '.mjs' },
     write: false,
     bundle: true,
     platform: 'node',
@@ -67,7 +68,8 @@ async function buildBundle(): Promise<void> {
   });
   mkdirSync(dirname(BUNDLE), { recursive: true });
   // Several daemons may build at once: each file appears whole, and the program, which tells that all is done, comes last.
-  for (const { path, contents } of outputFiles.sort((one, other) => other.path.length - one.path.length)) {
+  const order = (path: string) => (path === BUNDLE ? 2 : path.endsWith('.map') ? 0 : 1);
+  for (const { path, contents } of outputFiles.sort((one, other) => order(one.path) - order(other.path))) {
     writeFileSync(`${path}.${process.pid}`, contents);
     // A source that changed while this ran is newer than the bundle.
     utimesSync(`${path}.${process.pid}`, started, started);

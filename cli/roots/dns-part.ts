@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { writeFileAtomically } from '../../src/auth/pem-files.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
@@ -6,6 +8,12 @@ import { createDnsProcess } from '../dns/dns-process.ts';
 import type { ClusterPki } from '../pki/cluster-pki.ts';
 import { pathsOf, type Settings } from '../settings.ts';
 import type { ProgramContext } from './context.ts';
+
+/** The bundle of `berth dns` alone, where this daemon runs from a bundle too. */
+function programBeside(file: string): string {
+  const own = join(dirname(file), 'berth-dns.mjs');
+  return basename(file) === 'berth.mjs' && existsSync(own) ? own : file;
+}
 
 /** The cluster's DNS server in a process of its own, from the same program as this one. */
 export function createDnsPart(settings: Settings, pki: ClusterPki, context: ProgramContext): Runnable {
@@ -23,7 +31,7 @@ export function createDnsPart(settings: Settings, pki: ClusterPki, context: Prog
         resolvConf: '/etc/resolv.conf',
         pidFile: paths.dnsPid,
       },
-      program: { execPath: process.execPath, execArgv: process.execArgv, file: process.argv[1]! },
+      program: { execPath: process.execPath, execArgv: process.execArgv, file: programBeside(process.argv[1]!) },
       logFile: paths.dnsLog,
     },
     context,

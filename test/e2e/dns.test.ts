@@ -173,7 +173,7 @@ story('down ends the server too', async (t) => {
   const pid = (await cluster.sh('cat /run/berth/dns.pid')).trim();
   await cluster.berthOk('down', '--purge');
   t.not((await cluster.try(['test', '-e', `/proc/${pid}`])).code, 0);
-  t.is((await cluster.try(['sh', '-c', 'ss -Hlnu; pgrep -f "[b]erth.mjs dns"'])).stdout, '');
+  t.is((await cluster.try(['sh', '-c', 'ss -Hlnu; pgrep -f "[m]js dns --kubeconfig"'])).stdout, '');
 });
 
 async function stopDaemon(): Promise<void> {
