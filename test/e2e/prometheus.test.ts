@@ -170,7 +170,6 @@ story('Prometheus scrapes all of them, without a warning, and answers what dashb
     'kubelet_cgroup_manager_duration_seconds_count{operation_type="update"}',
     'kubelet_certificate_manager_client_ttl_seconds',
     'kubelet_certificate_manager_server_ttl_seconds',
-    'kubeproxy_network_programming_duration_seconds_count',
     'apiserver_request_sli_duration_seconds_count{scope="resource",verb="GET"}',
     'workqueue_adds_total{name="endpointslice-controller"}',
     'workqueue_queue_duration_seconds_count{name="endpointslice-controller"}',
