@@ -24,8 +24,8 @@ export interface NodeHost {
   readonly engine: DockerEngine;
   /** Runs a shell script inside, to its end, whatever its exit code. */
   sh(script: string): Promise<CommandResult>;
-  /** Starts `berth node` with these credentials (texts of kubeconfigs). */
-  start(credentials: { node: string; proxy: string; overlay: string }): void;
+  /** Starts `berth node` with these credentials (texts of kubeconfigs; the node's stand for those that are left out) and a KubeletConfiguration. */
+  start(credentials: { node: string; proxy?: string; overlay?: string }, config?: string): void;
   /** Starts it as it was started last. */
   restart(): void;
   /** SIGKILL: it has no time to say anything. */
@@ -47,25 +47,26 @@ export async function createNodeHost(name: string, net: Switch): Promise<NodeHos
   await until(`the Docker Engine of host ${name} answers`, async () => (await engine.info()) !== undefined);
   for (const recipe of recipes) await ensureImage(engine, endpoint, recipe, imagesFolder());
 
+  let files: string[] = [];
   const sh = (script: string) => host.run(['sh', '-euc', script], { timeoutMs: 60_000 });
   const node: NodeHost = {
     host,
     address,
     engine,
     sh,
-    start(credentials) {
+    start(credentials, config) {
       mkdirSync(host.path(MANIFESTS), { recursive: true });
+      files = ['--pod-manifest-path', MANIFESTS];
+      const give = (flag: string, name: string, text: string) => {
+        writeFileSync(host.path(`${CREDENTIALS}/${name}`), text, { mode: 0o600 });
+        files.push(flag, `${CREDENTIALS}/${name}`);
+      };
       for (const [who, text] of Object.entries(credentials))
-        writeFileSync(host.path(`${CREDENTIALS}/${who}.kubeconfig`), text, { mode: 0o600 });
+        give(who === 'node' ? '--kubeconfig' : `--${who}-kubeconfig`, `${who}.kubeconfig`, text);
+      if (config !== undefined) give('--config', 'kubelet.yaml', config);
       node.restart();
     },
     restart() {
-      const files = [
-        ...['--kubeconfig', `${CREDENTIALS}/node.kubeconfig`],
-        ...['--proxy-kubeconfig', `${CREDENTIALS}/proxy.kubeconfig`],
-        ...['--overlay-kubeconfig', `${CREDENTIALS}/overlay.kubeconfig`],
-        ...['--pod-manifest-path', MANIFESTS],
-      ];
       host.spawn(
         [
           ...['sh', '-c', `echo $$ >${PID}; exec "$0" "$@" >>${LOG} 2>&1`],
