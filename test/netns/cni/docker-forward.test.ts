@@ -7,6 +7,7 @@ import { createPodNetwork } from '../../../cni/invoke/pod-network.ts';
 import { createNodeNetwork } from '../../../cni/node/node-network.ts';
 import { connectDocker } from '../../../src/docker/connect.ts';
 import { hasProgram } from '../../../src/linux/exec.ts';
+import { readMounts, unmount } from '../../../src/linux/mounts.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
@@ -52,7 +53,12 @@ async function startDockerWithRules(t: ExecutionContext, host: TestNetns, direct
 async function setUp(t: ExecutionContext) {
   const host = await createTestNetns(t, 'docker');
   const directory = mkdtempSync(join(tmpdir(), 'net-docker-'));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 }));
+  t.teardown(() => {
+    // dockerd leaves its data root mounted on itself where that lies on a shared mount.
+    for (const { target } of readMounts().toReversed())
+      if (target.startsWith(`${directory}/`)) unmount(target, { lazy: true });
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  });
   const deps = { log: silentLogger, clock: systemClock };
   const node = createNodeNetwork(
     {
