@@ -19,8 +19,9 @@ export function createSystemdSlices(
   version: 1 | 2,
   execute: Execute = (program, args) => run(program, args),
 ): SystemdSlices {
+  // `--`: the root slice is named `-.slice`, which busctl would take for options.
   const call = (method: string, ...args: string[]) =>
-    execute('busctl', ['--system', 'call', ...MANAGER, method, ...args]);
+    execute('busctl', ['--system', '--', 'call', ...MANAGER, method, ...args]);
   return {
     async ensure(slice, limits) {
       const properties = renderSliceProperties(version, limits);

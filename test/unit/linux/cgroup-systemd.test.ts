@@ -19,7 +19,7 @@ test('properties of v1 and v2', (t) => {
 test('a slice is started; a running one is changed; one that is gone is stopped', async (t) => {
   const calls: string[] = [];
   const slices = createSystemdSlices(2, async (_, args) => {
-    const line = args.slice(5).join(' ');
+    const line = args.slice(6).join(' ');
     calls.push(line);
     if (calls.length === 2) throw new Error('Call failed: Unit kubepods-a.slice already exists.');
     if (line.startsWith('StopUnit')) throw new Error('Call failed: Unit kubepods-a.slice not loaded.');
