@@ -21,7 +21,7 @@ export interface Program {
 /**
  * The cluster's DNS server as a process beside the daemon, like the Engine: it outlives the daemon, so that a restart of Berth drops no
  * query, and the next daemon takes it over by pid file. One with other arguments or of another build is succeeded: the new one listens on
- * the same port before it ends the old one (docs/adr/0009-cluster-dns.md).
+ * the same port before it ends the old one (docs/adr/0011-cluster-dns.md).
  */
 export function createDnsProcess(
   options: { flags: Omit<DnsFlags, 'generation'>; program: Program; logFile: string },

@@ -189,14 +189,15 @@ async function addressOf(name: string): Promise<string> {
   return cluster.kubectl('get', 'pod', name, '-o', 'jsonpath={.status.podIP}');
 }
 
-/** Looks names up on the node, one query each and no second try, until told to end. */
+/** Looks names up on the node until told to end. A lost query counts: nslookup sends a second one only after 2.5 s, which is too late. */
 function startAsking() {
   const program = `rm -f /tmp/enough; while [ ! -e /tmp/enough ]; do
-    if busybox timeout 3 busybox nslookup -type=a kubernetes.default.${DOMAIN} 10.96.0.10 >/tmp/answer 2>&1 && ! grep -q "timed out\\|refused" /tmp/answer
+    if busybox timeout 2 busybox nslookup -type=a kubernetes.default.${DOMAIN} 10.96.0.10 >/tmp/answer 2>&1 && ! grep -q "timed out\\|refused" /tmp/answer
     then echo ok; else echo lost; cat /tmp/answer >&2; fi
     sleep 0.01
   done`;
   const child: ChildProcess = cluster.host.spawn(['sh', '-c', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
   let output = '';
   child.stdout?.setEncoding('utf8').on('data', (chunk) => {
     output += chunk;
@@ -204,7 +205,7 @@ function startAsking() {
   return {
     async end() {
       await cluster.sh('touch /tmp/enough');
-      await once(child, 'exit');
+      await ended;
       const lines = output.split('\n');
       return { asked: lines.filter(Boolean).length, lost: lines.filter((line) => line === 'lost').length };
     },
