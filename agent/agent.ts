@@ -172,6 +172,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   const desired = createDesiredPods(sources, {
     updated(pod) {
       workers.update(pod);
+      deps.status.observe(pod);
       if (isStaticPod(pod)) showStaticPods();
     },
     removed(uid) {

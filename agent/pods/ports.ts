@@ -137,6 +137,8 @@ export interface StatusManager {
    * mirror pod (uid translated by `MirrorPods`), and only cached when there is no API server.
    */
   set(pod: Pod, status: PodStatus): void;
+  /** The API has this pod in a new version: publishes again what somebody else overwrote (readiness, while the node was out of reach). */
+  observe(pod: Pod): void;
   /**
    * The worker has finished: no container, volume, cgroup is left. For an API pod with deletionTimestamp the manager
    * now makes sure the terminal status has landed and then deletes the object (grace 0, UID precondition).

@@ -117,6 +117,14 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
     log.debug({ pod: nameOf(live) }, 'pod object removed');
   }
 
+  /** Not landed yet, or somebody overwrote what had, or a mirror pod has just appeared. */
+  function publishIfDifferent(entry: Entry): void {
+    const live = liveObject(entry);
+    if (!live || (entry.version === entry.publishedVersion && live.metadata.resourceVersion === entry.settledAt))
+      return;
+    if (diffPodStatus(live.metadata.uid, live.status, entry.status)) queue.add(entry.pod.metadata.uid);
+  }
+
   return {
     get: (uid) => entries.get(uid)?.status,
     set(pod, status) {
@@ -141,11 +149,15 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
         entry.version++;
         entry.changedAtMs = clock.monotonicMs();
       }
-      const live = liveObject(entry);
-      if (!live || (entry.version === entry.publishedVersion && live.metadata.resourceVersion === entry.settledAt))
-        return;
-      // Not landed yet, or somebody overwrote what had, or a mirror pod has just appeared.
-      if (diffPodStatus(live.metadata.uid, live.status, entry.status)) queue.add(uid);
+      publishIfDifferent(entry);
+    },
+    observe(pod) {
+      const entry = entries.get(pod.metadata.uid);
+      if (!entry || isStaticPod(pod)) return;
+      entry.pod = pod;
+      // What has not landed is on its way; and a pod that was declared over is not brought back to life by an old word of ours.
+      if (entry.version > entry.publishedVersion || isTerminalPhase(pod.status?.phase)) return;
+      publishIfDifferent(entry);
     },
     finished(pod) {
       const { uid } = pod.metadata;

@@ -30,6 +30,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
       statuses.set(pod.metadata.uid, value);
       published.push({ uid: pod.metadata.uid, status: value });
     },
+    observe() {},
     finished: (pod) => finished.push(pod.metadata.uid),
     retain(uids) {
       for (const uid of statuses.keys()) if (!uids.has(uid)) statuses.delete(uid);

@@ -104,6 +104,33 @@ test('what somebody else overwrote is put right; an older copy from the watch is
   await stop();
 });
 
+test('what the node controller wrote while the node was out of reach is put right as soon as it is seen', async (t) => {
+  const pod = podOf();
+  const { api, manager, stop } = start(pod);
+  const ready: PodStatus = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] };
+  manager.observe(pod);
+  manager.set(pod, ready);
+  await settle();
+  const published = api.pod!;
+  manager.observe(published);
+  await settle();
+  t.is(api.calls.length, 1, 'its own words are no news');
+  const as = (resourceVersion: string, status: PodStatus): Pod => ({
+    ...published,
+    metadata: { ...published.metadata, resourceVersion },
+    status,
+  });
+  api.pod = as('9', { ...ready, conditions: [{ type: 'Ready', status: 'False' }] });
+  manager.observe(api.pod);
+  await settle();
+  t.is(api.pod.status?.conditions?.[0]?.status, 'True');
+  t.is(api.calls.length, 2);
+  manager.observe(as('20', failed));
+  await settle();
+  t.is(api.calls.length, 2, 'what is over stays over');
+  await stop();
+});
+
 test('retries, and gives up on pods that are gone or another one', async (t) => {
   const pod = podOf();
   const { api, manager, stop } = start(pod);
