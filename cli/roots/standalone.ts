@@ -19,6 +19,7 @@ import { ensureImage } from '../images/load.ts';
 import { UserError } from '../output/failure.ts';
 import { checkNodeIp } from '../preflight/checks.ts';
 import { detectNodeIp } from '../preflight/node-ip.ts';
+import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
@@ -100,6 +101,7 @@ export async function prepareAgent(
     nowMs: clock.nowMs(),
   });
 
+  if (api) await checkNodeNameIsFree({ nodeName, nodeIps }, { client: api.client, clock, signal });
   mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
   const network = nodeNetwork(flags, context);
   log.info({ changed: await network.ensure(signal) }, 'host network is ready');

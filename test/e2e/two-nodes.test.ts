@@ -72,6 +72,28 @@ chapter('a second host joins with what the first one prints', async (t) => {
   t.notRegex(await two.log(), /others than its owner may read/);
 });
 
+chapter('a third host is refused the name of one that lives, before it changes anything', async (t) => {
+  const three = await createNodeHost('three', one.net);
+  try {
+    const { stdout } = await one.berthOk('node', 'kubeconfig', 'two', '--node-ip', three.address);
+    const script = `umask 022; cat >/srv/two.kubeconfig; ip link >/srv/links; iptables-save >/srv/rules
+      code=0; ${one.berthPath} node --kubeconfig /srv/two.kubeconfig --node-name two --node-ip ${three.address} 2>&1 || code=$?
+      ip link | cmp - /srv/links; [ "$(iptables-save | grep -v '^#')" = "$(grep -v '^#' /srv/rules)" ]; exit $code`;
+    const refused = await three.host.run(['sh', '-uc', script], { input: stdout, timeoutMs: 60_000 });
+    t.is(refused.code, 1, refused.stdout);
+    t.regex(refused.stdout, /others than its owner may read these credentials: chmod 600 \/srv\/two\.kubeconfig/);
+    t.true(
+      refused.stdout.includes(
+        `node two lives already, on the host with the address ${two.address}: give this one another name`,
+      ),
+      refused.stdout,
+    );
+    t.is((await one.get<Node>('node', 'two')).status?.addresses?.[0]?.address, two.address);
+  } finally {
+    await three.close();
+  }
+});
+
 chapter('pods of both nodes reach each other, Services by address and by name, and the API', async (t) => {
   await one.apply(
     deployment('web', 4, { ...httpServer(), readinessProbe: { tcpSocket: { port: 80 }, periodSeconds: 1 } }),
