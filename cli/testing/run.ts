@@ -32,7 +32,7 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
     if (!wanted(rung.name)) continue;
     const files = testFiles(rung);
     if (rung.name === 'e2e') await assets;
-    if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files)));
+    if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files, options.full)));
   }
   if (options.full ? wanted('bench') : options.only.includes('bench'))
     results.push(await timed('bench', async () => runBenches(CHECKOUT, print)));
@@ -63,11 +63,11 @@ async function runLint(): Promise<TapTotals> {
   return totals;
 }
 
-async function runRung(rung: Rung, files: string[]): Promise<TapTotals> {
+async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapTotals> {
   const flags = rung.serial ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
   const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), '--tap', ...flags, ...files];
   const reader = createTapReader(print);
-  const code = await (rung.inHost ? inHost(rung.name, argv, reader.line) : here(argv, reader.line));
+  const code = await (rung.inHost ? inHost(rung.name, argv, reader.line) : here(argv, reader.line, full));
   if (code !== 0 && reader.totals.failed === 0) {
     reader.totals.failed++;
     print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
@@ -75,9 +75,11 @@ async function runRung(rung: Rung, files: string[]): Promise<TapTotals> {
   return reader.totals;
 }
 
-async function here(argv: string[], onLine: (line: string) => void): Promise<number> {
+/** With `full`, tests may make for themselves what takes minutes. */
+async function here(argv: string[], onLine: (line: string) => void, full: boolean): Promise<number> {
   const [program = '', ...args] = argv;
-  return follow(spawn(program, args, { cwd: CHECKOUT, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
+  const env = { ...process.env, ...(full && { BERTH_TEST_FULL: '1' }) };
+  return follow(spawn(program, args, { cwd: CHECKOUT, env, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
 }
 
 async function inHost(name: string, argv: string[], onLine: (line: string) => void): Promise<number> {

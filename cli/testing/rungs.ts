@@ -15,4 +15,5 @@ export const rungs: Rung[] = [
   { name: 'netns', folders: ['netns'], serial: true, inHost: true },
   { name: 'docker', folders: ['docker'], serial: true, inHost: true },
   { name: 'e2e', folders: ['e2e', 'faults'], serial: true, inHost: false },
+  { name: 'guest', folders: ['guest'], serial: true, inHost: false },
 ];
