@@ -25,6 +25,7 @@ const EXAMPLES = join(CHECKOUT, 'examples');
 const EXPECTED_REFUSALS = [
   // Asked before it is made; made before it is known to exist (as the kubelet does after each start).
   /^get .*\/kube-node-lease\/leases\/\w+ 404/,
+  /^get \/api\/v1\/nodes\/\w+ 404/,
   /^create \/api\/v1\/nodes 409/,
   // How an older server tells what it lacks.
   /^get \/apis\/discovery\.k8s\.io\/v1 404/,
