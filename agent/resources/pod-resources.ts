@@ -69,7 +69,7 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     const text = JSON.stringify(limits);
     if (written.get(path) === text && (await cgroups.exists(path))) return;
     await slices?.ensure(sliceName([...root, ...name]), limits);
-    // Also where systemd owns it: huge pages, v1's cpuset and quotas finer than 10 ms are nothing that systemd sets (runc does the same).
+    // Also where systemd owns it: huge pages and v1's cpuset are nothing that systemd sets (runc does the same).
     await cgroups.ensure(path, limits);
     written.set(path, text);
   }

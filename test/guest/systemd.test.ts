@@ -90,7 +90,7 @@ step(name('pods run in slices of systemd, their limits are in the files of cgrou
       ...idle,
       resources: { requests: { cpu: '100m', memory: '32Mi' }, limits: { cpu: '250m', memory: '64Mi' } },
     }),
-    pod('guaranteed', { ...idle, resources: { limits: { cpu: '125m', memory: '48Mi' } } }),
+    pod('guaranteed', { ...idle, resources: { limits: { cpu: '130m', memory: '48Mi' } } }),
   ];
   await guest.sh(`cat >/root/pods.json <<'END'\n${JSON.stringify({ apiVersion: 'v1', kind: 'List', items })}\nEND`);
   await guest.sh(`${KUBECTL} create -f /root/pods.json`, SLOW_SECONDS);
@@ -105,8 +105,8 @@ step(name('pods run in slices of systemd, their limits are in the files of cgrou
   const guaranteed = `kubepods-pod${await uidOf('guaranteed')}.slice`;
   t.is(await files(burstable), '25000 100000\n67108864\n4');
   t.is(await files(`${burstable}/docker-${idOf('burstable')}.scope`), '25000 100000\n67108864\n4');
-  t.is(await files(guaranteed), '12500 100000\n50331648\n5');
-  t.is(await files(`${guaranteed}/docker-${idOf('guaranteed')}.scope`), '12500 100000\n50331648\n5');
+  t.is(await files(guaranteed), '13000 100000\n50331648\n5');
+  t.is(await files(`${guaranteed}/docker-${idOf('guaranteed')}.scope`), '13000 100000\n50331648\n5');
   const plain = `kubepods-besteffort.slice/kubepods-besteffort-pod${await uidOf('plain')}.slice`;
   t.is(await files(`${plain}/docker-${idOf('plain')}.scope`), 'max 100000\nmax\n1');
   t.regex(
