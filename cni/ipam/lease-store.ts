@@ -1,5 +1,5 @@
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseIp } from '../../src/linux/ip.ts';
 import { flock, LOCK_EX, LOCK_NB } from '../../src/linux/libc.ts';
@@ -19,6 +19,7 @@ export interface Lease {
  *     <dataDir>/<network>/10.244.1.5            content: <containerID>\r\n<ifname>
  *     <dataDir>/<network>/last_reserved_ip.0    where the next search begins
  *     <dataDir>/<network>/lock                  flock(2) held while anything here changes
+ *     <dataDir>/<network>/reserving             the next lease while it is written (ours; no address, so nobody reads it)
  */
 export interface LeaseStore {
   /** Runs `work` while this process alone, of all on the host, may change the store. Not reentrant. */
@@ -44,6 +45,8 @@ export function createLeaseStore(
 ): LeaseStore {
   const directory = join(options.dataDir, options.network);
   const lockPath = join(directory, 'lock');
+  /** One at a time: only who holds the lock reserves. */
+  const draftPath = join(directory, 'reserving');
   /** Leases by address as last read. A file's content never changes while it exists, so only new names are read again. */
   let known: Map<string, Lease> | undefined;
   let tail: Promise<unknown> = Promise.resolve();
@@ -113,17 +116,15 @@ export function createLeaseStore(
     },
 
     async reserve(lease) {
+      // Written beside and linked into place: a process that is killed here leaves a whole lease or none.
       try {
-        const file = await open(pathOf(lease.ip), 'wx', 0o600);
-        try {
-          await file.writeFile(`${lease.containerId}\r\n${lease.ifname}`);
-        } finally {
-          await file.close();
-        }
+        await writeFile(draftPath, `${lease.containerId}\r\n${lease.ifname}`, { mode: 0o600 });
+        await link(draftPath, pathOf(lease.ip));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-        await rm(pathOf(lease.ip), { force: true });
         throw unusable(error);
+      } finally {
+        await rm(draftPath, { force: true });
       }
       known?.set(lease.ip, lease);
       return true;
