@@ -183,9 +183,10 @@ story('a failing liveness probe restarts the container', async (t) => {
     async () => ((await cluster.get<Pod>('pod', 'stuck')).status?.containerStatuses?.[0]?.restartCount ?? 0) > 0,
   );
   t.true(
-    await until('events tell why', async () =>
-      ['Unhealthy', 'Killing'].every((reason) => reasons('stuck').then((all) => all.includes(reason))),
-    ),
+    await until('events tell why', async () => {
+      const all = await reasons('stuck');
+      return ['Unhealthy', 'Killing'].every((reason) => all.includes(reason));
+    }),
   );
 });
 

@@ -109,8 +109,12 @@ chapter('the demo runs on both nodes', async (t) => {
 chapter('services answer across nodes, pods reach each other and the API', async (t) => {
   for (const [name, node] of nodes)
     for (const { address } of nodes.values()) {
-      const answer = await node.sh(`curl -sf --max-time 5 http://${address}:30080/`);
-      t.regex(answer.stdout, /Berth works/, `from ${name}: ${answer.stderr}`);
+      // Ready pods come into the rules with the proxy's next sync.
+      const answer = await until(`the NodePort at ${address} answers ${name}`, async () => {
+        const { stdout } = await node.sh(`curl -sf --max-time 5 http://${address}:30080/`);
+        return stdout.includes('Berth works') && stdout;
+      });
+      t.regex(answer, /Berth works/);
     }
   const web = await cluster.list<Pod>('pods', '-l', 'app=web');
   const { spec } = await cluster.get<{ metadata: Pod['metadata']; spec: { clusterIP: string } }>('service', 'web');
