@@ -8,6 +8,7 @@ import { enginePings } from '../engine/ping.ts';
 import { UserError } from '../output/failure.ts';
 import { renderTable } from '../output/table.ts';
 import { engineEndpoint, pathsOf, type Settings } from '../settings.ts';
+import { BERTH_VERSION } from '../version.ts';
 import { adminClient } from './admin-client.ts';
 import { dnsReadyAddress, probeHttp } from './health-probe.ts';
 import { knownCluster } from './known-cluster.ts';
@@ -75,7 +76,11 @@ async function observe(settings: Settings): Promise<ClusterStatus> {
       components,
       nodes: nodeList.map(describeNode),
       pods: describePods(podList),
-      versions: { berth: VERSION, kubernetes, docker: nodeList[0]?.status?.nodeInfo?.containerRuntimeVersion ?? '' },
+      versions: {
+        berth: BERTH_VERSION,
+        kubernetes,
+        docker: nodeList[0]?.status?.nodeInfo?.containerRuntimeVersion ?? '',
+      },
       files: {
         kubeconfig: settings.kubeconfig,
         log: paths.log,
@@ -95,8 +100,6 @@ async function probeDns(settings: Settings): Promise<ClusterStatus['components']
   const address = dnsReadyAddress(settings);
   return { name: 'dns', pid: livingPid(dnsPid, dnsPid) ?? null, address, ...(await probeHttp(address)) };
 }
-
-const VERSION = '0.1.0';
 
 async function listOr<T extends KubeObject>(client: KubeClient | undefined, resource: Resource<T>): Promise<T[]> {
   try {
