@@ -13,6 +13,10 @@ import { createTapReader, type TapTotals } from './tap.ts';
 
 const CHECKOUT = dirname(dirname(import.meta.dirname));
 
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+/** Somebody ended this run: no further rung begins. */
+let stopped = false;
+
 interface RungResult extends TapTotals {
   name: string;
   seconds: number;
@@ -29,7 +33,7 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
   const results: RungResult[] = [];
   if (wanted('lint')) results.push(await timed('lint', runLint));
   for (const rung of rungs) {
-    if (!wanted(rung.name)) continue;
+    if (stopped || !wanted(rung.name)) continue;
     const files = testFiles(rung);
     if (rung.name === 'e2e') await assets;
     if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files, options.full)));
@@ -94,7 +98,14 @@ async function inHost(name: string, argv: string[], onLine: (line: string) => vo
 async function follow(child: ChildProcess, onLine: (line: string) => void): Promise<number> {
   const lines = createInterface({ input: child.stdout! });
   lines.on('line', onLine);
+  // A runner that is told to stop takes its tests with it: their hosts die with them.
+  const stop = () => {
+    stopped = true;
+    child.kill('SIGTERM');
+  };
+  for (const signal of STOP_SIGNALS) process.on(signal, stop);
   const [code] = await once(child, 'close');
+  for (const signal of STOP_SIGNALS) process.off(signal, stop);
   return code ?? -1;
 }
 
