@@ -3,8 +3,8 @@ import { request as httpsRequest } from 'node:https';
 import type { Settings } from '../settings.ts';
 
 /** Where the cluster's DNS server says that it answers. */
-export function dnsReadyAddress(settings: Pick<Settings, 'nodeIp' | 'dnsMetricsPort'>): string {
-  return `http://${settings.nodeIp}:${settings.dnsMetricsPort}/ready`;
+export function dnsReadyAddress(settings: Pick<Settings, 'dnsMetricsPort'>): string {
+  return `http://127.0.0.1:${settings.dnsMetricsPort}/ready`;
 }
 
 /** Asks a health endpoint on this host. The certificate is not checked: nothing secret is sent, and the answer only informs a person. */

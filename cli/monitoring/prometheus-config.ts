@@ -4,18 +4,14 @@ import type { Node } from '../../src/kube/types.ts';
 export interface PrometheusTargets {
   apiPort: number;
   proxyMetricsPort: number;
-  /** The Service of the cluster's DNS. */
-  dnsAddress: string;
+  dnsMetricsPort: number;
 }
-
-/** Port `metrics` of the Service kube-dns. */
-const DNS_METRICS_PORT = 9153;
 
 /**
  * prometheus.yml with the job names that the kubernetes-mixin's dashboards and alerts ask for. Paths are relative to the file.
  * Nodes come from a file, not from kubernetes_sd_configs: Debian builds Prometheus without that.
  */
-export function renderPrometheusConfig({ apiPort, proxyMetricsPort, dnsAddress }: PrometheusTargets): string {
+export function renderPrometheusConfig({ apiPort, proxyMetricsPort, dnsMetricsPort }: PrometheusTargets): string {
   return `# Scrapes the cluster that \`berth up\` made on this host. \`berth prometheus FOLDER\` writes the certificate files and
 # nodes.json beside this file; repeat it when nodes have joined (Prometheus sees the change) or the certificate's year is over.
 global:
@@ -52,14 +48,14 @@ scrape_configs:
     file_sd_configs: *nodes
     relabel_configs: *as-kubelet
 
-  # The proxy of this host: its metrics are on the loopback interface, as upstream's.
+  # The proxy and the DNS server of this host: their metrics are on the loopback interface, as upstream's proxy has them.
   - job_name: kube-proxy
     static_configs:
       - targets: ['127.0.0.1:${proxyMetricsPort}']
 
   - job_name: kube-dns
     static_configs:
-      - targets: ['${dnsAddress}:${DNS_METRICS_PORT}']
+      - targets: ['127.0.0.1:${dnsMetricsPort}']
 `;
 }
 

@@ -5,7 +5,6 @@ import { writeCertificatePair, writeFileAtomically } from '../../src/auth/pem-fi
 import { nodes } from '../../src/kube/resources.ts';
 import type { Node } from '../../src/kube/types.ts';
 import { ExecError, run } from '../../src/linux/exec.ts';
-import { dnsServiceAddress } from '../cluster/addresses.ts';
 import { adminClient } from '../cluster/admin-client.ts';
 import { knownCluster } from '../cluster/known-cluster.ts';
 import { UserError } from '../output/failure.ts';
@@ -39,9 +38,7 @@ export async function writePrometheusFiles(options: {
     await writeFileAtomically(at('ca.crt'), ca.certPem, 0o644);
     await writeCertificatePair({ certPath: at('prometheus.crt'), keyPath: at('prometheus.key') }, pair);
     await writeFileAtomically(at('nodes.json'), targets, 0o644);
-    const dnsAddress = dnsServiceAddress(settings.serviceCidr);
-    if (!existsSync(config))
-      await writeFileAtomically(config, renderPrometheusConfig({ ...settings, dnsAddress }), 0o644);
+    if (!existsSync(config)) await writeFileAtomically(config, renderPrometheusConfig(settings), 0o644);
   } catch (error) {
     throw new UserError(`${folder}: ${(error as Error).message}`);
   }

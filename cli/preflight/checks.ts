@@ -117,7 +117,7 @@ async function checkPorts(settings: Settings): Promise<void> {
     ['--proxy-health-port', settings.proxyHealthPort, '0.0.0.0'],
     ['--proxy-metrics-port', settings.proxyMetricsPort, '127.0.0.1'],
     ['--dns-port', settings.dnsPort, settings.nodeIp],
-    ['--dns-metrics-port', settings.dnsMetricsPort, settings.nodeIp],
+    ['--dns-metrics-port', settings.dnsMetricsPort, '127.0.0.1'],
   ];
   for (const [flag, port, address] of ports) {
     const other = ports.find(([otherFlag, otherPort]) => otherFlag !== flag && otherPort === port);

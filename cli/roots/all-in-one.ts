@@ -84,7 +84,7 @@ export async function runAllInOne(
       serviceCidr: settings.serviceCidr,
       dns: {
         serviceAddress: dnsServiceAddress(settings.serviceCidr),
-        endpoint: { address: settings.nodeIp, port: settings.dnsPort, metricsPort: settings.dnsMetricsPort },
+        endpoint: { address: settings.nodeIp, port: settings.dnsPort },
       },
       clusterDomain: settings.clusterDomain,
       nodeLifecycle: {

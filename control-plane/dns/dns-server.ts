@@ -24,7 +24,7 @@ export interface DnsServerOptions {
   bindAddress: string;
   /** UDP and TCP. */
   port: number;
-  /** HTTP: metrics and health. */
+  /** HTTP on the loopback interface: metrics and health. */
   metricsPort: number;
   /** Where pods find the server: the address of the Service `kube-dns`. */
   serviceAddress: string;
@@ -96,7 +96,7 @@ export function createDnsServer(options: DnsServerOptions, dependencies: DnsServ
       listeners.push(udp);
       listeners.push(await listenTcp({ address, port: udp.port, onRefused: metrics.refused }, handler));
       const healthProblem = () => heartbeats.overdue().map(({ name }) => `${name} is silent`)[0];
-      listeners.push(await listenHttp({ address, port: metricsPort, healthProblem }, dependencies.metrics));
+      listeners.push(await listenHttp({ port: metricsPort, healthProblem }, dependencies.metrics));
       return { udp, all: listeners };
     } catch (error) {
       await Promise.all(listeners.map((listener) => listener.close()));

@@ -4,11 +4,13 @@ import type { Registry } from '../../src/runtime/metrics.ts';
 import type { Listener } from './udp-listener.ts';
 
 export interface HttpEndpointOptions {
-  address: string;
   port: number;
   /** What is wrong, if anything is. */
   healthProblem(): string | undefined;
 }
+
+/** Only this host may look: what is asked for tells what a cluster does (kube-proxy's metrics are on the loopback interface for the same reason). */
+const LOOPBACK = '127.0.0.1';
 
 /** `/metrics` for Prometheus, `/health` (and `/healthz`) while the server lives, `/ready` while it answers from a whole zone. */
 export function listenHttp(options: HttpEndpointOptions, registry: Registry): Promise<Listener> {
@@ -28,7 +30,7 @@ export function listenHttp(options: HttpEndpointOptions, registry: Registry): Pr
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host: options.address, port: options.port, reusePort: true }, () => {
+    server.listen({ host: LOOPBACK, port: options.port, reusePort: true }, () => {
       server.off('error', reject);
       resolve({
         port: (server.address() as AddressInfo).port,

@@ -9,13 +9,12 @@ import { ensureObject, keepEnsured, mendSlice, type OwnerClient } from './owned-
 /** The names by which every cluster's DNS is known. */
 const NAME = 'kube-dns';
 const NAMESPACE = 'kube-system';
-const METRICS_PORT = 9153;
 
 export interface DnsServiceOptions {
   /** The Service's address: the tenth of its range, which every pod's resolv.conf names. */
   serviceAddress: string;
   /** Where the server listens. */
-  endpoint: { address: string; port: number; metricsPort: number };
+  endpoint: { address: string; port: number };
 }
 
 /**
@@ -52,7 +51,6 @@ function serviceDraft({ serviceAddress }: DnsServiceOptions): Draft<Service> {
         'kubernetes.io/cluster-service': 'true',
         'kubernetes.io/name': 'CoreDNS',
       },
-      annotations: { 'prometheus.io/port': String(METRICS_PORT), 'prometheus.io/scrape': 'true' },
     },
     spec: {
       type: 'ClusterIP',
@@ -61,7 +59,6 @@ function serviceDraft({ serviceAddress }: DnsServiceOptions): Draft<Service> {
       ports: [
         { name: 'dns', protocol: 'UDP', port: 53, targetPort: 53 },
         { name: 'dns-tcp', protocol: 'TCP', port: 53, targetPort: 53 },
-        { name: 'metrics', protocol: 'TCP', port: METRICS_PORT, targetPort: METRICS_PORT },
       ],
       sessionAffinity: 'None',
     },
@@ -88,7 +85,6 @@ function sliceDraft({ endpoint }: DnsServiceOptions): Draft<EndpointSlice> {
     ports: [
       { name: 'dns', protocol: 'UDP', port: endpoint.port },
       { name: 'dns-tcp', protocol: 'TCP', port: endpoint.port },
-      { name: 'metrics', protocol: 'TCP', port: endpoint.metricsPort },
     ],
   };
 }

@@ -76,8 +76,13 @@ story('pods reach Services by short and by long names, over UDP and TCP', async 
     t.regex(output, /^web-/);
   }
   t.is((await inAsker('echo | nc -w 2 10.96.0.10 53')).code, 0, 'TCP');
-  const { output } = await inAsker('wget -q -O - http://kube-dns.kube-system:9153/metrics');
-  t.regex(output, /^coredns_dns_requests_total\{.*proto="udp".*type="A"\} [1-9]/m);
+});
+
+story('metrics are for this host alone: no pod reads what the cluster asks for', async (t) => {
+  const metrics = await cluster.sh('curl -s http://127.0.0.1:9153/metrics');
+  t.regex(metrics, /^coredns_dns_requests_total\{.*proto="udp".*type="A"\} [1-9]/m);
+  for (const host of ['kube-dns.kube-system', cluster.address])
+    t.not((await inAsker(`timeout 5 wget -q -O - http://${host}:9153/metrics`)).code, 0, host);
 });
 
 const lookups: [string, string, RegExp | (() => Promise<RegExp>)][] = [

@@ -50,7 +50,7 @@ const ENDPOINTS = {
   proxy: () => 'http://127.0.0.1:10249/metrics',
   'proxy, health': () => 'http://127.0.0.1:10249/metrics/slis',
   'API server, health': () => `${IDENTITY} https://127.0.0.1:6443/metrics/slis`,
-  DNS: () => 'http://10.96.0.10:9153/metrics',
+  DNS: () => 'http://127.0.0.1:9153/metrics',
 };
 
 for (const [name, address] of Object.entries(ENDPOINTS)) {

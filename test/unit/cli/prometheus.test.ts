@@ -7,7 +7,7 @@ import type { Node } from '../../../src/kube/types.ts';
 
 test('the example is what the command writes for a cluster without flags', (t) => {
   const example = readFileSync(join(CHECKOUT, 'examples/prometheus/prometheus.yml'), 'utf8');
-  t.is(example, renderPrometheusConfig({ apiPort: 6443, proxyMetricsPort: 10249, dnsAddress: '10.96.0.10' }));
+  t.is(example, renderPrometheusConfig({ apiPort: 6443, proxyMetricsPort: 10249, dnsMetricsPort: 9153 }));
 });
 
 test('targets are the internal addresses and the ports that the nodes tell', (t) => {

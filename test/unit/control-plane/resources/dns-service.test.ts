@@ -10,7 +10,7 @@ function world() {
   const client = createFakeKubeClient(clock);
   const make = (port = 10053) =>
     createDnsService(
-      { serviceAddress: '10.96.0.10', endpoint: { address: '192.168.0.5', port, metricsPort: 9153 } },
+      { serviceAddress: '10.96.0.10', endpoint: { address: '192.168.0.5', port } },
       { client, clock, log: silentLogger },
     );
   return { client, make };
@@ -26,7 +26,6 @@ test('the Service that every pod asks, and the slice that leads to the server', 
       ports: [
         { name: 'dns', protocol: 'UDP', port: 53 },
         { name: 'dns-tcp', protocol: 'TCP', port: 53 },
-        { name: 'metrics', protocol: 'TCP', port: 9153 },
       ],
     },
   });
@@ -36,7 +35,6 @@ test('the Service that every pod asks, and the slice that leads to the server', 
     ports: [
       { name: 'dns', port: 10053 },
       { name: 'dns-tcp', port: 10053 },
-      { name: 'metrics', port: 9153 },
     ],
   });
 });
