@@ -89,6 +89,10 @@ export function buildAgentParts(
     workers,
     directories,
     logLinks,
+    async removePodDirectory(uid: string) {
+      await volumes.tearDown(uid);
+      await directories.remove(uid);
+    },
     setDockerRoot(path: string) {
       logDirectories.dockerRoot = path;
     },

@@ -28,6 +28,7 @@ import { createApiSource } from './sources/api.ts';
 import { createFileSource } from './sources/file.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods, type PodSource } from './sources/source.ts';
+import type { VolumePlugin } from './volumes/plugin.ts';
 import type { ServiceAccountTokens } from './volumes/tokens.ts';
 
 export interface AgentOptions {
@@ -104,6 +105,8 @@ export interface AgentDependencies {
   config?: ConfigSources;
   tokens?: ServiceAccountTokens;
   services?: ServiceEnvironment;
+  /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
+  volumePlugins?: readonly VolumePlugin[];
   clock: Clock;
   log: Logger;
 }
@@ -157,7 +160,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   }
 
   async function removeOrphanDirectories(uids: ReadonlySet<string>): Promise<void> {
-    for (const uid of await parts.directories.list()) if (!uids.has(uid)) await parts.directories.remove(uid);
+    for (const uid of await parts.directories.list()) if (!uids.has(uid)) await parts.removePodDirectory(uid);
   }
 
   const sources: PodSource[] = [];

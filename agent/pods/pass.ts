@@ -202,6 +202,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       // Logs of a finished pod are read as long as its object stands; those of a deleted one by nobody.
       const isDeleted = work.pod.metadata.deletionTimestamp !== undefined || work.isGone || work.isOrphan;
       if (isDeleted) await executor.removeContainers(work.uid, signal);
+      await deps.volumes.tearDown(work.uid);
       await deps.directories.remove(work.uid);
       await deps.resources.removePod(work.uid);
       if (!work.isOrphan) status.finished(work.pod);

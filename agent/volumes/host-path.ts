@@ -1,5 +1,6 @@
 import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { VolumePlugin } from './plugin.ts';
 
 type Check = (stats: Awaited<ReturnType<typeof stat>>) => boolean;
 
@@ -30,3 +31,15 @@ export async function ensureHostPath(path: string, type: string | undefined): Pr
   const stats = await stat(path).catch(() => undefined);
   if (!stats || !check.is(stats)) throw new Error(`hostPath type check failed: ${path} is not ${check.what}`);
 }
+
+/** A path of the node itself, checked when the pod starts. Nothing of it is ours to remove. */
+export const hostPathPlugin: VolumePlugin = {
+  kind: 'hostPath',
+  refreshes: false,
+  directories: [],
+  async setUp({ volume }) {
+    const { path, type } = volume.hostPath!;
+    await ensureHostPath(path, type);
+    return { hostPath: path, readOnly: false, agentOwned: false };
+  },
+};

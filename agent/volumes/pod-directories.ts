@@ -1,6 +1,7 @@
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readMounts, unmount } from '../../src/linux/mounts.ts';
+import type { VolumeDirectory } from './plugin.ts';
 
 /** The pods' directories below the root dir, laid out as kubelet does (sheet §3). */
 export function createPodDirectories(rootDir: string) {
@@ -23,6 +24,16 @@ export function createPodDirectories(rootDir: string) {
     /** UIDs that have a directory. */
     async list(): Promise<string[]> {
       return readdir(podsDirectory).catch(() => []);
+    },
+
+    /** What the pod's volumes have on disk. */
+    async volumes(uid: string): Promise<VolumeDirectory[]> {
+      const root = join(podDirectory(uid), 'volumes');
+      const found: VolumeDirectory[] = [];
+      for (const escaped of await readdir(root).catch(() => []))
+        for (const name of await readdir(join(root, escaped)).catch(() => []))
+          found.push({ podUid: uid, plugin: escaped.replaceAll('~', '/'), name, path: join(root, escaped, name) });
+      return found;
     },
 
     /** Unmounts what is mounted below and deletes the directory. Nothing is deleted while a mount is left. */

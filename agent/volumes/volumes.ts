@@ -1,13 +1,14 @@
-import { chmod, chown, mkdir } from 'node:fs/promises';
-import { parseQuantity } from '../../src/kube/quantity.ts';
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Pod, Volume } from '../../src/kube/types.ts';
 import { mountFileSystem } from '../../src/linux/mounts.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, EventSink, PodResources } from '../pods/ports.ts';
-import { hasPayload, type Payload, writeAtomically } from './atomic-writer.ts';
-import { ensureHostPath } from './host-path.ts';
-import { buildPayload, type PayloadVolume } from './payload.ts';
-import { isMountPoint, type PodDirectories } from './pod-directories.ts';
+import { createEmptyDirPlugin } from './empty-dir.ts';
+import { hostPathPlugin } from './host-path.ts';
+import { createPayloadPlugins } from './payload-volume.ts';
+import type { VolumeKind, VolumePlugin, VolumeRequest } from './plugin.ts';
+import type { PodDirectories } from './pod-directories.ts';
 import type { ServiceAccountTokens } from './tokens.ts';
 
 export interface VolumeDependencies {
@@ -17,6 +18,8 @@ export interface VolumeDependencies {
   tokens?: ServiceAccountTokens;
   resources: Pick<PodResources, 'nodeAllocatable'>;
   events: EventSink;
+  /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
+  volumePlugins?: readonly VolumePlugin[];
   /** Mounts a tmpfs; the kernel's unless said. */
   mount?: typeof mountFileSystem;
 }
@@ -26,67 +29,56 @@ export interface Volumes {
    * Makes or refreshes all volumes of the pod. Every failing one gets a FailedMount event; then it throws, unless what
    * failed was only the refresh of files that are there: with those the pod lives on.
    */
-  ensure(pod: Pod): Promise<ReadonlyMap<string, MountedVolume>>;
+  ensure(pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>>;
+  /** Gives back everything that volumes of this pod hold, from what the disk tells: the pod may be long gone. Idempotent. */
+  tearDown(podUid: string): Promise<void>;
 }
 
-const PLUGIN: Record<PayloadVolume, string> = {
-  configMap: 'kubernetes.io/configmap',
-  secret: 'kubernetes.io/secret',
-  downwardAPI: 'kubernetes.io/downward-api',
-  projected: 'kubernetes.io/projected',
-};
-const EMPTY_DIR_PLUGIN = 'kubernetes.io/empty-dir';
-/** Secrets must not reach a disk. */
-const IN_MEMORY = new Set<PayloadVolume>(['secret', 'projected', 'downwardAPI']);
-
+/** The registry of volume plugins, and what all of them have in common. */
 export function createVolumes(deps: VolumeDependencies): Volumes {
   const { directories, mount = mountFileSystem } = deps;
+  const plugins = new Map<string, VolumePlugin>();
+  for (const plugin of [
+    createEmptyDirPlugin({ resources: deps.resources, mount }),
+    hostPathPlugin,
+    ...createPayloadPlugins({
+      ...deps,
+      mount,
+      onRefreshFailed: ({ pod, volume }, error) => failed(pod, volume, error),
+    }),
+    ...(deps.volumePlugins ?? []),
+  ])
+    plugins.set(plugin.kind, plugin);
+  /** By pod UID and volume (a manifest may keep its UID and change): what needs no second set-up. */
+  const done = new Map<string, Map<string, MountedVolume>>();
 
-  async function ensureOne(pod: Pod, volume: Volume): Promise<MountedVolume> {
-    const payloadType = (Object.keys(PLUGIN) as PayloadVolume[]).find((type) => volume[type]);
-    if (payloadType) return ensurePayload(pod, volume, payloadType);
-    if (volume.hostPath) {
-      await ensureHostPath(volume.hostPath.path, volume.hostPath.type);
-      return { hostPath: volume.hostPath.path, readOnly: false, agentOwned: false };
-    }
-    if (volume.emptyDir) return ensureEmptyDir(pod, volume);
-    const type = Object.keys(volume).find((key) => key !== 'name');
+  function pluginOf(volume: Volume): VolumePlugin {
     // The API's default volume type, as an object that skipped defaulting has it.
-    if (!type) return ensureEmptyDir(pod, { ...volume, emptyDir: {} });
-    throw new Error(`volumes of type ${type} are not supported yet`);
+    const kind = (Object.keys(volume).find((key) => key !== 'name') as VolumeKind | undefined) ?? 'emptyDir';
+    const plugin = plugins.get(kind);
+    if (!plugin) throw new Error(`volumes of type ${kind} are not supported yet`);
+    return plugin;
   }
 
-  async function ensureEmptyDir(pod: Pod, volume: Volume): Promise<MountedVolume> {
-    const { medium = '', sizeLimit } = volume.emptyDir!;
-    if (medium !== '' && medium !== 'Memory') throw new Error(`emptyDir medium ${medium} is not supported yet`);
-    const path = directories.volume(pod.metadata.uid, EMPTY_DIR_PLUGIN, volume.name);
-    await mkdir(path, { recursive: true, mode: 0o750 });
-    if (medium === 'Memory' && !(await isMountPoint(path))) {
-      const bytes = memoryVolumeBytes(pod, sizeLimit, deps.resources.nodeAllocatable().memoryBytes);
-      mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: `size=${bytes}` });
+  async function ensureOne(pod: Pod, volume: Volume, signal?: AbortSignal): Promise<MountedVolume> {
+    const { uid } = pod.metadata;
+    const key = JSON.stringify(volume);
+    const known = done.get(uid)?.get(key);
+    if (known) return known;
+    const plugin = pluginOf(volume);
+    const request: VolumeRequest = {
+      pod,
+      volume,
+      directory: (name, own = volume.name) => directories.volume(uid, name, own),
+      ...(signal && { signal }),
+    };
+    for (const name of plugin.directories)
+      await mkdir(dirname(request.directory(name)), { recursive: true, mode: 0o750 });
+    const mounted = await plugin.setUp(request);
+    if (!plugin.refreshes) {
+      if (!done.has(uid)) done.set(uid, new Map());
+      done.get(uid)!.set(key, mounted);
     }
-    const { fsGroup } = pod.spec.securityContext ?? {};
-    if (fsGroup !== undefined) await chown(path, 0, fsGroup);
-    await chmod(path, fsGroup === undefined ? 0o777 : 0o2777);
-    return { hostPath: path, readOnly: false, agentOwned: false };
-  }
-
-  async function ensurePayload(pod: Pod, volume: Volume, type: PayloadVolume): Promise<MountedVolume> {
-    const path = directories.volume(pod.metadata.uid, PLUGIN[type], volume.name);
-    const mounted: MountedVolume = { hostPath: path, readOnly: true, agentOwned: true };
-    let payload: Payload;
-    try {
-      const allocatable = deps.resources.nodeAllocatable();
-      payload = await buildPayload(pod, volume, { config: deps.config, tokens: deps.tokens, allocatable });
-    } catch (error) {
-      if (!(await hasPayload(path))) throw error;
-      failed(pod, volume, error);
-      return mounted;
-    }
-    await mkdir(path, { recursive: true, mode: 0o755 });
-    if (IN_MEMORY.has(type) && !(await isMountPoint(path)))
-      mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: 'mode=0755' });
-    await writeAtomically(path, payload, { gid: pod.spec.securityContext?.fsGroup });
     return mounted;
   }
 
@@ -97,29 +89,35 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
   }
 
   return {
-    async ensure(pod) {
+    async ensure(pod, signal) {
+      const volumes = pod.spec.volumes ?? [];
+      const results = await Promise.allSettled(volumes.map((volume) => ensureOne(pod, volume, signal)));
       const mounted = new Map<string, MountedVolume>();
       const failures: Error[] = [];
-      for (const volume of pod.spec.volumes ?? []) {
-        try {
-          mounted.set(volume.name, await ensureOne(pod, volume));
-        } catch (error) {
-          failures.push(new Error(failed(pod, volume, error), { cause: error }));
-        }
+      for (const [index, result] of results.entries()) {
+        const volume = volumes[index]!;
+        if (result.status === 'fulfilled') mounted.set(volume.name, result.value);
+        else failures.push(new Error(failed(pod, volume, result.reason), { cause: result.reason }));
       }
       if (failures.length === 1) throw failures[0];
       if (failures.length > 1) throw new AggregateError(failures, failures.map(({ message }) => message).join('; '));
       return mounted;
     },
-  };
-}
 
-/** The least of the volume's limit, the pod's memory limit (when all containers have one) and the node's memory. */
-function memoryVolumeBytes(pod: Pod, sizeLimit: string | undefined, allocatableBytes: number): number {
-  const bounds = [allocatableBytes];
-  if (sizeLimit) bounds.push(Number(parseQuantity(sizeLimit).value));
-  const limits = pod.spec.containers.map(({ resources }) => resources?.limits?.['memory']);
-  if (limits.every((limit) => limit !== undefined))
-    bounds.push(limits.reduce((sum, limit) => sum + Number(parseQuantity(limit!).value), 0));
-  return Math.min(...bounds.filter((bytes) => bytes > 0));
+    async tearDown(podUid) {
+      const errors: unknown[] = [];
+      for (const directory of await directories.volumes(podUid)) {
+        const plugin = [...plugins.values()].find(({ directories: names }) => names.includes(directory.plugin));
+        try {
+          await plugin?.tearDown?.(directory);
+        } catch (error) {
+          const text = `UnmountVolume.TearDown failed for volume "${directory.name}" : ${error instanceof Error ? error.message : error}`;
+          errors.push(new Error(text, { cause: error }));
+        }
+      }
+      if (errors.length > 0)
+        throw new AggregateError(errors, errors.map((error) => (error as Error).message).join('; '));
+      done.delete(podUid);
+    },
+  };
 }
