@@ -1,20 +1,30 @@
 import test, { type ExecutionContext } from 'ava';
+import { connectDocker } from '../../../src/docker/connect.ts';
 import type { ContainerEvent, DockerEngine } from '../../../src/docker/engine.ts';
 import { DockerError, isDockerConflict, isDockerNotFound } from '../../../src/docker/errors.ts';
 import { createFakeDocker } from '../../fakes/docker.ts';
+import { type DockerFaultProxy, startDockerFaultProxy } from '../../support/docker-fault-proxy.ts';
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
 import { BUSYBOX_IMAGE, loadTestImages, PAUSE_IMAGE } from '../../support/images.ts';
 
 const obstacle = whyNoDockerd();
 let daemon: PrivateDockerd | undefined;
+let proxy: DockerFaultProxy | undefined;
+let proxied: DockerEngine | undefined;
 
 if (obstacle) test(`real Engine skipped: ${obstacle}`, (t) => t.pass());
 else {
   test.before(async () => {
     daemon = await startDockerd();
     await loadTestImages(daemon.socketPath);
+    proxy = await startDockerFaultProxy(daemon.socketPath);
+    proxied = connectDocker(proxy.endpoint);
   });
-  test.after.always(() => daemon?.stop());
+  test.after.always(async () => {
+    proxied?.close();
+    await proxy?.close();
+    await daemon?.stop();
+  });
 }
 
 function fakeEngine(): DockerEngine {
@@ -29,11 +39,19 @@ function fakeEngine(): DockerEngine {
   return fake;
 }
 
+/** The real Engine, and the same behind a fault proxy without a script: whatever tests see there, the faults have done. */
+const realEngines: [string, () => DockerEngine][] = obstacle
+  ? []
+  : [
+      ['real', () => daemon!.docker],
+      ['real behind the fault proxy', () => proxied!],
+    ];
+
 /** The same assertions for the fake and for the real Engine. */
 function contract(title: string, run: (t: ExecutionContext, docker: DockerEngine, name: string) => Promise<void>) {
   const name = title.replaceAll(/[^a-z]+/g, '-');
   test(`fake: ${title}`, (t) => run(t, fakeEngine(), name));
-  if (!obstacle) test.serial(`real: ${title}`, (t) => run(t, daemon!.docker, name));
+  for (const [engine, docker] of realEngines) test.serial(`${engine}: ${title}`, (t) => run(t, docker(), name));
 }
 
 async function gather<T>(source: AsyncIterable<T>): Promise<T[]> {
@@ -175,9 +193,9 @@ contract('images: listed and inspected by name and id', async (t, docker) => {
   t.true(names.includes(BUSYBOX_IMAGE) && names.includes(PAUSE_IMAGE));
 });
 
-if (!obstacle) {
-  test.serial('real: logs are demultiplexed, follow ends with the container', async (t) => {
-    const { docker } = daemon!;
+for (const [engine, engineOf] of realEngines) {
+  test.serial(`${engine}: logs are demultiplexed, follow ends with the container`, async (t) => {
+    const docker = engineOf();
     const { id } = await docker.createContainer('logs', {
       Image: BUSYBOX_IMAGE,
       Cmd: ['sh', '-c', 'echo out; echo err >&2; sleep 0.3; echo late'],
@@ -199,8 +217,8 @@ if (!obstacle) {
     await docker.removeContainer(id);
   });
 
-  test.serial('real: a failed start is an exited container with the runtime’s words', async (t) => {
-    const { docker } = daemon!;
+  test.serial(`${engine}: a failed start is an exited container with the runtime’s words`, async (t) => {
+    const docker = engineOf();
     const { id } = await docker.createContainer('unstartable', {
       Image: BUSYBOX_IMAGE,
       Entrypoint: ['/no/such/program'],
@@ -215,8 +233,8 @@ if (!obstacle) {
     await docker.removeContainer(id);
   });
 
-  test.serial('real: an aborted call rejects with the reason of the signal', async (t) => {
-    const { docker } = daemon!;
+  test.serial(`${engine}: an aborted call rejects with the reason of the signal`, async (t) => {
+    const docker = engineOf();
     const { id } = await docker.createContainer('aborted', {
       Image: BUSYBOX_IMAGE,
       Cmd: STUBBORN,
@@ -234,12 +252,11 @@ if (!obstacle) {
     t.false(output.toString().includes('sleep 77'), 'the command of an aborted exec is killed');
     await docker.removeContainer(id, { force: true });
   });
-
-  test.serial('real: an Engine that is not there is unreachable', async (t) => {
-    const { connectDocker } = await import('../../../src/docker/connect.ts');
-    const docker = connectDocker('unix:///tmp/berth-no-such-engine.sock');
-    const error = await t.throwsAsync(() => docker.info(), { instanceOf: DockerError });
-    t.is((error as DockerError).kind, 'unreachable');
-    t.regex(error!.message, /unix:\/\/\/tmp\/berth-no-such-engine\.sock does not answer/);
-  });
 }
+
+test('real: an Engine that is not there is unreachable', async (t) => {
+  const docker = connectDocker('unix:///tmp/berth-no-such-engine.sock');
+  const error = await t.throwsAsync(() => docker.info(), { instanceOf: DockerError });
+  t.is((error as DockerError).kind, 'unreachable');
+  t.regex(error!.message, /unix:\/\/\/tmp\/berth-no-such-engine\.sock does not answer/);
+});
