@@ -106,7 +106,7 @@ export function createImages(options: ImageOptions, deps: ImageDependencies): Im
     const failures: unknown[] = [];
     for (const auth of credentials.length > 0 ? credentials : [undefined]) {
       try {
-        await deps.metrics.runtimeOperation('pull_image', () => docker.pullImage(image, auth, signal));
+        await deps.metrics.runtimeOperation('pull_image', () => docker.pullImage(image, auth ? { auth } : {}, signal));
         return;
       } catch (error) {
         signal.throwIfAborted();

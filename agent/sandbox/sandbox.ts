@@ -54,7 +54,7 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
         if (isDockerConflict(error)) await docker.removeContainer(name, { force: true }, signal);
         else if (isDockerNotFound(error)) {
           log.info({ image: options.pauseImage }, 'pulling the pause image');
-          await docker.pullImage(options.pauseImage, undefined, signal);
+          await docker.pullImage(options.pauseImage, {}, signal);
         } else throw error;
       }
     }

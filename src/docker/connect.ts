@@ -10,11 +10,13 @@ import {
   parseImage,
   parseImageSummary,
   parseInfo,
+  parsePullProgress,
   parseSummary,
   type WireDetail,
   type WireEvent,
   type WireImage,
   type WireInfo,
+  type WirePullProgress,
   type WireSummary,
 } from './wire.ts';
 
@@ -205,7 +207,7 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
       });
       return rows.map(parseImageSummary);
     },
-    async pullImage(name, auth, signal) {
+    async pullImage(name, { auth, onProgress } = {}, signal) {
       const operation = `pull image ${name}`;
       const stream = await http.stream({
         operation,
@@ -216,8 +218,9 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
         signal,
       });
       for await (const progress of untilAborted(jsonLines(stream), stream, signal)) {
-        const { error } = progress as { error?: string };
-        if (error !== undefined) throw new DockerError(operation, 'server', error);
+        const { error, errorDetail } = progress as WirePullProgress;
+        if (error !== undefined) throw new DockerError(operation, 'server', error, errorDetail?.code);
+        onProgress?.(parsePullProgress(progress as WirePullProgress));
       }
     },
     async removeImage(name, signal) {

@@ -179,6 +179,21 @@ export interface RegistryAuth {
   registrytoken?: string;
 }
 
+/** A line of a pull's progress: of one layer (`layer` is its short id), or of the whole image. */
+export interface PullProgress {
+  layer: string | undefined;
+  /** `Pulling fs layer`, `Downloading`, `Extracting`, `Pull complete`, …: the Engine's own words. */
+  status: string;
+  /** Bytes done and to do of this layer in this state, where the Engine tells. */
+  current: number | undefined;
+  total: number | undefined;
+}
+
+export interface PullOptions {
+  auth?: RegistryAuth;
+  onProgress?(progress: PullProgress): void;
+}
+
 /** The Engine calls that we use. Every failure is a DockerError; times are milliseconds since the epoch. */
 export interface DockerEngine {
   info(signal?: AbortSignal): Promise<EngineInfo>;
@@ -212,8 +227,8 @@ export interface DockerEngine {
 
   inspectImage(name: string, signal?: AbortSignal): Promise<ImageDetail>;
   listImages(signal?: AbortSignal): Promise<ImageSummary[]>;
-  /** Resolves when the whole pull is done; fails with the Engine's last error line. */
-  pullImage(name: string, auth?: RegistryAuth, signal?: AbortSignal): Promise<void>;
+  /** Resolves when the whole pull is done; fails with the Engine's last error line. An abort ends the pull in the Engine too. */
+  pullImage(name: string, options?: PullOptions, signal?: AbortSignal): Promise<void>;
   removeImage(name: string, signal?: AbortSignal): Promise<void>;
 
   /**

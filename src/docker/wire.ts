@@ -6,6 +6,7 @@ import type {
   EngineInfo,
   ImageDetail,
   ImageSummary,
+  PullProgress,
 } from './engine.ts';
 
 /** The Engine's answers, as far as we read them. Sizes, ports and mounts of the list are not asked for. */
@@ -69,6 +70,15 @@ export interface WireInfo {
   DockerRootDir: string;
   SecurityOptions: string[] | null;
   LoggingDriver: string;
+}
+
+export interface WirePullProgress {
+  id?: string;
+  status?: string;
+  progressDetail?: { current?: number; total?: number };
+  error?: string;
+  /** The registry's HTTP status, from Engines that pass it on. */
+  errorDetail?: { code?: number };
 }
 
 /** Go's zero time, which the Engine writes for "not yet", is undefined here. */
@@ -147,6 +157,12 @@ export function parseImageSummary(wire: WireImage & { Created: number }): ImageS
     sizeBytes: wire.Size,
     createdAtMs: wire.Created * 1000,
   };
+}
+
+export function parsePullProgress({ id, status = '', progressDetail }: WirePullProgress): PullProgress {
+  // The first line, `Pulling from …`, has the tag or digest where the others have a layer.
+  const layer = id !== undefined && /^[0-9a-f]{12}$/.test(id) ? id : undefined;
+  return { layer, status, current: progressDetail?.current, total: progressDetail?.total };
 }
 
 export function parseEvent(wire: WireEvent): ContainerEvent {

@@ -277,7 +277,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         createdAtMs: 0,
       }));
     },
-    async pullImage(name, _auth, signal) {
+    async pullImage(name, _options, signal) {
       called(`pull ${name}`);
       signal?.throwIfAborted();
       if (!registry.has(name))
