@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import type { DockerEngine, ExecResult, LogChunk, RegistryAuth } from './engine.ts';
 import { DockerError } from './errors.ts';
 import { demultiplex, jsonLines } from './frames.ts';
+import { createSingleFlight } from './single-flight.ts';
+import { collect, plain, untilAborted } from './streams.ts';
 import { createTransport } from './transport.ts';
 import {
   parseDetail,
@@ -24,12 +25,27 @@ import {
 const API_VERSION = '1.41';
 const DEFAULT_EXEC_OUTPUT_BYTES = 10 * 1024;
 
+/** An inspection takes milliseconds; one that does not hangs on that container's lock (a dead NFS mount, a stuck start). */
+const INSPECT_TIMEOUT_MS = 10_000;
+
+export interface ConnectOptions {
+  apiVersion?: string;
+  /** `runtimeRequestTimeout`: a call without an answer fails with kind `timeout` after this; 2 minutes. */
+  requestTimeoutMs?: number;
+  /** The same for inspections; 10 s, never more than the other. */
+  inspectTimeoutMs?: number;
+}
+
 /**
  * The real Engine.
  * @param endpoint `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`; connections are made when they are needed.
  */
-export function connectDocker(endpoint: string, apiVersion = API_VERSION): DockerEngine {
-  const http = createTransport(endpoint, apiVersion);
+export function connectDocker(endpoint: string, options: ConnectOptions = {}): DockerEngine {
+  const http = createTransport(endpoint, options.apiVersion ?? API_VERSION, options.requestTimeoutMs);
+  const inspectTimeoutMs = Math.min(
+    options.inspectTimeoutMs ?? INSPECT_TIMEOUT_MS,
+    options.requestTimeoutMs ?? INSPECT_TIMEOUT_MS,
+  );
   const short = (id: string) => (/^[0-9a-f]{64}$/.test(id) ? id.slice(0, 12) : id);
   const container = (id: string) => `/containers/${encodeURIComponent(id)}`;
 
@@ -45,6 +61,18 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
     const cgroups = await readFile(`/proc/${Pid}/cgroup`, 'utf8');
     if (cgroups.includes(containerId)) process.kill(Pid, 'SIGKILL');
   }
+
+  /** Never with `size=1`, which walks the container's whole file system; and one at a time for a container, however many events come. */
+  const inspect = createSingleFlight(async (id) =>
+    parseDetail(
+      await http.json<WireDetail>({
+        operation: `inspect container ${short(id)}`,
+        method: 'GET',
+        path: `${container(id)}/json`,
+        timeoutMs: inspectTimeoutMs,
+      }),
+    ),
+  );
 
   return {
     async info(signal) {
@@ -107,12 +135,7 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
         signal,
       });
     },
-    async inspectContainer(id, signal) {
-      const path = `${container(id)}/json`;
-      return parseDetail(
-        await http.json<WireDetail>({ operation: `inspect container ${short(id)}`, method: 'GET', path, signal }),
-      );
-    },
+    inspectContainer: inspect,
     async listContainers({ labels }, signal) {
       const rows = await http.json<WireSummary[]>({
         operation: 'list containers',
@@ -214,6 +237,8 @@ export function connectDocker(endpoint: string, apiVersion = API_VERSION): Docke
         method: 'POST',
         path: '/images/create',
         query: { fromImage: name },
+        // The head comes with the registry's first answer.
+        timeoutMs: Number.POSITIVE_INFINITY,
         ...(auth && { headers: { 'X-Registry-Auth': encodeAuth(auth) } }),
         signal,
       });
@@ -256,36 +281,4 @@ function nanoToSeconds(nano: bigint): string {
 
 function encodeAuth(auth: RegistryAuth): string {
   return Buffer.from(JSON.stringify(auth)).toString('base64url');
-}
-
-async function* plain(stream: Readable): AsyncGenerator<LogChunk> {
-  for await (const data of stream) yield { stream: 'stdout', data };
-}
-
-async function collect(chunks: AsyncIterable<LogChunk>, maxBytes: number): Promise<Buffer> {
-  const kept: Buffer[] = [];
-  let size = 0;
-  for await (const { data } of chunks) {
-    if (size < maxBytes) kept.push(data.subarray(0, maxBytes - size));
-    size += data.length;
-  }
-  return Buffer.concat(kept);
-}
-
-/** Passes items on until the signal aborts (then throws its reason); the connection is closed in any case. */
-async function* untilAborted<T>(source: AsyncIterable<T>, stream: Readable, signal?: AbortSignal): AsyncGenerator<T> {
-  const abort = () => stream.destroy();
-  signal?.addEventListener('abort', abort, { once: true });
-  try {
-    signal?.throwIfAborted();
-    yield* source;
-    // A stream that was torn down may also look like one that came to its end.
-    signal?.throwIfAborted();
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', abort);
-    stream.destroy();
-  }
 }

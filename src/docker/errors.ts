@@ -5,6 +5,8 @@ export type DockerErrorKind =
   | 'badRequest'
   | 'unauthorized'
   | 'server'
+  /** The Engine took the call and gave no answer in time: it may have done it, or may do it yet. */
+  | 'timeout'
   /** The Engine did not answer: socket gone, connection reset, daemon restarting. */
   | 'unreachable';
 
@@ -46,6 +48,7 @@ function isKind(error: unknown, kind: DockerErrorKind): boolean {
 
 export const isDockerNotFound = (error: unknown): boolean => isKind(error, 'notFound');
 export const isDockerConflict = (error: unknown): boolean => isKind(error, 'conflict');
+export const isDockerTimeout = (error: unknown): boolean => isKind(error, 'timeout');
 
 /** The shortest text worth showing to a user: the Engine's words without our call's name. */
 export function dockerMessage(error: unknown): string {

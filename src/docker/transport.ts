@@ -13,7 +13,7 @@ export interface EngineRequest {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
-  /** Default 2 minutes; Infinity for calls that wait on a container. */
+  /** Until the whole answer, of a stream until its head; the transport's unless said; Infinity for calls that wait on a container. */
   timeoutMs?: number;
 }
 
@@ -25,6 +25,7 @@ export interface EngineTransport {
 }
 
 const SUCCESS_CODES = { 101: true, 200: true, 201: true, 204: true, 304: true };
+/** `runtimeRequestTimeout` unless configured. */
 const REQUEST_TIMEOUT_MS = 120_000;
 
 /** dockerode's modem (which is untyped), the part that we use. */
@@ -49,7 +50,11 @@ class TerseAgent extends Agent {
  * HTTP to the Engine through dockerode, over one keep-alive agent.
  * @param endpoint `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`
  */
-export function createTransport(endpoint: string, apiVersion: string): EngineTransport {
+export function createTransport(
+  endpoint: string,
+  apiVersion: string,
+  requestTimeoutMs = REQUEST_TIMEOUT_MS,
+): EngineTransport {
   const agent = new TerseAgent({ keepAlive: true, scheduling: 'lifo' });
   const options = { ...parseEndpoint(endpoint), version: `v${apiVersion}`, agent };
   const docker = new Docker(options);
@@ -71,30 +76,44 @@ export function createTransport(endpoint: string, apiVersion: string): EngineTra
       modem.dial(options, (error, data) => {
         if (!error) return resolve(data);
         if (request.signal?.aborted) return reject(request.signal.reason);
-        reject(toDockerError(request, endpoint, error, signal));
+        reject(toDockerError(request, endpoint, error));
       });
     });
   }
 
+  /** Dials, but not for ever: a call that gets no answer is given up, however alive the connection is. */
+  async function dialInTime(request: EngineRequest, isStream: boolean): Promise<unknown> {
+    const timeoutMs = request.timeoutMs ?? requestTimeoutMs;
+    request.signal?.throwIfAborted();
+    if (!Number.isFinite(timeoutMs)) return dial(request, isStream, request.signal);
+    // By hand: AbortSignal.timeout would keep its timer for two minutes after each call of a few milliseconds.
+    const call = new AbortController();
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      call.abort();
+    }, timeoutMs);
+    const abort = () => call.abort();
+    request.signal?.addEventListener('abort', abort, { once: true });
+    try {
+      return await dial(request, isStream, call.signal);
+    } catch (error) {
+      if (!isLate || request.signal?.aborted) throw error;
+      const message = `DeadlineExceeded: Docker Engine at ${endpoint} gave no answer within ${timeoutMs / 1000} s`;
+      throw new DockerError(request.operation, 'timeout', message, undefined, error);
+    } finally {
+      clearTimeout(timer);
+      request.signal?.removeEventListener('abort', abort);
+    }
+  }
+
   return {
     async json<T>(request: EngineRequest): Promise<T> {
-      const timeoutMs = request.timeoutMs ?? REQUEST_TIMEOUT_MS;
-      // By hand: AbortSignal.timeout would keep its timer for two minutes after each call of a few milliseconds.
-      const call = new AbortController();
-      const timer = Number.isFinite(timeoutMs) ? setTimeout(() => call.abort(), timeoutMs) : undefined;
-      const abort = () => call.abort();
-      request.signal?.addEventListener('abort', abort, { once: true });
-      try {
-        request.signal?.throwIfAborted();
-        const data = await dial(request, false, call.signal);
-        return (Buffer.isBuffer(data) ? undefined : data) as T;
-      } finally {
-        clearTimeout(timer);
-        request.signal?.removeEventListener('abort', abort);
-      }
+      const data = await dialInTime(request, false);
+      return (Buffer.isBuffer(data) ? undefined : data) as T;
     },
     async stream(request) {
-      return (await dial(request, true, request.signal)) as Readable;
+      return (await dialInTime(request, true)) as Readable;
     },
     close: () => agent.destroy(),
   };
@@ -104,20 +123,16 @@ function toDockerError(
   request: EngineRequest,
   endpoint: string,
   error: Error & { statusCode?: number; json?: unknown },
-  signal: AbortSignal | undefined,
 ): DockerError {
   if (error.statusCode !== undefined) {
     const body = error.json as { message?: unknown } | null | undefined;
     const message = typeof body?.message === 'string' ? body.message : error.message;
     return new DockerError(request.operation, kindOfStatus(error.statusCode), message, error.statusCode, error);
   }
-  const why = signal?.aborted
-    ? `no answer within ${(request.timeoutMs ?? REQUEST_TIMEOUT_MS) / 1000} s`
-    : error.message || String(error);
   return new DockerError(
     request.operation,
     'unreachable',
-    `Docker Engine at ${endpoint} does not answer: ${why}`,
+    `Docker Engine at ${endpoint} does not answer: ${error.message || String(error)}`,
     undefined,
     error,
   );
