@@ -12,6 +12,7 @@ import { validatePodSpecUpdate } from './pod-spec/update.ts';
 import { admitPod, type PodAdmissionOptions } from './pods/admission.ts';
 import { podBinding } from './pods/binding.ts';
 import { podAddress, podColumns } from './pods/columns.ts';
+import { ephemeralContainersSubresource } from './pods/ephemeral-containers.ts';
 import { qosClassOf } from './pods/qos.ts';
 import { validatePodStatusUpdate } from './pods/status-update.ts';
 
@@ -59,7 +60,11 @@ export function definePods(options: PodOptions): ResourceDefinition<Pod> {
       },
       generationChanged: specChanged,
       gracePeriodSeconds: podGracePeriodSeconds,
-      subresources: { binding: podBinding, ...options.subresources },
+      subresources: {
+        binding: podBinding,
+        ephemeralcontainers: ephemeralContainersSubresource(validatePod),
+        ...options.subresources,
+      },
     },
     { initialStatus: (pod) => ({ phase: 'Pending', qosClass: qosClassOf(pod.spec) }) },
   );

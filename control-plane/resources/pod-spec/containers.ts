@@ -14,7 +14,9 @@ import { validateEnv, validateEnvFrom } from './env.ts';
 import { validateVolumeDevices, validateVolumeMounts } from './mounts.ts';
 import { validateLifecycle, validateProbes } from './probes.ts';
 import { validateContainerResources } from './resources.ts';
+import { validateContainerRestart } from './restart-rules.ts';
 import { validateSecurityContext } from './security.ts';
+import { validateStopSignal } from './stop-signal.ts';
 
 /** Containers of all three sorts. */
 
@@ -37,20 +39,18 @@ export function validateContainers(pod: PodSurroundings, field: string): FieldEr
     if (names.has(container.name)) own.push(duplicate(`${at}.name`, container.name));
     names.add(container.name);
     own.push(...validateRunning(container, pod, at));
-    if (container.restartPolicy && !RESTART_POLICIES.includes(container.restartPolicy))
-      own.push(notSupported(`${at}.restartPolicy`, container.restartPolicy, RESTART_POLICIES));
+    own.push(...validateContainerRestart(container, at));
     return own;
   });
   return [...errors, ...validateHostPorts(containers, field)];
 }
-
-const RESTART_POLICIES = ['Always', 'Never', 'OnFailure'];
 
 /** Probes and hooks: only of containers that run beside the others. */
 function validateRunning(container: Container, pod: PodSurroundings, field: string): FieldError[] {
   const graceSeconds = pod.spec.terminationGracePeriodSeconds;
   return [
     ...(container.lifecycle ? validateLifecycle(container.lifecycle, graceSeconds, `${field}.lifecycle`) : []),
+    ...validateStopSignal(container.lifecycle?.stopSignal, pod.spec.os, `${field}.lifecycle.stopSignal`),
     ...validateProbes(container, graceSeconds, field),
   ];
 }
@@ -60,8 +60,7 @@ export function validateInitContainers(pod: PodSurroundings, field: string): Fie
   return (pod.spec.initContainers ?? []).flatMap((container, index) => {
     const at = `${field}[${index}]`;
     const errors = validateCommon(container, pod, at);
-    if (container.restartPolicy && !RESTART_POLICIES.includes(container.restartPolicy))
-      errors.push(notSupported(`${at}.restartPolicy`, container.restartPolicy, RESTART_POLICIES));
+    errors.push(...validateContainerRestart(container, at));
     if (names.has(container.name)) errors.push(duplicate(`${at}.name`, container.name));
     else if (container.name) names.add(container.name);
     // One by one: init containers don't run at the same time.
@@ -84,6 +83,7 @@ const NOT_EPHEMERAL = [
   'startupProbe',
   'resizePolicy',
   'restartPolicy',
+  'restartPolicyRules',
 ] as const;
 
 export function validateEphemeralContainers(pod: PodSurroundings, field: string): FieldError[] {

@@ -3,6 +3,7 @@ import type {
   Container,
   HTTPGetAction,
   LifecycleHandler,
+  PersistentVolumeClaimSpec,
   Pod,
   PodSpec,
   Probe,
@@ -140,6 +141,14 @@ function applyVolumeDefaults(volume: Volume): void {
   if (volume.hostPath) volume.hostPath.type ??= '';
   if (volume.image) volume.image.pullPolicy ||= pullPolicyOf(volume.image.reference);
   if (volume.iscsi) volume.iscsi.iscsiInterface ||= 'default';
+  if (volume.ephemeral?.volumeClaimTemplate?.spec) applyClaimSpecDefaults(volume.ephemeral.volumeClaimTemplate.spec);
+}
+
+/** Of a PersistentVolumeClaim, and of the template in a generic ephemeral volume. */
+export function applyClaimSpecDefaults(spec: PersistentVolumeClaimSpec): void {
+  spec.volumeMode ??= 'Filesystem';
+  if (spec.resources?.requests) canonicalizeResourceList(spec.resources.requests);
+  if (spec.resources?.limits) canonicalizeResourceList(spec.resources.limits);
 }
 
 function applyProjectionDefaults(source: VolumeProjection): void {

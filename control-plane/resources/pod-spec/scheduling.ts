@@ -72,7 +72,7 @@ function validateWeight(weight: number, field: string): FieldError[] {
   return weight > 0 && weight <= 100 ? [] : [invalid(field, weight, 'must be in the range 1-100')];
 }
 
-function validateNodeSelectorTerm(term: NodeSelectorTerm, field: string, checkValues: boolean): FieldError[] {
+export function validateNodeSelectorTerm(term: NodeSelectorTerm, field: string, checkValues: boolean): FieldError[] {
   return [
     ...(term.matchExpressions ?? []).flatMap((requirement, index) =>
       validateNodeRequirement(requirement, `${field}.matchExpressions[${index}]`, checkValues),

@@ -2,6 +2,8 @@ import { parseQuantity } from '../../../src/kube/quantity.ts';
 import type { DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource, Volume } from '../../../src/kube/types.ts';
 import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
 import { labelName } from '../../apiserver/names.ts';
+import { validateClaim } from '../storage/claim-validation.ts';
+import { validateDriverName } from '../storage/driver-name.ts';
 import { invalidFor } from '../values.ts';
 import { validateFieldRef, validateResourceFieldRef } from './env.ts';
 import { validateFileMode, validateNoBacksteps, validateUserPath } from './paths.ts';
@@ -92,8 +94,16 @@ const SOURCES: { readonly [S in keyof Sources]?: Validate<Sources[S]> } = {
       ? []
       : [invalid(`${field}.path`, source.path ?? '', 'must be an absolute path')]),
   ],
-  csi: (source, field) => (source.driver ? [] : [required(`${field}.driver`)]),
-  ephemeral: (source, field) => (source.volumeClaimTemplate ? [] : [required(`${field}.volumeClaimTemplate`)]),
+  csi: (source, field) => [
+    ...validateDriverName(source.driver, `${field}.driver`),
+    ...(source.nodePublishSecretRef && !source.nodePublishSecretRef.name
+      ? [required(`${field}.nodePublishSecretRef.name`)]
+      : []),
+  ],
+  ephemeral: (source, field) =>
+    source.volumeClaimTemplate
+      ? validateClaim(source.volumeClaimTemplate.spec ?? {}, `${field}.volumeClaimTemplate.spec`)
+      : [required(`${field}.volumeClaimTemplate`)],
   iscsi: (source, field) => [
     ...(source.targetPortal ? [] : [required(`${field}.targetPortal`)]),
     ...(source.iqn ? [] : [required(`${field}.iqn`)]),

@@ -1,8 +1,9 @@
-import type { ContainerStatus, Pod } from '../../../src/kube/types.ts';
+import type { Container, ContainerStatus, Pod, PodSpec } from '../../../src/kube/types.ts';
 import { duplicate, type FieldError, forbidden, invalid } from '../../apiserver/field-error.ts';
 import { labelKeyProblems } from '../../apiserver/labels.ts';
 import { subdomainName } from '../../apiserver/names.ts';
 import { validateImmutable } from '../labels.ts';
+import { mayRestart, mayRestartAll } from '../pod-spec/restart-rules.ts';
 import { invalidFor, ipProblems } from '../values.ts';
 
 const SYSTEM_CONDITIONS = new Set(['PodScheduled', 'Ready', 'Initialized']);
@@ -19,19 +20,16 @@ export function validatePodStatusUpdate(pod: Pod, old: Pod): FieldError[] {
   if (nominated && nominated !== before.nominatedNodeName)
     errors.push(...invalidFor('status.nominatedNodeName', nominated, subdomainName(nominated)));
   errors.push(...validateImmutable(status.qosClass, before.qosClass, 'status.qosClass'));
-  const sidecars = new Set(
-    (old.spec.initContainers ?? []).filter((one) => one.restartPolicy === 'Always').map((one) => one.name),
-  );
   const list = (name: 'containerStatuses' | 'initContainerStatuses' | 'ephemeralContainerStatuses') => ({
     now: status[name] ?? [],
     before: before[name] ?? [],
     field: `status.${name}`,
   });
-  const policy = old.spec.restartPolicy ?? 'Always';
+  const { containers, initContainers } = old.spec;
   errors.push(
-    ...validateTransitions(list('containerStatuses'), policy, new Set()),
-    ...validateTransitions(list('initContainerStatuses'), policy, sidecars),
-    ...validateTransitions(list('ephemeralContainerStatuses'), 'Never', new Set()),
+    ...validateTransitions(list('containerStatuses'), old.spec, containers),
+    ...validateTransitions(list('initContainerStatuses'), old.spec, initContainers ?? []),
+    ...validateTransitions(list('ephemeralContainerStatuses'), old.spec, undefined),
     ...validateAddresses(status.podIPs, 'status.podIPs'),
     ...validateAddresses(status.hostIPs, 'status.hostIPs'),
   );
@@ -41,16 +39,18 @@ export function validatePodStatusUpdate(pod: Pod, old: Pod): FieldError[] {
   return errors;
 }
 
+/** `containers` undefined: of the sort that never runs again. */
 function validateTransitions(
   statuses: { now: readonly ContainerStatus[]; before: readonly ContainerStatus[]; field: string },
-  restartPolicy: string,
-  mayRestart: ReadonlySet<string>,
+  spec: PodSpec,
+  containers: readonly Container[] | undefined,
 ): FieldError[] {
-  if (restartPolicy === 'Always') return [];
+  if (containers && (spec.restartPolicy === 'Always' || mayRestartAll(spec))) return [];
   return statuses.before.flatMap((old, index) => {
     const ended = old.state?.terminated;
-    if (!ended || mayRestart.has(old.name)) return [];
-    if (ended.exitCode !== 0 && restartPolicy === 'OnFailure') return [];
+    if (!ended) return [];
+    const container = containers?.find(({ name }) => name === old.name);
+    if (containers && mayRestart(spec, container, ended.exitCode)) return [];
     const now = statuses.now.find((one) => one.name === old.name);
     return now && !now.state?.terminated
       ? [forbidden(`${statuses.field}[${index}].state`, 'may not be transitioned to non-terminated state')]

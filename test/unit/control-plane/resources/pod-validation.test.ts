@@ -190,12 +190,70 @@ const podCases: [string, Partial<PodSpec>, string[]][] = [
     ['spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'],
   ],
 ];
+test('a stop signal is one that the pod’s system has', (t) => {
+  const problems = (os: 'linux' | 'windows', stopSignal: string) =>
+    problemsOf({ os: { name: os }, containers: [container({ lifecycle: { stopSignal } as never })] });
+  t.deepEqual(problems('linux', 'SIGRTMIN+15'), []);
+  t.deepEqual(problems('linux', 'SIGUSR1'), []);
+  t.deepEqual(problems('windows', 'SIGUSR1'), [
+    'spec.containers[0].lifecycle.stopSignal: Unsupported value: "SIGUSR1": supported values: "SIGKILL", "SIGTERM"',
+  ]);
+  t.regex(problems('linux', 'TERM')[0]!, /Unsupported value: "TERM"/);
+});
+
 for (const [what, spec, expected] of podCases)
   test(`pod: ${what}`, (t) => {
     t.deepEqual(problemsOf(spec), expected);
   });
 
 const containerCases: [string, Partial<Container>, string[]][] = [
+  [
+    'restart rules without a policy',
+    { restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'In', values: [1] } }] },
+    ['spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used'],
+  ],
+  [
+    'good restart rules',
+    {
+      restartPolicy: 'Never',
+      restartPolicyRules: [
+        { action: 'Restart', exitCodes: { operator: 'In', values: [1] } },
+        { action: 'RestartAllContainers', exitCodes: { operator: 'NotIn', values: [0] } },
+      ],
+    },
+    [],
+  ],
+  [
+    'restart rules that say nothing of the kind',
+    {
+      restartPolicy: 'Never',
+      restartPolicyRules: [
+        { action: 'Reboot' as never, exitCodes: { operator: 'Is' as never } },
+        { action: 'Restart' },
+      ],
+    },
+    [
+      'spec.containers[0].restartPolicyRules[0].action: Unsupported value: "Reboot": supported values: "Restart", "RestartAllContainers"',
+      'spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: "Is": supported values: "In", "NotIn"',
+      'spec.containers[0].restartPolicyRules[1].exitCodes: Required value: must be specified',
+    ],
+  ],
+  [
+    'too many restart rules',
+    {
+      restartPolicy: 'Never',
+      restartPolicyRules: Array.from({ length: 21 }, () => ({
+        action: 'Restart' as const,
+        exitCodes: { operator: 'In' as const, values: [1] },
+      })),
+    },
+    ['spec.containers[0].restartPolicyRules: Too many: 21: must have at most 20 items'],
+  ],
+  [
+    'a stop signal on an unknown system',
+    { lifecycle: { stopSignal: 'SIGUSR1' } },
+    ['spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`'],
+  ],
   [
     'a port out of range',
     { ports: [{ containerPort: 70000 }] },

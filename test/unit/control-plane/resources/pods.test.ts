@@ -207,6 +207,35 @@ test('a status update may not restart what has ended', (t) => {
   ]);
 });
 
+test('a status update may restart what its own rules restart, and everything when one may restart all', (t) => {
+  const statuses = (state: object): Pod['status'] => ({
+    phase: 'Running',
+    containerStatuses: ['c', 'd'].map((name) => ({
+      name,
+      image: 'x',
+      imageID: '',
+      ready: false,
+      restartCount: 0,
+      state,
+    })),
+  });
+  const problems = (action: 'Restart' | 'RestartAllContainers') => {
+    const exitCodes = { operator: 'In' as const, values: [42] };
+    const ruled = { restartPolicy: 'Never' as const, restartPolicyRules: [{ action, exitCodes }] };
+    const containers = [
+      { name: 'c', image: 'x:1', ...ruled },
+      { name: 'd', image: 'x:1' },
+    ];
+    const old = makePod({ restartPolicy: 'Never', containers }, { status: statuses({ terminated: { exitCode: 42 } }) });
+    const pod = makePod({ restartPolicy: 'Never', containers }, { status: statuses({ running: {} }) });
+    return errorTexts(pods.status!.validateUpdate!(pod, old));
+  };
+  t.deepEqual(problems('RestartAllContainers'), []);
+  t.deepEqual(problems('Restart'), [
+    'status.containerStatuses[1].state: Forbidden: may not be transitioned to non-terminated state',
+  ]);
+});
+
 const binding = pods.subresources['binding'] as CreateSubresource<Pod>;
 
 function bind(pod: Pod, target: object, metadata: object = { name: 'p' }): Promise<object> {
