@@ -2,6 +2,7 @@ import { parseFieldSelector } from '../../src/kube/selectors.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from '../apiserver/authorization.ts';
 import type { ObjectReader } from '../apiserver/definition.ts';
+import { authorizeStorage } from './node-storage.ts';
 import { type PodReferences, referencesOf } from './pod-references.ts';
 import { NODE_RULES, rulesAllow } from './rules.ts';
 
@@ -34,6 +35,11 @@ export async function authorizeNode(
       break;
     case 'coordination.k8s.io/leases':
       return authorizeLease(node, attributes);
+    case '/persistentvolumeclaims':
+    case '/persistentvolumes':
+    case 'storage.k8s.io/volumeattachments':
+    case 'storage.k8s.io/csinodes':
+      return authorizeStorage(node, attributes, objects);
   }
   return rulesAllow(NODE_RULES, attributes) ? ALLOWED : deny('');
 }

@@ -91,6 +91,11 @@ const RULES: Readonly<Record<string, Rules>> = {
     update: ownLease,
     delete: ownLease,
   },
+  'storage.k8s.io/csinodes': {
+    create: ownCsiNode,
+    update: ownCsiNode,
+    delete: ownCsiNode,
+  },
 };
 
 function ownNode({ node, object, refuse }: Attempt): void {
@@ -190,4 +195,8 @@ function ownLease({ node, object, refuse }: Attempt): void {
     throw refuse('can only access leases in the "kube-node-lease" system namespace');
   if (object.metadata.name !== node)
     throw refuse('can only access node lease with the same name as the requesting node');
+}
+
+function ownCsiNode({ node, object, refuse }: Attempt): void {
+  if (object.metadata.name !== node) throw refuse('can only access CSINode with the same name as the requesting node');
 }

@@ -32,13 +32,25 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
     { apiGroups: [''], resources: ['bindings', 'pods/binding'], verbs: ['create'] },
     { apiGroups: [''], resources: ['pods/status'], verbs: ['patch', 'update'] },
     { apiGroups: ['apps'], resources: ['replicasets'], verbs: READ },
+    // A volume that waits for its first consumer is chosen together with the node.
+    {
+      apiGroups: [''],
+      resources: ['persistentvolumes', 'persistentvolumeclaims'],
+      verbs: [...READ, 'patch', 'update'],
+    },
+    { apiGroups: ['storage.k8s.io'], resources: ['storageclasses', 'csinodes', 'csidrivers'], verbs: READ },
     LEADER_LEASES,
     EVENTS,
   ],
   'system:kube-controller-manager': [
     // Garbage collection and namespace deletion reach every kind.
     { apiGroups: ['*'], resources: ['*'], verbs: [...READ, 'delete', 'deletecollection', 'patch', 'update'] },
-    { apiGroups: [''], resources: ['pods', 'serviceaccounts', 'endpoints', 'configmaps'], verbs: ['create'] },
+    {
+      apiGroups: [''],
+      resources: ['pods', 'serviceaccounts', 'endpoints', 'configmaps', 'persistentvolumeclaims'],
+      verbs: ['create'],
+    },
+    { apiGroups: ['storage.k8s.io'], resources: ['volumeattachments'], verbs: ['create'] },
     { apiGroups: ['apps'], resources: ['replicasets'], verbs: ['create'] },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['create'] },
     LEADER_LEASES,
@@ -75,6 +87,7 @@ export const GROUP_RULES: Readonly<Record<string, readonly Rule[]>> = {
 export const NODE_RULES: readonly Rule[] = [
   { apiGroups: [''], resources: ['services', 'nodes'], verbs: READ },
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+  { apiGroups: ['storage.k8s.io'], resources: ['csidrivers'], verbs: READ },
   // Who a request to the node's own port comes from, and whether he may.
   { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
   {

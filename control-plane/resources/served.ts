@@ -19,6 +19,12 @@ import { replicaSets } from './replicasets.ts';
 import { secrets } from './secrets.ts';
 import { defineServiceAccounts } from './serviceaccounts.ts';
 import { defineServices } from './services.ts';
+import { csiDrivers } from './storage/csi-drivers.ts';
+import { csiNodes } from './storage/csi-nodes.ts';
+import { persistentVolumeClaims } from './storage/persistent-volume-claims.ts';
+import { persistentVolumes } from './storage/persistent-volumes.ts';
+import { storageClasses } from './storage/storage-classes.ts';
+import { volumeAttachments } from './storage/volume-attachments.ts';
 
 export interface ServedResourcesOptions {
   /** Holds cluster IPs and node ports; restore() it from the stored Services before the first request. */
@@ -53,6 +59,8 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     events,
     namespaces,
     nodes,
+    persistentVolumeClaims,
+    persistentVolumes,
     pods,
     secrets,
     defineServiceAccounts(serviceAccountSubresources),
@@ -61,5 +69,9 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     replicaSets,
     leases,
     endpointSlices,
+    csiDrivers,
+    csiNodes,
+    storageClasses,
+    volumeAttachments,
   ].map((definition) => restrictNodeTokens(restrictNodes(definition as unknown as ResourceDefinition<KubeObject>)));
 }

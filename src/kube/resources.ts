@@ -1,5 +1,7 @@
 import type {
   ConfigMap,
+  CSIDriver,
+  CSINode,
   Deployment,
   EndpointSlice,
   Endpoints,
@@ -8,11 +10,15 @@ import type {
   Lease,
   Namespace,
   Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
   Pod,
   ReplicaSet,
   Secret,
   Service,
   ServiceAccount,
+  StorageClass,
+  VolumeAttachment,
 } from './types.ts';
 
 /** Where a kind lives in the API. `type` exists only for the compiler: it ties the constant to its wire type. */
@@ -48,6 +54,21 @@ export const events = resource<Event>('', 'events', 'Event');
 export const deployments = resource<Deployment>('apps', 'deployments', 'Deployment');
 export const replicaSets = resource<ReplicaSet>('apps', 'replicasets', 'ReplicaSet');
 export const endpointSlices = resource<EndpointSlice>('discovery.k8s.io', 'endpointslices', 'EndpointSlice');
+export const persistentVolumes = resource<PersistentVolume>('', 'persistentvolumes', 'PersistentVolume', 'Cluster');
+export const persistentVolumeClaims = resource<PersistentVolumeClaim>(
+  '',
+  'persistentvolumeclaims',
+  'PersistentVolumeClaim',
+);
+export const storageClasses = resource<StorageClass>('storage.k8s.io', 'storageclasses', 'StorageClass', 'Cluster');
+export const csiDrivers = resource<CSIDriver>('storage.k8s.io', 'csidrivers', 'CSIDriver', 'Cluster');
+export const csiNodes = resource<CSINode>('storage.k8s.io', 'csinodes', 'CSINode', 'Cluster');
+export const volumeAttachments = resource<VolumeAttachment>(
+  'storage.k8s.io',
+  'volumeattachments',
+  'VolumeAttachment',
+  'Cluster',
+);
 export const leases = resource<Lease>('coordination.k8s.io', 'leases', 'Lease');
 
 /** 'v1' for the core group, else 'apps/v1'. */

@@ -20,6 +20,14 @@ export type {
 } from './schema/generated/types/discovery-v1.ts';
 export type * from './schema/generated/types/meta-v1.ts';
 export type * from './schema/generated/types/special.ts';
+export type {
+  CSIDriver,
+  CSIDriverSpec,
+  CSINode,
+  CSINodeDriver,
+  StorageClass,
+  VolumeAttachment,
+} from './schema/generated/types/storage-v1.ts';
 
 /** Any object that has a name: what client, informers and the store need of it. */
 export interface KubeObject {
