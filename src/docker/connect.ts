@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { DockerEngine, ExecResult, LogChunk, RegistryAuth } from './engine.ts';
+import type { DockerEngine, ExecResult, RegistryAuth } from './engine.ts';
 import { DockerError } from './errors.ts';
 import { demultiplex, jsonLines } from './frames.ts';
 import { createSingleFlight } from './single-flight.ts';
@@ -279,6 +279,7 @@ function nanoToSeconds(nano: bigint): string {
   return `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
 }
 
-function encodeAuth(auth: RegistryAuth): string {
-  return Buffer.from(JSON.stringify(auth)).toString('base64url');
+/** For `X-Registry-Auth`. Without the padding the Engine takes no part of it and goes on as if there were no credentials. */
+export function encodeAuth(auth: RegistryAuth): string {
+  return Buffer.from(JSON.stringify(auth)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }

@@ -126,7 +126,11 @@ function toDockerError(
 ): DockerError {
   if (error.statusCode !== undefined) {
     const body = error.json as { message?: unknown } | null | undefined;
-    const message = typeof body?.message === 'string' ? body.message : error.message;
+    // A call for a stream has its body in the modem's own sentence only: "(HTTP code 404) unexpected - no such image ".
+    const message =
+      typeof body?.message === 'string'
+        ? body.message
+        : error.message.replace(/^\(HTTP code \d+\) \S+ - /, '').trimEnd();
     return new DockerError(request.operation, kindOfStatus(error.statusCode), message, error.statusCode, error);
   }
   return new DockerError(
