@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { AgentDependencies, AgentOptions } from './agent.ts';
 import { createCrashBackoff } from './containers/crash-backoff.ts';
 import { createContainerExec } from './containers/exec.ts';
@@ -53,6 +54,7 @@ export function buildAgentParts(
       nodeIps: options.nodeIps,
       log: { maxSizeBytes: options.containerLogMaxSizeBytes, maxFiles: options.containerLogMaxFiles },
       seccompDefault: options.seccompDefault,
+      seccompDirectory: join(options.rootDir, 'seccomp'),
     },
     { ...deps, images, runtime, directories, logLinks, hooks, killer, slots },
   );

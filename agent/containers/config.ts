@@ -6,6 +6,7 @@ import { containerHash } from './hash.ts';
 import { LABEL, podLabels } from './identity.ts';
 import { buildMounts, DEFAULT_TERMINATION_MESSAGE_PATH, type MountedVolume, type PodFiles } from './mounts.ts';
 import { buildSecurity, type SecurityOptions } from './security.ts';
+import { checkWorkingDir } from './working-dir.ts';
 
 export interface ContainerConfigInput {
   pod: Pod;
@@ -13,7 +14,7 @@ export interface ContainerConfigInput {
   nodeName: string;
   sandboxId: string;
   attempt: number;
-  image: Pick<ImageDetail, 'user'>;
+  image: Pick<ImageDetail, 'user' | 'workingDir'>;
   variables: ReadonlyMap<string, string>;
   volumes: ReadonlyMap<string, MountedVolume>;
   files: PodFiles;
@@ -34,6 +35,7 @@ export interface LogRotation {
 /** The body of the create call of one container (sheet §§6, 7, 10). Pure; throws ContainerStartError. */
 export function buildContainerConfig(input: ContainerConfigInput): ContainerConfig {
   const { pod, container, variables } = input;
+  const workingDir = checkWorkingDir(container.workingDir, input.image.workingDir);
   const security = buildSecurity(pod, container, input.image, input.security);
   const expand = (text: string) => expandVariables(text, (name) => variables.get(name));
   return {
@@ -41,7 +43,7 @@ export function buildContainerConfig(input: ContainerConfigInput): ContainerConf
     ...(container.command?.length && { Entrypoint: container.command.map(expand) }),
     ...(container.args?.length && { Cmd: container.args.map(expand) }),
     Env: [...variables].map(([name, value]) => `${name}=${value}`),
-    ...(container.workingDir && { WorkingDir: container.workingDir }),
+    ...(workingDir !== undefined && { WorkingDir: workingDir }),
     ...(security.user !== undefined && { User: security.user }),
     Labels: containerLabels(input),
     OpenStdin: container.stdin ?? false,

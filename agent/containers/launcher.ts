@@ -20,6 +20,7 @@ import { type ContainerKiller, containerFieldPath } from './kill.ts';
 import type { LogLinks } from './log-links.ts';
 import type { MountedVolume } from './mounts.ts';
 import { formatImageId } from './observe.ts';
+import { chooseSeccomp, readSeccompProfile } from './seccomp.ts';
 import type { StartSlots } from './start-slots.ts';
 
 export interface LauncherOptions {
@@ -27,6 +28,8 @@ export interface LauncherOptions {
   nodeIps: string[];
   log: LogRotation;
   seccompDefault: boolean;
+  /** `<root>/seccomp`: where Localhost profiles are. */
+  seccompDirectory: string;
 }
 
 export interface LauncherDependencies {
@@ -76,6 +79,12 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     return file;
   }
 
+  /** The text of a Localhost profile; none of the others has one. */
+  async function seccompProfileOf(pod: Pod, container: Container): Promise<string | undefined> {
+    const choice = chooseSeccomp(pod, container, options.seccompDefault);
+    return choice.type === 'Localhost' ? readSeccompProfile(options.seccompDirectory, choice.profile) : undefined;
+  }
+
   async function environment({ pod, container, podIps }: CreateRequest): Promise<ReadonlyMap<string, string>> {
     const { variables, invalid } = await buildEnvironment(
       {
@@ -114,9 +123,10 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     async create(request, signal) {
       const { pod, container, start, sandboxId } = request;
       const image = await deps.images.ensure(pod, container, signal);
-      const [variables, terminationMessage] = await Promise.all([
+      const [variables, terminationMessage, seccompProfile] = await Promise.all([
         environment(request),
         terminationMessageFile(pod, container),
+        seccompProfileOf(pod, container),
       ]);
       const { uid, name: podName, namespace = 'default' } = pod.metadata;
       const identity = {
@@ -144,7 +154,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         cgroupParent: resources.cgroupParent(pod),
         resources: resources.containerResources(pod, container.name),
         oomScoreAdj: resources.oomScoreAdj(pod, container.name),
-        security: { seccompDefault: options.seccompDefault },
+        security: { seccompDefault: options.seccompDefault, seccompProfile },
         log: options.log,
       });
       try {

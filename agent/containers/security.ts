@@ -1,10 +1,16 @@
-import type { HostConfig, ImageDetail } from '../../src/docker/engine.ts';
+import type { HostConfig } from '../../src/docker/engine.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
+import { appArmorOption } from './apparmor.ts';
 import { configError } from './errors.ts';
+import { MASKED_PATHS, READ_ONLY_PATHS } from './masked-paths.ts';
+import { chooseSeccomp } from './seccomp.ts';
+import { resolveUser, supplementalGroups } from './user.ts';
 
 export interface SecurityOptions {
   /** `seccompDefault` of the configuration: an unset profile means RuntimeDefault instead of Unconfined. */
   seccompDefault: boolean;
+  /** Text of the Localhost profile, if the container has one. */
+  seccompProfile?: string;
 }
 
 export interface ContainerSecurity {
@@ -21,69 +27,51 @@ const bareCapability = (name: string) =>
 export function buildSecurity(
   pod: Pod,
   container: Container,
-  image: Pick<ImageDetail, 'user'>,
+  image: { user: string },
   options: SecurityOptions,
 ): ContainerSecurity {
-  const podContext = pod.spec.securityContext ?? {};
   const own = container.securityContext ?? {};
-  const runAsUser = own.runAsUser ?? podContext.runAsUser;
-  const runAsGroup = own.runAsGroup ?? podContext.runAsGroup;
-  const privileged = own.privileged ?? false;
-  if (own.runAsNonRoot ?? podContext.runAsNonRoot ?? false) verifyNonRoot(runAsUser, image.user);
-  if (own.procMount && own.procMount !== 'Default')
-    throw configError(`securityContext.procMount ${own.procMount} is not supported yet (needs hostUsers: false)`);
-
-  const hostConfig: HostConfig = {};
-  const securityOpt: string[] = [];
-  if (privileged) hostConfig.Privileged = true;
-  if (own.readOnlyRootFilesystem) hostConfig.ReadonlyRootfs = true;
-  if (own.capabilities?.add?.length) hostConfig.CapAdd = own.capabilities.add.map(bareCapability);
-  if (own.capabilities?.drop?.length) hostConfig.CapDrop = own.capabilities.drop.map(bareCapability);
-  if (own.allowPrivilegeEscalation === false) securityOpt.push('no-new-privileges');
-  const seccomp = own.seccompProfile ?? podContext.seccompProfile;
-  if (!privileged) securityOpt.push(...seccompOption(seccomp, options));
-  const appArmor = own.appArmorProfile ?? podContext.appArmorProfile;
-  if (!privileged && appArmor?.type === 'Localhost') securityOpt.push(`apparmor=${appArmor.localhostProfile}`);
-  if (!privileged && appArmor?.type === 'Unconfined') securityOpt.push('apparmor=unconfined');
-  const seLinux = own.seLinuxOptions ?? podContext.seLinuxOptions;
-  for (const key of ['user', 'role', 'type', 'level'] as const)
-    if (seLinux?.[key]) securityOpt.push(`label=${key}:${seLinux[key]}`);
-  if (securityOpt.length > 0) hostConfig.SecurityOpt = securityOpt;
-  const groups = [
-    ...(podContext.supplementalGroups ?? []),
-    ...(podContext.fsGroup === undefined ? [] : [podContext.fsGroup]),
+  const user = resolveUser(pod, container, image.user);
+  const groups = supplementalGroups(pod);
+  const securityOpt = [
+    ...(own.allowPrivilegeEscalation === false ? ['no-new-privileges'] : []),
+    ...confinement(pod, container, options),
+    ...seLinuxOptions(pod, container),
   ];
-  if (groups.length > 0) hostConfig.GroupAdd = groups.map(String);
-  const user = userOf(runAsUser, runAsGroup, image.user);
-  return { hostConfig, ...(user !== undefined && { user }) };
+  return {
+    ...(user !== undefined && { user }),
+    hostConfig: {
+      ...(own.privileged
+        ? { Privileged: true }
+        : { MaskedPaths: [...MASKED_PATHS], ReadonlyPaths: [...READ_ONLY_PATHS] }),
+      ...(own.readOnlyRootFilesystem && { ReadonlyRootfs: true }),
+      ...(own.capabilities?.add?.length && { CapAdd: own.capabilities.add.map(bareCapability) }),
+      ...(own.capabilities?.drop?.length && { CapDrop: own.capabilities.drop.map(bareCapability) }),
+      ...(securityOpt.length > 0 && { SecurityOpt: securityOpt }),
+      ...(groups.length > 0 && { GroupAdd: groups.map(String) }),
+    },
+  };
 }
 
-function userOf(runAsUser: number | undefined, runAsGroup: number | undefined, imageUser: string): string | undefined {
-  if (runAsUser === undefined && runAsGroup === undefined) return undefined;
-  const user = runAsUser ?? (imageUser.split(':')[0] || '0');
-  return runAsGroup === undefined ? String(user) : `${user}:${runAsGroup}`;
-}
-
-function verifyNonRoot(runAsUser: number | undefined, imageUser: string): void {
-  if (runAsUser !== undefined) {
-    if (runAsUser === 0) throw configError("container's runAsUser breaks non-root policy");
-    return;
+/** seccomp and AppArmor; a privileged container has neither, whatever its profiles say (as upstream). */
+function confinement(pod: Pod, container: Container, options: SecurityOptions): string[] {
+  const seccomp = chooseSeccomp(pod, container, options.seccompDefault);
+  if (container.securityContext?.privileged) return [];
+  switch (seccomp.type) {
+    case 'RuntimeDefault':
+      return appArmorOption(pod, container);
+    case 'Unconfined':
+      return ['seccomp=unconfined', ...appArmorOption(pod, container)];
+    case 'Localhost':
+      if (options.seccompProfile === undefined)
+        throw configError(`seccomp profile ${seccomp.profile} of container ${container.name} was not read`);
+      return [`seccomp=${options.seccompProfile}`, ...appArmorOption(pod, container)];
   }
-  const user = imageUser.split(':')[0] ?? '';
-  if (user === '' || user === '0' || user === 'root')
-    throw configError('container has runAsNonRoot and image will run as root');
-  if (!/^\d+$/.test(user))
-    throw configError(
-      `container has runAsNonRoot and image has non-numeric user (${user}), cannot verify user is non-root`,
-    );
 }
 
-function seccompOption(
-  profile: { type: string; localhostProfile?: string } | undefined,
-  options: SecurityOptions,
-): string[] {
-  const type = profile?.type ?? (options.seccompDefault ? 'RuntimeDefault' : 'Unconfined');
-  if (type === 'RuntimeDefault') return [];
-  if (type === 'Unconfined') return ['seccomp=unconfined'];
-  throw configError(`seccompProfile ${type} ${profile?.localhostProfile ?? ''} is not supported yet`);
+function seLinuxOptions(pod: Pod, container: Container): string[] {
+  const options = container.securityContext?.seLinuxOptions ?? pod.spec.securityContext?.seLinuxOptions ?? {};
+  return (['user', 'role', 'type', 'level'] as const).flatMap((key) =>
+    options[key] ? [`label=${key}:${options[key]}`] : [],
+  );
 }

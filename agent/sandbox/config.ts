@@ -2,6 +2,7 @@ import type { ContainerConfig } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import { buildLogConfig } from '../containers/config.ts';
 import { LABEL, podLabels, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
+import { MASKED_PATHS, READ_ONLY_PATHS } from '../containers/masked-paths.ts';
 import type { HostPort } from '../pods/ports.ts';
 
 export interface SandboxConfigInput {
@@ -14,6 +15,8 @@ export interface SandboxConfigInput {
 }
 
 const SANDBOX_CPU_SHARES = 2;
+/** The pause program sleeps and reaps: it needs no user of weight, no capability, nothing to write (upstream's image has this user). */
+const SANDBOX_USER = '65535:65535';
 const SANDBOX_LOG = { maxSizeBytes: 1 << 20, maxFiles: 1 };
 
 /** The create call of the pause container, which holds the pod's network, IPC and (on request) PID namespaces. */
@@ -34,6 +37,7 @@ export function buildSandboxConfig(input: SandboxConfigInput): ContainerConfig {
       [LABEL.containerName]: SANDBOX_CONTAINER_NAME,
       [LABEL.dockerType]: 'podsandbox',
     },
+    User: SANDBOX_USER,
     Healthcheck: { Test: ['NONE'] },
     HostConfig: {
       NetworkMode: hostNetwork ? 'host' : 'none',
@@ -43,9 +47,16 @@ export function buildSandboxConfig(input: SandboxConfigInput): ContainerConfig {
       OomScoreAdj: input.oomScoreAdj,
       CgroupParent: input.cgroupParent,
       RestartPolicy: { Name: 'no' },
+      // The Engine's own seccomp profile, too, whatever the containers have.
       SecurityOpt: ['no-new-privileges'],
+      CapDrop: ['ALL'],
+      ReadonlyRootfs: true,
+      MaskedPaths: [...MASKED_PATHS],
+      ReadonlyPaths: [...READ_ONLY_PATHS],
       LogConfig: buildLogConfig(SANDBOX_LOG),
-      ...(sysctls.length > 0 && { Sysctls: Object.fromEntries(sysctls.map(({ name, value }) => [name, value])) }),
+      ...(sysctls.length > 0 && {
+        Sysctls: Object.fromEntries(sysctls.map(({ name, value }) => [name.replaceAll('/', '.'), value])),
+      }),
     },
   };
 }

@@ -107,6 +107,8 @@ export interface ImageDetail {
   sizeBytes: number;
   /** `uid[:gid]`, a name, or empty for root. */
   user: string;
+  /** Empty: `/`. */
+  workingDir: string;
   stopSignal: string | undefined;
   entrypoint: string[];
   command: string[];

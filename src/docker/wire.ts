@@ -49,6 +49,7 @@ export interface WireImage {
   Size: number;
   Config?: {
     User?: string;
+    WorkingDir?: string;
     StopSignal?: string;
     Entrypoint?: string[] | null;
     Cmd?: string[] | null;
@@ -143,6 +144,7 @@ export function parseImage(wire: WireImage): ImageDetail {
     repoDigests: wire.RepoDigests ?? [],
     sizeBytes: wire.Size,
     user: wire.Config?.User ?? '',
+    workingDir: wire.Config?.WorkingDir ?? '',
     stopSignal: wire.Config?.StopSignal || undefined,
     entrypoint: wire.Config?.Entrypoint ?? [],
     command: wire.Config?.Cmd ?? [],

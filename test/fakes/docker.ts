@@ -92,6 +92,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         repoDigests: [],
         sizeBytes: 1_000_000,
         user: '',
+        workingDir: '',
         stopSignal: undefined,
         entrypoint: [],
         command: ['/bin/sh'],

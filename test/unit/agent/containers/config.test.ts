@@ -1,6 +1,7 @@
 import test from 'ava';
 import { buildContainerConfig, type ContainerConfigInput } from '../../../../agent/containers/config.ts';
 import { formatContainerName, parseIdentity } from '../../../../agent/containers/identity.ts';
+import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../../agent/containers/masked-paths.ts';
 import type { Container, Pod } from '../../../../src/kube/types.ts';
 import { podOf } from '../pod.ts';
 
@@ -16,7 +17,7 @@ function configOf(
     nodeName: 'n1',
     sandboxId: 'sandbox',
     attempt: 2,
-    image: { user: '' },
+    image: { user: '', workingDir: '' },
     variables: new Map([['A', 'x']]),
     volumes: new Map([
       ['data', { hostPath: '/pods/data', readOnly: false, agentOwned: false }],
@@ -66,6 +67,8 @@ test('the whole create call', (t) => {
       Memory: 1024,
       MemorySwap: 1024,
       SecurityOpt: ['seccomp=unconfined'],
+      MaskedPaths: [...MASKED_PATHS],
+      ReadonlyPaths: [...READ_ONLY_PATHS],
       OomScoreAdj: 900,
       CgroupParent: '/kubepods/pod1',
       RestartPolicy: { Name: 'no' },
@@ -108,74 +111,6 @@ test('namespaces', (t) => {
     PidMode: 'host',
     UTSMode: 'host',
   });
-});
-
-test('security context: the container’s wins over the pod’s', (t) => {
-  const config = configOf(
-    {
-      securityContext: {
-        runAsUser: 1000,
-        readOnlyRootFilesystem: true,
-        allowPrivilegeEscalation: false,
-        capabilities: { add: ['NET_ADMIN', 'CAP_SYS_TIME'], drop: ['ALL'] },
-        seccompProfile: { type: 'RuntimeDefault' },
-      },
-    },
-    {
-      securityContext: {
-        runAsUser: 1,
-        runAsGroup: 2,
-        fsGroup: 3,
-        supplementalGroups: [4],
-        seccompProfile: { type: 'Unconfined' },
-      },
-    },
-  );
-  t.is(config.User, '1000:2');
-  t.like(config.HostConfig!, {
-    ReadonlyRootfs: true,
-    CapAdd: ['NET_ADMIN', 'SYS_TIME'],
-    CapDrop: ['ALL'],
-    GroupAdd: ['4', '3'],
-    SecurityOpt: ['no-new-privileges'],
-  });
-});
-
-test('privileged needs no seccomp option; seccompDefault drops the unconfined one', (t) => {
-  t.like(configOf({ securityContext: { privileged: true } }).HostConfig!, { Privileged: true, SecurityOpt: undefined });
-  t.is(configOf({}, {}, { security: { seccompDefault: true } }).HostConfig!.SecurityOpt, undefined);
-});
-
-test('runAsGroup alone takes the user of the image', (t) => {
-  const securityContext = { runAsGroup: 5 };
-  t.is(configOf({ securityContext }).User, '0:5');
-  t.is(configOf({ securityContext }, {}, { image: { user: '7:8' } }).User, '7:5');
-});
-
-for (const [title, container, image, message] of [
-  ['image root', { runAsNonRoot: true }, '', 'container has runAsNonRoot and image will run as root'],
-  ['uid 0', { runAsNonRoot: true, runAsUser: 0 }, '1', "container's runAsUser breaks non-root policy"],
-  [
-    'named user',
-    { runAsNonRoot: true },
-    'www',
-    'container has runAsNonRoot and image has non-numeric user (www), cannot verify user is non-root',
-  ],
-  ['procMount', { procMount: 'Unmasked' }, '', /procMount Unmasked is not supported yet/],
-  [
-    'seccomp file',
-    { seccompProfile: { type: 'Localhost', localhostProfile: 'p.json' } },
-    '',
-    /seccompProfile Localhost p\.json is not supported yet/,
-  ],
-] as [string, Container['securityContext'], string, string | RegExp][])
-  test(`refused: ${title}`, (t) => {
-    const error = t.throws(() => configOf({ securityContext: container }, {}, { image: { user: image } }), { message });
-    t.is((error as { reason?: string }).reason, 'CreateContainerConfigError');
-  });
-
-test('runAsNonRoot accepts a numeric user', (t) => {
-  t.notThrows(() => configOf({ securityContext: { runAsNonRoot: true } }, {}, { image: { user: '1000:1000' } }));
 });
 
 test('mounts: modes, propagation, own /etc/hosts, subPath', (t) => {
