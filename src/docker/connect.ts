@@ -13,12 +13,14 @@ import {
   parseInfo,
   parsePullProgress,
   parseSummary,
+  parseVersion,
   type WireDetail,
   type WireEvent,
   type WireImage,
   type WireInfo,
   type WirePullProgress,
   type WireSummary,
+  type WireVersion,
 } from './wire.ts';
 
 /** The oldest API that has all we use (Engine 20.10). */
@@ -79,13 +81,8 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
       return parseInfo(await http.json<WireInfo>({ operation: 'docker info', method: 'GET', path: '/info', signal }));
     },
     async version(signal) {
-      const wire = await http.json<{ Version: string; ApiVersion: string; MinAPIVersion?: string }>({
-        operation: 'docker version',
-        method: 'GET',
-        path: '/version',
-        signal,
-      });
-      return { version: wire.Version, apiVersion: wire.ApiVersion, minApiVersion: wire.MinAPIVersion ?? '' };
+      const operation = 'docker version';
+      return parseVersion(await http.json<WireVersion>({ operation, method: 'GET', path: '/version', signal }));
     },
 
     async createContainer(name, config, signal) {

@@ -9,6 +9,8 @@ export interface HostConfig {
   IpcMode?: string;
   PidMode?: string;
   UTSMode?: string;
+  /** One of the Engine's OCI runtimes; its default without. */
+  Runtime?: string;
   CgroupParent?: string;
   CpuShares?: number;
   /** Microseconds per period. */
@@ -44,7 +46,11 @@ export interface BindMount {
   Source: string;
   Target: string;
   ReadOnly?: boolean;
-  BindOptions?: { Propagation: 'rprivate' | 'rslave' | 'rshared' };
+  BindOptions?: {
+    Propagation: 'rprivate' | 'rslave' | 'rshared';
+    /** Since API 1.44; older Engines know no other way and pass over it. */
+    ReadOnlyNonRecursive?: boolean;
+  };
 }
 
 /** The body of `POST /containers/create`. */
@@ -130,12 +136,20 @@ export interface EngineInfo {
   dockerRootDir: string;
   securityOptions: string[];
   loggingDriver: string;
+  /** Names of the OCI runtimes that a container may ask for. */
+  runtimes: string[];
+  defaultRuntime: string;
+  storageDriver: string;
+  /** Containers outlive dockerd. */
+  liveRestore: boolean;
 }
 
 export interface EngineVersion {
   version: string;
   apiVersion: string;
   minApiVersion: string;
+  /** Versions of the Engine's parts by their names: `containerd`, `runc`, …; empty where it doesn't say. */
+  components: Record<string, string>;
 }
 
 /** An event about a container. */

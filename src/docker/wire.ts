@@ -4,6 +4,7 @@ import type {
   ContainerState,
   ContainerSummary,
   EngineInfo,
+  EngineVersion,
   ImageDetail,
   ImageSummary,
   PullProgress,
@@ -71,6 +72,17 @@ export interface WireInfo {
   DockerRootDir: string;
   SecurityOptions: string[] | null;
   LoggingDriver: string;
+  Runtimes?: Record<string, unknown>;
+  DefaultRuntime?: string;
+  Driver?: string;
+  LiveRestoreEnabled?: boolean;
+}
+
+export interface WireVersion {
+  Version: string;
+  ApiVersion: string;
+  MinAPIVersion?: string;
+  Components?: { Name: string; Version: string }[];
 }
 
 export interface WirePullProgress {
@@ -183,5 +195,18 @@ export function parseInfo(wire: WireInfo): EngineInfo {
     dockerRootDir: wire.DockerRootDir,
     securityOptions: wire.SecurityOptions ?? [],
     loggingDriver: wire.LoggingDriver,
+    runtimes: Object.keys(wire.Runtimes ?? {}),
+    defaultRuntime: wire.DefaultRuntime ?? '',
+    storageDriver: wire.Driver ?? '',
+    liveRestore: wire.LiveRestoreEnabled ?? false,
+  };
+}
+
+export function parseVersion(wire: WireVersion): EngineVersion {
+  return {
+    version: wire.Version,
+    apiVersion: wire.ApiVersion,
+    minApiVersion: wire.MinAPIVersion ?? '',
+    components: Object.fromEntries((wire.Components ?? []).map(({ Name, Version }) => [Name.toLowerCase(), Version])),
   };
 }

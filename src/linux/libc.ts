@@ -31,11 +31,24 @@ export function errnoName(errno: number): string {
 }
 
 const setnsCall = libc.func('int setns(int fd, int nstype)');
+const unshareCall = libc.func('int unshare(int flags)');
 const flockCall = libc.func('int flock(int fd, int operation)');
 const mountCall = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 );
 const umountCall = libc.func('int umount2(const char *target, int flags)');
+
+const openatCall = libc.func('int openat(int directory, const char *path, int flags, uint32_t mode)');
+const mkdiratCall = libc.func('int mkdirat(int directory, const char *path, uint32_t mode)');
+// glibc has no wrappers for these, or only newer ones than we can ask for; the numbers are the same on every architecture.
+const openat2Call = libc.func(
+  'long syscall(long number, int directory, const char *path, const void *how, size_t size)',
+);
+const mountSetattrCall = libc.func(
+  'long syscall(long number, int directory, const char *path, uint32_t flags, const void *attributes, size_t size)',
+);
+const SYS_OPENAT2 = 437;
+const SYS_MOUNT_SETATTR = 442;
 
 const socketCall = libc.func('int socket(int domain, int type, int protocol)');
 const connectCall = libc.func('int connect(int fd, const void *address, uint32_t length)');
@@ -51,6 +64,11 @@ export const CLONE_NEWNET = 0x4000_0000;
 /** Moves the calling thread into the namespace of the descriptor. */
 export function setns(fd: number, type: number, subject: string): void {
   check(setnsCall(fd, type), 'setns', subject);
+}
+
+/** Moves the calling thread into new namespaces. `flags` are CLONE_NEW* bits. */
+export function unshare(flags: number): void {
+  check(unshareCall(flags), 'unshare', `0x${flags.toString(16)}`);
 }
 
 export const LOCK_EX = 2;
@@ -72,6 +90,39 @@ export function umount(target: string, flags: number): void {
   check(umountCall(target, flags), 'umount2', target);
 }
 
+/** openat(2): a new descriptor, closed on exec. `path` is one name or a path below the directory. */
+export function openat(directory: number, path: string, flags: number): number {
+  const fd = openatCall(directory, path, flags | O_CLOEXEC, 0);
+  if (fd < 0) throw new SyscallError('openat', koffi.errno(), path);
+  return fd;
+}
+
+/** openat2(2) with RESOLVE_* bits, since Linux 5.6. Throws ENOSYS before, EPERM where a sandbox does not know the call. */
+export function openat2(directory: number, path: string, flags: number, resolve: number): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(resolve), 16);
+  const fd = Number(openat2Call(SYS_OPENAT2, directory, path, how, how.length));
+  if (fd < 0) throw new SyscallError('openat2', koffi.errno(), path);
+  return fd;
+}
+
+/** mkdirat(2). The umask applies. */
+export function mkdirat(directory: number, name: string, mode: number): void {
+  check(mkdiratCall(directory, name, mode), 'mkdirat', name);
+}
+
+/** mount_setattr(2), since Linux 5.12: sets MOUNT_ATTR_* bits of a mount, with AT_RECURSIVE of all mounts below it too. */
+export function mountSetattr(path: string, flags: number, attributes: { set: number; clear?: number }): void {
+  const attr = Buffer.alloc(32);
+  attr.writeBigUInt64LE(BigInt(attributes.set), 0);
+  attr.writeBigUInt64LE(BigInt(attributes.clear ?? 0), 8);
+  const result = Number(mountSetattrCall(SYS_MOUNT_SETATTR, AT_FDCWD, path, flags, attr, attr.length));
+  check(result, 'mount_setattr', path);
+}
+
+const AT_FDCWD = -100;
+const O_CLOEXEC = 0o2000000;
 const AF_INET = 2;
 const AF_INET6 = 10;
 

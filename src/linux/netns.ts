@@ -1,5 +1,5 @@
 import { closeSync, openSync, statSync } from 'node:fs';
-import { CLONE_NEWNET, setns } from './libc.ts';
+import { CLONE_NEWNET, setns, unshare } from './libc.ts';
 
 /** The namespace of the calling thread; `/proc/self` would be the main thread's. */
 const OWN_NETNS = '/proc/thread-self/ns/net';
@@ -53,4 +53,31 @@ export function netnsExists(path: string): boolean {
 export function netnsId(path: string): string | undefined {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
   return stat && `${stat.dev}:${stat.ino}`;
+}
+
+/** A network namespace that nobody is in yet. It lives as long as this descriptor, and whatever has joined it by then. */
+export interface HeldNetns {
+  /** Leads to it for every process that sees this one in its /proc. */
+  readonly path: string;
+  /** As `netnsId` tells it. */
+  readonly id: string;
+  close(): void;
+}
+
+/** Makes a network namespace; only `lo` is in it, down. Needs CAP_SYS_ADMIN. */
+export function createNetns(): HeldNetns {
+  const home = openSync(OWN_NETNS, 'r');
+  try {
+    unshare(CLONE_NEWNET);
+    let fd: number;
+    try {
+      fd = openSync(OWN_NETNS, 'r');
+    } finally {
+      returnHome(home);
+    }
+    const path = `/proc/${process.pid}/fd/${fd}`;
+    return { path, id: netnsId(path)!, close: () => closeSync(fd) };
+  } finally {
+    closeSync(home);
+  }
 }

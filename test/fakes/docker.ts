@@ -118,11 +118,15 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         dockerRootDir: '/var/lib/docker',
         securityOptions: [],
         loggingDriver: 'json-file',
+        runtimes: ['runc'],
+        defaultRuntime: 'runc',
+        storageDriver: 'overlay2',
+        liveRestore: true,
       };
     },
     async version() {
       called('version');
-      return { version: '20.10.24', apiVersion: '1.41', minApiVersion: '1.12' };
+      return { version: '20.10.24', apiVersion: '1.41', minApiVersion: '1.12', components: { runc: '1.1.5' } };
     },
     async createContainer(name, config) {
       const operation = `create container ${name}`;

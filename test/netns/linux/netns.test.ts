@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import test from 'ava';
 import { run } from '../../../src/linux/exec.ts';
-import { netnsExists, netnsId, withNetns } from '../../../src/linux/netns.ts';
+import { createNetns, netnsExists, netnsId, withNetns } from '../../../src/linux/netns.ts';
 import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
 import { createTestNetns } from '../../support/netns.ts';
 
@@ -50,4 +50,20 @@ test('sysctls and programs of another namespace', async (t) => {
   t.is(readSysctl('net.ipv4.ip_forward', { netns: netns.path }), '1');
   const { stdout } = await run('cat', ['/proc/sys/net/ipv4/ip_forward'], { netns: netns.path });
   t.is(stdout.trim(), '1');
+});
+
+test('a namespace of our own making: empty, joined by its path, gone when it is closed', (t) => {
+  const home = netnsId(OWN);
+  const before = readdirSync('/proc/self/fd').length;
+  const made = createNetns();
+  t.is(netnsId(OWN), home, 'the thread is back at home');
+  t.not(made.id, home);
+  t.is(netnsId(made.path), made.id);
+  t.deepEqual(
+    withNetns<string[]>(made.path, () => readdirSync('/proc/thread-self/net/dev_snmp6')),
+    ['lo'],
+  );
+  made.close();
+  t.false(netnsExists(made.path));
+  t.is(readdirSync('/proc/self/fd').length, before);
 });

@@ -149,7 +149,7 @@ test('runtime monitor: tolerates 30 s of silence', async (t) => {
     docker: {
       async version() {
         if (!up) throw new Error('away');
-        return { version: '20.10', apiVersion: '1.41', minApiVersion: '1.12' };
+        return { version: '20.10', apiVersion: '1.41', minApiVersion: '1.12', components: {} };
       },
     },
   });
