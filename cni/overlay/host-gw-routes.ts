@@ -1,5 +1,13 @@
 import type { Node } from '../../src/kube/types.ts';
-import { formatPrefix, networkOf, parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import {
+  formatPrefix,
+  type IpPrefix,
+  networkOf,
+  parseIp,
+  parsePrefix,
+  prefixContains,
+  prefixesOverlap,
+} from '../../src/linux/ip.ts';
 import type { Route, RouteSpec } from '../../src/linux/netlink/routes.ts';
 import { ROUTE_PROTOCOL } from '../node/route-protocol.ts';
 
@@ -32,24 +40,25 @@ export function computeHostGatewayRoutes(input: {
 }): HostGatewayPlan {
   const { nodeName, nodes, local } = input;
   const plan: HostGatewayPlan = { routes: [], skipped: [] };
-  const taken = new Map<string, string>();
-  const others = nodes
-    .filter((node) => node.metadata.name !== nodeName)
-    .toSorted((one, other) => (one.metadata.name < other.metadata.name ? -1 : 1));
-  for (const node of others) {
+  const claims: { node: string; prefix: IpPrefix }[] = [];
+  const own = nodes.find((node) => node.metadata.name === nodeName)?.spec.podCIDR;
+  const ownPrefix = own === undefined ? undefined : parseCidr(own);
+  if (ownPrefix) claims.push({ node: nodeName, prefix: ownPrefix });
+  for (const node of nodes.filter(({ metadata }) => metadata.name !== nodeName).toSorted(byAge)) {
     const { name } = node.metadata;
     const skip = (reason: string) => plan.skipped.push({ node: name, reason });
     const gateway = node.status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
     const podCidr = node.spec.podCIDR;
     if (!gateway || !podCidr) continue;
-    const destination = canonicalCidr(podCidr);
-    if (!destination || !isIp(gateway)) {
+    const prefix = parseCidr(podCidr);
+    if (!prefix || !isIp(gateway)) {
       skip(`pod CIDR ${podCidr} or InternalIP ${gateway} is malformed`);
       continue;
     }
-    const owner = taken.get(destination);
-    if (owner) {
-      skip(`node ${owner} has the same pod CIDR ${destination}`);
+    const destination = formatPrefix(prefix);
+    const clash = claims.find((claim) => prefixesOverlap(claim.prefix, prefix));
+    if (clash) {
+      skip(`its pod CIDR ${destination} clashes with ${formatPrefix(clash.prefix)} of node ${clash.node}`);
       continue;
     }
     if (local.addresses.includes(gateway)) {
@@ -61,7 +70,7 @@ export function computeHostGatewayRoutes(input: {
       skip(`its InternalIP ${gateway} is in no subnet of this node: host-gw needs one L2 network`);
       continue;
     }
-    taken.set(destination, name);
+    claims.push({ node: name, prefix });
     plan.routes.push({ destination, gateway, linkIndex, metric: 0, protocol: ROUTE_PROTOCOL.overlay });
   }
   return plan;
@@ -88,9 +97,15 @@ function prefixLength({ destination }: Route): number {
   return parsePrefix(destination).prefixLength;
 }
 
-function canonicalCidr(text: string): string | undefined {
+/** Oldest first: a newcomer cannot take over the pods of a node that was there before it. */
+function byAge({ metadata: one }: Node, { metadata: other }: Node): number {
+  const key = ({ creationTimestamp, name }: Node['metadata']) => `${creationTimestamp} ${name}`;
+  return key(one) < key(other) ? -1 : 1;
+}
+
+function parseCidr(text: string): IpPrefix | undefined {
   try {
-    return formatPrefix(networkOf(parsePrefix(text)));
+    return networkOf(parsePrefix(text));
   } catch {
     return undefined;
   }

@@ -75,7 +75,28 @@ test('of two nodes with one pod CIDR the first by name wins', (t) => {
     plan.routes.map(({ gateway }) => gateway),
     ['10.0.0.2'],
   );
-  t.deepEqual(plan.skipped, [{ node: 'c', reason: 'node b has the same pod CIDR 10.244.2.0/24' }]);
+  t.deepEqual(plan.skipped, [{ node: 'c', reason: 'its pod CIDR 10.244.2.0/24 clashes with 10.244.2.0/24 of node b' }]);
+});
+
+test('a pod CIDR that clashes with our own or holds another one is not routed; the older node keeps its pods', (t) => {
+  const born = (creationTimestamp: string, made: Node): Node => ({
+    ...made,
+    metadata: { ...made.metadata, creationTimestamp },
+  });
+  const plan = compute(
+    born('2026-01-03T00:00:00Z', node('a', '10.244.1.0/24', ['InternalIP', '10.0.0.1'])),
+    born('2026-01-02T00:00:00Z', node('b', '10.244.2.128/25', ['InternalIP', '10.0.0.2'])),
+    born('2026-01-01T00:00:00Z', node('c', '10.244.2.0/24', ['InternalIP', '10.0.0.3'])),
+    born('2026-01-01T00:00:00Z', node('d', '10.244.0.0/16', ['InternalIP', '10.0.0.4'])),
+  );
+  t.deepEqual(
+    plan.routes.map(({ destination, gateway }) => [destination, gateway]),
+    [['10.244.2.0/24', '10.0.0.3']],
+  );
+  t.deepEqual(plan.skipped, [
+    { node: 'd', reason: 'its pod CIDR 10.244.0.0/16 clashes with 10.244.1.0/24 of node a' },
+    { node: 'b', reason: 'its pod CIDR 10.244.2.128/25 clashes with 10.244.2.0/24 of node c' },
+  ]);
 });
 
 test('diff: nothing to do, add, replace, remove; foreign routes are not seen', (t) => {
