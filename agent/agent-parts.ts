@@ -15,6 +15,7 @@ import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
 import { createSandboxes } from './sandbox/sandbox.ts';
+import { createContainerMounts } from './volumes/container-mounts.ts';
 import { createPodDirectories } from './volumes/pod-directories.ts';
 import { createVolumes } from './volumes/volumes.ts';
 
@@ -48,6 +49,7 @@ export function buildAgentParts(
     deps,
   );
   const slots = createStartSlots(options.maxParallelStarts);
+  const mounts = createContainerMounts({ ...deps, directories });
   const launcher = createContainerLauncher(
     {
       nodeName,
@@ -56,7 +58,7 @@ export function buildAgentParts(
       seccompDefault: options.seccompDefault,
       seccompDirectory: join(options.rootDir, 'seccomp'),
     },
-    { ...deps, images, runtime, directories, logLinks, hooks, killer, slots },
+    { ...deps, images, runtime, directories, logLinks, hooks, killer, slots, mounts },
   );
   const sandboxes = createSandboxes({ nodeName, pauseImage: options.pauseImage }, { ...deps, slots });
   const podFiles = createPodFiles(options, { directories, events: deps.events });

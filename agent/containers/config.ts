@@ -1,10 +1,10 @@
-import type { ContainerConfig, HostConfig, ImageDetail } from '../../src/docker/engine.ts';
+import type { BindMount, ContainerConfig, HostConfig, ImageDetail } from '../../src/docker/engine.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
 import type { ContainerResources } from '../pods/ports.ts';
 import { expandVariables } from './expansion.ts';
 import { containerHash } from './hash.ts';
 import { LABEL, podLabels } from './identity.ts';
-import { buildMounts, DEFAULT_TERMINATION_MESSAGE_PATH, type MountedVolume, type PodFiles } from './mounts.ts';
+import { DEFAULT_TERMINATION_MESSAGE_PATH } from './mounts.ts';
 import { buildSecurity, type SecurityOptions } from './security.ts';
 import { checkWorkingDir } from './working-dir.ts';
 
@@ -16,8 +16,7 @@ export interface ContainerConfigInput {
   attempt: number;
   image: Pick<ImageDetail, 'user' | 'workingDir'>;
   variables: ReadonlyMap<string, string>;
-  volumes: ReadonlyMap<string, MountedVolume>;
-  files: PodFiles;
+  mounts: BindMount[];
   logPath: string;
   cgroupParent: string;
   resources: ContainerResources;
@@ -58,7 +57,7 @@ export function buildContainerConfig(input: ContainerConfigInput): ContainerConf
       OomScoreAdj: input.oomScoreAdj,
       CgroupParent: input.cgroupParent,
       RestartPolicy: { Name: 'no' },
-      Mounts: buildMounts(container, input.volumes, input.files, variables),
+      Mounts: input.mounts,
       LogConfig: buildLogConfig(input.log),
     },
   };

@@ -9,6 +9,7 @@ import type { Images } from '../images/images.ts';
 import type { ContainerStart } from '../pods/plan-parts.ts';
 import type { AgentMetrics, ConfigSources, EventSink, PodResources, ServiceEnvironment } from '../pods/ports.ts';
 import type { RuntimeCache } from '../pods/runtime-cache.ts';
+import type { ContainerMounts } from '../volumes/container-mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import { buildContainerConfig, type LogRotation } from './config.ts';
 import { buildEnvironment } from './environment.ts';
@@ -42,6 +43,7 @@ export interface LauncherDependencies {
   hooks: LifecycleHooks;
   killer: ContainerKiller;
   slots: StartSlots;
+  mounts: ContainerMounts;
   config?: ConfigSources;
   services?: ServiceEnvironment;
   events: EventSink;
@@ -136,6 +138,17 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         podUid: uid,
         attempt: start.attempt,
       };
+      const mounts = await deps.mounts.prepare({
+        pod,
+        container,
+        volumes: request.volumes,
+        variables,
+        files: {
+          hosts: deps.directories.hosts(uid),
+          resolvConf: deps.directories.resolvConf(uid),
+          terminationMessage,
+        },
+      });
       const config = buildContainerConfig({
         pod,
         container,
@@ -144,12 +157,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         attempt: start.attempt,
         image,
         variables,
-        volumes: request.volumes,
-        files: {
-          hosts: deps.directories.hosts(uid),
-          resolvConf: deps.directories.resolvConf(uid),
-          terminationMessage,
-        },
+        mounts,
         logPath: deps.logLinks.pathOf(pod, container.name, start.attempt),
         cgroupParent: resources.cgroupParent(pod),
         resources: resources.containerResources(pod, container.name),

@@ -1,10 +1,9 @@
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { parseQuantity } from '../../src/kube/quantity.ts';
 import type { Pod } from '../../src/kube/types.ts';
-import type { mountFileSystem } from '../../src/linux/mounts.ts';
+import { isMountPoint, type mountFileSystem } from '../../src/linux/mounts.ts';
 import type { PodResources } from '../pods/ports.ts';
 import type { VolumePlugin } from './plugin.ts';
-import { isMountPoint } from './pod-directories.ts';
 
 export interface EmptyDirDependencies {
   resources: Pick<PodResources, 'nodeAllocatable'>;
@@ -24,7 +23,7 @@ export function createEmptyDirPlugin({ resources, mount }: EmptyDirDependencies)
       if (medium !== '' && medium !== 'Memory') throw new Error(`emptyDir medium ${medium} is not supported yet`);
       const path = directory(PLUGIN);
       await mkdir(path, { recursive: true, mode: 0o750 });
-      if (medium === 'Memory' && !(await isMountPoint(path))) {
+      if (medium === 'Memory' && !isMountPoint(path)) {
         const bytes = memoryVolumeBytes(pod, sizeLimit, resources.nodeAllocatable().memoryBytes);
         mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: `size=${bytes}` });
       }

@@ -1,11 +1,10 @@
 import { mkdir } from 'node:fs/promises';
-import type { mountFileSystem } from '../../src/linux/mounts.ts';
+import { isMountPoint, type mountFileSystem } from '../../src/linux/mounts.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, PodResources } from '../pods/ports.ts';
 import { hasPayload, type Payload, writeAtomically } from './atomic-writer.ts';
 import { buildPayload, type PayloadVolume } from './payload.ts';
 import type { VolumePlugin, VolumeRequest } from './plugin.ts';
-import { isMountPoint } from './pod-directories.ts';
 import type { ServiceAccountTokens } from './tokens.ts';
 
 export interface PayloadDependencies {
@@ -43,7 +42,7 @@ export function createPayloadPlugins(deps: PayloadDependencies): VolumePlugin[] 
       return mounted;
     }
     await mkdir(path, { recursive: true, mode: 0o755 });
-    if (IN_MEMORY.has(kind) && !(await isMountPoint(path)))
+    if (IN_MEMORY.has(kind) && !isMountPoint(path))
       deps.mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: 'mode=0755' });
     await writeAtomically(path, payload, { gid: pod.spec.securityContext?.fsGroup });
     return mounted;

@@ -1,5 +1,5 @@
-import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { readMounts, unmount } from '../../src/linux/mounts.ts';
 import type { VolumeDirectory } from './plugin.ts';
 
@@ -13,6 +13,9 @@ export function createPodDirectories(rootDir: string) {
     resolvConf: (uid: string) => join(podDirectory(uid), 'etc-resolv.conf'),
     volume: (uid: string, plugin: string, name: string) =>
       join(podDirectory(uid), 'volumes', plugin.replaceAll('/', '~'), name),
+    /** Where the mount of one container, `index` in its volumeMounts, is made. */
+    subPath: (uid: string, volume: string, container: string, index: number) =>
+      join(podDirectory(uid), 'volume-subpaths', volume, container, String(index)),
     container: (uid: string, container: string) => join(podDirectory(uid), 'containers', container),
 
     /** Makes the pod's directories. */
@@ -53,9 +56,3 @@ export function createPodDirectories(rootDir: string) {
 }
 
 export type PodDirectories = ReturnType<typeof createPodDirectories>;
-
-/** Whether a file system is mounted right there. */
-export async function isMountPoint(path: string): Promise<boolean> {
-  const [own, parent] = await Promise.all([lstat(path), lstat(dirname(path))]);
-  return own.dev !== parent.dev;
-}

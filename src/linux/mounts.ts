@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { mount, SyscallError, umount } from './libc.ts';
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { mount, mountSetattr, SyscallError, umount } from './libc.ts';
 
 /** One line of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)). */
 export interface Mount {
@@ -75,6 +76,60 @@ export function mountFileSystem(request: {
 }): void {
   const bits = (request.flags ?? []).reduce((sum, flag) => sum | FLAGS[flag], 0);
   mount(request.source, request.target, request.type ?? null, bits, request.data ?? null);
+}
+
+/** Binds what the descriptor (O_PATH is enough) refers to, whatever its path leads to by now. */
+export function bindDescriptor(fd: number, target: string, options: { recursive?: boolean } = {}): void {
+  const flags: MountFlag[] = options.recursive ? ['bind', 'recursive'] : ['bind'];
+  mountFileSystem({ source: `/proc/self/fd/${fd}`, target, flags });
+}
+
+const MOUNT_ATTR_RDONLY = 1;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_RECURSIVE = 0x8000;
+
+/**
+ * Makes the mount and every mount below it read-only, all or none.
+ * @throws SyscallError; ENOSYS before Linux 5.12
+ */
+export function makeReadOnlyRecursively(target: string): void {
+  mountSetattr(target, AT_RECURSIVE | AT_SYMLINK_NOFOLLOW, { set: MOUNT_ATTR_RDONLY });
+}
+
+/** Whether this kernel can make a tree of mounts read-only at once. */
+export function supportsRecursiveReadOnly(): boolean {
+  try {
+    mountSetattr('', 0, { set: 0 });
+    return true;
+  } catch (error) {
+    return (error as SyscallError).code !== 'ENOSYS' && (error as SyscallError).code !== 'EPERM';
+  }
+}
+
+/** Refers to a file without opening it; not in Node's constants. */
+const O_PATH = 0o10000000;
+
+/** The id, as in mountinfo, of the mount that an open descriptor is on. */
+export function mountIdOf(fd: number): number {
+  return Number(/^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))![1]);
+}
+
+/** Whether something is mounted right there, also a bind mount of the file system around it. A missing path is no mount point. */
+export function isMountPoint(path: string): boolean {
+  const idOf = (at: string) => {
+    const fd = openSync(at, O_PATH | constants.O_NOFOLLOW);
+    try {
+      return mountIdOf(fd);
+    } finally {
+      closeSync(fd);
+    }
+  };
+  try {
+    return idOf(path) !== idOf(dirname(path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 const MNT_DETACH = 2;

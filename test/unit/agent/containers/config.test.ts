@@ -19,11 +19,7 @@ function configOf(
     attempt: 2,
     image: { user: '', workingDir: '' },
     variables: new Map([['A', 'x']]),
-    volumes: new Map([
-      ['data', { hostPath: '/pods/data', readOnly: false, agentOwned: false }],
-      ['conf', { hostPath: '/pods/conf', readOnly: true, agentOwned: true }],
-    ]),
-    files: { hosts: '/pods/etc-hosts', resolvConf: '/pods/resolv', terminationMessage: '/pods/message' },
+    mounts: [{ Type: 'bind', Source: '/pods/etc-hosts', Target: '/etc/hosts' }],
     logPath: '/log/2.log',
     cgroupParent: '/kubepods/pod1',
     resources: { CpuShares: 102, Memory: 1024, MemorySwap: 1024 },
@@ -72,11 +68,7 @@ test('the whole create call', (t) => {
       OomScoreAdj: 900,
       CgroupParent: '/kubepods/pod1',
       RestartPolicy: { Name: 'no' },
-      Mounts: [
-        { Type: 'bind', Source: '/pods/etc-hosts', Target: '/etc/hosts' },
-        { Type: 'bind', Source: '/pods/resolv', Target: '/etc/resolv.conf' },
-        { Type: 'bind', Source: '/pods/message', Target: '/dev/termination-log' },
-      ],
+      Mounts: [{ Type: 'bind', Source: '/pods/etc-hosts', Target: '/etc/hosts' }],
       LogConfig: { Type: 'json-file', Config: { 'max-size': '1000', 'max-file': '3' } },
     },
   });
@@ -112,44 +104,3 @@ test('namespaces', (t) => {
     UTSMode: 'host',
   });
 });
-
-test('mounts: modes, propagation, own /etc/hosts, subPath', (t) => {
-  const mounts = configOf({
-    terminationMessagePath: '/msg',
-    volumeMounts: [
-      { name: 'data', mountPath: '/data', readOnly: true, mountPropagation: 'HostToContainer' },
-      { name: 'conf', mountPath: '/etc/hosts', subPath: 'hosts' },
-      { name: 'conf', mountPath: 'relative', subPathExpr: 'dir/$(A)' },
-    ],
-  }).HostConfig!.Mounts;
-  t.deepEqual(mounts, [
-    { Type: 'bind', Source: '/pods/data', Target: '/data', ReadOnly: true, BindOptions: { Propagation: 'rslave' } },
-    {
-      Type: 'bind',
-      Source: '/pods/conf/hosts',
-      Target: '/etc/hosts',
-      ReadOnly: true,
-      BindOptions: { Propagation: 'rprivate' },
-    },
-    {
-      Type: 'bind',
-      Source: '/pods/conf/dir/x',
-      Target: '/relative',
-      ReadOnly: true,
-      BindOptions: { Propagation: 'rprivate' },
-    },
-    { Type: 'bind', Source: '/pods/resolv', Target: '/etc/resolv.conf' },
-    { Type: 'bind', Source: '/pods/message', Target: '/msg' },
-  ]);
-});
-
-for (const [title, mount, message] of [
-  ['unknown volume', { name: 'none', mountPath: '/x' }, /no volume named none/],
-  ['subPath leaving the volume', { name: 'conf', mountPath: '/x', subPath: 'a/../../b' }, /must not contain "\.\."/],
-  ['absolute subPath', { name: 'conf', mountPath: '/x', subPath: '/etc' }, /must be relative/],
-  ['subPath of a writable volume', { name: 'data', mountPath: '/x', subPath: 'a' }, /not yet for volume data/],
-  ['unknown variable', { name: 'conf', mountPath: '/x', subPathExpr: '$(NONE)' }, /missing value for "NONE"/],
-] as [string, { name: string; mountPath: string }, RegExp][])
-  test(`mount refused: ${title}`, (t) => {
-    t.throws(() => configOf({ volumeMounts: [mount] }), { message });
-  });
