@@ -13,6 +13,8 @@ export interface ContainerConfigInput {
   container: Container;
   nodeName: string;
   sandboxId: string;
+  /** Whose processes an ephemeral container sees. */
+  pidTargetId?: string;
   attempt: number;
   image: Pick<ImageDetail, 'user' | 'workingDir'>;
   variables: ReadonlyMap<string, string>;
@@ -51,7 +53,7 @@ export function buildContainerConfig(input: ContainerConfigInput): ContainerConf
     ...(container.lifecycle?.stopSignal && { StopSignal: container.lifecycle.stopSignal }),
     Healthcheck: { Test: ['NONE'] },
     HostConfig: {
-      ...namespaceModes(pod, input.sandboxId),
+      ...namespaceModes(pod, input),
       ...input.resources,
       ...security.hostConfig,
       OomScoreAdj: input.oomScoreAdj,
@@ -71,13 +73,14 @@ export function buildLogConfig(rotation: LogRotation): NonNullable<HostConfig['L
   };
 }
 
-function namespaceModes(pod: Pod, sandboxId: string): HostConfig {
+function namespaceModes(pod: Pod, { sandboxId, pidTargetId }: ContainerConfigInput): HostConfig {
   const sandbox = `container:${sandboxId}`;
   const { hostPID, shareProcessNamespace, hostNetwork, hostIPC } = pod.spec;
   return {
     NetworkMode: sandbox,
     IpcMode: hostIPC ? 'host' : sandbox,
     ...((hostPID || shareProcessNamespace) && { PidMode: hostPID ? 'host' : sandbox }),
+    ...(pidTargetId && { PidMode: `container:${pidTargetId}` }),
     ...(hostNetwork && { UTSMode: 'host' }),
   };
 }

@@ -46,14 +46,21 @@ export interface ContainerKiller {
   ): Promise<void>;
 }
 
-/** The event path of a container: `spec.containers{name}` or `spec.initContainers{name}`. */
-export function containerFieldPath(pod: Pod, name: string): string {
-  const list = pod.spec.initContainers?.some((container) => container.name === name) ? 'initContainers' : 'containers';
+/** The event path of a container: `spec.containers{name}`, `spec.initContainers{name}`, `spec.ephemeralContainers{name}`. */
+export function containerFieldPath({ spec }: Pod, name: string): string {
+  const isIn = (list: readonly { name: string }[] | undefined) => list?.some((container) => container.name === name);
+  const list = isIn(spec.initContainers)
+    ? 'initContainers'
+    : isIn(spec.ephemeralContainers)
+      ? 'ephemeralContainers'
+      : 'containers';
   return `spec.${list}{${name}}`;
 }
 
-export function findContainer(pod: Pod, name: string): Container | undefined {
-  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers].find((container) => container.name === name);
+/** A container of whatever sort; an ephemeral one has a subset of the fields. */
+export function findContainer({ spec }: Pod, name: string): Container | undefined {
+  const all: Container[] = [...(spec.initContainers ?? []), ...spec.containers, ...(spec.ephemeralContainers ?? [])];
+  return all.find((container) => container.name === name);
 }
 
 export function createContainerKiller(deps: KillDependencies): ContainerKiller {

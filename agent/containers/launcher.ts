@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DockerEngine } from '../../src/docker/engine.ts';
-import { dockerMessage, isDockerConflict } from '../../src/docker/errors.ts';
+import { dockerMessage } from '../../src/docker/errors.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Images } from '../images/images.ts';
@@ -12,7 +12,9 @@ import type { RuntimeCache } from '../pods/runtime-cache.ts';
 import type { ContainerMounts } from '../volumes/container-mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import { buildContainerConfig, type LogRotation } from './config.ts';
+import { createContainerOnce } from './create-once.ts';
 import { buildEnvironment } from './environment.ts';
+import { targetContainerId } from './ephemeral-target.ts';
 import { ContainerStartError } from './errors.ts';
 import { containerHash } from './hash.ts';
 import type { LifecycleHooks } from './hooks.ts';
@@ -68,6 +70,9 @@ export interface ContainerLauncher {
   start(request: CreateRequest, id: string, signal: AbortSignal): Promise<void>;
 }
 
+/** As the metrics name the sorts of containers. */
+const CONTAINER_TYPES = { init: 'init_container', regular: 'container', ephemeral: 'ephemeral_container' } as const;
+
 export function createContainerLauncher(options: LauncherOptions, deps: LauncherDependencies): ContainerLauncher {
   const { docker, resources, runtime, events, metrics, clock } = deps;
 
@@ -107,23 +112,10 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     return variables;
   }
 
-  async function createNamed(
-    name: string,
-    config: Parameters<DockerEngine['createContainer']>[1],
-    signal: AbortSignal,
-  ) {
-    try {
-      return await docker.createContainer(name, config, signal);
-    } catch (error) {
-      if (!isDockerConflict(error)) throw error;
-      // A leftover that we have not seen yet; the relist will, and it is no reason to keep the pod waiting.
-      return docker.createContainer(`${name}_${randomBytes(4).toString('hex')}`, config, signal);
-    }
-  }
-
   return {
     async create(request, signal) {
       const { pod, container, start, sandboxId } = request;
+      const pidTargetId = targetContainerId(container, runtime.pod(pod.metadata.uid));
       const image = await deps.images.ensure(pod, container, signal);
       const [variables, terminationMessage, seccompProfile] = await Promise.all([
         environment(request),
@@ -154,6 +146,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         container,
         nodeName: options.nodeName,
         sandboxId,
+        pidTargetId,
         attempt: start.attempt,
         image,
         variables,
@@ -168,7 +161,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
       try {
         const { id } = await deps.slots.run('container', () =>
           metrics.runtimeOperation('create_container', () =>
-            createNamed(formatContainerName(identity), config, signal),
+            createContainerOnce(deps, formatContainerName(identity), config, signal),
           ),
         );
         runtime.recordContainer(identity, {
@@ -188,12 +181,13 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         return id;
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof ContainerStartError) throw error;
         throw new ContainerStartError('CreateContainerError', dockerMessage(error), { cause: error });
       }
     },
 
     async start({ pod, container, start, podIps }, id, signal) {
-      const type = start.kind === 'init' ? 'init_container' : 'container';
+      const type = CONTAINER_TYPES[start.kind];
       const fieldPath = containerFieldPath(pod, container.name);
       try {
         await Promise.all([

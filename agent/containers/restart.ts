@@ -23,10 +23,14 @@ function ruleMatches(rule: ContainerRestartRule, exitCode: number): boolean {
   return false;
 }
 
+/** The rule that decides about an end with that exit code: the first that matches. */
+export function matchingRule(container: Container, exitCode: number): ContainerRestartRule | undefined {
+  return container.restartPolicyRules?.find((candidate) => ruleMatches(candidate, exitCode));
+}
+
 /** Whether an exited container runs again by its rules (first match wins), else by its policy (sheet §4.2, §4.3). */
 export function restartsAfterExit(pod: Pod, container: Container, exitCode: number): boolean {
-  const rule = container.restartPolicyRules?.find((candidate) => ruleMatches(candidate, exitCode));
-  if (rule) return true;
+  if (matchingRule(container, exitCode)) return true;
   const policy = restartPolicyOf(pod, container);
   return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
 }

@@ -15,7 +15,7 @@ import { isSidecar } from '../containers/restart.ts';
 import type { PodFilesWriter } from '../sandbox/pod-files.ts';
 import type { Sandboxes } from '../sandbox/sandbox.ts';
 import { formatGoSeconds } from './durations.ts';
-import type { PodPlan } from './plan.ts';
+import type { PodPlan, PodReset } from './plan.ts';
 import type { ContainerKill, ContainerStart } from './plan-parts.ts';
 import type { AgentMetrics, EventSink, PodRuntimeStatus, WaitingReason } from './ports.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
@@ -192,10 +192,28 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
     }
   }
 
+  /**
+   * RestartAllContainers, first half: all init and regular containers go and the sandbox stays. The ended ones that
+   * asked for it go last, so that an agent that dies in between goes on here.
+   */
+  async function reset(pod: Pod, { kill, remove, sources }: PodReset, podIp: string | undefined, signal: AbortSignal) {
+    log.info({ pod: podKey(pod), containers: sources.map(({ name }) => name) }, 'restarting all containers of the pod');
+    await killer.killAll(pod, kill, RESET_GRACE_SECONDS, podIp, signal);
+    await Promise.all(remove.map((id) => removeContainer(id, signal)));
+    for (const { id, name, finishedAtMs } of sources) {
+      deps.crashes.restarted(crashKey(pod.metadata.uid, name, containerHash(findContainer(pod, name)!)), finishedAtMs);
+      await removeContainer(id, signal);
+    }
+  }
+
   return {
     async apply(pod, plan, volumes, signal) {
       const result: ApplyResult = { waiting: new Map(), retryAfterMs: undefined };
       const observed = runtime.pod(pod.metadata.uid);
+      if (plan.reset) {
+        await reset(pod, plan.reset, observed.ips[0], signal);
+        return { ...result, retryAfterMs: 0 };
+      }
       if (plan.killPod) {
         if (plan.createSandbox && observed.sandboxes.length > 0)
           events.event(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
@@ -235,6 +253,8 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
   };
 }
 
+/** A reset does not wait for a graceful end: preStop hooks and SIGTERM get what every container gets at least. */
+const RESET_GRACE_SECONDS = 2;
 /** After a start that failed without saying when to try again; upstream waits 10 s for the next sync. */
 const START_RETRY_MS = 10_000;
 

@@ -25,7 +25,7 @@ export interface InitPlan {
  * the plain ones before it are done, the sidecars before it are kept alive.
  */
 export function planInitContainers(input: PodPlanInput): InitPlan {
-  const { pod, runtime } = input;
+  const { pod, runtime, status } = input;
   const containers = pod.spec.initContainers ?? [];
   const plan: InitPlan = { initialized: containers.length === 0, failed: false, kill: [], start: [] };
   if (containers.length === 0) return plan;
@@ -42,14 +42,14 @@ export function planInitContainers(input: PodPlanInput): InitPlan {
     const sidecar = isSidecar(container);
     if (!record) {
       // It ran before, but its record is gone: a sidecar has to come back.
-      if (previouslyInitialized && sidecar) plan.start.push(startOf(container, 'init', undefined));
+      if (previouslyInitialized && sidecar) plan.start.push(startOf(container, 'init', undefined, status));
       continue;
     }
     if (previouslyInitialized && !sidecar) continue;
     const next = containers[index + 1];
     const completed = () => {
       if (!next) plan.initialized = true;
-      else if (!previouslyInitialized) plan.start.push(startOf(next, 'init', newestOf(runtime, next.name)));
+      else if (!previouslyInitialized) plan.start.push(startOf(next, 'init', newestOf(runtime, next.name), status));
     };
     if (sidecar) planSidecar(input, plan, container, record, completed);
     else planPlain(pod, plan, container, record, completed);
@@ -57,7 +57,7 @@ export function planInitContainers(input: PodPlanInput): InitPlan {
     previouslyInitialized = true;
   }
   const [first] = containers;
-  if (!previouslyInitialized && first) plan.start.push(startOf(first, 'init', undefined));
+  if (!previouslyInitialized && first) plan.start.push(startOf(first, 'init', undefined, status));
   plan.start.reverse();
   return plan;
 }

@@ -115,6 +115,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     return computePodPlan({
       pod: work.pod,
       runtime: runtime.pod(work.uid),
+      status: status.get(work.uid) ?? work.pod.status,
       nowMs: clock.nowMs(),
       liveness: (id) => probes.liveness(id),
       startup: (id) => probes.startup(id),

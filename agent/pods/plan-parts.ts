@@ -1,4 +1,4 @@
-import type { Container, Pod } from '../../src/kube/types.ts';
+import type { Container, EphemeralContainer, Pod, PodStatus } from '../../src/kube/types.ts';
 import { containerHash } from '../containers/hash.ts';
 import type { ContainerRuntimeStatus, PodRuntimeStatus, ProbeResult } from './ports.ts';
 
@@ -13,7 +13,7 @@ export interface ContainerKill {
 
 export interface ContainerStart {
   name: string;
-  kind: 'init' | 'regular';
+  kind: 'init' | 'regular' | 'ephemeral';
   /** Restart count of the container to be made. */
   attempt: number;
   /** When the newest run ended; the crash back-off counts from here. Undefined for a first start. */
@@ -23,6 +23,8 @@ export interface ContainerStart {
 export interface PodPlanInput {
   pod: Pod;
   runtime: PodRuntimeStatus;
+  /** What was published last: counts the runs of containers whose records are gone. */
+  status?: PodStatus;
   nowMs: number;
   liveness(containerId: string): ProbeResult | undefined;
   startup(containerId: string): ProbeResult | undefined;
@@ -42,20 +44,29 @@ export function isChanged(container: Container, record: ContainerRuntimeStatus):
 
 /** The start of the next run after the newest record. */
 export function startOf(
-  container: Container,
+  container: Pick<Container | EphemeralContainer, 'name'>,
   kind: ContainerStart['kind'],
   record: ContainerRuntimeStatus | undefined,
+  status?: PodStatus,
 ): ContainerStart {
   return {
     name: container.name,
     kind,
-    attempt: nextAttempt(record),
+    attempt: record ? nextAttempt(record) : attemptAfterLoss(container.name, kind, status),
     ...(record?.state === 'exited' && { finishedAtMs: record.finishedAtMs ?? record.createdAtMs }),
   };
 }
 
 /** A container that was made but never started did not run: its number is used again. */
-function nextAttempt(record: ContainerRuntimeStatus | undefined): number {
-  if (!record) return 0;
+function nextAttempt(record: ContainerRuntimeStatus): number {
   return record.state === 'created' ? record.restartCount : record.restartCount + 1;
+}
+
+/** Without a record (purged with its sandbox, reset, removed by somebody) the published status goes on counting. */
+function attemptAfterLoss(name: string, kind: ContainerStart['kind'], status: PodStatus | undefined): number {
+  const statuses = kind === 'init' ? status?.initContainerStatuses : status?.containerStatuses;
+  const last = statuses?.find((one) => one.name === name);
+  if (!last) return 0;
+  const hasRun = last.state?.running !== undefined || last.state?.terminated !== undefined;
+  return hasRun ? last.restartCount + 1 : last.restartCount;
 }

@@ -18,6 +18,7 @@ import {
   startOf,
 } from './plan-parts.ts';
 import type { PodRuntimeStatus, SandboxStatus } from './ports.ts';
+import { restartAllSources } from './restart-all.ts';
 
 export interface ContainerWait {
   name: string;
@@ -41,6 +42,17 @@ export interface PodPlan {
   wait: ContainerWait[];
   /** Ids of ended containers that no status needs any more. */
   remove: string[];
+  /** Set: all init and regular containers go, the sandbox stays; the next pass begins with the first init container. */
+  reset?: PodReset;
+}
+
+/** The first half of RestartAllContainers. */
+export interface PodReset {
+  kill: ContainerKill[];
+  /** All records but those of the sources. */
+  remove: string[];
+  /** The ended containers that asked for it; removed when all else is gone. */
+  sources: { id: string; name: string; finishedAtMs: number }[];
 }
 
 /** Sheet §4.1: whether the pod needs a new sandbox, and which attempt it is. */
@@ -60,16 +72,8 @@ export function decideSandbox(
 }
 
 function planNewSandbox(input: PodPlanInput, attempt: number): PodPlan {
-  const { pod, runtime } = input;
-  const plan: PodPlan = {
-    killPod: true,
-    createSandbox: true,
-    sandboxAttempt: attempt,
-    kill: [],
-    start: [],
-    wait: [],
-    remove: superseded(runtime),
-  };
+  const { pod, runtime, status } = input;
+  const plan: PodPlan = { ...emptyPlan(attempt), killPod: true, createSandbox: true, remove: superseded(runtime) };
   // Whoever may not restart is not brought back by a lost sandbox either.
   const neverRestarts = pod.spec.containers.every((container) => restartPolicyOf(pod, container) === 'Never');
   if (neverRestarts && runtime.containers.some(({ state }) => state !== 'created'))
@@ -87,8 +91,9 @@ function planNewSandbox(input: PodPlanInput, attempt: number): PodPlan {
     // The walk over init containers reads their records: those of the lost sandbox must not look like this one's.
     const old = runtime.containers.filter(({ name }) => initNames.has(name)).map(({ id }) => id);
     plan.remove = [...new Set([...plan.remove, ...old])];
-    plan.start = [startOf(firstInit, 'init', newestOf(runtime, firstInit.name))];
-  } else plan.start = wanted.map((container) => startOf(container, 'regular', newestOf(runtime, container.name)));
+    plan.start = [startOf(firstInit, 'init', newestOf(runtime, firstInit.name), status)];
+  } else
+    plan.start = wanted.map((container) => startOf(container, 'regular', newestOf(runtime, container.name), status));
   return applyBackoff(input, plan);
 }
 
@@ -121,7 +126,7 @@ function planRegularContainers(input: PodPlanInput, plan: PodPlan): void {
     const record = newestOf(runtime, container.name);
     if (record?.state !== 'running') {
       if (!shouldStart(pod, container, record)) continue;
-      plan.start.push(startOf(container, 'regular', record));
+      plan.start.push(startOf(container, 'regular', record, input.status));
       started++;
       if (record?.state === 'unknown')
         plan.kill.push({
@@ -149,14 +154,14 @@ function planRegularContainers(input: PodPlanInput, plan: PodPlan): void {
     }
     if (restart) {
       message += ', will be restarted';
-      plan.start.push(startOf(container, 'regular', record));
+      plan.start.push(startOf(container, 'regular', record, input.status));
       started++;
     }
     plan.kill.push({ id: record.id, name: container.name, message, ...(probe && { probe }) });
   }
   if (kept === 0 && started === 0) {
     plan.killPod = true;
-    // Sidecars alone do not keep a pod alive.
+    // Neither sidecars nor ephemeral containers keep a pod alive.
     plan.start = [];
   }
 }
@@ -174,21 +179,55 @@ function superseded(runtime: PodRuntimeStatus): string[] {
   return ids;
 }
 
+/** Ephemeral containers run once, in whatever sandbox there was then; they neither wait for nor hold up anybody. */
+function planEphemeralContainers({ pod, runtime, status }: PodPlanInput): ContainerStart[] {
+  if (pod.metadata.deletionTimestamp) return [];
+  return (pod.spec.ephemeralContainers ?? []).flatMap((container) => {
+    const record = newestOf(runtime, container.name);
+    const state = status?.ephemeralContainerStatuses?.find(({ name }) => name === container.name)?.state;
+    const hasRun = record ? record.state !== 'created' : Boolean(state?.running ?? state?.terminated);
+    return hasRun ? [] : [startOf(container, 'ephemeral', record)];
+  });
+}
+
+/** RestartAllContainers: everything goes, when the back-off of those that asked for it is over. */
+function planReset(input: PodPlanInput, plan: PodPlan): PodPlan | undefined {
+  const { pod, runtime } = input;
+  const asking = restartAllSources(pod, runtime);
+  if (asking.length === 0) return undefined;
+  const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+  const sources = asking.map(({ id, name, finishedAtMs, createdAtMs }) => ({
+    id,
+    name,
+    finishedAtMs: finishedAtMs ?? createdAtMs,
+  }));
+  const wait = sources.flatMap(({ name, finishedAtMs }) => {
+    const hash = containerHash(containers.find((container) => container.name === name)!);
+    const delay = input.crashDelay(name, hash, finishedAtMs);
+    return delay ? [{ name, ...delay }] : [];
+  });
+  if (wait.length > 0) return { ...plan, wait };
+  const names = new Set(containers.map(({ name }) => name));
+  const records = runtime.containers.filter(({ name, id }) => names.has(name) && !sources.some((one) => one.id === id));
+  const kill = records
+    .filter(({ state }) => state === 'running' || state === 'unknown')
+    .map(({ id, name }) => ({ id, name, message: `Stopping container ${name}` }));
+  return { ...plan, reset: { kill, remove: records.map(({ id }) => id), sources } };
+}
+
+function emptyPlan(sandboxAttempt: number): PodPlan {
+  return { killPod: false, createSandbox: false, sandboxAttempt, kill: [], start: [], wait: [], remove: [] };
+}
+
 /** The one decision of the agent about a pod that is to run. A pod that is to end never comes here. */
 export function computePodPlan(input: PodPlanInput): PodPlan {
   const { pod, runtime } = input;
   const { create, attempt, sandbox } = decideSandbox(pod, runtime);
+  const empty = { ...emptyPlan(attempt), ...(sandbox && { sandboxId: sandbox.id }) };
+  const reset = planReset(input, empty);
+  if (reset) return reset;
   if (create) return planNewSandbox(input, attempt);
-  const plan: PodPlan = {
-    killPod: false,
-    createSandbox: false,
-    sandboxAttempt: attempt,
-    sandboxId: sandbox!.id,
-    kill: [],
-    start: [],
-    wait: [],
-    remove: superseded(runtime),
-  };
+  const plan: PodPlan = { ...empty, remove: superseded(runtime), start: planEphemeralContainers(input) };
   const init = planInitContainers(input);
   plan.kill.push(...init.kill);
   plan.start.push(...init.start);

@@ -271,7 +271,10 @@ export interface AgentMetrics {
   /** kubelet_pod_start_duration_seconds: from the agent's first sight of the pod to all its containers running. */
   podStarted(seconds: number): void;
   /** kubelet_started_containers_total, kubelet_started_containers_errors_total{code}: `container_type` is upstream's. */
-  containerStarted(type: 'container' | 'init_container' | 'podsandbox', errorCode?: string): void;
+  containerStarted(
+    type: 'container' | 'init_container' | 'ephemeral_container' | 'podsandbox',
+    errorCode?: string,
+  ): void;
   /**
    * kubelet_runtime_operations_{total,errors_total,duration_seconds}; operation is upstream's: `run_podsandbox`,
    * `create_container`, `start_container`, `stop_container`, `remove_container`, `list_containers`, `pull_image`, `exec_sync`, ….

@@ -1,0 +1,18 @@
+import type { Container, EphemeralContainer } from '../../src/kube/types.ts';
+import type { PodRuntimeStatus } from '../pods/ports.ts';
+import { configError } from './errors.ts';
+
+/**
+ * The container whose processes an ephemeral container sees (targetContainerName); undefined when it names none. Throws
+ * ContainerStartError while the target is not there.
+ */
+export function targetContainerId(
+  container: Container | EphemeralContainer,
+  observed: PodRuntimeStatus,
+): string | undefined {
+  const target = 'targetContainerName' in container ? container.targetContainerName : undefined;
+  if (!target) return undefined;
+  const record = observed.containers.find(({ name }) => name === target);
+  if (!record) throw configError(`unable to find target container ${target}`);
+  return record.id;
+}
