@@ -4,6 +4,7 @@ import { Agent, type Dispatcher, errors as undiciErrors } from 'undici';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import { Counter, Histogram, type Registry } from '../runtime/metrics.ts';
 import { ApiError, statusFromText } from './errors.ts';
+import { explainRefusal, explainTrust } from './trust-errors.ts';
 import type { Status } from './types.ts';
 
 export interface ClientConfig {
@@ -102,7 +103,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
       } catch (error) {
         measure('<error>', method, clock.monotonicMs() - startedMs);
         // A kept connection that the server closed in the same moment: reading again is harmless, writing is not.
-        if (failedBefore || method !== 'GET' || !isBrokenConnection(error)) throw error;
+        if (failedBefore || method !== 'GET' || !isBrokenConnection(error)) throw explainTrust(error, base.origin);
       }
     }
   }
@@ -115,7 +116,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
       if (response.statusCode < 300) return parseBody(text, what);
       const retryAfterSeconds = Number(response.headers['retry-after']);
       if (response.statusCode !== 429 || !(retryAfterSeconds >= 0) || attempt >= MAX_RETRIES_AFTER)
-        throw new ApiError(parseStatus(response.statusCode, text, what));
+        throw explainRefusal(new ApiError(parseStatus(response.statusCode, text, what)), base.origin);
       await clock.sleep(Math.min(retryAfterSeconds, LONGEST_RETRY_AFTER_S) * 1000, options.signal);
     }
   }

@@ -1,4 +1,5 @@
 import pino from 'pino';
+import { ExplainedError } from './explained-error.ts';
 
 export type Logger = pino.Logger;
 
@@ -7,7 +8,11 @@ export type Logger = pino.Logger;
  * Lines are keyed: `log.info({ pod: 'ns/name' }, 'message')`.
  */
 export function createLogger(options: { level?: string; pretty?: boolean; name?: string } = {}): Logger {
-  const base = { level: options.level ?? 'info', base: options.name ? { component: options.name } : null };
+  const base = {
+    level: options.level ?? 'info',
+    base: options.name ? { component: options.name } : null,
+    serializers: { err: serializeError },
+  };
   const format = {
     ...base,
     timestamp: pino.stdTimeFunctions.isoTime,
@@ -21,6 +26,16 @@ export function createLogger(options: { level?: string; pretty?: boolean; name?:
       options: { destination: 2, ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' },
     },
   });
+}
+
+/** A stack leads to the place of a surprise; beside words that a server or we have chosen it only hides them. */
+export function serializeError(error: unknown): unknown {
+  if (error instanceof ExplainedError) return { message: error.message };
+  if (error instanceof Error && error.name === 'ApiError') {
+    const { code, reason } = error as Error & { code?: number; reason?: string };
+    return { type: error.name, code, reason, message: error.message };
+  }
+  return pino.stdSerializers.err(error as Error);
 }
 
 /** A logger that writes nothing; for tests. */
