@@ -25,7 +25,7 @@ const IMAGE_BACKOFF_MAX_MS = 300_000;
 /** Puts the agent's parts together; nothing runs yet. */
 export function buildAgentParts(
   options: AgentOptions,
-  deps: AgentDependencies & { onRuntimeChange(uid: string): void },
+  deps: AgentDependencies & { onRuntimeChange(uid: string): void; onForgotten?(): void },
 ) {
   const { nodeName } = options;
   // Known only when the Engine has answered; nobody asks before.
@@ -74,7 +74,10 @@ export function buildAgentParts(
       ...deps,
       passes: () => passes,
       // A pod of the same UID (a manifest that came back) must not inherit the final status.
-      onForgotten: () => deps.status.retain(new Set(workers.list().map(({ uid }) => uid))),
+      onForgotten() {
+        deps.status.retain(new Set(workers.list().map(({ uid }) => uid)));
+        deps.onForgotten?.();
+      },
     },
   );
 
@@ -93,10 +96,7 @@ export function buildAgentParts(
     workers,
     directories,
     logLinks,
-    async removePodDirectory(uid: string) {
-      await volumes.tearDown(uid);
-      await directories.remove(uid);
-    },
+    volumes,
     setDockerRoot(path: string) {
       logDirectories.dockerRoot = path;
     },

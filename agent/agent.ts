@@ -8,7 +8,7 @@ import type { Clock } from '../src/runtime/clock.ts';
 import type { Heartbeats } from '../src/runtime/heartbeat.ts';
 import type { Logger } from '../src/runtime/log.ts';
 import { buildAgentParts } from './agent-parts.ts';
-import { LABEL } from './containers/identity.ts';
+import { LABEL, podKey } from './containers/identity.ts';
 import { isStaticPod } from './pods/annotations.ts';
 import { buildOrphanPod } from './pods/orphans.ts';
 import type {
@@ -24,15 +24,13 @@ import type {
   ServiceEnvironment,
   StatusManager,
 } from './pods/ports.ts';
-import { createApiSource } from './sources/api.ts';
-import { createFileSource } from './sources/file.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
-import { createDesiredPods, type PodSource } from './sources/source.ts';
+import { createDesiredPods } from './sources/source.ts';
+import { createSources, type SourcesDependencies, type SourcesOptions } from './sources/sources.ts';
 import type { VolumePlugin } from './volumes/plugin.ts';
 import type { ServiceAccountTokens } from './volumes/tokens.ts';
 
-export interface AgentOptions {
-  nodeName: string;
+export interface AgentOptions extends SourcesOptions {
   /** The kernel's host name, for host-network pods. */
   nodeHostname: string;
   nodeIps: string[];
@@ -49,9 +47,6 @@ export interface AgentOptions {
   resolvConfPath: string;
   /** The node's /etc/hosts. */
   hostsPath: string;
-  /** Directory or file of static pods; none without it. */
-  staticPodPath?: string;
-  fileCheckMs: number;
   /** `syncFrequency`, 60 s. */
   resyncMs: number;
   /** How often all containers are listed, whatever the event stream says; 60 s. */
@@ -77,6 +72,8 @@ export const AGENT_DEFAULTS = {
   resolvConfPath: '/etc/resolv.conf',
   hostsPath: '/etc/hosts',
   fileCheckMs: 20_000,
+  staticPodUrlHeaders: {},
+  httpCheckMs: 20_000,
   resyncMs: 60_000,
   relistMs: 60_000,
   maxParallelImagePulls: 1,
@@ -88,7 +85,7 @@ export const AGENT_DEFAULTS = {
   crashLoopMaxMs: 300_000,
 };
 
-export interface AgentDependencies {
+export interface AgentDependencies extends Pick<SourcesDependencies, 'apiReady' | 'manifestProblems'> {
   docker: DockerEngine;
   network: PodNetwork;
   resources: PodResources;
@@ -124,7 +121,7 @@ const RELIST_SILENCE_MS = 3 * 60_000;
 /** The node agent: sources → workers → plan → executor, with the Engine's events as the trigger and its list as the truth. */
 export function createAgent(options: AgentOptions, deps: AgentDependencies): Agent {
   const { docker, clock, log, probes, status } = deps;
-  const parts = buildAgentParts(options, { ...deps, onRuntimeChange });
+  const parts = buildAgentParts(options, { ...deps, onRuntimeChange, onForgotten: () => showStaticPods() });
   const { runtime, workers } = parts;
   let isSynced = false;
 
@@ -160,20 +157,12 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   }
 
   async function removeOrphanDirectories(uids: ReadonlySet<string>): Promise<void> {
-    for (const uid of await parts.directories.list()) if (!uids.has(uid)) await parts.removePodDirectory(uid);
+    for (const uid of await parts.directories.list()) if (!uids.has(uid)) await parts.volumes.remove(uid);
   }
 
-  const sources: PodSource[] = [];
-  if (options.staticPodPath)
-    sources.push(
-      createFileSource(
-        { path: options.staticPodPath, nodeName: options.nodeName, rescanMs: options.fileCheckMs },
-        { clock, log },
-      ),
-    );
-  if (deps.podInformer) sources.push(createApiSource(deps.podInformer, clock));
-  const desired = createDesiredPods(sources, {
+  const desired = createDesiredPods(createSources(options, deps), {
     updated(pod) {
+      if (isStaticPod(pod)) endEarlierVersions(pod);
       workers.update(pod);
       deps.status.observe(pod);
       if (isStaticPod(pod)) showStaticPods();
@@ -187,7 +176,26 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
       collect().catch((error) => log.warn({ err: error }, 'collecting leftovers failed'));
     },
   });
-  const showStaticPods = () => deps.mirrors?.setStaticPods(desired.list().filter(isStaticPod));
+
+  /** One mirror per name. A static pod that is ending keeps its own, and the name, until nothing of it is left. */
+  function showStaticPods(): void {
+    const shown = new Map<string, Pod>();
+    for (const { pod, isOrphan } of workers.list())
+      if (isStaticPod(pod) && !isOrphan && !shown.has(podKey(pod))) shown.set(podKey(pod), pod);
+    deps.mirrors?.setStaticPods([...shown.values()]);
+  }
+
+  /**
+   * A manifest that was changed while no agent ran has left the containers of its earlier version behind. Static pods do not wait until all
+   * sources have spoken, and two of a name must not run at once. Only static pods have a UID that is a hash.
+   */
+  function endEarlierVersions(pod: Pod): void {
+    for (const uid of runtime.uids()) {
+      if (workers.get(uid) || !/^[0-9a-f]{32}$/.test(uid)) continue;
+      const { namespace, name } = runtime.pod(uid);
+      if (`${namespace}/${name}` === podKey(pod)) adoptOrphan(uid);
+    }
+  }
 
   /** Lists now and then, and whenever asked; a request during a list causes one more. */
   function createRelister(onFailure: (error: unknown, retryMs: number) => void) {

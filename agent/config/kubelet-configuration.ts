@@ -14,10 +14,12 @@ import {
   isCidr,
   list,
   map,
+  multimap,
   objects,
   switches,
   text,
   unsupported,
+  url,
 } from '../../src/config/field.ts';
 import type { ConfigDefinition } from '../../src/config/load.ts';
 import { isQuantity } from '../../src/kube/quantity.ts';
@@ -48,9 +50,9 @@ const sourcesAndPods = {
   staticPodPath: text(),
   syncFrequency: duration(1 * MINUTE_MS),
   fileCheckFrequency: duration(20 * SECOND_MS),
-  httpCheckFrequency: deferred(duration(20 * SECOND_MS)),
-  staticPodURL: unsupported(text()),
-  staticPodURLHeader: unsupported(anything()),
+  httpCheckFrequency: duration(20 * SECOND_MS),
+  staticPodURL: url(['http', 'https']),
+  staticPodURLHeader: multimap(),
   podLogsDir: text('/var/log/pods'),
   maxPods: integer(110, { zeroIsUnset: true }),
   podsPerCore: integer(0),
@@ -125,8 +127,8 @@ const images = {
 };
 
 const api = {
-  eventRecordQPS: deferred(integer(50)),
-  eventBurst: deferred(integer(100, { zeroIsUnset: true })),
+  eventRecordQPS: integer(50),
+  eventBurst: integer(100, { zeroIsUnset: true }),
   kubeAPIQPS: deferred(integer(50)),
   kubeAPIBurst: deferred(integer(100, { zeroIsUnset: true })),
   contentType: deferred(text('application/vnd.kubernetes.protobuf')),

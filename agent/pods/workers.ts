@@ -61,9 +61,11 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
   /** An earlier static pod of the same name that is not yet gone: the two must not run at once. */
   function predecessor(work: PodWork): PodWork | undefined {
     if (!isStaticPod(work.pod)) return undefined;
+    let isEarlier = true;
     for (const other of works.values()) {
-      if (other === work) return undefined;
-      if (podKey(other.pod) === podKey(work.pod)) return other;
+      if (other === work) isEarlier = false;
+      // What is on its way out waits for nobody, so nobody waits for ever.
+      else if ((isEarlier || other.isGone) && podKey(other.pod) === podKey(work.pod)) return other;
     }
     return undefined;
   }

@@ -10,8 +10,16 @@ function annotated(pod: Pod, seen: string): Pod {
   return { ...pod, metadata: { ...pod.metadata, annotations } };
 }
 
-/** Pods that the API has bound to this node; mirrors of static pods are not run. The informer itself runs elsewhere. */
-export function createApiSource(informer: Informer<Pod>, clock: Clock): PodSource {
+/**
+ * Pods that the API has bound to this node; mirrors of static pods are not run. The informer itself runs elsewhere.
+ *
+ * @param ready resolves when what these pods need of the API beside themselves is known; static pods do not wait for it.
+ */
+export function createApiSource(
+  informer: Informer<Pod>,
+  clock: Clock,
+  ready: (signal: AbortSignal) => Promise<void> = async () => {},
+): PodSource {
   return {
     name: 'api',
     async run(sink, signal) {
@@ -26,7 +34,7 @@ export function createApiSource(informer: Informer<Pod>, clock: Clock): PodSourc
         seen.delete(uid);
         sink.remove(uid);
       };
-      await informer.synced(signal).catch(() => undefined);
+      await Promise.all([informer.synced(signal), ready(signal)]).catch(() => undefined);
       if (signal.aborted) return;
       sink.set(
         informer

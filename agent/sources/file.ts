@@ -1,13 +1,11 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
-import type { Pod } from '../../src/kube/types.ts';
+import { stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
-import { podKey } from '../containers/identity.ts';
+import { readManifestFiles } from './manifest-files.ts';
 import type { PodSource } from './source.ts';
-import { buildStaticPod, ManifestError } from './static-pod.ts';
+import { createStaticPodSet, type ManifestProblems } from './static-set.ts';
 
 export interface FileSourceOptions {
   /** `staticPodPath`: a directory, or one file. */
@@ -20,111 +18,81 @@ export interface FileSourceOptions {
 /** Editors write in several steps: read when they have finished. */
 const SETTLE_MS = 100;
 
-/** Pods from manifests on disk. A bad file is logged by name and field, the others still load. */
-export function createFileSource(options: FileSourceOptions, deps: { clock: Clock; log: Logger }): PodSource {
+/** Pods from manifests on disk. A bad file is named, with its field, and the others still load. */
+export function createFileSource(
+  options: FileSourceOptions,
+  deps: { clock: Clock; log: Logger; problems?: ManifestProblems | undefined },
+): PodSource {
   const { clock, log } = deps;
-  /** Problem by file, so that each is logged once and not on every scan. */
-  const reported = new Map<string, string>();
-  /** By UID: an unchanged manifest stays the very same pod, with the time it was first seen. */
-  let known = new Map<string, Pod>();
-
-  function report(file: string, problem: string) {
-    if (reported.get(file) !== problem) log.error({ file }, `static pod manifest ignored: ${problem}`);
-    reported.set(file, problem);
-  }
-
-  async function readManifest(file: string): Promise<Pod | undefined> {
-    try {
-      return parseManifest(await readFile(file, 'utf8'), {
-        nodeName: options.nodeName,
-        origin: `file:${file}`,
-        nowMs: clock.nowMs(),
-      });
-    } catch (error) {
-      report(file, error instanceof Error ? error.message : String(error));
-      return undefined;
-    }
-  }
-
-  async function manifestFiles(): Promise<string[]> {
-    const info = await stat(options.path).catch((error: NodeJS.ErrnoException) => {
-      // No directory: no static pods (it may come later). Anything else must not look like "all pods were removed".
-      if (error.code === 'ENOENT') return undefined;
-      throw error;
-    });
-    if (!info) return [];
-    if (!info.isDirectory()) return [options.path];
-    const entries = await readdir(options.path, { withFileTypes: true });
-    return entries
-      .filter((entry) => !entry.name.startsWith('.') && !entry.isDirectory())
-      .map((entry) => join(options.path, entry.name))
-      .sort();
-  }
-
-  async function scan(): Promise<Pod[]> {
-    const pods = new Map<string, Pod>();
-    for (const file of await manifestFiles()) {
-      const pod = await readManifest(file);
-      if (!pod) continue;
-      const taken = pods.get(podKey(pod));
-      if (taken) {
-        report(file, `metadata.name: another manifest makes pod ${podKey(pod)} already`);
-        continue;
-      }
-      reported.delete(file);
-      pods.set(podKey(pod), known.get(pod.metadata.uid) ?? pod);
-    }
-    known = new Map([...pods.values()].map((pod) => [pod.metadata.uid, pod]));
-    return [...pods.values()];
-  }
+  const path = options.path.replace(/(?<=.)\/+$/, '');
+  const set = createStaticPodSet({ nodeName: options.nodeName, source: 'file', lists: false }, deps);
 
   return {
     name: 'file',
     async run(sink, signal) {
+      let changed = false;
       let wake = () => {};
-      let watcher: FSWatcher | undefined;
-      const startWatch = () => {
-        try {
-          watcher = watch(options.path, () => wake());
-          watcher.on('error', () => {
-            watcher?.close();
-            watcher = undefined;
-          });
-        } catch {
-          // It does not exist yet: the rescan will find it.
-        }
-      };
+      let problem = '';
+      const watcher = createPathWatcher(path, () => {
+        changed = true;
+        wake();
+      });
       while (!signal.aborted) {
-        if (!watcher) startWatch();
-        let changed = false;
-        const noticed = new Promise<void>((resolve) => {
-          wake = () => {
-            changed = true;
-            resolve();
-          };
-        });
+        changed = false;
+        // Before the look, so that nothing changes unseen between the two.
+        await watcher.ensure();
         try {
-          sink.set(await scan());
+          sink.set(set.update(await readManifestFiles(path)));
+          problem = '';
         } catch (error) {
-          log.error({ path: options.path, err: error }, 'static pod manifests could not be read');
+          const { message } = error as Error;
+          if (message !== problem) log.error({ path, err: error }, 'static pod manifests could not be read');
+          problem = message;
         }
         const nap = new AbortController();
+        const noticed = new Promise<void>((resolve) => {
+          wake = resolve;
+          if (changed) resolve();
+        });
         const end = AbortSignal.any([signal, nap.signal]);
         await Promise.race([noticed, clock.sleep(options.rescanMs, end).catch(() => undefined)]);
         nap.abort();
         if (changed) await clock.sleep(SETTLE_MS, signal).catch(() => undefined);
       }
-      watcher?.close();
+      watcher.close();
     },
   };
 }
 
-/** One Pod in YAML or JSON. Throws ManifestError that names the line or the field. */
-export function parseManifest(text: string, context: Parameters<typeof buildStaticPod>[1]): Pod {
-  const documents = parseAllDocuments(text, { uniqueKeys: true });
-  const list = Array.isArray(documents) ? documents.filter((document) => document.contents !== null) : [];
-  if (list.length !== 1) throw new ManifestError(`expected one document, found ${list.length}`);
-  const [problem] = list[0]!.errors;
-  if (problem) throw new ManifestError(problem.message.split('\n')[0]!);
-  return buildStaticPod(list[0]!.toJS(), context);
+/** inotify on a directory, or on the one that holds the file: a file that is replaced by a rename is another inode. */
+function createPathWatcher(path: string, onChange: () => void) {
+  let watcher: FSWatcher | undefined;
+  /** Device and inode of what is watched: one that was made anew under the same name needs a new watch. */
+  let watched = '';
+  const close = () => {
+    watcher?.close();
+    watcher = undefined;
+    watched = '';
+  };
+  return {
+    close,
+    async ensure(): Promise<void> {
+      const info = await stat(path).catch(() => undefined);
+      const folder = info?.isDirectory() ? path : dirname(path);
+      const at = info?.isDirectory() ? info : await stat(folder).catch(() => undefined);
+      const identity = at ? `${folder} ${at.dev}:${at.ino}` : '';
+      if (watcher && identity === watched) return;
+      close();
+      if (!at) return;
+      try {
+        watcher = watch(folder, (_, name) => {
+          if (folder === path || name === null || name === basename(path)) onChange();
+        });
+        watcher.on('error', close);
+        watched = identity;
+      } catch {
+        // It has just gone, or the host is out of watches: the rescan is there for that.
+      }
+    },
+  };
 }

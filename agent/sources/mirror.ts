@@ -20,7 +20,7 @@ export interface MirrorDependencies {
 }
 
 export interface MirrorPodKeeper extends MirrorPods {
-  /** The static pods that there are now. */
+  /** The static pods that there are now; one per name: while an earlier version ends, it is the one that is shown. */
   setStaticPods(staticPods: readonly Pod[]): void;
   /** Hears of each mirror that the API now shows, by its static pod's uid: a new one knows nothing of the pod's status yet. */
   onShown(handler: (staticUid: string) => void): () => void;
@@ -50,7 +50,6 @@ export function buildMirrorPod(staticPod: Pod, nodeUid: string): Draft<Pod> {
 export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper {
   const { client, informer, log } = deps;
   let desired = new Map<string, Pod>();
-  let nodeUid: string | undefined;
   const listeners = new Set<(staticUid: string) => void>();
   const queue = createKeyedQueue({
     concurrency: 4,
@@ -80,9 +79,10 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
       return;
     }
     if (!staticPod || mirror) return;
-    nodeUid ??= (await client.get(nodes, { name: deps.nodeName })).metadata.uid;
+    // Asked each time: a Node that was deleted and made again has another uid, and NodeRestriction compares them.
+    const node = await client.get(nodes, { name: deps.nodeName });
     await client
-      .create(pods, buildMirrorPod(staticPod, nodeUid), { namespace: staticPod.metadata.namespace })
+      .create(pods, buildMirrorPod(staticPod, node.metadata.uid), { namespace: staticPod.metadata.namespace })
       .catch((error) => {
         // Our own, not yet seen by the informer; or somebody's pod of that name, which only a person can resolve.
         if (!isAlreadyExists(error)) throw error;
@@ -92,7 +92,13 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
   }
 
   return {
-    of: (staticPod) => mirrorOf(podKey(staticPod)),
+    of(staticPod) {
+      const mirror = mirrorOf(podKey(staticPod));
+      // The one of an earlier version is about to be replaced: it tells nothing of this pod, and this pod's status is not its.
+      return mirror?.metadata.annotations?.[ANNOTATION.mirror] === staticPod.metadata.annotations?.[ANNOTATION.hash]
+        ? mirror
+        : undefined;
+    },
     setStaticPods(staticPods) {
       const before = desired;
       desired = new Map(staticPods.map((pod) => [podKey(pod), pod]));

@@ -3,7 +3,7 @@ import type { Pod } from '../../src/kube/types.ts';
 /** Where desired pods come from. */
 export interface PodSource {
   /** As the config.source annotation shows it. */
-  readonly name: 'api' | 'file';
+  readonly name: 'api' | 'file' | 'http';
   /** Delivers until aborted. The first `set` says that the source is synced. */
   run(sink: PodSink, signal: AbortSignal): Promise<void>;
 }

@@ -10,6 +10,7 @@ import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
 import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
+import { createManifestProblems } from '../../agent/stats/manifests.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
@@ -23,7 +24,7 @@ import type { Logger } from '../../src/runtime/log.ts';
 import { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
-import { type AgentApi, connectAgentToApi, keepNodeObject } from './agent-api.ts';
+import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import type { ProgramContext } from './context.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 
@@ -126,8 +127,20 @@ export async function createAgentPart(
     events,
     metrics,
     heartbeats,
+    manifestProblems: createManifestProblems({
+      registry,
+      tell: (message) =>
+        api?.events.event(
+          { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName },
+          'Warning',
+          'InvalidStaticPod',
+          message,
+        ),
+    }),
     ...(api && {
       podInformer: api.podInformer,
+      // Service environment variables are fixed when a container starts: the services must be known before the first one.
+      apiReady: api.servicesKnown,
       mirrors: api.mirrors,
       config: api.config,
       tokens: api.tokens,
@@ -182,22 +195,13 @@ export async function createAgentPart(
           'agent server': server,
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,
-          agent: afterServices(agent, api),
+          agent,
         };
         await runTogether(parts, all);
       } finally {
         network.close();
         docker.close();
       }
-    },
-  };
-}
-
-function afterServices(agent: Runnable, api: AgentApi | undefined): Runnable {
-  return {
-    async run(signal) {
-      await api?.servicesKnown(signal);
-      if (!signal.aborted) await agent.run(signal);
     },
   };
 }
@@ -230,6 +234,9 @@ function agentOptions(options: AgentPartOptions): AgentOptions {
     resolvConfPath: config.resolvConf,
     ...(config.staticPodPath && { staticPodPath: config.staticPodPath }),
     fileCheckMs: config.fileCheckFrequencyMs,
+    ...(config.staticPodURL && { staticPodUrl: config.staticPodURL }),
+    staticPodUrlHeaders: config.staticPodURLHeader,
+    httpCheckMs: config.httpCheckFrequencyMs,
     resyncMs: config.syncFrequencyMs,
     maxParallelImagePulls: parallelImagePulls(config),
     containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,

@@ -82,9 +82,9 @@ export async function prepareAgent(
   checkNodeIp(nodeIps[0]!);
   const metrics = createMetrics(buildInfo());
   const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics) : undefined;
-  if (!api && !config.staticPodPath)
+  if (!api && !config.staticPodPath && !config.staticPodURL)
     throw new UserError(
-      'the agent has nothing to run: give it an API server (--kubeconfig FILE) or static pods (staticPodPath in --config, --pod-manifest-path)',
+      'the agent has nothing to run: give it an API server (--kubeconfig FILE) or static pods (staticPodPath or staticPodURL in --config, --pod-manifest-path, --manifest-url)',
     );
   const caFile = config.authentication.x509.clientCAFile;
   const clientCaPem = caFile ? readFileSync(caFile, 'utf8') : api?.config.caPem;

@@ -166,6 +166,33 @@ export function map(fallback: Readonly<Record<string, string>> = {}): Field<Read
   });
 }
 
+/** A map of lists of strings, such as HTTP headers; a flag gives it as `name:value,name:value`. */
+export function multimap(): Field<Readonly<Record<string, readonly string[]>>, ''> {
+  return field<Readonly<Record<string, readonly string[]>>>({
+    schema: z.record(z.string(), z.array(z.string())),
+    fallback: {},
+    accepts: 'a map of lists of strings',
+    fromFlag(value) {
+      const pairs = value
+        .split(',')
+        .map((pair): [string, string] => [pair.split(':')[0]!, pair.split(':').slice(1).join(':')]);
+      return Object.fromEntries(
+        pairs.map(([name]) => [name, pairs.filter(([other]) => other === name).map(([, one]) => one)]),
+      );
+    },
+  });
+}
+
+/** A URL of one of the given schemes; "" stands for none. */
+export function url(protocols: readonly string[]): Field<string, ''> {
+  return field({
+    schema: z.string().refine((value) => protocols.includes(URL.parse(value)?.protocol.slice(0, -1) ?? '')),
+    fallback: '',
+    accepts: `a URL that begins with ${protocols.map((one) => `${one}://`).join(' or ')}`,
+    unset: [''],
+  });
+}
+
 /** A map of names to true or false (feature gates). */
 export function switches(): Field<Readonly<Record<string, boolean>>, ''> {
   return field<Readonly<Record<string, boolean>>>({
