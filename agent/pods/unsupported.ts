@@ -40,14 +40,11 @@ export function refuseUnsupported(pod: Pod, options: { allowedUnsafeSysctls: rea
   if (spec.hostUsers === false) features.push('spec.hostUsers: false (Docker has no per-container id mapping)');
   if (spec.runtimeClassName) features.push(`spec.runtimeClassName ${spec.runtimeClassName}`);
   if (spec.resourceClaims?.length) features.push('spec.resourceClaims');
-  if (spec.ephemeralContainers?.length) features.push('spec.ephemeralContainers');
   if (spec.securityContext?.supplementalGroupsPolicy === 'Strict')
     features.push('spec.securityContext.supplementalGroupsPolicy Strict');
   for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
     if (container.volumeDevices?.length) features.push(`volumeDevices of container ${container.name}`);
     if (container.resources?.claims?.length) features.push(`resources.claims of container ${container.name}`);
-    if (container.restartPolicyRules?.some(({ action }) => action !== 'Restart'))
-      features.push(`restartPolicyRules action RestartAllContainers of container ${container.name}`);
   }
   if (features.length === 0) return undefined;
   return { reason: 'PodFeatureUnsupported', message: `not supported by this node yet: ${features.join('; ')}` };
