@@ -58,6 +58,8 @@ export type NextPassMs = number | undefined;
 const NETWORK_RETRY_MS = 1_000;
 const VOLUME_REFRESH_MS = 45_000;
 
+/** After the first look, which tells why; somebody has to do something first. */
+const VOLUME_RETRY_MS = 5_000;
 /** The passes of a pod's worker, one for each state of its life (sheet §3). */
 export function createPasses(options: PassOptions, deps: PassDependencies) {
   const { runtime, executor, probes, status, events, clock, log } = deps;
@@ -203,8 +205,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       // Logs of a finished pod are read as long as its object stands; those of a deleted one by nobody.
       const isDeleted = work.pod.metadata.deletionTimestamp !== undefined || work.isGone || work.isOrphan;
       if (isDeleted) await executor.removeContainers(work.uid, signal);
-      await deps.volumes.tearDown(work.uid);
-      await deps.directories.remove(work.uid);
+      if (!(await deps.volumes.remove(work.uid, work.isOrphan ? undefined : work.pod))) return VOLUME_RETRY_MS;
       await deps.resources.removePod(work.uid);
       if (!work.isOrphan) status.finished(work.pod);
       work.state = 'finished';

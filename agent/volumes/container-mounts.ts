@@ -7,6 +7,7 @@ import { ensureBeneath } from '../../src/linux/beneath.ts';
 import {
   bindDescriptor,
   isMountPoint,
+  makePrivate,
   makeReadOnlyRecursively,
   supportsRecursiveReadOnly,
   unmount,
@@ -113,9 +114,13 @@ async function bindOne(mount: PlannedMount, target: string, hide: Hide): Promise
 
 async function bind(fd: number, target: string, mount: PlannedMount): Promise<void> {
   if (!isBoundTo(target, fd)) {
-    if (isMountPoint(target)) unmount(target, { lazy: true });
+    if (isMountPoint(target)) {
+      makePrivate(target);
+      unmount(target, { lazy: true });
+    }
     await makePlace(target, fstatSync(fd).isDirectory());
     bindDescriptor(fd, target, { recursive: mount.recursiveReadOnly });
+    if (mount.propagation === 'rprivate') makePrivate(target);
   }
   // Again on one that an earlier life of the agent made: it may have ended in between.
   if (mount.recursiveReadOnly) makeReadOnlyRecursively(target);

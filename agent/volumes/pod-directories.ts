@@ -1,18 +1,22 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readMounts, unmount } from '../../src/linux/mounts.ts';
 import type { VolumeDirectory } from './plugin.ts';
 
 /** The pods' directories below the root dir, laid out as kubelet does (sheet §3). */
 export function createPodDirectories(rootDir: string) {
   const podsDirectory = join(rootDir, 'pods');
-  const podDirectory = (uid: string) => join(podsDirectory, uid);
+  const podDirectory = (uid: string) => {
+    if (uid === '' || uid.includes('/') || uid === '.' || uid === '..')
+      throw new Error(`${JSON.stringify(uid)} is no pod UID`);
+    return join(podsDirectory, uid);
+  };
   return {
     pod: podDirectory,
     hosts: (uid: string) => join(podDirectory(uid), 'etc-hosts'),
     resolvConf: (uid: string) => join(podDirectory(uid), 'etc-resolv.conf'),
     volume: (uid: string, plugin: string, name: string) =>
       join(podDirectory(uid), 'volumes', plugin.replaceAll('/', '~'), name),
+    subPaths: (uid: string) => join(podDirectory(uid), 'volume-subpaths'),
     /** Where the mount of one container, `index` in its volumeMounts, is made. */
     subPath: (uid: string, volume: string, container: string, index: number) =>
       join(podDirectory(uid), 'volume-subpaths', volume, container, String(index)),
@@ -37,20 +41,6 @@ export function createPodDirectories(rootDir: string) {
         for (const name of await readdir(join(root, escaped)).catch(() => []))
           found.push({ podUid: uid, plugin: escaped.replaceAll('~', '/'), name, path: join(root, escaped, name) });
       return found;
-    },
-
-    /** Unmounts what is mounted below and deletes the directory. Nothing is deleted while a mount is left. */
-    async remove(uid: string): Promise<void> {
-      if (uid === '' || uid.includes('/') || uid === '.' || uid === '..')
-        throw new Error(`${JSON.stringify(uid)} is no pod UID`);
-      const directory = podDirectory(uid);
-      const below = () => readMounts().filter(({ target }) => target.startsWith(`${directory}/`));
-      // Later mounts cover earlier ones: undo them in reverse.
-      for (const { target } of below().reverse()) unmount(target);
-      const left = below();
-      if (left.length > 0)
-        throw new Error(`${directory}: still mounted: ${left.map(({ target }) => target).join(', ')}`);
-      await rm(directory, { recursive: true, force: true });
     },
   };
 }

@@ -2,8 +2,10 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Pod, Volume } from '../../src/kube/types.ts';
 import { mountFileSystem } from '../../src/linux/mounts.ts';
+import type { Logger } from '../../src/runtime/log.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, EventSink, PodResources } from '../pods/ports.ts';
+import { createCleanUp } from './clean-up.ts';
 import { createEmptyDirPlugin } from './empty-dir.ts';
 import { hostPathPlugin } from './host-path.ts';
 import { createPayloadPlugins } from './payload-volume.ts';
@@ -18,6 +20,7 @@ export interface VolumeDependencies {
   tokens?: ServiceAccountTokens;
   resources: Pick<PodResources, 'nodeAllocatable'>;
   events: EventSink;
+  log: Logger;
   /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
   volumePlugins?: readonly VolumePlugin[];
   /** Mounts a tmpfs; the kernel's unless said. */
@@ -30,8 +33,11 @@ export interface Volumes {
    * failed was only the refresh of files that are there: with those the pod lives on.
    */
   ensure(pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, MountedVolume>>;
-  /** Gives back everything that volumes of this pod hold, from what the disk tells: the pod may be long gone. Idempotent. */
-  tearDown(podUid: string): Promise<void>;
+  /**
+   * Gives back everything that the pod's volumes hold and deletes its directory; the pod itself may be long gone.
+   * Idempotent. False: something is in the way (told by event and log), try again later.
+   */
+  remove(podUid: string, pod?: Pod): Promise<boolean>;
 }
 
 /** The registry of volume plugins, and what all of them have in common. */
@@ -49,6 +55,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     ...(deps.volumePlugins ?? []),
   ])
     plugins.set(plugin.kind, plugin);
+  const cleanUp = createCleanUp({ ...deps, plugins });
   /** By pod UID and volume (a manifest may keep its UID and change): what needs no second set-up. */
   const done = new Map<string, Map<string, MountedVolume>>();
 
@@ -104,20 +111,9 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
       return mounted;
     },
 
-    async tearDown(podUid) {
-      const errors: unknown[] = [];
-      for (const directory of await directories.volumes(podUid)) {
-        const plugin = [...plugins.values()].find(({ directories: names }) => names.includes(directory.plugin));
-        try {
-          await plugin?.tearDown?.(directory);
-        } catch (error) {
-          const text = `UnmountVolume.TearDown failed for volume "${directory.name}" : ${error instanceof Error ? error.message : error}`;
-          errors.push(new Error(text, { cause: error }));
-        }
-      }
-      if (errors.length > 0)
-        throw new AggregateError(errors, errors.map((error) => (error as Error).message).join('; '));
+    async remove(podUid, pod) {
       done.delete(podUid);
+      return cleanUp.remove(podUid, pod);
     },
   };
 }

@@ -3,6 +3,7 @@ import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.t
 import { LABEL } from '../../agent/containers/identity.ts';
 import { createLogLinks } from '../../agent/containers/log-links.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
+import { removePodDirectory } from '../../agent/volumes/clean-up.ts';
 import { createPodDirectories } from '../../agent/volumes/pod-directories.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
 import { removeProxyRules } from '../../proxy/iptables/cleanup.ts';
@@ -48,7 +49,11 @@ export async function removePods(places: NodePlaces): Promise<void> {
     const directories = createPodDirectories(places.kubeletDir);
     await runAll('pods', [
       async () => {
-        for (const uid of await directories.list()) await directories.remove(uid);
+        const uids = await directories.list();
+        await runAll(
+          'pod directories',
+          uids.map((uid) => () => removePodDirectory(directories, uid)),
+        );
       },
       () => removeCgroups(places, docker),
       () =>

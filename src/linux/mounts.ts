@@ -96,6 +96,11 @@ export function makeReadOnlyRecursively(target: string): void {
   mountSetattr(target, AT_RECURSIVE | AT_SYMLINK_NOFOLLOW, { set: MOUNT_ATTR_RDONLY });
 }
 
+/** Ends the sharing of the mount, and of those below it, with other mounts: what happens in one no longer shows in another. */
+export function makePrivate(target: string): void {
+  mountFileSystem({ source: 'none', target, flags: ['recursive', 'private'] });
+}
+
 /** Whether this kernel can make a tree of mounts read-only at once. */
 export function supportsRecursiveReadOnly(): boolean {
   try {

@@ -9,10 +9,10 @@ import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import { createPodResources } from '../../agent/resources/pod-resources.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
-import { createPodDirectories } from '../../agent/volumes/pod-directories.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import { openCgroups } from '../../src/linux/cgroup/cgroups.ts';
+import { readMounts, unmount } from '../../src/linux/mounts.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { type Logger, silentLogger } from '../../src/runtime/log.ts';
 import { PAUSE_IMAGE } from './images.ts';
@@ -137,7 +137,6 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
     await running?.done;
     running = undefined;
   };
-  const directories = createPodDirectories(options.rootDir);
   const find = (name: string) => agent.directory.get('default', `${name}-node-1`);
 
   return {
@@ -166,7 +165,8 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
     async remove() {
       await stop();
       for (const { id } of await docker.listContainers({})) await docker.removeContainer(id, { force: true });
-      for (const uid of await directories.list()) await directories.remove(uid);
+      for (const { target } of readMounts().reverse())
+        if (target.startsWith(`${base}/`)) unmount(target, { lazy: true });
       await resources.removeAll();
       await cgroups.remove(cgroupRoot);
       await rm(base, { recursive: true, force: true });

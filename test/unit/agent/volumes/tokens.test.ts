@@ -89,6 +89,7 @@ test('a renewed token replaces the file in one step; an API server that is away 
     directories: createPodDirectories(root),
     tokens,
     resources: { nodeAllocatable: () => ({ cpuMillis: 1, memoryBytes: 1, ephemeralStorageBytes: 1 }) },
+    log: silentLogger,
     events: { event: (_pod, _type, reason, message) => events.push(`${reason} ${message}`) },
     mount: () => {},
   });
