@@ -177,7 +177,12 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
         },
         signal,
       });
-      yield* untilAborted(options.tty ? plain(stream) : demultiplex(stream), stream, signal);
+      yield* untilAborted(
+        `read logs of container ${short(id)}`,
+        options.tty ? plain(stream) : demultiplex(stream),
+        stream,
+        signal,
+      );
     },
     async execInContainer(id, command, options = {}, signal) {
       const { Id } = await http.json<{ Id: string }>({
@@ -196,7 +201,7 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
           body: { Detach: false, Tty: false },
           signal,
         });
-        const chunks = untilAborted(demultiplex(stream), stream, signal);
+        const chunks = untilAborted(`exec in container ${short(id)}`, demultiplex(stream), stream, signal);
         output = await collect(chunks, options.maxOutputBytes ?? DEFAULT_EXEC_OUTPUT_BYTES);
       } catch (error) {
         if (signal?.aborted) await killExec(Id, id).catch(() => undefined);
@@ -239,7 +244,7 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
         ...(auth && { headers: { 'X-Registry-Auth': encodeAuth(auth) } }),
         signal,
       });
-      for await (const progress of untilAborted(jsonLines(stream), stream, signal)) {
+      for await (const progress of untilAborted(operation, jsonLines(stream), stream, signal)) {
         const { error, errorDetail } = progress as WirePullProgress;
         if (error !== undefined) throw new DockerError(operation, 'server', error, errorDetail?.code);
         onProgress?.(parsePullProgress(progress as WirePullProgress));
@@ -265,7 +270,8 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
         signal,
       });
       onOpen?.();
-      for await (const event of untilAborted(jsonLines(stream), stream, signal)) yield parseEvent(event as WireEvent);
+      for await (const event of untilAborted('follow events', jsonLines(stream), stream, signal))
+        yield parseEvent(event as WireEvent);
     },
 
     close: () => http.close(),

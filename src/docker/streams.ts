@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { LogChunk } from './engine.ts';
+import { DockerError } from './errors.ts';
 
 /** The stream of a container with a terminal, which is not framed. */
 export async function* plain(stream: Readable): AsyncGenerator<LogChunk> {
@@ -17,8 +18,9 @@ export async function collect(chunks: AsyncIterable<LogChunk>, maxBytes: number)
   return Buffer.concat(kept);
 }
 
-/** Passes items on until the signal aborts (then throws its reason); the connection is closed in any case. */
+/** Passes items on until the signal aborts (then throws its reason) or the stream is torn (a DockerError); the connection is closed in any case. */
 export async function* untilAborted<T>(
+  operation: string,
   source: AsyncIterable<T>,
   stream: Readable,
   signal?: AbortSignal,
@@ -32,7 +34,9 @@ export async function* untilAborted<T>(
     signal?.throwIfAborted();
   } catch (error) {
     signal?.throwIfAborted();
-    throw error;
+    if (error instanceof DockerError) throw error;
+    const why = error instanceof Error ? error.message : error;
+    throw new DockerError(operation, 'unreachable', `the Docker Engine's stream broke off: ${why}`, undefined, error);
   } finally {
     signal?.removeEventListener('abort', abort);
     stream.destroy();

@@ -60,7 +60,8 @@ export function createTransport(
   const docker = new Docker(options);
   const modem = docker.modem as Modem;
 
-  function dial(request: EngineRequest, isStream: boolean, signal: AbortSignal | undefined): Promise<unknown> {
+  /** Resolves to the answer with its head read; a stream in any case, since the modem waits for ever for the rest of a torn answer. */
+  function dial(request: EngineRequest, signal: AbortSignal | undefined): Promise<Readable> {
     const query = Object.entries(request.query ?? {}).filter(([, value]) => value !== undefined);
     const options = {
       path: `${request.path}?`,
@@ -69,36 +70,36 @@ export function createTransport(
       options: { _query: Object.fromEntries(query), _body: request.body ?? {} },
       headers: { ...request.headers },
       abortSignal: signal,
-      isStream,
+      isStream: true,
       statusCodes: SUCCESS_CODES,
     };
     return new Promise((resolve, reject) => {
       modem.dial(options, (error, data) => {
-        if (!error) return resolve(data);
-        if (request.signal?.aborted) return reject(request.signal.reason);
-        reject(toDockerError(request, endpoint, error));
+        if (error) reject(error);
+        else resolve(data as Readable);
       });
     });
   }
 
-  /** Dials, but not for ever: a call that gets no answer is given up, however alive the connection is. */
-  async function dialInTime(request: EngineRequest, isStream: boolean): Promise<unknown> {
+  /** Makes a call, but does not wait for ever: one without an answer is given up, however alive its connection is. */
+  async function inTime<T>(request: EngineRequest, call: (signal?: AbortSignal) => Promise<T>): Promise<T> {
     const timeoutMs = request.timeoutMs ?? requestTimeoutMs;
     request.signal?.throwIfAborted();
-    if (!Number.isFinite(timeoutMs)) return dial(request, isStream, request.signal);
     // By hand: AbortSignal.timeout would keep its timer for two minutes after each call of a few milliseconds.
-    const call = new AbortController();
+    const end = new AbortController();
     let isLate = false;
-    const timer = setTimeout(() => {
+    const onTime = () => {
       isLate = true;
-      call.abort();
-    }, timeoutMs);
-    const abort = () => call.abort();
+      end.abort();
+    };
+    const timer = Number.isFinite(timeoutMs) ? setTimeout(onTime, timeoutMs) : undefined;
+    const abort = () => end.abort();
     request.signal?.addEventListener('abort', abort, { once: true });
     try {
-      return await dial(request, isStream, call.signal);
+      return await call(end.signal);
     } catch (error) {
-      if (!isLate || request.signal?.aborted) throw error;
+      request.signal?.throwIfAborted();
+      if (!isLate) throw toDockerError(request, endpoint, error as EngineFailure);
       const message = `DeadlineExceeded: Docker Engine at ${endpoint} gave no answer within ${timeoutMs / 1000} s`;
       throw new DockerError(request.operation, 'timeout', message, undefined, error);
     } finally {
@@ -108,22 +109,38 @@ export function createTransport(
   }
 
   return {
-    async json<T>(request: EngineRequest): Promise<T> {
-      const data = await dialInTime(request, false);
-      return (Buffer.isBuffer(data) ? undefined : data) as T;
-    },
-    async stream(request) {
-      return (await dialInTime(request, true)) as Readable;
-    },
+    json: <T>(request: EngineRequest) =>
+      inTime(request, async (signal) => parseBody(await readWhole(await dial(request, signal), signal)) as T),
+    stream: (request) => inTime(request, (signal) => dial(request, signal)),
     close: () => agent.destroy(),
   };
 }
 
-function toDockerError(
-  request: EngineRequest,
-  endpoint: string,
-  error: Error & { statusCode?: number; json?: unknown },
-): DockerError {
+type EngineFailure = Error & { statusCode?: number; json?: unknown };
+
+/** All of a body; throws when it is torn or the signal aborts. */
+async function readWhole(body: Readable, signal: AbortSignal | undefined): Promise<string> {
+  const abort = () => body.destroy(new Error('aborted'));
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const chunks: Buffer[] = [];
+    for await (const chunk of body) chunks.push(chunk);
+    return Buffer.concat(chunks).toString();
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** undefined for no body, and for one that is not JSON (the Engine says "OK" to some calls). */
+function parseBody(text: string): unknown {
+  try {
+    return text === '' ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function toDockerError(request: EngineRequest, endpoint: string, error: EngineFailure): DockerError {
   if (error.statusCode !== undefined) {
     const body = error.json as { message?: unknown } | null | undefined;
     // A call for a stream has its body in the modem's own sentence only: "(HTTP code 404) unexpected - no such image ".
