@@ -2,9 +2,11 @@ import type { Pod, PodStatus } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
 import { decideSandbox } from '../pods/plan.ts';
 import type { PodStatusInput } from '../pods/ports.ts';
+import { restartAllSources } from '../pods/restart-all.ts';
 import { podQosClass } from '../resources/qos.ts';
 import { computeConditions } from './conditions.ts';
 import { computeContainerStatuses, endMissingContainers, type ProbeView } from './container-statuses.ts';
+import { limitMessages } from './message-limit.ts';
 import { computePhase, isStaticPod, isTerminalPhase, type PodPhase } from './phase.ts';
 import { computePodAddresses } from './pod-addresses.ts';
 
@@ -22,6 +24,7 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
 
   const containerStatuses = computeContainerStatuses(input, 'regular', probes);
   const initContainerStatuses = computeContainerStatuses(input, 'init', probes);
+  const ephemeralContainerStatuses = computeContainerStatuses(input, 'ephemeral', probes);
   if (terminal) endMissingContainers(pod, runtime, containerStatuses, initContainerStatuses);
 
   const stillRuns = runtime.containers.some(({ state }) => state === 'running');
@@ -44,14 +47,17 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
     regular: containerStatuses,
     init: initContainerStatuses,
     sandboxReady: !decideSandbox(pod, runtime).create,
+    restartsAll: restartAllSources(pod, runtime).length > 0,
     now,
   });
   if (reason && !delayed) status.reason = reason;
   if (message && !delayed) status.message = message;
   Object.assign(status, computePodAddresses(pod, runtime, previous, node.hostIps));
   status.startTime = previous?.startTime ?? pod.status?.startTime ?? now;
-  if (pod.spec.initContainers?.length) status.initContainerStatuses = initContainerStatuses;
-  status.containerStatuses = containerStatuses;
+  if (pod.spec.initContainers?.length) status.initContainerStatuses = limitMessages(pod, initContainerStatuses);
+  status.containerStatuses = limitMessages(pod, containerStatuses);
+  if (pod.spec.ephemeralContainers?.length)
+    status.ephemeralContainerStatuses = limitMessages(pod, ephemeralContainerStatuses);
   status.qosClass = podQosClass(pod);
   return status;
 }

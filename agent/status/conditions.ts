@@ -1,9 +1,10 @@
 import type { ContainerStatus, Pod, PodCondition, PodStatus } from '../../src/kube/types.ts';
 import { isSidecar } from '../containers/restart.ts';
+import { ALL_CONTAINERS_RESTARTING, couldRestartAll } from '../pods/restart-all.ts';
 import { hasBegun } from './phase.ts';
 
 /** Conditions that the agent writes; all others belong to somebody else and are kept. */
-const OWNED = new Set([
+const OWNED: ReadonlySet<string> = new Set([
   'PodReadyToStartContainers',
   'Initialized',
   'Ready',
@@ -11,7 +12,7 @@ const OWNED = new Set([
   'PodScheduled',
   'PodResizePending',
   'PodResizeInProgress',
-  'AllContainersRestarting',
+  ALL_CONTAINERS_RESTARTING,
 ]);
 
 /** Whether the agent may write a condition of this type. */
@@ -30,6 +31,8 @@ export interface ConditionsInput {
   init: readonly ContainerStatus[];
   /** A sandbox with its network is there. */
   sandboxReady: boolean;
+  /** A container has ended that restarts all of the pod, and its record is still there. */
+  restartsAll: boolean;
   /** RFC 3339 time for conditions that change now. */
   now: string;
 }
@@ -52,6 +55,7 @@ export function computeConditions(input: ConditionsInput): PodCondition[] {
     ['ContainersReady', containersReady],
     ['PodScheduled', { status: 'True' }],
   ];
+  if (couldRestartAll(pod)) owned.push([ALL_CONTAINERS_RESTARTING, restartingVerdict(input)]);
   const before = [...(previous?.conditions ?? []), ...(pod.status?.conditions ?? [])];
   return [
     ...kept,
@@ -66,6 +70,17 @@ export function computeConditions(input: ConditionsInput): PodCondition[] {
       return condition;
     }),
   ];
+}
+
+function restartingVerdict({ phase, restartsAll }: ConditionsInput): Verdict {
+  if (phase === 'Succeeded') return { status: 'False', reason: 'PodCompleted' };
+  if (phase === 'Failed') return { status: 'False', reason: 'PodFailed' };
+  if (!restartsAll) return { status: 'False' };
+  return {
+    status: 'True',
+    reason: 'RestartAllContainersStarted',
+    message: 'container exited with restart policy rule',
+  };
 }
 
 function initializedVerdict({ pod, phase, regular, init }: ConditionsInput): Verdict {

@@ -4,11 +4,13 @@ import type {
   ContainerStateTerminated,
   ContainerStatus,
   Pod,
+  PodStatus,
   VolumeMountStatus,
 } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
 import { isSidecar, restartsAfterExit } from '../containers/restart.ts';
 import type { ContainerRuntimeStatus, PodRuntimeStatus, PodStatusInput, ProbeResult } from '../pods/ports.ts';
+import { RESTARTING_ALL_CONTAINERS, wasRestartingAll } from '../pods/restart-all.ts';
 
 /** Published probe results by container id (64 hex digits). */
 export interface ProbeView {
@@ -16,26 +18,41 @@ export interface ProbeView {
   readiness(containerId: string): ProbeResult | undefined;
 }
 
-export type ContainerKind = 'init' | 'regular';
+export type ContainerKind = 'init' | 'regular' | 'ephemeral';
 
 const CONTAINER_STATUS_UNKNOWN = 'ContainerStatusUnknown';
 const LOST_EXIT_CODE = 137;
 
-/** Statuses of one list of containers: regular ones sorted by name, init containers in the order of the spec. */
+/** Statuses of one list of containers: init containers in the order of the spec, the others sorted by name. */
 export function computeContainerStatuses(
   input: PodStatusInput,
   kind: ContainerKind,
   probes: ProbeView,
 ): ContainerStatus[] {
   const { pod, previous = pod.status } = input;
-  const containers = kind === 'init' ? (pod.spec.initContainers ?? []) : pod.spec.containers;
-  const before = kind === 'init' ? previous?.initContainerStatuses : previous?.containerStatuses;
+  const { containers, before } = listOf(pod, previous, kind);
   const statuses = containers.map((container) => {
     const old = before?.find(({ name }) => name === container.name);
     const status = computeState(input, container, kind, old);
     return { ...status, ...readiness(container, kind, status, probes, old), ...describe(container) };
   });
   return kind === 'init' ? statuses : statuses.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+function listOf(pod: Pod, previous: PodStatus | undefined, kind: ContainerKind) {
+  const { spec } = pod;
+  switch (kind) {
+    case 'init':
+      return { containers: spec.initContainers ?? [], before: previous?.initContainerStatuses };
+    case 'regular':
+      return { containers: spec.containers, before: previous?.containerStatuses };
+    case 'ephemeral':
+      // Its fields are a subset of those of any other container.
+      return {
+        containers: (spec.ephemeralContainers ?? []) as Container[],
+        before: previous?.ephemeralContainerStatuses,
+      };
+  }
 }
 
 /** State, last state and restart count: from the newest two runs, else from what was last published. */
@@ -48,7 +65,7 @@ function computeState(
   const { runtime } = input;
   const [newest, ...older] = runtime.containers.filter(({ name }) => name === container.name);
   const earlier = older.find(({ state }) => state === 'exited');
-  const status = newest ? fromRuntime(newest, old) : withoutRecord(input.pod, container, old);
+  const status = newest ? fromRuntime(newest, old) : withoutRecord(input, container, kind, old);
   if (earlier) status.lastState = stateOf(earlier, undefined);
   else if (newest && old && old.containerID !== status.containerID) {
     // The dead run may have been removed already; what was published of it still holds.
@@ -103,8 +120,17 @@ function lost(message: string): ContainerStateTerminated {
 }
 
 /** The runtime knows nothing of it: never made, or removed by somebody. */
-function withoutRecord(pod: Pod, container: Container, old: ContainerStatus | undefined): ContainerStatus {
+function withoutRecord(
+  { pod, previous = pod.status }: PodStatusInput,
+  container: Container,
+  kind: ContainerKind,
+  old: ContainerStatus | undefined,
+): ContainerStatus {
+  const isReset = old?.state?.waiting?.reason === RESTARTING_ALL_CONTAINERS || wasRestartingAll(previous);
+  if (kind !== 'ephemeral' && old && isReset) return beingReset(old);
   if (old?.state?.terminated) return { ...old };
+  if (kind === 'ephemeral' && old?.state?.running)
+    return { ...old, state: { terminated: lost('The container could not be located') } };
   const status: ContainerStatus = {
     name: container.name,
     state: { waiting: { reason: defaultWaitingReason(pod) } },
@@ -121,6 +147,20 @@ function withoutRecord(pod: Pod, container: Container, old: ContainerStatus | un
     if (!pod.metadata.deletionTimestamp) status.restartCount++;
   }
   return status;
+}
+
+/** Removed for RestartAllContainers: it waits for its next run; how it ended is kept where it ended by itself. */
+function beingReset(old: ContainerStatus): ContainerStatus {
+  if (old.state?.waiting) return { ...old };
+  const { containerID: _, ...kept } = old;
+  const message = 'The container is removed because RestartAllContainers in place';
+  const reset = { exitCode: LOST_EXIT_CODE, reason: RESTARTING_ALL_CONTAINERS, message };
+  return {
+    ...kept,
+    state: { waiting: { reason: RESTARTING_ALL_CONTAINERS, message } },
+    lastState: { terminated: old.state?.terminated ?? reset },
+    restartCount: old.restartCount + 1,
+  };
 }
 
 function defaultWaitingReason(pod: Pod): string {
@@ -157,7 +197,8 @@ function readiness(
   status: ContainerStatus,
   probes: ProbeView,
   old: ContainerStatus | undefined,
-): { started: boolean; ready: boolean } {
+): { started?: boolean; ready: boolean } {
+  if (kind === 'ephemeral') return { ready: false };
   const id = status.containerID?.replace(/^docker:\/\//, '') ?? '';
   const running = status.state?.running !== undefined;
   if (kind === 'init' && !isSidecar(container))
@@ -173,8 +214,9 @@ function readiness(
 
 /** What is only repeated from the spec. */
 function describe(container: Container): Partial<ContainerStatus> {
-  const { resources, volumeMounts = [] } = container;
+  const { resources, volumeMounts = [], lifecycle } = container;
   const described: Partial<ContainerStatus> = {};
+  if (lifecycle?.stopSignal) described.stopSignal = lifecycle.stopSignal;
   if (volumeMounts.length > 0)
     described.volumeMounts = volumeMounts.map(({ name, mountPath, readOnly, recursiveReadOnly }): VolumeMountStatus => {
       const mode = recursiveReadOnly && recursiveReadOnly !== 'IfPossible' ? recursiveReadOnly : 'Disabled';

@@ -1,5 +1,6 @@
 import type { Container, ContainerStatus, Pod, PodStatus } from '../../src/kube/types.ts';
 import { isSidecar, restartPolicyOf, restartsAfterExit } from '../containers/restart.ts';
+import { RESTARTING_ALL_CONTAINERS } from '../pods/restart-all.ts';
 
 export type PodPhase = NonNullable<PodStatus['phase']>;
 
@@ -33,6 +34,11 @@ export function hasBegun(status: ContainerStatus | undefined): boolean {
   );
 }
 
+/** Removed for RestartAllContainers, and not started again yet. */
+function isBeingReset({ state }: ContainerStatus): boolean {
+  return state?.waiting?.reason === RESTARTING_ALL_CONTAINERS;
+}
+
 /** The phase by the containers alone (sheet §13.1, first match wins); `terminal`: the worker starts nothing any more. */
 export function computePhase(
   pod: Pod,
@@ -43,6 +49,7 @@ export function computePhase(
   const count = countContainers(pod, regular, init);
   const everStarted = regular.some(hasBegun);
   const { running, stopped, succeeded, unknown } = count;
+  if (!terminal && [...init, ...regular].some(isBeingReset)) return everStarted ? 'Running' : 'Pending';
   if (count.failedForGood > 0) return 'Failed';
   if (count.pending > 0 && !everStarted) return 'Pending';
   if (count.waiting > 0) return 'Pending';
@@ -92,6 +99,8 @@ function countContainers(pod: Pod, regular: readonly ContainerStatus[], init: re
 function countPlainInit(pod: Pod, container: Container, status: ContainerStatus | undefined, count: Counts) {
   const ended = status?.state?.terminated ?? (status?.state?.waiting ? status.lastState?.terminated : undefined);
   if (!ended) count.pending++;
+  // What was ended for the restart of all did not fail.
+  else if (ended.reason === RESTARTING_ALL_CONTAINERS) count.pending++;
   else if (ended.exitCode !== 0 && !restartsAfterExit(pod, container, ended.exitCode)) count.failedForGood++;
 }
 

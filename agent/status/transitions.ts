@@ -1,5 +1,6 @@
 import type { ContainerStatus, Pod, PodStatus } from '../../src/kube/types.ts';
 import { restartsAfterExit } from '../containers/restart.ts';
+import { couldRestartAll } from '../pods/restart-all.ts';
 import { isTerminalPhase } from './phase.ts';
 
 /**
@@ -10,6 +11,7 @@ export function forbiddenTransition(pod: Pod, before: PodStatus | undefined, aft
   if (!before) return undefined;
   if (isTerminalPhase(before.phase) && after.phase !== before.phase)
     return `a pod that is ${before.phase} never becomes ${after.phase}`;
+  if (couldRestartAll(pod)) return undefined;
   const lists: [ContainerStatus[] | undefined, ContainerStatus[] | undefined, Pod['spec']['containers'] | undefined][] =
     [
       [before.containerStatuses, after.containerStatuses, pod.spec.containers],
