@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { EngineInfo } from '../src/docker/engine.ts';
 import type { AgentDependencies, AgentOptions } from './agent.ts';
 import { createCrashBackoff } from './containers/crash-backoff.ts';
 import { createContainerExec } from './containers/exec.ts';
@@ -11,6 +12,7 @@ import { createImages } from './images/images.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
 import { createRuntimeCache } from './pods/runtime-cache.ts';
+import { parseEngineFeatures } from './pods/unsupported.ts';
 import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
@@ -34,6 +36,7 @@ export function buildAgentParts(
     containers: options.containerLogsDir,
     dockerRoot: '',
   };
+  let engineFeatures = parseEngineFeatures([]);
   const directories = createPodDirectories(options.rootDir);
   const logLinks = createLogLinks(logDirectories);
   const runtime = createRuntimeCache({ ...deps, nodeName, onChange: deps.onRuntimeChange });
@@ -65,7 +68,7 @@ export function buildAgentParts(
   const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, killer, crashes, podFiles });
   const volumes = createVolumes({ ...deps, directories });
   const passes = createPasses(
-    { allowedUnsafeSysctls: options.allowedUnsafeSysctls },
+    { engineFeatures: () => engineFeatures },
     { ...deps, runtime, executor, volumes, directories, logLinks, images, crashes, others },
   );
   const workers: PodWorkers = createPodWorkers(
@@ -97,8 +100,10 @@ export function buildAgentParts(
     directories,
     logLinks,
     volumes,
-    setDockerRoot(path: string) {
-      logDirectories.dockerRoot = path;
+    /** What only the running Engine tells; before any pod is looked at. */
+    setEngine(info: Pick<EngineInfo, 'dockerRootDir' | 'securityOptions'>) {
+      logDirectories.dockerRoot = info.dockerRootDir;
+      engineFeatures = parseEngineFeatures(info.securityOptions);
     },
   };
 }

@@ -57,7 +57,6 @@ export interface AgentOptions extends SourcesOptions {
   containerLogMaxSizeBytes: number;
   containerLogMaxFiles: number;
   seccompDefault: boolean;
-  allowedUnsafeSysctls: string[];
   /** `crashLoopBackOff.maxContainerRestartPeriod`, 300 s. */
   crashLoopMaxMs: number;
 }
@@ -81,7 +80,6 @@ export const AGENT_DEFAULTS = {
   containerLogMaxSizeBytes: 10 << 20,
   containerLogMaxFiles: 5,
   seccompDefault: false,
-  allowedUnsafeSysctls: [] as string[],
   crashLoopMaxMs: 300_000,
 };
 
@@ -260,7 +258,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
         log.warn({ err: error, retryMs }, 'waiting for the Docker Engine');
       try {
         const info = await retry(() => docker.info(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
-        parts.setDockerRoot(info.dockerRootDir);
+        parts.setEngine(info);
         const relister = createRelister(onFailure);
         // Nothing is started before we know what runs already.
         const first = Promise.withResolvers<void>();

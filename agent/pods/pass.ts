@@ -22,11 +22,12 @@ import type {
   StatusManager,
 } from './ports.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
-import { refuseUnsupported } from './unsupported.ts';
+import { type EngineFeatures, fieldsWithoutEffect, refuseUnsupported } from './unsupported.ts';
 import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
 
 export interface PassOptions {
-  allowedUnsafeSysctls: readonly string[];
+  /** Asked for when a pod is to be admitted: by then the Engine has answered. */
+  engineFeatures(): EngineFeatures;
 }
 
 export interface PassDependencies {
@@ -93,9 +94,13 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     const observed = runtime.pod(work.uid);
     // What runs already was admitted by an earlier life of this agent.
     const runs = observed.containers.length > 0 || observed.sandboxes.length > 0;
-    const refusal = runs ? undefined : (refuseUnsupported(pod, options) ?? deps.admit(pod, deps.others(work)));
+    const engine = options.engineFeatures();
+    const refusal = runs ? undefined : (refuseUnsupported(pod, engine) ?? deps.admit(pod, deps.others(work)));
     if (!refusal) {
       work.isAdmitted = true;
+      const inVain = runs ? [] : fieldsWithoutEffect(pod, engine);
+      if (inVain.length > 0)
+        events.event(pod, 'Warning', 'FieldsWithoutEffect', `without effect on this node: ${inVain.join('; ')}`);
       return true;
     }
     const message = `Pod was rejected: ${refusal.message}`;

@@ -1,51 +1,110 @@
-import type { Pod } from '../../src/kube/types.ts';
+import { type StructSchema, structSchema, type TypeSchema } from '../../src/kube/schema/tables.ts';
+import type { Container, Pod } from '../../src/kube/types.ts';
+import { whyNoAppArmor } from '../containers/apparmor.ts';
+import type { FieldSupport } from './field-support/entry.ts';
+import { supportOf } from './field-support/field-support.ts';
 
-/** Sysctls that are namespaced and harmless to neighbours (sheet §10). */
-const SAFE_SYSCTLS = new Set([
-  'kernel.shm_rmid_forced',
-  'net.ipv4.ip_local_port_range',
-  'net.ipv4.tcp_syncookies',
-  'net.ipv4.ping_group_range',
-  'net.ipv4.ip_unprivileged_port_start',
-  'net.ipv4.ip_local_reserved_ports',
-  'net.ipv4.tcp_keepalive_time',
-  'net.ipv4.tcp_keepalive_intvl',
-  'net.ipv4.tcp_keepalive_probes',
-  'net.ipv4.tcp_fin_timeout',
-  'net.ipv4.tcp_rmem',
-  'net.ipv4.tcp_wmem',
-]);
+/** What the Engine can do about a container's confinement; its `/info` tells. */
+export interface EngineFeatures {
+  appArmor: boolean;
+  seccomp: boolean;
+  seLinux: boolean;
+}
 
 export interface Refusal {
   reason: string;
   message: string;
 }
 
-function isAllowedSysctl(name: string, allowed: readonly string[]): boolean {
-  return allowed.some((pattern) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : pattern === name));
+/** `SecurityOptions` of the Engine's `/info`: `name=seccomp,profile=default`, `name=apparmor`, …. */
+export function parseEngineFeatures(securityOptions: readonly string[]): EngineFeatures {
+  const names = new Set(securityOptions.map((option) => /(?:^|,)name=([^,]+)/.exec(option)?.[1] ?? option));
+  return { appArmor: names.has('apparmor'), seccomp: names.has('seccomp'), seLinux: names.has('selinux') };
 }
 
 /**
- * What the pod asks for and this agent cannot do yet: refused by name, since running it without would break what its
- * author relies on. undefined: nothing.
+ * Why this node does not take the pod: what it asks for and cannot have is named, field by field, since running without
+ * would break what its author relies on. undefined: nothing.
  */
-export function refuseUnsupported(pod: Pod, options: { allowedUnsafeSysctls: readonly string[] }): Refusal | undefined {
-  const { spec } = pod;
-  for (const { name } of spec.securityContext?.sysctls ?? [])
-    if (!SAFE_SYSCTLS.has(name) && !isAllowedSysctl(name, options.allowedUnsafeSysctls))
-      return { reason: 'SysctlForbidden', message: `forbidden sysctl: "${name}" not allowlisted` };
-  if (spec.os && spec.os.name !== 'linux')
-    return { reason: 'PodOSNotSupported', message: `Failed to admit pod as the OS field doesn't match node OS` };
-  const features: string[] = [];
-  if (spec.hostUsers === false) features.push('spec.hostUsers: false (Docker has no per-container id mapping)');
-  if (spec.runtimeClassName) features.push(`spec.runtimeClassName ${spec.runtimeClassName}`);
-  if (spec.resourceClaims?.length) features.push('spec.resourceClaims');
-  if (spec.securityContext?.supplementalGroupsPolicy === 'Strict')
-    features.push('spec.securityContext.supplementalGroupsPolicy Strict');
-  for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
-    if (container.volumeDevices?.length) features.push(`volumeDevices of container ${container.name}`);
-    if (container.resources?.claims?.length) features.push(`resources.claims of container ${container.name}`);
+export function refuseUnsupported(pod: Pod, engine: EngineFeatures): Refusal | undefined {
+  const refused = findFields(pod, 'refused');
+  if (pod.spec.hostPID && pod.spec.shareProcessNamespace)
+    refused.push('spec.shareProcessNamespace: not with hostPID, which shares the host’s processes');
+  if (!engine.seccomp && asksForSeccomp(pod))
+    refused.push('seccompProfile: the Engine runs without seccomp, so that nothing would be filtered');
+  if (refused.length > 0)
+    return { reason: 'PodFeatureUnsupported', message: `not supported by this node: ${refused.join('; ')}` };
+  const appArmor = whyNoAppArmor(pod, engine.appArmor);
+  return appArmor === undefined ? undefined : { reason: 'AppArmor', message: `Cannot enforce AppArmor: ${appArmor}` };
+}
+
+/** Fields that the pod sets in vain, each with the reason; for an event. */
+export function fieldsWithoutEffect(pod: Pod, engine: EngineFeatures): string[] {
+  const fields = findFields(pod, 'no effect');
+  if (
+    !engine.seLinux &&
+    [pod.spec, ...everyContainer(pod)].some(({ securityContext }) => securityContext?.seLinuxOptions)
+  )
+    fields.push('seLinuxOptions: the Engine runs without SELinux');
+  return fields;
+}
+
+/** Why a single container cannot be made (one that came to a pod that runs); undefined: it can. */
+export function refuseContainer(container: Container): string | undefined {
+  const found: string[] = [];
+  visit(container, structSchema('core/v1', 'Container'), `container ${container.name}`, 'refused', found);
+  return found.length > 0 ? `not supported by this node: ${found.join('; ')}` : undefined;
+}
+
+function everyContainer({ spec }: Pod): Container[] {
+  return [...(spec.initContainers ?? []), ...spec.containers, ...((spec.ephemeralContainers ?? []) as Container[])];
+}
+
+function asksForSeccomp(pod: Pod): boolean {
+  const profiles = [pod.spec, ...everyContainer(pod)].map(({ securityContext }) => securityContext?.seccompProfile);
+  return profiles.some((profile) => profile && profile.type !== 'Unconfined');
+}
+
+function findFields(pod: Pod, kind: 'refused' | 'no effect'): string[] {
+  const found: string[] = [];
+  visit(pod.spec, structSchema('core/v1', 'PodSpec'), 'spec', kind, found);
+  return found;
+}
+
+/** Walks what is set, along the schema; a field that is not in it was misspelt, or is of a newer Kubernetes. */
+function visit(value: object, schema: StructSchema, path: string, kind: FieldSupport['kind'], found: string[]): void {
+  for (const [name, item] of Object.entries(value)) {
+    if (isUnset(item, kind)) continue;
+    const at = `${path}.${name}`;
+    const field = schema.fields.get(name);
+    const support = field && supportOf(schema.name, name);
+    if (!field || !support) {
+      if (kind === 'no effect') found.push(`${at}: unknown`);
+    } else if (support.kind === kind && isAsked(support, item)) found.push(describe(at, item, support));
+    else if (support.kind !== 'elsewhere') descend(item, field.type, at, kind, found);
   }
-  if (features.length === 0) return undefined;
-  return { reason: 'PodFeatureUnsupported', message: `not supported by this node yet: ${features.join('; ')}` };
+}
+
+function descend(value: unknown, type: TypeSchema, path: string, kind: FieldSupport['kind'], found: string[]): void {
+  if (type.kind === 'struct' && typeof value === 'object' && value !== null) visit(value, type, path, kind, found);
+  else if (type.kind === 'list' && Array.isArray(value))
+    for (const [index, item] of value.entries()) descend(item, type.element, `${path}[${index}]`, kind, found);
+}
+
+function isUnset(value: unknown, kind: FieldSupport['kind']): boolean {
+  if (value === undefined || value === null || value === '') return true;
+  if (Array.isArray(value)) return value.length === 0;
+  // An empty object may ask for something (`emptyDir: {}`), but never in vain.
+  return kind === 'no effect' && typeof value === 'object' && Object.keys(value).length === 0;
+}
+
+function isAsked(support: FieldSupport, value: unknown): boolean {
+  if ((support.kind === 'refused' || support.kind === 'no effect') && support.when) return support.when(value);
+  return value !== false && value !== 0;
+}
+
+function describe(path: string, value: unknown, support: FieldSupport): string {
+  const { why, values } = support as { why: string; values?: string };
+  if (typeof value !== 'object') return `${path} ${JSON.stringify(value)}: ${why}`;
+  return `${path}: ${values ? `${values.replaceAll('`', '')}: ` : ''}${why}`;
 }

@@ -242,7 +242,6 @@ function agentOptions(options: AgentPartOptions): AgentOptions {
     containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
     containerLogMaxFiles: config.containerLogMaxFiles,
     seccompDefault: config.seccompDefault,
-    allowedUnsafeSysctls: [...config.allowedUnsafeSysctls],
     crashLoopMaxMs: config.crashLoopBackOff.maxContainerRestartPeriodMs,
   };
 }

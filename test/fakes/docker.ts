@@ -116,7 +116,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         cgroupDriver: 'cgroupfs',
         cgroupVersion: '1',
         dockerRootDir: '/var/lib/docker',
-        securityOptions: [],
+        securityOptions: ['name=seccomp,profile=default'],
         loggingDriver: 'json-file',
         runtimes: ['runc'],
         defaultRuntime: 'runc',

@@ -86,7 +86,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
     ...override,
   });
   const stop = new AbortController();
-  parts.setDockerRoot('/var/lib/docker');
+  parts.setEngine({ dockerRootDir: '/var/lib/docker', securityOptions: ['name=seccomp,profile=default'] });
   const running = Promise.all([
     parts.workers.run(stop.signal),
     (async () => {

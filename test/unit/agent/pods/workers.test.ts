@@ -199,7 +199,7 @@ test('what is not supported is refused by name', async (t) => {
   const one = pod({ hostUsers: false });
   agent.workers.update(one);
   await until('finished', () => agent.finished.includes('uid-1'));
-  t.regex(agent.statuses.get('uid-1')!.message!, /^Pod was rejected: not supported by this node yet: spec\.hostUsers/);
+  t.regex(agent.statuses.get('uid-1')!.message!, /^Pod was rejected: not supported by this node: spec\.hostUsers/);
 });
 
 test('the active deadline ends the pod', async (t) => {
