@@ -13,6 +13,11 @@ import { createReplicaSetController } from './replicaset.ts';
 import { createRootCaController } from './root-ca.ts';
 import { createServiceAccountController } from './serviceaccount.ts';
 import { createTaintEvictionController } from './taint-eviction.ts';
+import { createAttachDetachController } from './volumes/attach-detach.ts';
+import { createEphemeralVolumeController } from './volumes/ephemeral-volume.ts';
+import { deleteHostPath } from './volumes/host-path-deleter.ts';
+import { createVolumeBinder } from './volumes/persistent-volume-binder.ts';
+import { createClaimProtection, createVolumeProtection } from './volumes/protection.ts';
 
 export interface ControllersOptions {
   /** Every kind that the API serves and stores: what the garbage collector and the namespace controller look after. */
@@ -58,6 +63,11 @@ export function createControllers(
       reportingAs('cidrAllocator'),
     ),
     createPodGcController({ ...POD_GC_DEFAULTS, ...options.podGc }, reportingAs('pod-garbage-collector')),
+    createVolumeBinder({ deleteHostPath }, reportingAs('persistentvolume-controller')),
+    createClaimProtection(reportingAs('pvc-protection-controller')),
+    createVolumeProtection(reportingAs('pv-protection-controller')),
+    createEphemeralVolumeController(reportingAs('ephemeral-volume-controller')),
+    createAttachDetachController(reportingAs('attachdetach-controller')),
     createEventTtlController({ ...EVENT_TTL_DEFAULTS, ...options.eventTtl }, shared),
   ];
   return {

@@ -9,6 +9,11 @@ export function controllerOf(object: KubeObject): OwnerReference | undefined {
   return object.metadata.ownerReferences?.find((reference) => reference.controller);
 }
 
+/** Whether that very owner, not one of its name, controls the object. */
+export function isControlledBy(object: KubeObject, owner: KubeObject): boolean {
+  return controllerOf(object)?.uid === owner.metadata.uid;
+}
+
 /** The reference that a controller puts on what it makes. */
 export function controllerReference(owner: KubeObject): OwnerReference {
   return {

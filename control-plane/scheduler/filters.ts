@@ -2,7 +2,9 @@ import type { ContainerPort, Pod, Taint } from '../../src/kube/types.ts';
 import { isTolerated } from '../tolerations.ts';
 import { matchesRequiredNodeAffinity } from './node-affinity.ts';
 import type { ClusterView, NodeInfo } from './node-info.ts';
+import { memoizedPerPod } from './per-pod.ts';
 import { violatesPodAffinity } from './pod-affinity.ts';
+import { decideVolumes, type PodClaims, sortClaims, violatesOncePod } from './pod-volumes.ts';
 import { podRequests } from './requests.ts';
 import { violatesSpread } from './topology-spread.ts';
 
@@ -62,6 +64,23 @@ export const filterTopologySpread: Filter = (pod, info, view) => {
   return reason ? [reason] : [];
 };
 
+const claimsOf = memoizedPerPod<PodClaims>((pod, { storage }) => sortClaims(pod, storage));
+
+/** Claims that can't be bound keep a pod from all nodes; else its volumes must be within the node's reach. */
+export const filterVolumes: Filter = (pod, { node }, view) => {
+  if (!pod.spec.volumes?.length) return [];
+  const claims = claimsOf(pod, view);
+  const refusal = claims.refusal ?? violatesOncePod(pod, claims, view.nodes);
+  if (refusal) return [refusal];
+  const decision = decideVolumes(claims, node, view.storage);
+  return typeof decision === 'string' ? [decision] : [];
+};
+
+/** Why no node at all is for a pod (upstream's PreFilter); undefined: look at them. */
+export function refusalEverywhere(pod: Pod, view: ClusterView): string | undefined {
+  return pod.spec.volumes?.length ? claimsOf(pod, view).refusal : undefined;
+}
+
 /** In upstream's order: a node is refused by the first that objects. */
 export const FILTERS: readonly Filter[] = [
   filterUnschedulable,
@@ -70,6 +89,7 @@ export const FILTERS: readonly Filter[] = [
   filterNodeAffinity,
   filterHostPorts,
   filterResources,
+  filterVolumes,
   filterTopologySpread,
   filterPodAffinity,
 ];

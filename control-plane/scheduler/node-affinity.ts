@@ -5,13 +5,18 @@ import {
   matchesRequirement,
   SelectorError,
 } from '../../src/kube/selectors.ts';
-import type { Node, NodeSelectorTerm, Pod } from '../../src/kube/types.ts';
+import type { Node, NodeSelector, NodeSelectorTerm, Pod } from '../../src/kube/types.ts';
 
 /** Whether a node satisfies a pod's nodeSelector and its required node affinity. */
 export function matchesRequiredNodeAffinity(pod: Pod, node: Node): boolean {
   if (!mapSelector(pod.spec.nodeSelector).matches(node.metadata.labels)) return false;
   const required = pod.spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
-  return !required || required.nodeSelectorTerms.some((term) => matchesTerm(term, node));
+  return !required || matchesNodeSelector(required, node);
+}
+
+/** Terms are ORed; also what a PersistentVolume says of the nodes that reach it. */
+export function matchesNodeSelector(selector: NodeSelector, node: Node): boolean {
+  return (selector.nodeSelectorTerms ?? []).some((term) => matchesTerm(term, node));
 }
 
 /** The weights of the preferred terms that a node matches, summed. */

@@ -1,4 +1,5 @@
 import type { Namespace, Node, Pod } from '../../src/kube/types.ts';
+import type { StorageView } from './pod-volumes.ts';
 import { type Amounts, addAmounts, nonZeroRequests, parseAmounts, podRequests } from './requests.ts';
 
 /** A node with what runs, or is about to run, on it. */
@@ -15,6 +16,7 @@ export interface NodeInfo {
 export interface ClusterView {
   readonly nodes: readonly NodeInfo[];
   namespaceOf(name: string): Namespace | undefined;
+  readonly storage: StorageView;
 }
 
 interface MutableNodeInfo extends NodeInfo {

@@ -1,5 +1,5 @@
 import type { Pod } from '../../src/kube/types.ts';
-import { reasonsAgainst } from './filters.ts';
+import { reasonsAgainst, refusalEverywhere } from './filters.ts';
 import type { ClusterView, NodeInfo } from './node-info.ts';
 import { bestNode } from './scoring.ts';
 
@@ -22,6 +22,9 @@ export function choosePlacement(
   { start, random }: { start: number; random: () => number },
 ): Placement & { examined: number } {
   const { nodes } = view;
+  const everywhere = refusalEverywhere(pod, view);
+  if (everywhere && nodes.length > 0)
+    return { refusal: `0/${nodes.length} nodes are available: ${everywhere}.`, examined: 0 };
   const wanted = sampleSize(nodes.length);
   const feasible: NodeInfo[] = [];
   const refusals = new Map<string, number>();

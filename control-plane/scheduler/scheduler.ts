@@ -21,6 +21,7 @@ import { choosePlacement } from './placement.ts';
 import { usesPodAffinity } from './pod-affinity.ts';
 import { type AttemptResult, schedulerMetrics } from './scheduler-metrics.ts';
 import { createSchedulingQueue } from './scheduling-queue.ts';
+import { createVolumeBinding } from './volume-binding.ts';
 
 export interface SchedulerOptions {
   /** Pods that name this scheduler are ours; 'default-scheduler' unless said. */
@@ -56,15 +57,23 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
   const pods = informers.informer(podResource);
   const nodes = informers.informer(nodeResource);
   const namespaces = informers.informer(namespaceResource);
+  const volumes = createVolumeBinding({ client, informers });
   const cache = createSchedulerCache();
   let wake: () => void = () => {};
   const queue = createSchedulingQueue({ clock, onReady: () => wake() });
   const { metrics } = dependencies;
   const measure = metrics && schedulerMetrics(metrics, schedulerName, pendingPods);
   const bindings = new Set<Promise<void>>();
+  /** Pods with a node that wait for their volumes: that may take minutes, and holds no connection. */
+  const waits = new Set<Promise<void>>();
+  const stopping = new AbortController();
   let searchStart = 0;
 
-  const view = (): ClusterView => ({ nodes: cache.nodes(), namespaceOf: namespaces.get });
+  const view = (): ClusterView => ({
+    nodes: cache.nodes(),
+    namespaceOf: namespaces.get,
+    storage: volumes.storage,
+  });
   const isOurs = (pod: Pod) => (pod.spec.schedulerName || 'default-scheduler') === schedulerName;
   const isFinished = (pod: Pod) => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
   const isPending = (pod: Pod) =>
@@ -91,8 +100,17 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
     deleted(pod) {
       queue.remove(pod.metadata.uid);
       cache.removePod(pod.metadata.uid);
+      volumes.release(pod.metadata.uid);
       if (pod.spec.nodeName) retryOn(pod.spec.nodeName);
     },
+  });
+
+  volumes.onChange((isConcerned) => {
+    const around = view();
+    queue.retry((pod) => {
+      if (!isConcerned(pod)) return undefined;
+      return around.nodes.some((one) => reasonsAgainst(pod, one, around).length === 0) ? 'now' : 'later';
+    });
   });
 
   function podChanged(old: Pod | undefined, pod: Pod) {
@@ -161,8 +179,26 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
       track(tellRefusal(pod, placement.refusal));
       return;
     }
-    cache.assume(pod, placement.nodeName);
-    track(bind(pod, placement.nodeName).then(measured));
+    const { nodeName } = placement;
+    const decision = volumes.assume(pod, cache.node(nodeName)!);
+    cache.assume(pod, nodeName);
+    if (!decision) {
+      track(bind(pod, nodeName).then(measured));
+      return;
+    }
+    const wait = volumes
+      .bind(pod, nodeName, decision, stopping.signal)
+      .then(
+        () => track(bind(pod, nodeName).then(measured)),
+        (error) => {
+          if (!stopping.signal.aborted) measured(bindingFailed(pod, nodeName, error));
+        },
+      )
+      .finally(() => {
+        volumes.release(uid);
+        waits.delete(wait);
+      });
+    waits.add(wait);
   }
 
   function track(work: Promise<void>) {
@@ -187,19 +223,25 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
       events.event(pod, 'Normal', 'Scheduled', `Successfully assigned ${objectKey(pod)} to ${nodeName}`);
       return 'scheduled';
     } catch (error) {
-      cache.forget(uid);
-      retryOn(nodeName);
-      // Gone, or bound by somebody else: the informer tells what is true now. Else it is tried again.
-      if (isNotFound(error)) {
-        queue.done(uid);
-        return 'error';
-      }
-      log.warn({ pod: objectKey(pod), node: nodeName, err: error }, 'binding failed, trying again');
-      queue.failed(uid);
-      const message = error instanceof Error ? error.message : String(error);
-      if (!isConflict(error)) events.event(pod, 'Warning', 'FailedScheduling', `binding rejected: ${message}`);
+      return bindingFailed(pod, nodeName, error, 'binding rejected: ');
+    }
+  }
+
+  function bindingFailed(pod: Pod, nodeName: string, error: unknown, prefix = ''): AttemptResult {
+    const { uid } = pod.metadata;
+    cache.forget(uid);
+    retryOn(nodeName);
+    // Gone, or bound by somebody else: the informer tells what is true now. Else it is tried again.
+    if (isNotFound(error)) {
+      queue.done(uid);
       return 'error';
     }
+    log.warn({ pod: objectKey(pod), node: nodeName, err: error }, 'binding failed, trying again');
+    queue.failed(uid);
+    const message = error instanceof Error ? error.message : String(error);
+    if (!isConflict(error) && pods.get(objectKey(pod)))
+      events.event(pod, 'Warning', 'FailedScheduling', `${prefix}${message}`);
+    return 'error';
   }
 
   async function tellRefusal(pod: Pod, message: string): Promise<void> {
@@ -217,7 +259,7 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
 
   async function run(signal: AbortSignal): Promise<void> {
     try {
-      await Promise.all([pods, nodes, namespaces].map((informer) => informer.synced(signal)));
+      await Promise.all([pods, nodes, namespaces, ...volumes.inputs].map((informer) => informer.synced(signal)));
     } catch (error) {
       if (signal.aborted) return;
       throw error;
@@ -243,7 +285,8 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
       sliceStartMs = clock.monotonicMs();
     }
     queue.close();
-    await Promise.allSettled(bindings);
+    stopping.abort();
+    await Promise.allSettled([...waits, ...bindings]);
   }
 
   return { run, queue };

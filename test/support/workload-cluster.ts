@@ -12,6 +12,7 @@ import {
   namespaces,
   nodes,
   objectKey,
+  persistentVolumeClaims,
   pods,
   type Resource,
   replicaSets,
@@ -39,6 +40,7 @@ const RESOURCES = [
   leases,
   deployments,
   replicaSets,
+  persistentVolumeClaims,
 ] as Resource[];
 
 /** API server, controllers and scheduler with the identities that they have in a cluster, and one node that runs all pods at once. */

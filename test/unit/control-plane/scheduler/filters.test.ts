@@ -2,6 +2,7 @@ import test from 'ava';
 import { reasonsAgainst } from '../../../../control-plane/scheduler/filters.ts';
 import { createSchedulerCache } from '../../../../control-plane/scheduler/node-info.ts';
 import { renderRefusal, sampleSize } from '../../../../control-plane/scheduler/placement.ts';
+import type { StorageView } from '../../../../control-plane/scheduler/pod-volumes.ts';
 import { podRequests } from '../../../../control-plane/scheduler/requests.ts';
 import { bestNode } from '../../../../control-plane/scheduler/scoring.ts';
 import type { Node, Pod } from '../../../../src/kube/types.ts';
@@ -10,11 +11,22 @@ import { makeNode, makePod } from '../controllers/scene.ts';
 const running = (name: string, nodeName: string, spec: object = {}, labels: Record<string, string> = { app: 'web' }) =>
   makePod(name, { labels, spec: { nodeName, ...spec } });
 
+const NO_STORAGE: StorageView = {
+  claim: () => undefined,
+  volume: () => undefined,
+  volumes: () => [],
+  storageClass: () => undefined,
+};
+
 function reasons(pod: Pod, nodes: Node[], existing: Pod[] = [], onto = nodes[0]!.metadata.name) {
   const cache = createSchedulerCache();
   for (const node of nodes) cache.setNode(node);
   for (const one of existing) cache.setPod(one);
-  return reasonsAgainst(pod, cache.node(onto)!, { nodes: cache.nodes(), namespaceOf: () => undefined });
+  return reasonsAgainst(pod, cache.node(onto)!, {
+    nodes: cache.nodes(),
+    namespaceOf: () => undefined,
+    storage: NO_STORAGE,
+  });
 }
 
 const requests = (amounts: Record<string, string>) => ({
@@ -172,7 +184,12 @@ test('scoring prefers room, preferred affinity and tolerated taints', (t) => {
   cache.setNode(makeNode('small', { allocatable: { cpu: '1', memory: '1Gi' } }));
   cache.setNode(makeNode('big'));
   const best = (spec: object) =>
-    bestNode(makePod('p', { spec }), cache.nodes(), { nodes: cache.nodes(), namespaceOf: () => undefined }, () => 0);
+    bestNode(
+      makePod('p', { spec }),
+      cache.nodes(),
+      { nodes: cache.nodes(), namespaceOf: () => undefined, storage: NO_STORAGE },
+      () => 0,
+    );
   t.is(best({})?.node.metadata.name, 'big');
   const preferred = {
     affinity: {
