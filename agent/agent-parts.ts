@@ -11,7 +11,7 @@ import { createStartSlots } from './containers/start-slots.ts';
 import { createImages } from './images/images.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
-import { createRuntimeCache } from './pods/runtime-cache.ts';
+import { createRuntimeCache, type RuntimeCacheDependencies } from './pods/runtime-cache.ts';
 import { parseEngineFeatures } from './pods/unsupported.ts';
 import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
@@ -27,7 +27,10 @@ const IMAGE_BACKOFF_MAX_MS = 300_000;
 /** Puts the agent's parts together; nothing runs yet. */
 export function buildAgentParts(
   options: AgentOptions,
-  deps: AgentDependencies & { onRuntimeChange(uid: string): void; onForgotten?(): void },
+  deps: AgentDependencies & { onRuntimeChange(uid: string): void; onForgotten?(): void } & Pick<
+      RuntimeCacheDependencies,
+      'onUnreadable' | 'onMissedEvent'
+    >,
 ) {
   const { nodeName } = options;
   // Known only when the Engine has answered; nobody asks before.

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { DockerEngine } from '../src/docker/engine.ts';
-import { followContainerEvents } from '../src/docker/events.ts';
+import { dockerMessage } from '../src/docker/errors.ts';
+import { createEventStream } from '../src/docker/events.ts';
 import type { Informer } from '../src/kube/informer.ts';
 import type { Pod } from '../src/kube/types.ts';
 import { retry } from '../src/runtime/backoff.ts';
@@ -15,15 +16,16 @@ import type {
   AdmitPod,
   AgentMetrics,
   ComputePodStatus,
-  ConfigSources,
   EventSink,
   PodDirectory,
   PodNetwork,
   PodResources,
   ProbeManager,
+  ReferencedObjects,
   ServiceEnvironment,
   StatusManager,
 } from './pods/ports.ts';
+import { createRelister } from './pods/relister.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods } from './sources/source.ts';
 import { createSources, type SourcesDependencies, type SourcesOptions } from './sources/sources.ts';
@@ -97,7 +99,7 @@ export interface AgentDependencies extends Pick<SourcesDependencies, 'apiReady' 
   /** Pods with spec.nodeName of this node. Absent, as the next four, on a node without an API server. */
   podInformer?: Informer<Pod>;
   mirrors?: MirrorPodKeeper;
-  config?: ConfigSources;
+  config?: ReferencedObjects;
   tokens?: ServiceAccountTokens;
   services?: ServiceEnvironment;
   /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
@@ -113,19 +115,31 @@ export interface Agent {
 }
 
 const ENGINE_RETRY = { initialMs: 200, maxMs: 5_000 };
-/** Ready turns False after this time without a good relist ("PLEG is not healthy"). */
-const RELIST_SILENCE_MS = 3 * 60_000;
 
 /** The node agent: sources → workers → plan → executor, with the Engine's events as the trigger and its list as the truth. */
 export function createAgent(options: AgentOptions, deps: AgentDependencies): Agent {
   const { docker, clock, log, probes, status } = deps;
-  const parts = buildAgentParts(options, { ...deps, onRuntimeChange, onForgotten: () => showStaticPods() });
+  let reopenEvents = () => {};
+  const parts = buildAgentParts(options, {
+    ...deps,
+    onRuntimeChange,
+    onUnreadable,
+    onMissedEvent: () => reopenEvents(),
+    onForgotten: () => showStaticPods(),
+  });
   const { runtime, workers } = parts;
   let isSynced = false;
 
   function onRuntimeChange(uid: string): void {
     if (workers.get(uid)) workers.poke(uid);
     else if (isSynced) adoptOrphan(uid);
+  }
+
+  /** Upstream's event for a pod whose state the runtime does not tell. */
+  function onUnreadable(uid: string, _: string, error: unknown): void {
+    const work = workers.get(uid);
+    if (work && !work.isOrphan)
+      deps.events.event(work.pod, 'Warning', 'FailedSync', `error determining status: ${dockerMessage(error)}`);
   }
 
   function adoptOrphan(uid: string): void {
@@ -195,41 +209,6 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
     }
   }
 
-  /** Lists now and then, and whenever asked; a request during a list causes one more. */
-  function createRelister(onFailure: (error: unknown, retryMs: number) => void) {
-    let isWanted = false;
-    let wake = () => {};
-    return {
-      request() {
-        isWanted = true;
-        wake();
-      },
-      async run(signal: AbortSignal): Promise<void> {
-        const beat = deps.heartbeats?.register('relist', RELIST_SILENCE_MS);
-        while (!signal.aborted) {
-          const nap = new AbortController();
-          const asked = new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-          const end = AbortSignal.any([signal, nap.signal]);
-          if (!isWanted) await Promise.race([asked, clock.sleep(options.relistMs, end).catch(() => undefined)]);
-          nap.abort();
-          isWanted = false;
-          if (signal.aborted) return;
-          await retry(() => deps.metrics.relist(() => runtime.relist(signal)), {
-            ...ENGINE_RETRY,
-            clock,
-            signal,
-            onFailure,
-          }).catch(() => undefined);
-          if (signal.aborted) return;
-          beat?.();
-          if (isSynced) await collect();
-        }
-      },
-    };
-  }
-
   return {
     directory: {
       list: () =>
@@ -259,34 +238,36 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
       try {
         const info = await retry(() => docker.info(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
         parts.setEngine(info);
-        const relister = createRelister(onFailure);
+        const relister = createRelister(options, {
+          ...deps,
+          runtime,
+          onFailure,
+          onRelisted: async () => {
+            if (isSynced) await collect();
+          },
+        });
         // Nothing is started before we know what runs already.
         const first = Promise.withResolvers<void>();
-        const following = followContainerEvents(
-          {
-            docker,
-            labels: [`${LABEL.node}=${options.nodeName}`],
-            // Exec probes would fill the stream with theirs.
-            actions: ['start', 'die', 'destroy'],
-            clock,
-            log,
-            onEvent: runtime.onEvent,
-            onOpen() {
-              first.resolve();
-              relister.request();
-            },
-          },
-          own,
-        );
-        await Promise.race([first.promise, following]);
-        await retry(() => deps.metrics.relist(() => runtime.relist(own)), {
-          ...ENGINE_RETRY,
+        const engineEvents = createEventStream({
+          docker,
+          labels: [`${LABEL.node}=${options.nodeName}`],
+          // Exec probes would fill the stream with theirs.
+          actions: ['start', 'die', 'destroy'],
           clock,
-          signal: own,
-          onFailure,
+          log,
+          onEvent: runtime.onEvent,
+          onOpen() {
+            first.resolve();
+            relister.request();
+          },
         });
+        reopenEvents = engineEvents.reopen;
+        const following = engineEvents.run(own);
+        await Promise.race([first.promise, following]);
+        await relister.first(own);
         const unsubscribe = [
           probes.onChange((uid) => workers.poke(uid)),
+          deps.config?.onChange((uid) => workers.refresh(uid)),
           deps.mirrors?.onShown((uid) => workers.poke(uid)),
         ];
         try {

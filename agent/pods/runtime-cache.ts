@@ -1,9 +1,9 @@
-import type { ContainerDetail, ContainerEvent, DockerEngine } from '../../src/docker/engine.ts';
+import type { ContainerEvent, ContainerSummary, DockerEngine } from '../../src/docker/engine.ts';
 import { isDockerNotFound } from '../../src/docker/errors.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
-import { type ContainerIdentity, LABEL, parseIdentity, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
-import { describeContainer, formatImageId } from '../containers/observe.ts';
+import { type ContainerIdentity, LABEL } from '../containers/identity.ts';
+import { createContainerReader, type ObservedContainer } from './container-reader.ts';
 import type { AgentMetrics, ContainerRuntimeStatus, PodNetwork, PodRuntimeStatus, SandboxStatus } from './ports.ts';
 
 export interface RuntimeCacheDependencies {
@@ -15,6 +15,10 @@ export interface RuntimeCacheDependencies {
   log: Logger;
   /** A pod's containers changed other than by the executor's own word. */
   onChange(uid: string): void;
+  /** One container of this pod gives no answer; the others are as well known as ever. */
+  onUnreadable?(uid: string, containerId: string, error: unknown): void;
+  /** Something happened that no event told of: the event stream is deaf. */
+  onMissedEvent?(): void;
 }
 
 /** What the Engine runs for each pod: fed by the executor, by events, and by the relist, which is the truth. */
@@ -28,37 +32,48 @@ export interface RuntimeCache {
   recordSandboxStarted(id: string, ips: string[]): void;
   recordContainer(identity: ContainerIdentity, status: ContainerRuntimeStatus): void;
   recordContainerStarted(id: string, startedAtMs: number): void;
+  /** Its process is gone, whatever the Engine says. */
+  recordEnded(id: string, message: string): void;
   recordRemoved(id: string): void;
   /** Looks at one container again; for what the executor itself has just ended. */
   refresh(id: string, signal?: AbortSignal): Promise<void>;
-  relist(signal: AbortSignal): Promise<void>;
+  /** Throws only when the list itself gets no answer. `onListed` is told when it has. */
+  relist(signal: AbortSignal, onListed?: () => void): Promise<void>;
   onEvent(event: ContainerEvent): void;
   lastRelistMonotonicMs(): number | undefined;
 }
 
-type Entry = { identity: ContainerIdentity; recordedMs: number } & (
-  | { kind: 'sandbox'; status: SandboxStatus }
-  | { kind: 'container'; status: ContainerRuntimeStatus }
-);
+type Entry = ObservedContainer & {
+  recordedMs: number;
+  /** Made from a row of the list: to be inspected as soon as that works. */
+  isPartial?: boolean;
+};
 
 /** A container only goes forward; whatever says otherwise is older news. */
 const RANK: Record<SandboxStatus['state'], number> = { unknown: 0, created: 1, running: 2, exited: 3 };
 const INSPECT_CONCURRENCY = 8;
+/** What the list shows and no event has told after this time was missed. */
+const EVENT_PATIENCE_MS = 2_000;
 
 export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache {
   const { docker, clock, log } = deps;
+  const reader = createContainerReader(deps);
   const entries = new Map<string, Entry>();
   const idsOfPod = new Map<string, Set<string>>();
-  const imageIds = new Map<string, string>();
+  /** Containers of whose start or end an event has told. */
+  const heard = { start: new Set<string>(), end: new Set<string>() };
   let lastRelistMs: number | undefined;
 
-  function put(id: string, entry: Omit<Entry, 'recordedMs'>): boolean {
+  function put(id: string, observed: ObservedContainer, isPartial = false): boolean {
     const known = entries.get(id);
-    if (known && RANK[entry.status.state as SandboxStatus['state']] < RANK[known.status.state]) return false;
-    entries.set(id, { ...entry, recordedMs: clock.monotonicMs() } as Entry);
+    if (known && RANK[observed.status.state] < RANK[known.status.state]) return false;
+    const entry = { ...observed, recordedMs: clock.monotonicMs(), isPartial } as Entry;
+    if (known?.kind === 'sandbox' && entry.kind === 'sandbox' && known.status.ips.length > 0)
+      entry.status = { ...entry.status, ips: known.status.ips };
+    entries.set(id, entry);
     const ids = idsOfPod.get(entry.identity.podUid) ?? new Set();
     idsOfPod.set(entry.identity.podUid, ids.add(id));
-    return known?.status.state !== entry.status.state;
+    return known?.status.state !== entry.status.state || (known.isPartial === true && !isPartial);
   }
 
   function drop(id: string): string | undefined {
@@ -66,65 +81,58 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
     if (!entry) return undefined;
     const uid = entry.identity.podUid;
     entries.delete(id);
+    heard.start.delete(id);
+    heard.end.delete(id);
     const ids = idsOfPod.get(uid);
     ids?.delete(id);
     if (ids?.size === 0) idsOfPod.delete(uid);
     return uid;
   }
 
-  async function imageIdOf(detail: ContainerDetail): Promise<string> {
-    const known = imageIds.get(detail.imageId);
-    if (known) return known;
-    const digests = await docker.inspectImage(detail.imageId).then(
-      (image) => image.repoDigests,
-      () => [],
-    );
-    const formatted = formatImageId(detail.imageId, digests);
-    imageIds.set(detail.imageId, formatted);
-    return formatted;
-  }
-
   /** Inspects and stores; returns the UID of the pod if that was news. */
   async function look(id: string, signal?: AbortSignal): Promise<string | undefined> {
-    let detail: ContainerDetail;
+    let observed: ObservedContainer | undefined;
     try {
-      detail = await docker.inspectContainer(id, signal);
+      observed = await reader.read(id, signal);
     } catch (error) {
       if (isDockerNotFound(error)) return drop(id);
       throw error;
     }
-    const identity = parseIdentity(detail.name, detail.labels);
-    if (!identity) return undefined;
-    const isNew =
-      identity.container === SANDBOX_CONTAINER_NAME
-        ? put(id, { kind: 'sandbox', identity, status: sandboxStatus(identity, detail) })
-        : put(id, {
-            kind: 'container',
-            identity,
-            status: await describeContainer(docker, identity, detail, await imageIdOf(detail)),
-          });
-    return isNew ? identity.podUid : undefined;
+    return observed && put(id, observed) ? observed.identity.podUid : undefined;
   }
 
-  function sandboxStatus(identity: ContainerIdentity, detail: ContainerDetail): SandboxStatus {
-    const known = entries.get(detail.id);
-    const ips =
-      known?.kind === 'sandbox' && known.status.ips.length > 0 ? known.status.ips : deps.network.ips(detail.id);
-    return {
-      id: detail.id,
-      attempt: identity.attempt,
-      state: detail.state,
-      createdAtMs: detail.createdAtMs,
-      hostNetwork: detail.networkMode === 'host',
-      ips: ips ?? [],
-    };
+  /** As `look`; a container that gives no answer stays what it was, or is what the list says: it is nobody else's trouble. */
+  async function lookOrGuess(row: ContainerSummary, signal: AbortSignal): Promise<string | undefined> {
+    try {
+      return await look(row.id, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn({ container: row.name, err: error }, 'container could not be inspected, the others are not affected');
+      const guess = entries.has(row.id) ? undefined : reader.fromRow(row);
+      const isNew = guess ? put(row.id, guess, true) : false;
+      const uid = entries.get(row.id)?.identity.podUid;
+      if (uid) deps.onUnreadable?.(uid, row.id, error);
+      return isNew ? uid : undefined;
+    }
   }
 
   /** For events: errors are only logged, the relist will see it. */
   function lookSoon(id: string): void {
     look(id)
       .then((uid) => uid && deps.onChange(uid))
-      .catch((error) => log.warn({ container: id.slice(0, 12), err: error }, 'container could not be inspected'));
+      .catch((error) => {
+        log.warn({ container: id.slice(0, 12), err: error }, 'container could not be inspected');
+        const uid = entries.get(id)?.identity.podUid;
+        if (uid) deps.onUnreadable?.(uid, id, error);
+      });
+  }
+
+  /** What has just happened to the container must be told by an event soon; else the stream is deaf. */
+  function expectEvent(id: string, what: keyof typeof heard): void {
+    if (!deps.onMissedEvent || heard[what].has(id)) return;
+    clock.after(EVENT_PATIENCE_MS, () => {
+      if (entries.has(id) && !heard[what].has(id)) deps.onMissedEvent?.();
+    });
   }
 
   return {
@@ -155,6 +163,7 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
       if (entry?.kind !== 'sandbox') return;
       const state = entry.status.state === 'exited' ? 'exited' : 'running';
       entries.set(id, { ...entry, status: { ...entry.status, ips, state } });
+      expectEvent(id, 'start');
     },
     recordContainer(identity, status) {
       put(status.id, { kind: 'container', identity, status });
@@ -168,6 +177,17 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
         startedAtMs: entry.status.startedAtMs ?? startedAtMs,
       };
       entries.set(id, { ...entry, status });
+      expectEvent(id, 'start');
+    },
+    recordEnded(id, message) {
+      const entry = entries.get(id);
+      if (!entry || entry.status.state === 'exited') return;
+      if (entry.kind === 'sandbox') entries.set(id, { ...entry, status: { ...entry.status, state: 'exited' } });
+      else {
+        // Upstream's words for an end that the runtime cannot tell.
+        const ended = { state: 'exited', exitCode: 137, reason: 'ContainerStatusUnknown', message } as const;
+        entries.set(id, { ...entry, status: { ...entry.status, ...ended, finishedAtMs: clock.nowMs() } });
+      }
     },
     recordRemoved(id) {
       drop(id);
@@ -176,11 +196,13 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
       await look(id, signal);
     },
 
-    async relist(signal) {
+    async relist(signal, onListed) {
       const beganMs = clock.monotonicMs();
       const rows = await deps.metrics.runtimeOperation('list_containers', () =>
         docker.listContainers({ labels: [`${LABEL.node}=${deps.nodeName}`] }, signal),
       );
+      lastRelistMs = clock.monotonicMs();
+      onListed?.();
       const changed = new Set<string>();
       const listed = new Set(rows.map(({ id }) => id));
       for (const [id, entry] of entries)
@@ -188,17 +210,26 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
           drop(id);
           changed.add(entry.identity.podUid);
         }
-      const news = rows.filter(({ id, state }) => entries.get(id)?.status.state !== state);
-      for (let at = 0; at < news.length; at += INSPECT_CONCURRENCY) {
-        const uids = await Promise.all(news.slice(at, at + INSPECT_CONCURRENCY).map(({ id }) => look(id, signal)));
-        for (const uid of uids) if (uid) changed.add(uid);
-      }
-      lastRelistMs = clock.monotonicMs();
+      const news = rows.filter(({ id, state }) => {
+        const known = entries.get(id);
+        if (state === 'exited' && known?.status.state === 'running') expectEvent(id, 'end');
+        return known?.status.state !== state || known.isPartial;
+      });
+      // A pool, not batches: a container that hangs takes up one of its places, and no more.
+      const pool = Array.from({ length: INSPECT_CONCURRENCY }, async () => {
+        for (let row = news.shift(); row; row = news.shift()) {
+          const uid = await lookOrGuess(row, signal);
+          if (uid) changed.add(uid);
+        }
+      });
+      await Promise.all(pool);
       for (const uid of changed) deps.onChange(uid);
     },
 
     onEvent(event) {
       const entry = entries.get(event.id);
+      if (entry && event.action === 'start') heard.start.add(event.id);
+      if (entry && event.action === 'die') heard.end.add(event.id);
       if (event.action === 'destroy') {
         const uid = drop(event.id);
         if (uid) deps.onChange(uid);

@@ -83,6 +83,7 @@ export interface ContainerSummary {
   labels: Record<string, string>;
   state: ContainerState;
   createdAtMs: number;
+  networkMode: string;
 }
 
 export interface ContainerDetail {

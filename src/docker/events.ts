@@ -16,30 +16,56 @@ export interface EventStreamOptions {
   onClosed?(error: unknown): void;
 }
 
-/** Follows the Engine's container events until the signal aborts; reconnects, continuing after the last event seen. */
-export async function followContainerEvents(options: EventStreamOptions, signal: AbortSignal): Promise<void> {
-  const { docker, clock, log } = options;
+export interface EventStream {
+  /** Follows until the signal aborts; reconnects, continuing after the last event seen. */
+  run(signal: AbortSignal): Promise<void>;
+  /** The stream seems to be deaf though it stands (half-open: no FIN ever came): leaves it for a new one. */
+  reopen(): void;
+}
+
+/** A stream that lived shorter than this has proved nothing: an Engine that crash-loops accepts one after another. */
+const PROVEN_MS = 5_000;
+
+/** The Engine's container events, across its restarts. */
+export function createEventStream(options: EventStreamOptions): EventStream {
+  const { docker, clock, log, labels, actions } = options;
   const backoff = createBackoff({ initialMs: 100, maxMs: 5_000, jitter: 0.2 });
   let sinceNano: bigint | undefined;
-  while (!signal.aborted) {
+  let current = new AbortController();
+
+  async function follow(signal: AbortSignal): Promise<void> {
+    let openedMs: number | undefined;
+    const onOpen = () => {
+      openedMs = clock.monotonicMs();
+      options.onOpen();
+    };
     try {
-      const onOpen = () => {
-        backoff.reset();
-        options.onOpen();
-      };
-      const { labels, actions } = options;
       for await (const event of docker.containerEvents({ sinceNano, labels, actions, onOpen }, signal)) {
         // The time comes as a JSON number, whose last digits are lost above 2⁵³: a step back, so that events may come twice, never not at all.
         sinceNano = event.timeNano - 1_000n;
         options.onEvent(event);
       }
-      throw new Error('the Engine closed the event stream');
-    } catch (error) {
-      if (signal.aborted) return;
-      options.onClosed?.(error);
-      const delayMs = backoff.nextMs();
-      log.warn({ err: error, retryMs: Math.round(delayMs) }, 'docker event stream lost');
-      await clock.sleep(delayMs, signal).catch(() => undefined);
+    } finally {
+      if (openedMs !== undefined && clock.monotonicMs() - openedMs >= PROVEN_MS) backoff.reset();
     }
+    throw new Error('the Engine closed the event stream');
   }
+
+  return {
+    async run(signal) {
+      while (!signal.aborted) {
+        current = new AbortController();
+        try {
+          await follow(AbortSignal.any([signal, current.signal]));
+        } catch (error) {
+          if (signal.aborted) return;
+          options.onClosed?.(error);
+          const delayMs = backoff.nextMs();
+          log.warn({ err: error, retryMs: Math.round(delayMs) }, 'docker event stream lost');
+          await clock.sleep(delayMs, signal).catch(() => undefined);
+        }
+      }
+    },
+    reopen: () => current.abort(new Error('the event stream missed what the container list shows')),
+  };
 }

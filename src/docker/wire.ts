@@ -19,6 +19,7 @@ export interface WireSummary {
   Labels: Record<string, string> | null;
   State: string;
   Created: number;
+  HostConfig?: { NetworkMode?: string };
 }
 
 export interface WireDetail {
@@ -38,7 +39,7 @@ export interface WireDetail {
     StartedAt: string;
     FinishedAt: string;
   };
-  Config: { Image: string; Labels: Record<string, string> | null };
+  Config: { Image: string; Labels: Record<string, string> | null; Tty?: boolean };
   HostConfig: { NetworkMode: string };
   Mounts?: { Source: string; Destination: string }[] | null;
 }
@@ -120,6 +121,7 @@ export function parseSummary(wire: WireSummary): ContainerSummary {
     labels: wire.Labels ?? {},
     state: parseState(wire.State),
     createdAtMs: wire.Created * 1000,
+    networkMode: wire.HostConfig?.NetworkMode ?? '',
   };
 }
 

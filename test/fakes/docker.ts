@@ -19,7 +19,8 @@ export interface FakeDocker extends DockerEngine {
   containers: Map<string, FakeContainer>;
   /** The names of the calls made, in order: `create k8s_…`, `start …`. */
   calls: string[];
-  addImage(name: string, detail?: Partial<ImageDetail>): void;
+  /** `files`: path → text. */
+  addImage(name: string, detail?: Partial<ImageDetail>, files?: Record<string, string>): void;
   /** Images that a pull finds. */
   registry: Set<string>;
   /** What a container does when told to stop: exit code at once (0), or nothing until SIGKILL (`ignore`). */
@@ -39,6 +40,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
   const nowMs = options.nowMs ?? Date.now;
   const containers = new Map<string, FakeContainer>();
   const images = new Map<string, ImageDetail>();
+  const files = new Map<string, Record<string, string>>();
   const history: ContainerEvent[] = [];
   const listeners = new Set<(event: ContainerEvent | undefined) => void>();
   const failures: { call: string; error: DockerError }[] = [];
@@ -85,7 +87,8 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
     registry,
     onStop: () => 0,
     onExec: async () => ({ exitCode: 0 }),
-    addImage(name, detail = {}) {
+    addImage(name, detail = {}, itsFiles = {}) {
+      files.set(name, itsFiles);
       images.set(name, {
         id: `sha256:${randomBytes(32).toString('hex')}`,
         repoTags: [name],
@@ -225,7 +228,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         .filter(({ detail }) =>
           wanted.every(([key, value]) => (value === undefined ? key in detail.labels : detail.labels[key] === value)),
         )
-        .map(({ detail: { id, name, image, imageId, labels: own, state, createdAtMs } }) => ({
+        .map(({ detail: { id, name, image, imageId, labels: own, state, createdAtMs, networkMode } }) => ({
           id,
           name,
           image,
@@ -233,6 +236,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
           labels: { ...own },
           state,
           createdAtMs: Math.floor(createdAtMs / 1000) * 1000,
+          networkMode,
         }));
     },
     async updateContainer(id, resources) {
@@ -252,6 +256,11 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
       called(`logs ${id}`);
       const { log } = find(`read logs of container ${id}`, id);
       yield* tail === undefined ? log : log.slice(-tail);
+    },
+    async readContainerFile(id, path) {
+      called(`read ${id}`);
+      const text = files.get(find(`read ${path} of container ${id}`, id).config.Image)?.[path];
+      return text === undefined ? undefined : Buffer.from(text);
     },
     async execInContainer(id, command, { maxOutputBytes = 10_240 } = {}, signal) {
       called(`exec ${id}`);

@@ -1,6 +1,6 @@
 import test from 'ava';
 import type { ContainerEvent } from '../../../src/docker/engine.ts';
-import { followContainerEvents } from '../../../src/docker/events.ts';
+import { createEventStream } from '../../../src/docker/events.ts';
 import { demultiplex, jsonLines } from '../../../src/docker/frames.ts';
 import { parseDetail, parseEvent, type WireDetail } from '../../../src/docker/wire.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
@@ -97,17 +97,14 @@ test('the event stream comes back after a break and misses nothing', async (t) =
   let opened = 0;
   let closed = 0;
   const stop = new AbortController();
-  const following = followContainerEvents(
-    {
-      docker,
-      clock: systemClock,
-      log: silentLogger,
-      onEvent: (event) => events.push(event),
-      onOpen: () => opened++,
-      onClosed: () => closed++,
-    },
-    stop.signal,
-  );
+  const following = createEventStream({
+    docker,
+    clock: systemClock,
+    log: silentLogger,
+    onEvent: (event) => events.push(event),
+    onOpen: () => opened++,
+    onClosed: () => closed++,
+  }).run(stop.signal);
   const settle = (ms = 10) => new Promise((resolve) => setTimeout(resolve, ms));
   await settle();
   await docker.createContainer('one', { Image: 'i:1' });

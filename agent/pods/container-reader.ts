@@ -1,0 +1,82 @@
+import type { ContainerDetail, ContainerSummary, DockerEngine } from '../../src/docker/engine.ts';
+import { type ContainerIdentity, LABEL, parseIdentity, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
+import { describeContainer, formatImageId } from '../containers/observe.ts';
+import type { ContainerRuntimeStatus, PodNetwork, SandboxStatus } from './ports.ts';
+
+export type ObservedContainer = { identity: ContainerIdentity } & (
+  | { kind: 'sandbox'; status: SandboxStatus }
+  | { kind: 'container'; status: ContainerRuntimeStatus }
+);
+
+export interface ContainerReader {
+  /** Inspects. undefined: not one of ours. Throws a DockerError, `notFound` when it is gone. */
+  read(id: string, signal?: AbortSignal): Promise<ObservedContainer | undefined>;
+  /**
+   * What the row of the list tells of a container that cannot be inspected now. One that has ended is `unknown`: without its
+   * exit code nobody can say what shall follow, and nothing of its pod may be started as if it had never been.
+   */
+  fromRow(row: ContainerSummary): ObservedContainer | undefined;
+}
+
+/** Turns the Engine's words about our containers into statuses. */
+export function createContainerReader(deps: {
+  docker: DockerEngine;
+  network: Pick<PodNetwork, 'ips'>;
+}): ContainerReader {
+  const { docker, network } = deps;
+  const imageIds = new Map<string, string>();
+
+  async function imageIdOf(detail: ContainerDetail): Promise<string> {
+    const known = imageIds.get(detail.imageId);
+    if (known) return known;
+    const digests = await docker.inspectImage(detail.imageId).then(
+      (image) => image.repoDigests,
+      () => [],
+    );
+    const formatted = formatImageId(detail.imageId, digests);
+    imageIds.set(detail.imageId, formatted);
+    return formatted;
+  }
+
+  function sandboxStatus(
+    { attempt }: ContainerIdentity,
+    { id, state, createdAtMs, networkMode }: ContainerSummary | ContainerDetail,
+  ): SandboxStatus {
+    return { id, attempt, state, createdAtMs, hostNetwork: networkMode === 'host', ips: network.ips(id) ?? [] };
+  }
+
+  return {
+    async read(id, signal) {
+      const detail = await docker.inspectContainer(id, signal);
+      const identity = parseIdentity(detail.name, detail.labels);
+      if (!identity) return undefined;
+      if (identity.container === SANDBOX_CONTAINER_NAME)
+        return { kind: 'sandbox', identity, status: sandboxStatus(identity, detail) };
+      const imageId = await imageIdOf(detail);
+      return { kind: 'container', identity, status: await describeContainer(docker, identity, detail, imageId) };
+    },
+    fromRow(row) {
+      const identity = parseIdentity(row.name, row.labels);
+      if (!identity) return undefined;
+      if (identity.container === SANDBOX_CONTAINER_NAME)
+        return { kind: 'sandbox', identity, status: sandboxStatus(identity, row) };
+      return {
+        kind: 'container',
+        identity,
+        status: {
+          id: row.id,
+          name: identity.container,
+          state: row.state === 'exited' ? 'unknown' : row.state,
+          createdAtMs: row.createdAtMs,
+          oomKilled: false,
+          image: row.image,
+          imageId: formatImageId(row.imageId, []),
+          restartCount: identity.attempt,
+          hash: row.labels[LABEL.hash] ?? '',
+          sandboxId: row.labels[LABEL.sandboxId] ?? '',
+          logPath: row.labels[LABEL.logPath],
+        },
+      };
+    },
+  };
+}
