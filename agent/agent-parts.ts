@@ -43,7 +43,7 @@ export function buildAgentParts(
   const directories = createPodDirectories(options.rootDir);
   const logLinks = createLogLinks(logDirectories);
   const runtime = createRuntimeCache({ ...deps, nodeName, onChange: deps.onRuntimeChange });
-  const hooks = createLifecycleHooks(createContainerExec(deps.docker), deps.clock);
+  const hooks = createLifecycleHooks({ ...deps, exec: createContainerExec(deps.docker) });
   const killer = createContainerKiller({ ...deps, hooks });
   const crashes = createCrashBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: options.crashLoopMaxMs }, deps.clock);
   const images = createImages(

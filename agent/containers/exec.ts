@@ -5,9 +5,13 @@ import type { ContainerExec } from '../pods/ports.ts';
 export function createContainerExec(docker: Pick<DockerEngine, 'execInContainer'>): ContainerExec {
   return {
     async exec(containerId, command, { timeoutMs, maxOutputBytes, signal }) {
-      const timeout = AbortSignal.timeout(timeoutMs);
-      const both = signal ? AbortSignal.any([timeout, signal]) : timeout;
-      const { exitCode, output } = await docker.execInContainer(containerId, command, { maxOutputBytes }, both);
+      const limits = [timeoutMs === undefined ? [] : AbortSignal.timeout(timeoutMs), signal ?? []].flat();
+      const { exitCode, output } = await docker.execInContainer(
+        containerId,
+        command,
+        { maxOutputBytes },
+        limits.length > 0 ? AbortSignal.any(limits) : undefined,
+      );
       return { exitCode, output: output.toString('utf8') };
     },
   };

@@ -1,18 +1,22 @@
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
-import type { Container, HTTPGetAction, LifecycleHandler } from '../../src/kube/types.ts';
+import type { Container, LifecycleHandler, Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
-import type { ContainerExec } from '../pods/ports.ts';
-
-/** Kubernetes version in the User-Agent of hooks. */
-const USER_AGENT = 'kube-lifecycle/1.36';
-const EXEC_TIMEOUT_MS = 2 * 60_000;
+import type { AgentMetrics, ContainerExec, EventSink } from '../pods/ports.ts';
+import { sendHttpHook } from './http-hook.ts';
+import { containerFieldPath } from './kill.ts';
 
 export interface HookContext {
+  pod: Pod;
   container: Container;
   containerId: string;
   podIp: string | undefined;
   signal: AbortSignal;
+}
+
+export interface HookDependencies {
+  exec: ContainerExec;
+  events: EventSink;
+  metrics: Pick<AgentMetrics, 'lifecycleHttpFallback'>;
+  clock: Clock;
 }
 
 export interface LifecycleHooks {
@@ -20,59 +24,27 @@ export interface LifecycleHooks {
   run(handler: LifecycleHandler, context: HookContext): Promise<void>;
 }
 
-/** Lifecycle handlers: exec, httpGet, sleep (sheet §11). tcpSocket is accepted and ignored, as upstream does. */
-export function createLifecycleHooks(exec: ContainerExec, clock: Clock): LifecycleHooks {
+/** Lifecycle handlers: exec, httpGet, sleep (sheet §11). tcpSocket is in the API only and fails when it is to run. */
+export function createLifecycleHooks({ exec, events, metrics, clock }: HookDependencies): LifecycleHooks {
   return {
-    async run(handler, { container, containerId, podIp, signal }) {
+    async run(handler, context) {
+      const { pod, container, containerId, signal } = context;
       if (handler.exec) {
         const command = handler.exec.command ?? [];
-        const { exitCode, output } = await exec.exec(containerId, command, { timeoutMs: EXEC_TIMEOUT_MS, signal });
+        const { exitCode, output } = await exec.exec(containerId, command, { signal });
         if (exitCode !== 0)
           throw new Error(`command '${command.join(' ')}' exited with ${exitCode}: ${output.trim() || '(no output)'}`);
-      } else if (handler.httpGet) await runHttpGet(handler.httpGet, container, podIp, signal);
-      else if (handler.sleep) await clock.sleep(handler.sleep.seconds * 1000, signal);
+      } else if (handler.httpGet) {
+        const fallback = await sendHttpHook(handler.httpGet, context);
+        if (!fallback) return;
+        metrics.lifecycleHttpFallback();
+        const message = `request to HTTPS lifecycle hook ${fallback.fellBackFor} got HTTP response, retry with HTTP succeeded`;
+        events.event(pod, 'Warning', 'LifecycleHTTPFallback', message, containerFieldPath(pod, container.name));
+      } else if (handler.sleep) await clock.sleep(handler.sleep.seconds * 1000, signal);
+      else
+        throw new Error(
+          `invalid handler: ${handler.tcpSocket ? 'tcpSocket' : 'none'}; lifecycle hooks are exec, httpGet or sleep`,
+        );
     },
   };
-}
-
-function portNumber(container: Container, port: number | string): number {
-  if (typeof port === 'number') return port;
-  const named = container.ports?.find(({ name }) => name === port)?.containerPort;
-  const number = named ?? Number(port);
-  if (!Number.isInteger(number))
-    throw new Error(`no port named ${JSON.stringify(port)} in container ${container.name}`);
-  return number;
-}
-
-/** An answer below 400 is success. TLS is not verified: the pod has no name to verify. */
-function runHttpGet(
-  action: HTTPGetAction,
-  container: Container,
-  podIp: string | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  const host = action.host || podIp;
-  if (!host) throw new Error('httpGet hook: the pod has no address');
-  const headers: Record<string, string> = { 'User-Agent': USER_AGENT };
-  for (const { name, value } of action.httpHeaders ?? []) headers[name] = value;
-  const options = {
-    host,
-    port: portNumber(container, action.port),
-    path: action.path || '/',
-    headers,
-    signal,
-    agent: false as const,
-    rejectUnauthorized: false,
-  };
-  const send = action.scheme === 'HTTPS' ? httpsRequest : httpRequest;
-  return new Promise((resolve, reject) => {
-    const call = send(options, (response) => {
-      response.resume();
-      const status = response.statusCode ?? 0;
-      if (status >= 200 && status < 400) resolve();
-      else reject(new Error(`httpGet hook: HTTP status ${status}`));
-    });
-    call.on('error', reject);
-    call.end();
-  });
 }

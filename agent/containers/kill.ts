@@ -6,6 +6,7 @@ import type { Logger } from '../../src/runtime/log.ts';
 import type { AgentMetrics, EventSink } from '../pods/ports.ts';
 import type { LifecycleHooks } from './hooks.ts';
 import { podKey } from './identity.ts';
+import { createPreStopHooks } from './pre-stop.ts';
 import { isSidecar } from './restart.ts';
 
 /** Every container gets at least this long between SIGTERM and SIGKILL, whatever the caller asked for. */
@@ -64,42 +65,8 @@ export function findContainer({ spec }: Pod, name: string): Container | undefine
 }
 
 export function createContainerKiller(deps: KillDependencies): ContainerKiller {
-  const { docker, hooks, events, clock, log } = deps;
-
-  /** Runs the hook for at most the grace; returns the whole seconds that are left. */
-  async function preStop(
-    pod: Pod,
-    container: Container,
-    target: KillTarget,
-    graceSeconds: number,
-    podIp: string | undefined,
-    signal: AbortSignal,
-  ): Promise<number> {
-    const handler = container.lifecycle?.preStop;
-    if (!handler || graceSeconds <= 0) return graceSeconds;
-    const startedMs = clock.monotonicMs();
-    const timeout = new AbortController();
-    const cancel = clock.after(graceSeconds * 1000, () =>
-      timeout.abort(new Error(`preStop hook took over ${graceSeconds} s`)),
-    );
-    try {
-      const both = AbortSignal.any([signal, timeout.signal]);
-      await untilAborted(hooks.run(handler, { container, containerId: target.id, podIp, signal: both }), both);
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn({ pod: podKey(pod), container: target.name, err: error }, 'preStop hook failed');
-      events.event(
-        pod,
-        'Warning',
-        'FailedPreStopHook',
-        `PreStopHook failed${error instanceof Error ? `: ${error.message}` : ''}`,
-        containerFieldPath(pod, target.name),
-      );
-    } finally {
-      cancel();
-    }
-    return Math.max(0, graceSeconds - Math.floor((clock.monotonicMs() - startedMs) / 1000));
-  }
+  const { docker, events, clock } = deps;
+  const preStop = createPreStopHooks(deps);
 
   async function killOne(
     pod: Pod,
@@ -113,7 +80,8 @@ export function createContainerKiller(deps: KillDependencies): ContainerKiller {
     events.event(pod, 'Normal', 'Killing', target.message ?? `Stopping container ${target.name}`, fieldPath);
     const container = findContainer(pod, target.name);
     let remaining = graceSeconds;
-    if (container) remaining = await preStop(pod, container, target, remaining, podIp, signal);
+    if (container)
+      remaining = await preStop.run({ pod, container, containerId: target.id, podIp, fieldPath }, remaining, signal);
     if (turn) {
       const startedMs = clock.monotonicMs();
       const ended = new AbortController();
@@ -128,6 +96,7 @@ export function createContainerKiller(deps: KillDependencies): ContainerKiller {
     } catch (error) {
       if (!isDockerNotFound(error)) throw error;
     }
+    preStop.forget(target.id);
   }
 
   return {
@@ -148,13 +117,4 @@ export function createContainerKiller(deps: KillDependencies): ContainerKiller {
         throw new AggregateError(failures, `stopping containers of ${podKey(pod)}: ${failures.map(String).join('; ')}`);
     },
   };
-}
-
-/** The hook's promise, given up when the signal aborts (an exec in the Engine cannot be taken back). */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }

@@ -209,7 +209,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
       const postStart = container.lifecycle?.postStart;
       if (!postStart) return;
       try {
-        await deps.hooks.run(postStart, { container, containerId: id, podIp: podIps[0], signal });
+        await deps.hooks.run(postStart, { pod, container, containerId: id, podIp: podIps[0], signal });
       } catch (error) {
         signal.throwIfAborted();
         const message = `PostStartHook failed: ${error instanceof Error ? error.message : error}`;

@@ -187,11 +187,11 @@ export interface ProbeManager extends ProbeResults {
 
 /** What exec probes and exec hooks run with (implemented in agent/containers over the Docker Engine). */
 export interface ContainerExec {
-  /** Output is stdout and stderr together, cut at `maxOutputBytes`. Throws `TimeoutError` after `timeoutMs`. */
+  /** Output is stdout and stderr together, cut at `maxOutputBytes`. Throws `TimeoutError` after `timeoutMs`, if there is one. */
   exec(
     containerId: string,
     command: string[],
-    options: { timeoutMs: number; maxOutputBytes?: number; signal?: AbortSignal },
+    options: { timeoutMs?: number; maxOutputBytes?: number; signal?: AbortSignal },
   ): Promise<{ exitCode: number; output: string }>;
 }
 
@@ -280,6 +280,8 @@ export interface AgentMetrics {
    * `create_container`, `start_container`, `stop_container`, `remove_container`, `list_containers`, `pull_image`, `exec_sync`, ….
    */
   runtimeOperation<T>(operation: string, call: () => Promise<T>): Promise<T>;
+  /** kubelet_lifecycle_handler_http_fallbacks_total: a hook asked for HTTPS and its server spoke HTTP. */
+  lifecycleHttpFallback(): void;
   /** kubelet_pleg_relist_{duration,interval}_seconds, kubelet_pleg_last_seen_seconds: one look at all containers. */
   relist(call: () => Promise<void>): Promise<void>;
 }

@@ -96,6 +96,11 @@ export function createNodeMetrics(
     'Duration in seconds of runtime operations. Broken down by operation type.',
     ['operation_type'],
   );
+  const httpFallbacks = counter(
+    'kubelet_lifecycle_handler_http_fallbacks_total',
+    'The number of times lifecycle handlers successfully fell back to http from https.',
+    [],
+  );
   const rejections = counter(
     'kubelet_admission_rejections_total',
     'Cumulative number pod admission rejections by the Kubelet.',
@@ -167,6 +172,7 @@ export function createNodeMetrics(
         done();
       }
     },
+    lifecycleHttpFallback: () => httpFallbacks.inc(),
     async relist(call) {
       const startMs = deps.clock.monotonicMs();
       if (relistedMs !== undefined) relistIntervals.observe((startMs - relistedMs) / 1000);

@@ -102,6 +102,8 @@ export interface ContainerDetail {
   oomKilled: boolean;
   error: string;
   mounts: { source: string; destination: string }[];
+  /** Its log is one unframed stream. */
+  tty: boolean;
   logPath: string;
   networkMode: string;
 }

@@ -146,6 +146,7 @@ export function parseDetail(wire: WireDetail): ContainerDetail {
     oomKilled: wire.State.OOMKilled,
     error: wire.State.Error,
     mounts: (wire.Mounts ?? []).map((mount) => ({ source: mount.Source, destination: mount.Destination })),
+    tty: wire.Config.Tty ?? false,
     logPath: wire.LogPath ?? '',
     networkMode: wire.HostConfig.NetworkMode,
   };

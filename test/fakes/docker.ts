@@ -165,6 +165,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
             source: Source,
             destination: Target,
           })),
+          tty: config.Tty ?? false,
           logPath: `/var/lib/docker/containers/${id}/${id}-json.log`,
           networkMode: config.HostConfig?.NetworkMode ?? 'default',
         },

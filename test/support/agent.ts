@@ -22,6 +22,7 @@ export const noMetrics: AgentMetrics = {
   podWorker() {},
   podStarted() {},
   containerStarted() {},
+  lifecycleHttpFallback() {},
   runtimeOperation: (_, call) => call(),
   relist: (call) => call(),
 };
