@@ -136,7 +136,7 @@ const api = {
   // Absent: nodeStatusUpdateFrequency where that is set, else 5 min. See nodeStatusReportFrequencyMs().
   nodeStatusReportFrequency: duration(0),
   nodeLeaseDurationSeconds: integer(40, { zeroIsUnset: true }),
-  configMapAndSecretChangeDetectionStrategy: deferred(choice('Watch', ['Watch', 'Cache', 'Get'])),
+  configMapAndSecretChangeDetectionStrategy: choice('Watch', ['Watch', 'Cache', 'Get']),
 };
 
 const dns = {

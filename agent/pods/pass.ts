@@ -19,6 +19,7 @@ import type {
   PodNetwork,
   PodResources,
   ProbeManager,
+  ReferencedObjects,
   StatusManager,
 } from './ports.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
@@ -37,6 +38,7 @@ export interface PassDependencies {
   directories: PodDirectories;
   logLinks: LogLinks;
   images: Images;
+  config?: ReferencedObjects;
   tokens?: ServiceAccountTokens;
   crashes: CrashBackoff;
   network: Pick<PodNetwork, 'status'>;
@@ -134,10 +136,15 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
   async function ensureVolumes(work: PodWork, due: boolean): Promise<ReadonlyMap<string, MountedVolume>> {
     const { volumesRefreshedMonotonicMs: last } = work;
     if (!due && last !== undefined && clock.monotonicMs() - last < VOLUME_REFRESH_MS) return new Map();
-    await deps.directories.ensure(work.uid);
-    const volumes = await deps.volumes.ensure(work.pod);
+    // Before the work: what changes in the middle of it asks for another pass.
     work.volumesRefreshedMonotonicMs = clock.monotonicMs();
-    return volumes;
+    try {
+      await deps.directories.ensure(work.uid);
+      return await deps.volumes.ensure(work.pod);
+    } catch (error) {
+      work.volumesRefreshedMonotonicMs = undefined;
+      throw error;
+    }
   }
 
   function noteStarted(work: PodWork): void {
@@ -159,6 +166,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         return 0;
       }
       if (!admit(work)) return 0;
+      deps.config?.follow(pod);
       const deadlineMs = untilDeadlineMs(work);
       if (deadlineMs !== undefined && deadlineMs <= 0) {
         const message = 'Pod was active on the node longer than the specified deadline';
@@ -211,6 +219,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       const isDeleted = work.pod.metadata.deletionTimestamp !== undefined || work.isGone || work.isOrphan;
       if (isDeleted) await executor.removeContainers(work.uid, signal);
       if (!(await deps.volumes.remove(work.uid, work.isOrphan ? undefined : work.pod))) return VOLUME_RETRY_MS;
+      deps.config?.forget(work.uid);
       await deps.resources.removePod(work.uid);
       if (!work.isOrphan) status.finished(work.pod);
       work.state = 'finished';

@@ -256,7 +256,20 @@ export interface ConfigSources {
     name: string,
   ): Promise<{ data?: Record<string, string>; binaryData?: Record<string, string> } | undefined>;
   /** Values are base64, as the API has them. */
-  secret(namespace: string, name: string): Promise<{ data?: Record<string, string> } | undefined>;
+  secret(
+    namespace: string,
+    name: string,
+  ): Promise<{ type?: string; metadata?: { uid?: string }; data?: Record<string, string> } | undefined>;
+}
+
+/** The same for an agent's whole life: what its pods refer to is followed, so that changes reach them at once. */
+export interface ReferencedObjects extends ConfigSources {
+  /** This node runs the pod (now in this version). Idempotent. */
+  follow(pod: Pod): void;
+  /** It runs it no longer. */
+  forget(uid: string): void;
+  /** Told the UIDs of pods that refer to something that has changed, appeared or gone. Returns the unsubscriber. */
+  onChange(handler: (uid: string) => void): () => void;
 }
 
 /** Environment of the services that a pod sees (§7), when a lister is given. */

@@ -31,6 +31,8 @@ export interface PodWorkers {
   remove(uid: string): void;
   /** The runtime has containers of a pod that no source knows. */
   adoptOrphan(pod: Pod): void;
+  /** What its volumes show has changed. */
+  refresh(uid: string): void;
   /** Something about the pod may have changed. */
   poke(uid: string): void;
   get(uid: string): PodWork | undefined;
@@ -131,7 +133,7 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
       }
       work.pod = pod;
       if (deletionTimestamp) requestTermination(work, ownGraceSeconds(pod));
-      if (!old || asksForSomethingElse(old, pod)) queue.add(uid);
+      if (!old || asksForSomethingElse(old, pod)) workers.refresh(uid);
     },
     remove(uid) {
       const work = works.get(uid);
@@ -150,6 +152,12 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
       work.isOrphan = true;
       requestTermination(work, ORPHAN_GRACE_SECONDS);
       works.set(uid, work);
+      queue.add(uid);
+    },
+    refresh(uid) {
+      const work = works.get(uid);
+      if (!work) return;
+      work.volumesRefreshedMonotonicMs = undefined;
       queue.add(uid);
     },
     poke(uid) {

@@ -8,7 +8,7 @@ import { startWarnings } from '../../agent/node/warnings.ts';
 import type { PodNetwork } from '../../agent/pods/ports.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import { createMirrorPodKeeper } from '../../agent/sources/mirror.ts';
-import { createConfigSources } from '../../agent/volumes/config-sources.ts';
+import { createReferencedObjects } from '../../agent/volumes/referenced-objects.ts';
 import { createServiceAccountTokens } from '../../agent/volumes/tokens.ts';
 import type { DockerEngine, EngineInfo } from '../../src/docker/engine.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
@@ -23,7 +23,14 @@ import type { ProgramContext } from './context.ts';
 import type { NodeShares } from './node-resources.ts';
 
 /** What the agent has of an API server: its pods, the objects they name, events; a node without one has none of it. */
-export function connectAgentToApi(options: { client: KubeClient; nodeName: string }, { log, clock }: ProgramContext) {
+export function connectAgentToApi(
+  options: {
+    client: KubeClient;
+    nodeName: string;
+    changeDetection: KubeletConfiguration['configMapAndSecretChangeDetectionStrategy'];
+  },
+  { log, clock }: ProgramContext,
+) {
   const { client, nodeName } = options;
   const informers = createInformerSet(client, { log, clock });
   const podInformer = informers.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
@@ -37,7 +44,7 @@ export function connectAgentToApi(options: { client: KubeClient; nodeName: strin
     podCidr: () => nodeInformer.get(nodeName)?.spec.podCIDR,
     events: createEventRecorder({ client, component: 'kubelet', host: nodeName, log, clock }),
     mirrors: createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log }),
-    config: createConfigSources(client),
+    config: createReferencedObjects({ strategy: options.changeDetection }, { client, clock, log }),
     tokens: createServiceAccountTokens({ client, clock, log }),
     services: createServiceEnvironment(() => serviceInformer.list()),
     /** Service environment variables are fixed when a container starts: the services must be known before the first one. */

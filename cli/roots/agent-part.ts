@@ -76,7 +76,9 @@ export async function createAgentPart(
   const resources = await openPodResources(config, shares, engine);
   await resources.ensureNode();
 
-  const api = client && connectAgentToApi({ client, nodeName }, context);
+  const api =
+    client &&
+    connectAgentToApi({ client, nodeName, changeDetection: config.configMapAndSecretChangeDetectionStrategy }, context);
   const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
   const events = api?.events ?? logEvents(log);
   const heartbeats = createHeartbeats(clock);
