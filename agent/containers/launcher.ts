@@ -11,6 +11,7 @@ import type { AgentMetrics, ConfigSources, EventSink, PodResources, ServiceEnvir
 import type { RuntimeCache } from '../pods/runtime-cache.ts';
 import type { ContainerMounts } from '../volumes/container-mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
+import { createImageAccountsReader } from './accounts.ts';
 import { buildContainerConfig, type LogRotation } from './config.ts';
 import { createContainerOnce } from './create-once.ts';
 import { buildEnvironment } from './environment.ts';
@@ -75,6 +76,7 @@ const CONTAINER_TYPES = { init: 'init_container', regular: 'container', ephemera
 
 export function createContainerLauncher(options: LauncherOptions, deps: LauncherDependencies): ContainerLauncher {
   const { docker, resources, runtime, events, metrics, clock } = deps;
+  const accounts = createImageAccountsReader(docker);
 
   /** The host file behind the termination message path, writable by whatever user the container has. */
   async function terminationMessageFile(pod: Pod, container: Container): Promise<string> {
@@ -141,7 +143,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
           terminationMessage,
         },
       });
-      const config = buildContainerConfig({
+      const basic = buildContainerConfig({
         pod,
         container,
         nodeName: options.nodeName,
@@ -159,6 +161,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         log: options.log,
       });
       try {
+        const config = await accounts.complete(basic, pod, container, image);
         const { id } = await deps.slots.run('container', () =>
           metrics.runtimeOperation('create_container', () =>
             createContainerOnce(deps, formatContainerName(identity), config, signal),

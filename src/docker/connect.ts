@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
+import { readFileOfArchives } from './container-file.ts';
 import type { DockerEngine, ExecResult, RegistryAuth } from './engine.ts';
-import { DockerError } from './errors.ts';
+import { DockerError, isDockerNotFound } from './errors.ts';
 import { demultiplex, jsonLines } from './frames.ts';
 import { createSingleFlight } from './single-flight.ts';
 import { collect, plain, untilAborted } from './streams.ts';
@@ -184,6 +185,21 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
         signal,
       );
     },
+    readContainerFile: (id, path, signal) =>
+      readFileOfArchives(path, (at) =>
+        http
+          .stream({
+            operation: `read ${at} of container ${short(id)}`,
+            method: 'GET',
+            path: `${container(id)}/archive`,
+            query: { path: at },
+            signal,
+          })
+          .catch((error) => {
+            if (isDockerNotFound(error)) return undefined;
+            throw error;
+          }),
+      ),
     async execInContainer(id, command, options = {}, signal) {
       const { Id } = await http.json<{ Id: string }>({
         operation: `exec in container ${short(id)}`,

@@ -243,6 +243,8 @@ export interface DockerEngine {
     options?: { maxOutputBytes?: number },
     signal?: AbortSignal,
   ): Promise<ExecResult>;
+  /** A regular file of a container in any state; links are followed inside it. undefined when there is none. */
+  readContainerFile(id: string, path: string, signal?: AbortSignal): Promise<Buffer | undefined>;
 
   inspectImage(name: string, signal?: AbortSignal): Promise<ImageDetail>;
   listImages(signal?: AbortSignal): Promise<ImageSummary[]>;

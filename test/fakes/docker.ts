@@ -88,7 +88,6 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
     onStop: () => 0,
     onExec: async () => ({ exitCode: 0 }),
     addImage(name, detail = {}, itsFiles = {}) {
-      files.set(name, itsFiles);
       images.set(name, {
         id: `sha256:${randomBytes(32).toString('hex')}`,
         repoTags: [name],
@@ -101,6 +100,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         command: ['/bin/sh'],
         ...detail,
       });
+      files.set(images.get(name)!.id, itsFiles);
     },
     failNext: (call, error) => failures.push({ call, error }),
     exit: (id, exitCode, { oomKilled = false } = {}) => end(find('exit', id), exitCode, oomKilled),
@@ -260,7 +260,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
     },
     async readContainerFile(id, path) {
       called(`read ${id}`);
-      const text = files.get(find(`read ${path} of container ${id}`, id).config.Image)?.[path];
+      const text = files.get(find(`read ${path} of container ${id}`, id).detail.imageId)?.[path];
       return text === undefined ? undefined : Buffer.from(text);
     },
     async execInContainer(id, command, { maxOutputBytes = 10_240 } = {}, signal) {

@@ -145,7 +145,7 @@ export const SECURITY_SUPPORT: Record<string, StructSupport> = {
     runAsGroup: supported(),
     runAsNonRoot: supported('the image’s user must be a number and not 0'),
     supplementalGroups: supported(),
-    supplementalGroupsPolicy: refusedValues(['Strict'], 'not yet'),
+    supplementalGroupsPolicy: supported('Strict too: only the groups that the pod names'),
     fsGroup: supported(),
     sysctls: supported('the safe ones, and those of `allowedUnsafeSysctls`; others: SysctlForbidden'),
     fsGroupChangePolicy: supported(),
