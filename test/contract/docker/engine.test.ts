@@ -29,7 +29,7 @@ else {
 
 function fakeEngine(): DockerEngine {
   const fake = createFakeDocker();
-  fake.addImage(BUSYBOX_IMAGE);
+  fake.addImage(BUSYBOX_IMAGE, {}, { '/etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n' });
   fake.addImage(PAUSE_IMAGE);
   fake.onStop = (container) => (container.config.Cmd?.[0] === 'sh' ? 0 : 'ignore');
   fake.onExec = async (_, command) => ({
@@ -63,6 +63,15 @@ async function gather<T>(source: AsyncIterable<T>): Promise<T[]> {
 const NETWORK = { NetworkMode: 'none' };
 const POLITE = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'];
 const STUBBORN = ['busybox', 'sleep', '1000'];
+
+contract('a file of a container that never ran', async (t, docker, name) => {
+  const { id } = await docker.createContainer(name, { Image: BUSYBOX_IMAGE, HostConfig: NETWORK });
+  t.regex((await docker.readContainerFile(id, '/etc/passwd'))?.toString() ?? '', /^root:x:0:0:/);
+  t.is(await docker.readContainerFile(id, '/etc/none'), undefined);
+  t.is(await docker.readContainerFile(id, '/etc'), undefined);
+  await docker.removeContainer(id);
+  await t.throwsAsync(docker.inspectContainer(id));
+});
 
 contract('a container goes from created over running to exited', async (t, docker, name) => {
   const { id } = await docker.createContainer(name, {
