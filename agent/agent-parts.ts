@@ -11,6 +11,7 @@ import { createStartSlots } from './containers/start-slots.ts';
 import { createImages } from './images/images.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
+import { createRejectionBackoff } from './pods/rejections.ts';
 import { createRuntimeCache, type RuntimeCacheDependencies } from './pods/runtime-cache.ts';
 import { parseEngineFeatures } from './pods/unsupported.ts';
 import type { PodWork } from './pods/work.ts';
@@ -72,7 +73,18 @@ export function buildAgentParts(
   const volumes = createVolumes({ ...deps, directories });
   const passes = createPasses(
     { engineFeatures: () => engineFeatures },
-    { ...deps, runtime, executor, volumes, directories, logLinks, images, crashes, others },
+    {
+      ...deps,
+      rejections: createRejectionBackoff(deps.clock),
+      runtime,
+      executor,
+      volumes,
+      directories,
+      logLinks,
+      images,
+      crashes,
+      others,
+    },
   );
   const workers: PodWorkers = createPodWorkers(
     { resyncMs: options.resyncMs },

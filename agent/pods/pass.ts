@@ -22,6 +22,7 @@ import type {
   ReferencedObjects,
   StatusManager,
 } from './ports.ts';
+import type { RejectionBackoff } from './rejections.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 import { type EngineFeatures, fieldsWithoutEffect, refuseUnsupported } from './unsupported.ts';
 import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
@@ -41,6 +42,7 @@ export interface PassDependencies {
   config?: ReferencedObjects;
   tokens?: ServiceAccountTokens;
   crashes: CrashBackoff;
+  rejections: RejectionBackoff;
   network: Pick<PodNetwork, 'status'>;
   resources: PodResources;
   probes: ProbeManager;
@@ -59,6 +61,10 @@ export interface PassDependencies {
 export type NextPassMs = number | undefined;
 
 const NETWORK_RETRY_MS = 1_000;
+/** While a pod is kept waiting: room is made by others, and nobody tells. */
+const REJECTION_RECHECK_MS = 5_000;
+/** The Engine gets half as long again as the grace, and at least this, before an event says that it takes too long. */
+const LEAST_TERMINATION_MS = 10_000;
 const VOLUME_REFRESH_MS = 45_000;
 
 /** After the first look, which tells why; somebody has to do something first. */
@@ -89,9 +95,9 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
 
   const isTerminalPhase = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed';
 
-  /** @returns whether the pod may run; else it is on its way out. */
-  function admit(work: PodWork): boolean {
-    if (work.isAdmitted) return true;
+  /** @returns undefined when the pod may run; else when to come back: it is on its way out, or kept waiting. */
+  function admit(work: PodWork): NextPassMs {
+    if (work.isAdmitted) return undefined;
     const { pod } = work;
     const observed = runtime.pod(work.uid);
     // What runs already was admitted by an earlier life of this agent.
@@ -100,16 +106,41 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     const refusal = runs ? undefined : (refuseUnsupported(pod, engine) ?? deps.admit(pod, deps.others(work)));
     if (!refusal) {
       work.isAdmitted = true;
+      work.waiting = new Map();
+      deps.rejections.admitted(pod);
       const inVain = runs ? [] : fieldsWithoutEffect(pod, engine);
       if (inVain.length > 0)
         events.event(pod, 'Warning', 'FieldsWithoutEffect', `without effect on this node: ${inVain.join('; ')}`);
-      return true;
+      return undefined;
     }
+    const holdMs = deps.rejections.holdMs(pod);
+    if (holdMs > 0) return keepWaiting(work, refusal, holdMs);
+    deps.rejections.rejected(pod);
     const message = `Pod was rejected: ${refusal.message}`;
     work.override = { phase: 'Failed', reason: refusal.reason, message };
     events.event(pod, 'Warning', refusal.reason, refusal.message);
     requestTermination(work, 0);
-    return false;
+    return 0;
+  }
+
+  /** Rejected again so soon, it would only be made anew: it stays Pending, and is admitted if there is room meanwhile. */
+  function keepWaiting(work: PodWork, refusal: { reason: string; message: string }, holdMs: number): NextPassMs {
+    const seconds = Math.ceil(holdMs / 1000);
+    const message = `${refusal.message} (its controller's last pod was rejected too: this one waits ${seconds}s)`;
+    if (!work.isKeptWaiting) events.event(work.pod, 'Warning', refusal.reason, message);
+    work.isKeptWaiting = true;
+    const waiting = work.pod.spec.containers.map(({ name }) => [name, { ...refusal, message }] as const);
+    work.waiting = new Map(waiting);
+    publish(work, false);
+    return Math.min(holdMs, REJECTION_RECHECK_MS);
+  }
+
+  /** The pod has had its time: Failed, whatever it does now. */
+  function failByDeadline(work: PodWork): void {
+    const message = 'Pod was active on the node longer than the specified deadline';
+    work.override = { phase: 'Failed', reason: 'DeadlineExceeded', message };
+    events.event(work.pod, 'Normal', 'DeadlineExceeded', message);
+    requestTermination(work, ownGraceSeconds(work.pod));
   }
 
   /** Milliseconds until activeDeadlineSeconds is over; negative when it is; undefined without one. */
@@ -165,14 +196,12 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         requestTermination(work, ownGraceSeconds(pod));
         return 0;
       }
-      if (!admit(work)) return 0;
+      const held = admit(work);
+      if (held !== undefined) return held;
       deps.config?.follow(pod);
       const deadlineMs = untilDeadlineMs(work);
       if (deadlineMs !== undefined && deadlineMs <= 0) {
-        const message = 'Pod was active on the node longer than the specified deadline';
-        work.override = { phase: 'Failed', reason: 'DeadlineExceeded', message };
-        events.event(pod, 'Normal', 'DeadlineExceeded', message);
-        requestTermination(work, ownGraceSeconds(pod));
+        failByDeadline(work);
         return 0;
       }
       const todo = plan(work);
@@ -192,20 +221,37 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       ]);
       signal.throwIfAborted();
       probes.addPod(pod);
-      const { waiting, retryAfterMs } = await executor.apply(pod, todo, volumes, signal);
-      work.waiting = waiting;
+      let nextMs: NextPassMs;
+      // A pull or a hook may take longer than the pod has: the pass is then cut short.
+      const leftMs = untilDeadlineMs(work);
+      const disarm = leftMs === undefined ? () => {} : clock.after(Math.max(0, leftMs), () => failByDeadline(work));
+      try {
+        const { waiting, retryAfterMs } = await executor.apply(pod, todo, volumes, signal);
+        work.waiting = waiting;
+        nextMs = retryAfterMs;
+      } finally {
+        disarm();
+      }
       publish(work, false);
       noteStarted(work);
       const deadline = untilDeadlineMs(work);
-      if (deadline === undefined) return retryAfterMs;
-      return Math.min(deadline, retryAfterMs ?? Number.POSITIVE_INFINITY);
+      if (deadline === undefined) return nextMs;
+      return Math.min(Math.max(0, deadline), nextMs ?? Number.POSITIVE_INFINITY);
     },
 
     /** SyncTerminatingPod: ends every container. */
     async terminate(work: PodWork, signal: AbortSignal): Promise<NextPassMs> {
       publish(work, false);
       probes.stopLivenessAndStartup(work.uid);
-      await executor.end(work.pod, work.graceSeconds ?? ownGraceSeconds(work.pod), signal);
+      const graceSeconds = work.graceSeconds ?? ownGraceSeconds(work.pod);
+      const limitMs = Math.max(LEAST_TERMINATION_MS, graceSeconds * 1500);
+      const message = 'Container runtime did not kill the pod within specified grace period.';
+      const disarm = clock.after(limitMs, () => events.event(work.pod, 'Warning', 'ExceededGracePeriod', message));
+      try {
+        await executor.end(work.pod, graceSeconds, signal);
+      } finally {
+        disarm();
+      }
       probes.removePod(work.uid);
       work.waiting = new Map();
       work.state = 'terminated';

@@ -22,6 +22,8 @@ export interface PodWork {
   /** The very same pod came back into its source while it was being removed: it begins anew when this life is over. */
   successor: Pod | undefined;
   isAdmitted: boolean;
+  /** It cannot be admitted and is not rejected yet; that was told. */
+  isKeptWaiting: boolean;
   /** The worker's own verdict on the pod. */
   override: { phase: 'Failed'; reason: string; message: string } | undefined;
   /** What the last pass could not start. */
@@ -44,6 +46,7 @@ export function createPodWork(pod: Pod, nowMonotonicMs: number): PodWork {
     isOrphan: false,
     successor: undefined,
     isAdmitted: false,
+    isKeptWaiting: false,
     override: undefined,
     waiting: new Map(),
     graceSeconds: undefined,

@@ -42,6 +42,8 @@ export interface PodWorkers {
 
 /** What runs without a source gets the least grace (upstream's SyncTerminatingRuntimePod). */
 const ORPHAN_GRACE_SECONDS = 1;
+/** Nor does a pod that was deleted by force (grace period 0) get more. */
+const FORCED_GRACE_SECONDS = 1;
 const RETRY = { initialMs: 1_000, maxMs: 10_000 };
 
 export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencies): PodWorkers {
@@ -141,7 +143,9 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
       work.successor = undefined;
       if (work.isGone) return;
       work.isGone = true;
-      requestTermination(work, ownGraceSeconds(work.pod));
+      // Taken from the API while it still runs: somebody has deleted it by force.
+      const graceSeconds = ownGraceSeconds(work.pod);
+      requestTermination(work, isStaticPod(work.pod) ? graceSeconds : Math.min(graceSeconds, FORCED_GRACE_SECONDS));
       queue.add(uid);
     },
     adoptOrphan(pod) {
