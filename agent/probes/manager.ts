@@ -1,4 +1,4 @@
-import type { Pod } from '../../src/kube/types.ts';
+import type { Pod, PodStatus } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { EventSink, ProbeManager } from '../pods/ports.ts';
 import type { Prober } from './prober.ts';
@@ -12,8 +12,12 @@ export interface ProbeManagerDeps {
   clock: Clock;
   /** Where host-network pods are probed. */
   hostIp: () => string | undefined;
+  /** What the API shows of a static pod, which its source knows nothing of. */
+  shown?: (pod: Pod) => PodStatus | undefined;
   /** prober_probe_total and prober_probe_duration_seconds. */
   onProbe?: (report: ProbeReport) => void;
+  /** There are no more probes of this kind: their series go. */
+  onEnd?: (probe: Pick<ProbeReport, 'pod' | 'container' | 'type'>) => void;
   random?: () => number;
 }
 
@@ -36,7 +40,12 @@ export function createProbeManager(deps: ProbeManagerDeps): ProbeManager {
     const { uid } = pod.metadata;
     let entry = pods.get(uid);
     if (!entry) {
-      const seen: ProbedPod = { pod, runtime: undefined, podIp: () => podIpOf(seen) };
+      const seen: ProbedPod = {
+        pod,
+        runtime: undefined,
+        podIp: () => podIpOf(seen),
+        published: () => deps.shown?.(seen.pod) ?? seen.pod.status,
+      };
       entry = { seen, workers: new Map(), done: new Set() };
       pods.set(uid, entry);
     }
@@ -53,8 +62,15 @@ export function createProbeManager(deps: ProbeManagerDeps): ProbeManager {
     const entry = pods.get(uid);
     if (!entry) return;
     pods.delete(uid);
-    for (const worker of entry.workers.values()) worker.end();
+    for (const [key, worker] of entry.workers) {
+      worker.end();
+      forget(entry, key, worker);
+    }
     for (const { id } of entry.seen.runtime?.containers ?? []) for (const type of PROBE_TYPES) results.remove(type, id);
+  }
+
+  function forget({ seen }: ProbedPodEntry, key: string, { container }: ProbeWorker) {
+    deps.onEnd?.({ pod: seen.pod, container, type: key.split('/')[0] as ProbeType });
   }
 
   function addWorkers(entry: ProbedPodEntry) {
@@ -76,7 +92,7 @@ export function createProbeManager(deps: ProbeManagerDeps): ProbeManager {
     type: ProbeType,
     first: Pick<ProbeWorker, 'settings' | 'container'>,
   ): ProbeWorker {
-    return createProbeWorker(type, first, entry.seen, {
+    const worker = createProbeWorker(type, first, entry.seen, {
       prober: deps.prober,
       results,
       clock,
@@ -88,11 +104,13 @@ export function createProbeManager(deps: ProbeManagerDeps): ProbeManager {
       ended() {
         entry.workers.delete(key);
         entry.done.add(key);
+        forget(entry, key, worker);
       },
       startupSucceeded() {
         for (const other of PROBE_TYPES) entry.workers.get(`${other}/${first.container.name}`)?.trigger();
       },
     });
+    return worker;
   }
 
   return {
@@ -113,8 +131,9 @@ export function createProbeManager(deps: ProbeManagerDeps): ProbeManager {
       for (const [key, worker] of entry?.workers ?? []) {
         if (key.startsWith('readiness/')) continue;
         worker.end('success');
-        entry?.workers.delete(key);
-        entry?.done.add(key);
+        entry!.workers.delete(key);
+        entry!.done.add(key);
+        forget(entry!, key, worker);
       }
     },
     removePod: remove,

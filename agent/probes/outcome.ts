@@ -6,6 +6,17 @@ export interface ProbeOutcome {
   output: string;
 }
 
+/** It cannot be told how the container is; `state` is what people are told instead. */
+export class ProbeError extends Error {
+  override readonly name = 'ProbeError';
+  readonly state: 'failure' | 'unknown';
+
+  constructor(state: 'failure' | 'unknown', message: string) {
+    super(message);
+    this.state = state;
+  }
+}
+
 /** More output than this is not kept. */
 export const MAX_OUTPUT_BYTES = 10 * 1024;
 

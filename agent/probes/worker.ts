@@ -1,8 +1,8 @@
-import type { Container, Pod } from '../../src/kube/types.ts';
+import type { Container, Pod, PodStatus } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { restartsAfterExit } from '../containers/restart.ts';
 import type { ContainerRuntimeStatus, PodRuntimeStatus, ProbeResult } from '../pods/ports.ts';
-import type { ProbeOutcome } from './outcome.ts';
+import { ProbeError, type ProbeOutcome } from './outcome.ts';
 import type { Prober } from './prober.ts';
 import type { ResultStore } from './results.ts';
 import { fieldPathOf, type ProbeSettings, type ProbeType } from './settings.ts';
@@ -12,6 +12,8 @@ export interface ProbedPod {
   pod: Pod;
   runtime: PodRuntimeStatus | undefined;
   podIp(): string | undefined;
+  /** What the API shows of the pod, however long ago it was written. */
+  published(): PodStatus | undefined;
 }
 
 export interface ProbeReport {
@@ -73,6 +75,10 @@ export function createProbeWorker(
   let cancel: (() => void) | undefined;
   let busy = false;
   let again = false;
+  /** When the period that runs now began. */
+  let tickedMs = 0;
+  /** Whether the value that is published came from a probe of this container. */
+  let isJudged = false;
   let stopped = false;
   /** State of the container at the last observation. */
   let state = '';
@@ -85,7 +91,10 @@ export function createProbeWorker(
 
   function observed() {
     const record = recordOf();
-    if (stopped || !record || `${record.id} ${record.state}` === state) return;
+    if (stopped || !record) return;
+    // A static pod's history is known only when its mirror is.
+    if (record.id === containerId && !isJudged && isOlderThanAgent(record)) inherit(record);
+    if (`${record.id} ${record.state}` === state) return;
     state = `${record.id} ${record.state}`;
     const inherited = record.id !== containerId && adopt(record) && isOlderThanAgent(record);
     // Right after a restart of the agent everything is there at once: spread the first looks over their period.
@@ -114,27 +123,30 @@ export function createProbeWorker(
     if (busy || stopped) return;
     busy = true;
     again = false;
+    tickedMs = clock.monotonicMs();
     try {
       const delayMs = await look();
       if (stopped) return;
       if (delayMs === 'end') {
         end();
         deps.ended();
-      } else schedule(again ? 0 : delayMs);
+      } else if (delayMs === 'period')
+        schedule(again ? 0 : Math.max(0, tickedMs + worker.settings.periodMs - clock.monotonicMs()));
+      else schedule(again ? 0 : delayMs);
     } finally {
       busy = false;
     }
   }
 
-  /** One look; returns when to look again. */
-  async function look(): Promise<number | 'end'> {
+  /** One look; returns when to look again: after that time, or a period after this look began, however long it took. */
+  async function look(): Promise<number | 'period' | 'end'> {
     const { pod } = seen;
-    const { periodMs, initialDelayMs } = worker.settings;
+    const { initialDelayMs } = worker.settings;
     const record = recordOf();
-    if (!record) return periodMs;
+    if (!record) return 'period';
     if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return 'end';
     if (record.id !== containerId) adopt(record);
-    if (held) return periodMs;
+    if (held) return 'period';
     if (record.state !== 'running') return notRunning(record);
     if (pod.metadata.deletionTimestamp && type !== 'readiness') {
       results.publish(type, record.id, 'success', pod.metadata.uid);
@@ -143,19 +155,19 @@ export function createProbeWorker(
     const ageMs = clock.nowMs() - (record.startedAtMs ?? record.createdAtMs);
     if (ageMs < initialDelayMs) return initialDelayMs - ageMs;
     const started = !worker.container.startupProbe || results.startup(record.id) === 'success';
-    if (started === (type === 'startup')) return periodMs;
+    if (started === (type === 'startup')) return 'period';
 
     const eagerDelayMs = eagerDelay();
     const result = await probe(record.id, eagerDelayMs !== undefined);
     // A result about a container that is gone by now says nothing.
-    if (stopped || result === undefined || recordOf()?.id !== record.id) return periodMs;
+    if (stopped || result === undefined || recordOf()?.id !== record.id) return 'period';
     if (result === 'failure' && eagerDelayMs !== undefined) {
       eagerTries++;
       return eagerDelayMs;
     }
     eagerTries = EAGER_DELAYS_MS.length;
     count(record.id, result);
-    return periodMs;
+    return 'period';
   }
 
   /** A container that this worker has not seen: everything begins anew. */
@@ -165,13 +177,19 @@ export function createProbeWorker(
     held = false;
     lastResult = undefined;
     streak = 0;
-    const before = publishedBefore(record);
+    isJudged = false;
     // What runs since before the agent did has left its first moments behind.
     eagerTries = isOlderThanAgent(record) ? EAGER_DELAYS_MS.length : 0;
+    inherit(record);
+    return true;
+  }
+
+  /** The value before the first result. */
+  function inherit(record: ContainerRuntimeStatus) {
+    const before = publishedBefore(record);
     const initial = before ?? (type === 'liveness' ? 'success' : type === 'readiness' ? 'failure' : undefined);
     results.begin(type, record.id, initial);
     if (type === 'startup' && initial === 'success') held = true;
-    return true;
   }
 
   function isOlderThanAgent(record: ContainerRuntimeStatus): boolean {
@@ -181,7 +199,7 @@ export function createProbeWorker(
   /** After a restart of the agent a container keeps the readiness that its clients rely on. */
   function publishedBefore(record: ContainerRuntimeStatus): ProbeResult | undefined {
     if (!isOlderThanAgent(record)) return undefined;
-    const { containerStatuses = [], initContainerStatuses = [] } = seen.pod.status ?? {};
+    const { containerStatuses = [], initContainerStatuses = [] } = seen.published() ?? {};
     const status = [...containerStatuses, ...initContainerStatuses].find(
       ({ containerID }) => containerID === `docker://${record.id}`,
     );
@@ -189,11 +207,12 @@ export function createProbeWorker(
     return type === 'startup' && status?.started ? 'success' : undefined;
   }
 
-  function notRunning(record: ContainerRuntimeStatus): number | 'end' {
-    if (record.state !== 'exited') return worker.settings.periodMs;
+  function notRunning(record: ContainerRuntimeStatus): 'period' | 'end' {
+    if (record.state !== 'exited') return 'period';
+    isJudged = true;
     results.publish(type, record.id, 'failure', seen.pod.metadata.uid);
     const again = restartsAfterExit(seen.pod, worker.container, record.exitCode ?? 137);
-    return again && !seen.pod.metadata.deletionTimestamp ? worker.settings.periodMs : 'end';
+    return again && !seen.pod.metadata.deletionTimestamp ? 'period' : 'end';
   }
 
   function eagerDelay(): number | undefined {
@@ -220,13 +239,20 @@ export function createProbeWorker(
     }
     if (!outcome) {
       report('unknown');
+      const state = trouble instanceof ProbeError ? trouble.state : 'unknown';
       const message = trouble instanceof Error ? trouble.message : String(trouble);
       if (!stopped && !silent)
-        deps.event(pod, 'Warning', 'Unhealthy', `${NAMES[type]} probe errored: ${message}`, fieldPath);
+        deps.event(
+          pod,
+          'Warning',
+          'Unhealthy',
+          `${NAMES[type]} probe errored and resulted in ${state} state: ${message}`,
+          fieldPath,
+        );
       return undefined;
     }
     const failed = outcome.result === 'failure';
-    report(failed ? 'failed' : 'successful');
+    if (!failed || !silent) report(failed ? 'failed' : 'successful');
     if (stopped) return undefined;
     if (failed && !silent)
       deps.event(pod, 'Warning', 'Unhealthy', `${NAMES[type]} probe failed: ${outcome.output}`, fieldPath);
@@ -240,6 +266,7 @@ export function createProbeWorker(
     lastResult = result;
     const { successThreshold, failureThreshold } = worker.settings;
     if (streak < (result === 'success' ? successThreshold : failureThreshold)) return;
+    isJudged = true;
     results.publish(type, id, result, seen.pod.metadata.uid);
     if (type === 'startup' || (type === 'liveness' && result === 'failure')) {
       // Nothing more to learn of this container.

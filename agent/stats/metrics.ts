@@ -21,6 +21,8 @@ export interface NodeMetrics extends AgentMetrics {
   rejected(reason: string): void;
   /** prober_probe_total and prober_probe_duration_seconds, in the registry of /metrics/probes. */
   probed(report: ProbeReport): void;
+  /** The series of a probe that runs no more go. */
+  probeEnded(probe: Pick<ProbeReport, 'pod' | 'container' | 'type'>): void;
   /** kubelet_http_requests_total and its duration. */
   request(
     labels: { method: string; path: string; longRunning: boolean; serverType: 'readwrite' },
@@ -190,12 +192,17 @@ export function createNodeMetrics(
       }
     },
     rejected: (reason) => rejections.inc({ reason }),
-    probed({ pod, container, type, result, seconds }) {
-      const { name, namespace = '', uid } = pod.metadata;
-      const probe_type = type[0]!.toUpperCase() + type.slice(1);
-      const labels = { probe_type, container: container.name, pod: name, namespace };
-      probes.inc({ ...labels, result, pod_uid: uid });
+    probed(report) {
+      const labels = probeLabels(report);
+      const { result, seconds, pod } = report;
+      probes.inc({ ...labels, result, pod_uid: pod.metadata.uid });
       if (result !== 'failed') probeSeconds.observe(labels, seconds);
+    },
+    probeEnded(probe) {
+      const labels = probeLabels(probe);
+      for (const result of ['successful', 'failed', 'unknown'])
+        probes.remove({ ...labels, result, pod_uid: probe.pod.metadata.uid });
+      probeSeconds.remove(labels);
     },
     request({ method, path, longRunning, serverType }, seconds) {
       const labels = { method, path, server_type: serverType, long_running: String(longRunning) };
@@ -203,6 +210,11 @@ export function createNodeMetrics(
       requestSeconds.observe(labels, seconds);
     },
   };
+}
+
+function probeLabels({ pod, container, type }: Pick<ProbeReport, 'pod' | 'container' | 'type'>) {
+  const { name, namespace = '' } = pod.metadata;
+  return { probe_type: type[0]!.toUpperCase() + type.slice(1), container: container.name, pod: name, namespace };
 }
 
 /** Gauges that are counted when they are asked for. */

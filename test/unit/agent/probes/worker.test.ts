@@ -153,7 +153,9 @@ test('what cannot be told is dropped after three tries', async (t) => {
   await clock.advance(0);
   t.is(calls.length, 3);
   t.is(manager.liveness('app0'), 'success');
-  t.deepEqual(events, ['Warning Unhealthy Liveness probe errored: runtime is down spec.containers{app}']);
+  t.deepEqual(events, [
+    'Warning Unhealthy Liveness probe errored and resulted in unknown state: runtime is down spec.containers{app}',
+  ]);
 });
 
 test('warnings count as success', async (t) => {
