@@ -1,5 +1,7 @@
-import type { Container, EnvVar, EnvVarSource, Pod } from '../../src/kube/types.ts';
+import { posix } from 'node:path';
+import type { Container, EnvVarSource, FileKeySelector, Pod } from '../../src/kube/types.ts';
 import type { ConfigSources, ServiceEnvironment } from '../pods/ports.ts';
+import { parseEnvFile, readVolumeFile } from './env-file.ts';
 import { configError } from './errors.ts';
 import { expandVariables } from './expansion.ts';
 import {
@@ -9,6 +11,7 @@ import {
   type PodAddresses,
   podField,
 } from './fields.ts';
+import type { MountedVolume } from './mounts.ts';
 
 export interface EnvironmentInput {
   pod: Pod;
@@ -21,6 +24,8 @@ export interface EnvironmentSources {
   /** Absent in standalone mode: references to API objects are then an error. */
   config?: ConfigSources;
   services?: ServiceEnvironment;
+  /** Ready on the host, for fileKeyRef. */
+  volumes?: ReadonlyMap<string, Pick<MountedVolume, 'hostPath'>>;
 }
 
 export interface ContainerEnvironment {
@@ -77,7 +82,7 @@ export async function buildEnvironment(
   const lookup = (name: string) => variables.get(name) ?? serviceVariables.get(name);
   for (const env of container.env ?? []) {
     const value = env.valueFrom
-      ? await referencedValue(env, env.valueFrom, input, sources)
+      ? await referencedValue(env.valueFrom, input, sources)
       : expandVariables(env.value ?? '', lookup);
     if (value !== undefined) variables.set(env.name, value);
   }
@@ -87,7 +92,6 @@ export async function buildEnvironment(
 
 /** undefined: optional and not there, the variable is left out. */
 async function referencedValue(
-  env: EnvVar,
   from: EnvVarSource,
   input: EnvironmentInput,
   sources: EnvironmentSources,
@@ -112,8 +116,29 @@ async function referencedValue(
     if (data[key] !== undefined || optional || missing) return data[key];
     throw configError(`couldn't find key ${key} in Secret ${namespace}/${name}`);
   }
-  if (from.fileKeyRef) throw configError(`env ${env.name}: valueFrom.fileKeyRef is not supported yet`);
+  if (from.fileKeyRef) return fileValue(from.fileKeyRef, sources.volumes);
   return '';
+}
+
+/** From a file that an earlier container wrote. As upstream, an empty value counts as none. */
+async function fileValue(
+  { volumeName, path, key, optional = false }: FileKeySelector,
+  volumes: EnvironmentSources['volumes'],
+): Promise<string | undefined> {
+  const volume = volumes?.get(volumeName);
+  if (!volume) throw configError(`cannot find the volume "${volumeName}" referenced by FileKeyRef`);
+  let text: string | undefined;
+  let value: string | undefined;
+  try {
+    text = await readVolumeFile(volume.hostPath, path);
+    value = text === undefined ? undefined : parseEnvFile(text, key);
+  } catch (error) {
+    throw configError("couldn't parse env file", error);
+  }
+  if (value) return value;
+  if (optional) return undefined;
+  if (text === undefined) throw configError("couldn't parse env file", new Error(`${path}: no such file`));
+  throw configError(`environment variable key "${key}" not found in file "${posix.join(volume.hostPath, path)}"`);
 }
 
 interface WholeObject {

@@ -94,7 +94,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     return choice.type === 'Localhost' ? readSeccompProfile(options.seccompDirectory, choice.profile) : undefined;
   }
 
-  async function environment({ pod, container, podIps }: CreateRequest): Promise<ReadonlyMap<string, string>> {
+  async function environment({ pod, container, podIps, volumes }: CreateRequest): Promise<ReadonlyMap<string, string>> {
     const { variables, invalid } = await buildEnvironment(
       {
         pod,
@@ -102,7 +102,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         addresses: { podIps: pod.spec.hostNetwork ? options.nodeIps : podIps, hostIps: options.nodeIps },
         allocatable: resources.nodeAllocatable(),
       },
-      { config: deps.config, services: deps.services },
+      { config: deps.config, services: deps.services, volumes },
     );
     for (const { source, keys } of invalid)
       events.event(

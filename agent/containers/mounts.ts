@@ -76,12 +76,13 @@ export function planMounts(
 export function resolveRecursiveReadOnly(mount: VolumeMount, isSupported: boolean): boolean {
   const { recursiveReadOnly: mode = 'Disabled', mountPropagation = 'None', name } = mount;
   if (mode === 'Disabled') return false;
-  const asked = `volume "${name}" requested recursive read-only mode`;
+  const asked = `failed to resolve recursive read-only mode: volume "${name}" requested recursive read-only mode`;
   if (!mount.readOnly) throw configError(`${asked}, but it is not read-only`);
   if (mountPropagation !== 'None')
     throw configError(`${asked}, but it is not compatible with propagation "${mountPropagation}"`);
   if (mode === 'Enabled' && !isSupported) throw configError(`${asked}, but it is not supported by the runtime`);
-  if (mode !== 'Enabled' && mode !== 'IfPossible') throw configError(`unknown recursive read-only mode "${mode}"`);
+  if (mode !== 'Enabled' && mode !== 'IfPossible')
+    throw configError(`failed to resolve recursive read-only mode: unknown recursive read-only mode "${mode}"`);
   return isSupported;
 }
 

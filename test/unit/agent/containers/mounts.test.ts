@@ -74,7 +74,7 @@ for (const [title, mount, message, reason = 'CreateContainerConfigError'] of [
   [
     'recursive without readOnly',
     { name: 'data', recursiveReadOnly: 'IfPossible' },
-    'volume "data" requested recursive read-only mode, but it is not read-only',
+    'failed to resolve recursive read-only mode: volume "data" requested recursive read-only mode, but it is not read-only',
   ],
 ] as [string, Omit<VolumeMount, 'mountPath'>, string | RegExp, string?][])
   test(`refused: ${title}`, (t) => {
