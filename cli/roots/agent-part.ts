@@ -94,7 +94,15 @@ export async function createAgentPart(
     { registry, clock },
   );
   const prober = createProber({ exec: createContainerExec(docker), userAgent: PROBE_USER_AGENT });
-  const probes = createProbeManager({ prober, events, clock, hostIp: () => nodeIps[0], onProbe: metrics.probed });
+  const probes = createProbeManager({
+    prober,
+    events,
+    clock,
+    hostIp: () => nodeIps[0],
+    shown: (pod) => api?.mirrors.of(pod)?.status,
+    onProbe: metrics.probed,
+    onEnd: metrics.probeEnded,
+  });
   const status = createStatusManager({
     client,
     mirrors: api?.mirrors ?? { of: () => undefined },
