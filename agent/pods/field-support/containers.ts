@@ -72,7 +72,7 @@ export const CONTAINER_SUPPORT: Record<string, StructSupport> = {
     resourceFieldRef: supported(),
     configMapKeyRef: supported(),
     secretKeyRef: supported('values that are not UTF-8: CreateContainerConfigError'),
-    fileKeyRef: refused('not yet'),
+    fileKeyRef: supported('an optional one may also lack its file'),
   },
   ConfigMapKeySelector: { name: supported(), key: supported(), optional: supported() },
   SecretKeySelector: { name: supported(), key: supported(), optional: supported() },
