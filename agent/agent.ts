@@ -26,6 +26,7 @@ import type {
   StatusManager,
 } from './pods/ports.ts';
 import { createRelister } from './pods/relister.ts';
+import type { PodRuntime } from './sandbox/pod-runtime.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods } from './sources/source.ts';
 import { createSources, type SourcesDependencies, type SourcesOptions } from './sources/sources.ts';
@@ -104,6 +105,8 @@ export interface AgentDependencies extends Pick<SourcesDependencies, 'apiReady' 
   services?: ServiceEnvironment;
   /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
   volumePlugins?: readonly VolumePlugin[];
+  /** An OCI runtime of ours that `docker` uses for pods' containers. */
+  podRuntime?: Pick<PodRuntime, 'prepareNetns' | 'stopPreparing'>;
   clock: Clock;
   log: Logger;
 }

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { parseGoDurationMs } from '../src/config/duration.ts';
 import { enginePings } from './engine/ping.ts';
+import { POD_RUNTIME_AUTO } from './engine/pod-runtime.ts';
 import { PAUSE_IMAGE } from './images/catalog.ts';
 import { UserError } from './output/failure.ts';
 import { detectNodeIp } from './preflight/node-ip.ts';
@@ -18,6 +19,7 @@ export interface UpFlags {
   nodeName?: string;
   nodeIp?: string;
   dockerEndpoint?: string;
+  podRuntime: string;
   cgroupRoot: string;
   podCidr: string;
   serviceCidr: string;
@@ -49,6 +51,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     nodeName: nodeName(flags.nodeName ?? hostname()),
     nodeIp: flags.nodeIp ?? (await detectNodeIp()),
     dockerEndpoint: flags.dockerEndpoint ?? (await chooseEngine(previous)),
+    podRuntime: flags.podRuntime,
     cgroupRoot: flags.cgroupRoot,
     podCidr: flags.podCidr,
     serviceCidr: flags.serviceCidr,
@@ -94,6 +97,7 @@ export const upDefaults = {
   nodeMonitorGracePeriod: '50s',
   defaultNotReadyTolerationSeconds: '300',
   defaultUnreachableTolerationSeconds: '300',
+  podRuntime: POD_RUNTIME_AUTO,
   podInfraContainerImage: PAUSE_IMAGE,
 };
 

@@ -20,6 +20,8 @@ export const settingsSchema = z.strictObject({
   nodeIp: z.string(),
   /** `unix://…` of an Engine that is used as it is; absent: Berth runs one of its own. */
   dockerEndpoint: z.string().optional(),
+  /** The OCI runtime of pods' containers: `auto`, `none`, or one that the Engine knows. */
+  podRuntime: z.string().default('auto'),
   cgroupRoot: z.string(),
   podCidr: z.string(),
   serviceCidr: z.string(),

@@ -4,6 +4,7 @@ import { buildLogConfig } from '../containers/config.ts';
 import { LABEL, podLabels, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../containers/masked-paths.ts';
 import type { HostPort } from '../pods/ports.ts';
+import { NETNS_VARIABLE } from './pod-runtime.ts';
 
 export interface SandboxConfigInput {
   pod: Pod;
@@ -12,6 +13,8 @@ export interface SandboxConfigInput {
   kernelHostname: string;
   cgroupParent: string;
   oomScoreAdj: number;
+  /** The network namespace that the OCI runtime is to join; it makes one without. */
+  netnsPath?: string;
 }
 
 const SANDBOX_CPU_SHARES = 2;
@@ -26,6 +29,7 @@ export function buildSandboxConfig(input: SandboxConfigInput): ContainerConfig {
   const sysctls = pod.spec.securityContext?.sysctls ?? [];
   return {
     Image: input.pauseImage,
+    ...(input.netnsPath && { Env: [`${NETNS_VARIABLE}=${input.netnsPath}`] }),
     // With the host's network the kernel's name is the host's.
     ...(!hostNetwork && { Hostname: input.kernelHostname }),
     Labels: {

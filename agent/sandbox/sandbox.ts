@@ -1,11 +1,13 @@
 import type { DockerEngine } from '../../src/docker/engine.ts';
-import { isDockerConflict, isDockerNotFound } from '../../src/docker/errors.ts';
+import { dockerMessage, isDockerConflict, isDockerNotFound } from '../../src/docker/errors.ts';
 import type { Pod } from '../../src/kube/types.ts';
+import { type HeldNetns, netnsId } from '../../src/linux/netns.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { formatContainerName, podKey, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import type { StartSlots } from '../containers/start-slots.ts';
 import type { AgentMetrics, PodNetwork, PodResources, SandboxStatus } from '../pods/ports.ts';
 import { buildSandboxConfig, hostPortsOf } from './config.ts';
+import type { PodRuntime } from './pod-runtime.ts';
 
 export interface SandboxOptions {
   nodeName: string;
@@ -19,6 +21,7 @@ export interface SandboxDependencies {
   resources: Pick<PodResources, 'cgroupParent' | 'oomScoreAdj'>;
   metrics: AgentMetrics;
   slots: StartSlots;
+  podRuntime?: Pick<PodRuntime, 'prepareNetns' | 'stopPreparing'>;
   log: Logger;
 }
 
@@ -33,9 +36,34 @@ export interface Sandboxes {
 }
 
 export function createSandboxes(options: SandboxOptions, deps: SandboxDependencies): Sandboxes {
-  const { docker, network, resources, metrics, log } = deps;
+  const { docker, network, resources, metrics, log, podRuntime } = deps;
+  /** By container id, from create to start: where the pod's network is being set up before its pause runs. */
+  const prepared = new Map<string, HeldNetns>();
 
-  async function createPause(pod: Pod, attempt: number, kernelHostname: string, signal: AbortSignal): Promise<string> {
+  function release(id: string): void {
+    prepared.get(id)?.close();
+    prepared.delete(id);
+  }
+
+  async function createPrepared(pod: Pod, attempt: number, kernelHostname: string, signal: AbortSignal) {
+    const netns = pod.spec.hostNetwork ? undefined : podRuntime?.prepareNetns();
+    try {
+      const id = await createPause(pod, attempt, kernelHostname, netns?.path, signal);
+      if (netns) prepared.set(id, netns);
+      return id;
+    } catch (error) {
+      netns?.close();
+      throw error;
+    }
+  }
+
+  async function createPause(
+    pod: Pod,
+    attempt: number,
+    kernelHostname: string,
+    netnsPath: string | undefined,
+    signal: AbortSignal,
+  ): Promise<string> {
     const { name: podName, namespace: podNamespace = 'default', uid: podUid } = pod.metadata;
     const name = formatContainerName({ container: SANDBOX_CONTAINER_NAME, podName, podNamespace, podUid, attempt });
     const config = buildSandboxConfig({
@@ -45,6 +73,7 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
       kernelHostname,
       cgroupParent: resources.cgroupParent(pod),
       oomScoreAdj: resources.oomScoreAdj(pod, SANDBOX_CONTAINER_NAME),
+      ...(netnsPath && { netnsPath }),
     });
     for (let tries = 0; ; tries++) {
       try {
@@ -69,24 +98,64 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
     annotations: pod.metadata.annotations,
   });
 
+  async function startPause(id: string, signal: AbortSignal): Promise<void> {
+    await deps.slots.run('sandbox', () => docker.startContainer(id, signal));
+    metrics.containerStarted('podsandbox');
+  }
+
+  /** Path of the running pause's network namespace. The one inspection of a pod's start: only it tells the process. */
+  async function netnsOf(id: string, signal: AbortSignal): Promise<string> {
+    const { pid } = await docker.inspectContainer(id, signal);
+    if (pid === undefined) throw new Error('the pause container ended at once');
+    return `/proc/${pid}/ns/net`;
+  }
+
+  async function startAndAttach(pod: Pod, id: string, signal: AbortSignal): Promise<string[]> {
+    await startPause(id, signal);
+    if (pod.spec.hostNetwork) return [];
+    const { ips } = await network.attach({ ...attachment(pod, id), netnsPath: await netnsOf(id, signal) }, signal);
+    return ips;
+  }
+
+  /** Connects the prepared namespace while the pause starts, which is to find itself in it; what really happened counts. */
+  async function startInside(netns: HeldNetns, pod: Pod, id: string, signal: AbortSignal): Promise<string[]> {
+    // Both to their end: what fails is undone by the caller, who must not meet the other half still at work.
+    const [started, attached] = await Promise.allSettled([
+      startPause(id, signal),
+      network.attach({ ...attachment(pod, id), netnsPath: netns.path }, signal),
+    ]);
+    if (started.status === 'rejected') {
+      if (String(started.reason).includes(netns.path)) podRuntime?.stopPreparing(dockerMessage(started.reason));
+      throw started.reason;
+    }
+    if (attached.status === 'rejected') throw attached.reason;
+    const netnsPath = await netnsOf(id, signal);
+    if (netnsId(netnsPath) === netns.id) return attached.value.ips;
+    podRuntime?.stopPreparing(
+      `the pause container of ${podKey(pod)} runs in another namespace than the one made for it`,
+    );
+    await network.detach(attachment(pod, id));
+    const { ips } = await network.attach({ ...attachment(pod, id), netnsPath }, signal);
+    return ips;
+  }
+
   return {
     create: (pod, attempt, kernelHostname, signal) =>
       deps.slots.run('sandbox', () =>
-        metrics.runtimeOperation('create_podsandbox', () => createPause(pod, attempt, kernelHostname, signal)),
+        metrics.runtimeOperation('create_podsandbox', () => createPrepared(pod, attempt, kernelHostname, signal)),
       ),
     start: (pod, id, signal) =>
       metrics.runtimeOperation('run_podsandbox', async () => {
-        await deps.slots.run('sandbox', () => docker.startContainer(id, signal));
-        metrics.containerStarted('podsandbox');
-        if (pod.spec.hostNetwork) return [];
-        // The one inspection of a pod's start: only it tells the process, whose network namespace is to be connected.
-        const { pid } = await docker.inspectContainer(id, signal);
-        if (pid === undefined) throw new Error('the pause container ended at once');
-        const { ips } = await network.attach({ ...attachment(pod, id), netnsPath: `/proc/${pid}/ns/net` }, signal);
-        return ips;
+        const netns = prepared.get(id);
+        try {
+          return await (netns ? startInside(netns, pod, id, signal) : startAndAttach(pod, id, signal));
+        } finally {
+          release(id);
+        }
       }),
     async remove(pod, sandbox, signal) {
       const failures: unknown[] = [];
+      release(sandbox.id);
       if (!sandbox.hostNetwork)
         await network.detach(attachment(pod, sandbox.id)).catch((error) => failures.push(error));
       await metrics

@@ -3,6 +3,7 @@ import { defineAgent } from './agent.ts';
 import { defineDemo } from './demo.ts';
 import { defineDns } from './dns.ts';
 import { defineDown } from './down.ts';
+import { defineEngineRuntime } from './engine-runtime.ts';
 import { defineKubeAssets } from './kube-assets.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
@@ -28,6 +29,7 @@ export const commands: ((program: Command) => void)[] = [
   defineAgent,
   defineProxy,
   defineOverlay,
+  defineEngineRuntime,
   defineRun,
   defineDns,
   defineTest,

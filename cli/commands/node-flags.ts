@@ -38,6 +38,11 @@ export function addNodeFlags(command: Command): Command {
     .option('--node-ip <ip>', "the node's address (default: that of the default route's interface)")
     .option('--root-dir <dir>', "pods' directories and other state", '/var/lib/berth-node')
     .option('--docker-endpoint <unix://socket>', 'the Docker Engine', 'unix:///var/run/docker.sock')
+    .option(
+      '--pod-runtime <name>',
+      "pods' OCI runtime: auto (berth, if the Engine has it), none, or one of the Engine's",
+      'auto',
+    )
     .option('--pod-infra-container-image <image>', 'the pause image', PAUSE_IMAGE)
     .option('--pod-logs-dir <dir>', 'where log links go', '/var/log/pods')
     .option('--cluster-cidr <cidr>', 'the addresses of all pods', '10.244.0.0/16')

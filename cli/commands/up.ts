@@ -23,6 +23,11 @@ export function defineUp(program: Command): void {
     ['--cluster-domain <name>', 'clusterDomain', "the cluster's DNS domain"],
     ['--bridge <name>', 'bridge', 'the bridge that pods hang on'],
     ['--cgroup-root <path>', 'cgroupRoot', 'the cgroup below which kubepods lives'],
+    [
+      '--pod-runtime <name>',
+      'podRuntime',
+      "pods' OCI runtime: auto (berth, if the Engine has it), none, or one of the Engine's",
+    ],
     ['--pod-infra-container-image <image>', 'podInfraContainerImage', 'the pause image'],
     ['--api-port <port>', 'apiPort', 'the API server'],
     ['--agent-port <port>', 'agentPort', "the node agent's API"],

@@ -7,6 +7,8 @@ import { livingPid, stopProcess } from '../daemon/pid-file.ts';
 import { UserError } from '../output/failure.ts';
 import { removeIfEmpty } from './empty-folder.ts';
 import { enginePings } from './ping.ts';
+import { installPodRuntime, SYSTEM_PATH } from './pod-runtime.ts';
+import { POD_RUNTIME_NAME } from './pod-runtime-script.ts';
 
 export interface EnginePaths {
   engineData: string;
@@ -28,7 +30,6 @@ const FIXED_FOLDERS = [
   '/run/containerd/s',
   '/run/containerd',
 ];
-const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
  * A Docker Engine of Berth's own, for hosts where none answers: a process beside the daemon, with own data and socket, that
@@ -70,6 +71,9 @@ export function createPrivateEngine(options: { paths: EnginePaths; clock: Clock;
     // An empty configuration of its own: /etc/docker/daemon.json is another Docker's.
     const config = join(paths.engineData, 'berth-daemon.json');
     writeFileSync(config, '{}\n');
+    const podRuntime = join(paths.engineData, 'berth-runtime');
+    const problem = installPodRuntime(podRuntime);
+    if (problem) log.warn({ problem }, `${podRuntime} does not run: pods start without it, more slowly`);
     const logFile = openSync(paths.engineLog, 'a', 0o640);
     const flags = [
       ...[
@@ -102,6 +106,7 @@ export function createPrivateEngine(options: { paths: EnginePaths; clock: Clock;
         '--log-level',
         'warn',
       ],
+      ...(problem ? [] : ['--add-runtime', `${POD_RUNTIME_NAME}=${podRuntime}`]),
     ];
     starting = spawn('dockerd', flags, {
       detached: true,

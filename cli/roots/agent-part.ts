@@ -8,6 +8,7 @@ import type { EventSink, PodDirectory, PodNetwork } from '../../agent/pods/ports
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
+import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
 import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
 import { createManifestProblems } from '../../agent/stats/manifests.ts';
@@ -23,6 +24,7 @@ import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import { choosePodRuntime } from '../engine/pod-runtime.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import type { ProgramContext } from './context.ts';
@@ -38,6 +40,8 @@ export interface AgentPartOptions {
   containerLogsDir: string;
   pauseImage: string;
   dockerEndpoint: string;
+  /** `auto`, `none`, or a runtime that the Engine knows. */
+  podRuntime: string;
   /** Of the HTTPS port; signed by whoever the API server trusts for nodes. */
   serving: CertificatePair;
   /** Who signs the certificates of that port's clients. */
@@ -64,13 +68,17 @@ export async function createAgentPart(
   const { config, nodeName, nodeIps, client } = options;
   const { log, clock } = context;
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
-  const docker = connectDocker(options.dockerEndpoint);
-  const engine = await retry(() => docker.info(signal), {
+  const connection = connectDocker(options.dockerEndpoint);
+  const engine = await retry(() => connection.info(signal), {
     ...ENGINE_RETRY,
     clock,
     signal,
     onFailure: (error) => log.warn({ err: error }, 'waiting for the Docker Engine'),
   });
+  const podRuntimeName = choosePodRuntime(options.podRuntime, engine);
+  const podRuntime = podRuntimeName ? createPodRuntime(podRuntimeName, { docker: connection, log }) : undefined;
+  log.info({ podRuntime: podRuntimeName ?? engine.defaultRuntime }, "OCI runtime of pods' containers");
+  const docker = podRuntime?.docker ?? connection;
   const facts = await readHostFacts(options.rootDir);
   const shares = computeNodeShares(config, facts);
   const resources = await openPodResources(config, shares, engine);
@@ -137,6 +145,7 @@ export async function createAgentPart(
     events,
     metrics,
     heartbeats,
+    ...(podRuntime && { podRuntime }),
     manifestProblems: createManifestProblems({
       registry,
       tell: (message) =>

@@ -181,6 +181,7 @@ function createAgent(
       containerLogsDir: containerLogsDir(settings.podLogsDir),
       pauseImage: settings.pauseImage,
       dockerEndpoint: engineEndpoint(settings),
+      podRuntime: settings.podRuntime,
       serving: pki.nodeServing,
       clientCaPem: pki.ca.certPem,
       clientCertPem: pki.node.certPem,

@@ -36,6 +36,7 @@ export interface NodeDaemonFlags {
   nodeIp?: string;
   rootDir: string;
   dockerEndpoint: string;
+  podRuntime: string;
   podInfraContainerImage: string;
   podLogsDir: string;
   clusterCidr: string;
@@ -121,6 +122,7 @@ export async function prepareAgent(
       containerLogsDir: join(flags.podLogsDir, '../containers'),
       pauseImage: flags.podInfraContainerImage,
       dockerEndpoint: flags.dockerEndpoint,
+      podRuntime: flags.podRuntime,
       serving,
       clientCaPem: clientCaPem ?? serving.certPem,
       ...(api && { client: api.client, ...(api.config.certPem && { clientCertPem: api.config.certPem }) }),

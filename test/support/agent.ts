@@ -1,6 +1,12 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AGENT_DEFAULTS, type Agent, type AgentOptions, createAgent } from '../../agent/agent.ts';
+import {
+  AGENT_DEFAULTS,
+  type Agent,
+  type AgentDependencies,
+  type AgentOptions,
+  createAgent,
+} from '../../agent/agent.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { AgentMetrics, EventSink, PodNetwork, PodRuntimeStatus } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
@@ -57,6 +63,7 @@ export interface TestAgent {
 export interface TestAgentOptions {
   docker: DockerEngine;
   network: PodNetwork;
+  podRuntime?: AgentDependencies['podRuntime'];
   /** Directories of an earlier agent, to play its restart. */
   base?: string;
   cgroupRoot?: string;
@@ -129,6 +136,7 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
     admit: () => undefined,
     events: sink,
     metrics: noMetrics,
+    ...(given.podRuntime && { podRuntime: given.podRuntime }),
     clock,
     log,
   });

@@ -33,7 +33,12 @@ export function whyNoDockerd(): string | undefined {
  * It lives in the network namespace of the caller and touches nothing in it.
  */
 export async function startDockerd(
-  options: { cgroupParent?: string; dataRoot?: string } = {},
+  options: {
+    cgroupParent?: string;
+    dataRoot?: string;
+    /** Further flags; read at every start, so that a restart may have others. */
+    flags?: readonly string[];
+  } = {},
 ): Promise<PrivateDockerd> {
   const base = await mkdtemp('/tmp/berth-dockerd-');
   const dataRoot = options.dataRoot ?? join(base, 'data');
@@ -60,7 +65,10 @@ export async function startDockerd(
 
   async function launch(): Promise<ChildProcess> {
     const log = await open(logPath, 'a');
-    const started = spawn(program!, args, { stdio: ['ignore', log.fd, log.fd], detached: true });
+    const started = spawn(program!, [...args, ...(options.flags ?? [])], {
+      stdio: ['ignore', log.fd, log.fd],
+      detached: true,
+    });
     await log.close();
     const deadline = Date.now() + START_TIMEOUT_MS;
     for (;;) {
