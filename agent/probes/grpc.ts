@@ -1,5 +1,5 @@
 import { connect } from 'node:http2';
-import { hostPort, type ProbeOutcome } from './outcome.ts';
+import { describeDial, hostPort, MAX_OUTPUT_BYTES, type ProbeOutcome } from './outcome.ts';
 
 const STATUS_NAMES = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
 const UNIMPLEMENTED = '12';
@@ -32,7 +32,13 @@ export function probeGrpc(
         ),
       timeoutMs,
     );
-    session.on('error', (error) => finish('failure', `error: health rpc probe failed: ${error.message}`));
+    const broken = (error: Error) => {
+      // A call that was never sent hides why behind its own error.
+      const said = describeDial(error.cause ?? error, address);
+      const what = connected ? 'error: health rpc probe failed' : `error: failed to connect service at "${address}"`;
+      finish('failure', `${what}: ${said}`);
+    };
+    session.on('error', broken);
     session.once('connect', () => {
       connected = true;
     });
@@ -44,26 +50,38 @@ export function probeGrpc(
       'user-agent': userAgent,
     });
     const chunks: Buffer[] = [];
+    let length = 0;
+    let httpStatus = '';
     let grpcStatus: string | undefined;
     let grpcMessage = '';
     const read = (headers: Record<string, unknown>) => {
+      httpStatus ||= String(headers[':status'] ?? '');
       if (headers['grpc-status'] === undefined) return;
       grpcStatus = String(headers['grpc-status']);
-      grpcMessage = decodeURIComponent(String(headers['grpc-message'] ?? ''));
+      grpcMessage = percentDecode(String(headers['grpc-message'] ?? ''));
     };
     call.on('response', read);
     call.on('trailers', read);
-    call.on('data', (chunk: Buffer) => chunks.push(chunk));
-    call.on('error', (error) => finish('failure', `error: health rpc probe failed: ${error.message}`));
+    call.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= MAX_OUTPUT_BYTES) chunks.push(chunk);
+      else finish('failure', 'error: health rpc probe failed: the answer is too long');
+    });
+    call.on('error', broken);
     call.once('end', () => {
       if (grpcStatus === UNIMPLEMENTED)
         return finish(
           'failure',
-          'error: this server does not implement the grpc health protocol (grpc.health.v1.Health)',
+          `error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ${grpcMessage}`,
         );
       if (grpcStatus === DEADLINE_EXCEEDED)
         return finish('failure', `timeout: health rpc did not complete within ${timeoutMs / 1000}s`);
-      if (grpcStatus !== undefined && grpcStatus !== '0')
+      if (grpcStatus === undefined)
+        return finish(
+          'failure',
+          `error: health rpc probe failed: rpc error: code = Unknown desc = no grpc-status, HTTP status ${httpStatus}`,
+        );
+      if (grpcStatus !== '0')
         return finish(
           'failure',
           `error: health rpc probe failed: rpc error: code = ${grpcStatus} desc = ${grpcMessage}`,
@@ -74,6 +92,15 @@ export function probeGrpc(
     });
     call.end(frame(encodeHealthRequest(service)));
   });
+}
+
+/** As gRPC escapes its messages; what is no such escape stays. */
+function percentDecode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** HealthCheckRequest { string service = 1; } */

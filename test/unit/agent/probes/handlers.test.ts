@@ -141,8 +141,40 @@ test('grpc', async (t) => {
   t.regex((await probe()).output, /does not implement the grpc health protocol/);
   t.deepEqual(services, ['db', 'db', 'db']);
   server.close();
-  t.is((await probe()).result, 'failure');
+  const refused = await probe();
+  t.is(refused.result, 'failure');
+  t.regex(
+    refused.output,
+    /^error: failed to connect service at "127\.0\.0\.1:\d+": dial tcp 127\.0\.0\.1:\d+: connect: connection refused$/,
+  );
   t.is(encodeHealthRequest('').length, 0);
+});
+
+test('grpc: servers that speak something else', async (t) => {
+  for (const [answer, says] of [
+    [{ status: 404, body: '<html>' }, /no grpc-status, HTTP status 404/],
+    [{ status: 200, headers: { 'grpc-status': '14', 'grpc-message': '100%' } }, /code = 14 desc = 100%$/],
+    [{ status: 200, body: 'x'.repeat(20_000) }, /too long/],
+  ] as [{ status: number; headers?: Record<string, string>; body?: string }, RegExp][]) {
+    const server = createHttp2((_, response) => {
+      response.writeHead(answer.status, answer.headers ?? {});
+      response.end(answer.body ?? '');
+    });
+    const port = await listen(server as unknown as Server);
+    const { result, output } = await probeGrpc('127.0.0.1', port, '', 500, 'kube-probe/1.36');
+    t.is(result, 'failure');
+    t.regex(output, says);
+    server.close();
+  }
+  const plain = createHttp((_, response) => response.end('hello'));
+  const port = await listen(plain);
+  t.is((await probeGrpc('127.0.0.1', port, '', 300, 'x')).result, 'failure');
+  plain.closeAllConnections();
+  plain.close();
+  const silent = createTcp(() => {});
+  const silentPort = await listen(silent);
+  t.regex((await probeGrpc('127.0.0.1', silentPort, '', 100, 'x')).output, /^timeout: .* within 0\.1s/);
+  silent.close();
 });
 
 const container = {
