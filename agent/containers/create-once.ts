@@ -25,20 +25,31 @@ export async function createContainerOnce(
   } catch (error) {
     if (!isDockerConflict(error)) throw error;
   }
-  const found = await docker.inspectContainer(name, signal).catch(ignoreNotFound);
-  if (found && found.state !== 'created') {
-    await runtime.refresh(found.id, signal);
-    throw new ContainerStartError('CreateContainerError', `container ${name} is there already`, { retryAfterMs: 0 });
-  }
-  if (found) {
-    await docker.removeContainer(found.id, { force: true }, signal).catch(ignoreNotFound);
-    runtime.recordRemoved(found.id);
+  const unused = await takeOver({ docker, runtime }, name, signal);
+  if (unused) {
+    await docker.removeContainer(unused.id, { force: true }, signal).catch(ignoreNotFound);
+    runtime.recordRemoved(unused.id);
   }
   return docker.createContainer(name, config, signal).catch((error) => {
     if (!isDockerConflict(error)) throw error;
     // The Engine keeps the name for something that it no longer has.
     return docker.createContainer(`${name}_${randomBytes(4).toString('hex')}`, config, signal);
   });
+}
+
+/**
+ * Looks for a container of that name. One that runs or has run is recorded, and ContainerStartError has the next pass
+ * decide about it; resolves to one that was only made.
+ */
+export async function takeOver(
+  { docker, runtime }: Pick<CreateOnceDependencies, 'runtime'> & { docker: Pick<DockerEngine, 'inspectContainer'> },
+  name: string,
+  signal: AbortSignal,
+): Promise<{ id: string } | undefined> {
+  const found = await docker.inspectContainer(name, signal).catch(ignoreNotFound);
+  if (!found || found.state === 'created') return found;
+  await runtime.refresh(found.id, signal);
+  throw new ContainerStartError('CreateContainerError', `container ${name} is there already`, { retryAfterMs: 0 });
 }
 
 function ignoreNotFound(error: unknown): undefined {

@@ -14,5 +14,7 @@ export function targetContainerId(
   if (!target) return undefined;
   const record = observed.containers.find(({ name }) => name === target);
   if (!record) throw configError(`unable to find target container ${target}`);
+  // The Engine would make it and then fail to start it, and it would have had its run.
+  if (record.state !== 'running') throw configError(`target container ${target} is not running`);
   return record.id;
 }

@@ -13,7 +13,7 @@ import type { ContainerMounts } from '../volumes/container-mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import { createImageAccountsReader } from './accounts.ts';
 import { buildContainerConfig, type LogRotation } from './config.ts';
-import { createContainerOnce } from './create-once.ts';
+import { createContainerOnce, takeOver } from './create-once.ts';
 import { buildEnvironment } from './environment.ts';
 import { targetContainerId } from './ephemeral-target.ts';
 import { ContainerStartError } from './errors.ts';
@@ -114,9 +114,18 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     return variables;
   }
 
+  /** A run that was published and that nobody here knows of: if the Engine has it all the same, it is taken over. */
+  async function assertLost({ pod, container, start }: CreateRequest, signal: AbortSignal): Promise<void> {
+    const { uid: podUid, name: podName, namespace: podNamespace = 'default' } = pod.metadata;
+    const attempt = start.attempt - 1;
+    const name = formatContainerName({ container: container.name, podName, podNamespace, podUid, attempt });
+    await takeOver(deps, name, signal);
+  }
+
   return {
     async create(request, signal) {
       const { pod, container, start, sandboxId } = request;
+      if (start.isAfterLoss) await assertLost(request, signal);
       const pidTargetId = targetContainerId(container, runtime.pod(pod.metadata.uid));
       const image = await deps.images.ensure(pod, container, signal);
       const [variables, terminationMessage, seccompProfile] = await Promise.all([

@@ -242,6 +242,8 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
         // Nothing of this pass may still be at work when the next one looks.
         await Promise.all(prepared.values());
       }
+      // They come when their targets are there.
+      if (plan.createSandbox && pod.spec.ephemeralContainers?.length) retryIn(result, 0);
       return result;
     },
 

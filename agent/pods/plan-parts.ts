@@ -16,6 +16,8 @@ export interface ContainerStart {
   kind: 'init' | 'regular' | 'ephemeral';
   /** Restart count of the container to be made. */
   attempt: number;
+  /** Its earlier run is known from the published status alone: the Engine is asked first whether it is really gone. */
+  isAfterLoss?: true;
   /** When the newest run ended; the crash back-off counts from here. Undefined for a first start. */
   finishedAtMs?: number;
 }
@@ -49,10 +51,12 @@ export function startOf(
   record: ContainerRuntimeStatus | undefined,
   status?: PodStatus,
 ): ContainerStart {
+  const attempt = record ? nextAttempt(record) : attemptAfterLoss(container.name, kind, status);
   return {
     name: container.name,
     kind,
-    attempt: record ? nextAttempt(record) : attemptAfterLoss(container.name, kind, status),
+    attempt,
+    ...(!record && attempt > 0 && { isAfterLoss: true }),
     ...(record?.state === 'exited' && { finishedAtMs: record.finishedAtMs ?? record.createdAtMs }),
   };
 }

@@ -62,6 +62,8 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
   const idsOfPod = new Map<string, Set<string>>();
   /** Containers of whose start or end an event has told. */
   const heard = { start: new Set<string>(), end: new Set<string>() };
+  /** Looks under way, by container: what is removed meanwhile must not come back by their answer. */
+  const looks = new Map<string, Set<{ isGone: boolean }>>();
   let lastRelistMs: number | undefined;
 
   function put(id: string, observed: ObservedContainer, isPartial = false): boolean {
@@ -77,6 +79,7 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
   }
 
   function drop(id: string): string | undefined {
+    for (const look of looks.get(id) ?? []) look.isGone = true;
     const entry = entries.get(id);
     if (!entry) return undefined;
     const uid = entry.identity.podUid;
@@ -91,14 +94,19 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
 
   /** Inspects and stores; returns the UID of the pod if that was news. */
   async function look(id: string, signal?: AbortSignal): Promise<string | undefined> {
-    let observed: ObservedContainer | undefined;
+    const own = { isGone: false };
+    const ofContainer = looks.get(id) ?? new Set();
+    looks.set(id, ofContainer.add(own));
     try {
-      observed = await reader.read(id, signal);
+      const observed = await reader.read(id, signal);
+      return observed && !own.isGone && put(id, observed) ? observed.identity.podUid : undefined;
     } catch (error) {
       if (isDockerNotFound(error)) return drop(id);
       throw error;
+    } finally {
+      ofContainer.delete(own);
+      if (ofContainer.size === 0) looks.delete(id);
     }
-    return observed && put(id, observed) ? observed.identity.podUid : undefined;
   }
 
   /** As `look`; a container that gives no answer stays what it was, or is what the list says: it is nobody else's trouble. */

@@ -19,7 +19,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
   docker.addImage('pause:1');
   docker.addImage('busybox:1');
   const network = createFakePodNetwork();
-  const events: { reason: string; message: string }[] = [];
+  const events: { reason: string; message: string; fieldPath?: string }[] = [];
   const published: { uid: string; status: PodStatus }[] = [];
   const finished: string[] = [];
   const statuses = new Map<string, PodStatus>();
@@ -78,7 +78,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
     computeStatus: (input) =>
       computePodStatus(input, { startup: () => undefined, readiness: () => undefined }, { hostIps: [] }),
     admit: () => undefined,
-    events: { event: (_pod, _type, reason, message) => events.push({ reason, message }) },
+    events: { event: (_pod, _type, reason, message, fieldPath) => events.push({ reason, message, fieldPath }) },
     metrics: noMetrics,
     clock: systemClock,
     log: silentLogger,
