@@ -8,7 +8,7 @@ import { createContainerKiller } from './containers/kill.ts';
 import { createContainerLauncher } from './containers/launcher.ts';
 import { createLogLinks, type LogDirectories } from './containers/log-links.ts';
 import { createStartSlots } from './containers/start-slots.ts';
-import { createImages } from './images/images.ts';
+import { buildImageParts } from './images/image-parts.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
 import { createRejectionBackoff } from './pods/rejections.ts';
@@ -47,14 +47,9 @@ export function buildAgentParts(
   const hooks = createLifecycleHooks({ ...deps, exec: createContainerExec(deps.docker) });
   const killer = createContainerKiller({ ...deps, hooks });
   const crashes = createCrashBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: options.crashLoopMaxMs }, deps.clock);
-  const images = createImages(
-    {
-      maxParallelPulls: options.maxParallelImagePulls,
-      backoffInitialMs: BACKOFF_INITIAL_MS,
-      backoffMaxMs: IMAGE_BACKOFF_MAX_MS,
-    },
-    deps,
-  );
+  const imageBackoff = { initialMs: BACKOFF_INITIAL_MS, maxMs: IMAGE_BACKOFF_MAX_MS };
+  const imageParts = buildImageParts({ ...options.images, rootDir: options.rootDir, backoff: imageBackoff }, deps);
+  const { images } = imageParts;
   const slots = createStartSlots(options.maxParallelStarts);
   const mounts = createContainerMounts({ ...deps, directories });
   const launcher = createContainerLauncher(
@@ -112,6 +107,7 @@ export function buildAgentParts(
   return {
     runtime,
     workers,
+    images: imageParts,
     directories,
     logLinks,
     volumes,

@@ -10,6 +10,7 @@ import type { Heartbeats } from '../src/runtime/heartbeat.ts';
 import type { Logger } from '../src/runtime/log.ts';
 import { buildAgentParts } from './agent-parts.ts';
 import { LABEL, podKey } from './containers/identity.ts';
+import type { ImagePartDependencies, ImageSettings } from './images/image-parts.ts';
 import { isStaticPod } from './pods/annotations.ts';
 import { buildOrphanPod } from './pods/orphans.ts';
 import type {
@@ -54,7 +55,7 @@ export interface AgentOptions extends SourcesOptions {
   resyncMs: number;
   /** How often all containers are listed, whatever the event stream says; 60 s. */
   relistMs: number;
-  maxParallelImagePulls: number;
+  images: ImageSettings;
   /** Create and start calls that the Engine works on at once. */
   maxParallelStarts: number;
   containerLogMaxSizeBytes: number;
@@ -78,7 +79,14 @@ export const AGENT_DEFAULTS = {
   httpCheckMs: 20_000,
   resyncMs: 60_000,
   relistMs: 60_000,
-  maxParallelImagePulls: 1,
+  images: {
+    maxParallelPulls: 1,
+    pullsPerSecond: 5,
+    pullBurst: 10,
+    progressDeadlineMs: 60_000,
+    verification: { policy: 'NeverVerifyPreloadedImages', allowlist: [] },
+    homeDir: '/root',
+  } as ImageSettings,
   maxParallelStarts: Math.max(4, 2 * availableParallelism()),
   containerLogMaxSizeBytes: 10 << 20,
   containerLogMaxFiles: 5,
@@ -86,7 +94,9 @@ export const AGENT_DEFAULTS = {
   crashLoopMaxMs: 300_000,
 };
 
-export interface AgentDependencies extends Pick<SourcesDependencies, 'apiReady' | 'manifestProblems'> {
+export interface AgentDependencies
+  extends Pick<ImagePartDependencies, 'registry' | 'serviceAccount'>,
+    Pick<SourcesDependencies, 'apiReady' | 'manifestProblems'> {
   docker: DockerEngine;
   network: PodNetwork;
   resources: PodResources;
@@ -241,6 +251,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
       try {
         const info = await retry(() => docker.info(own), { ...ENGINE_RETRY, clock, signal: own, onFailure });
         parts.setEngine(info);
+        await parts.images.recover(own);
         const relister = createRelister(options, {
           ...deps,
           runtime,
@@ -277,6 +288,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
           await Promise.all([
             following,
             workers.run(own),
+            parts.images.run(own),
             desired.run(own),
             relister.run(own),
             probes.run(own),

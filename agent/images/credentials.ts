@@ -1,68 +1,62 @@
-import type { RegistryAuth } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
-import type { ConfigSources } from '../pods/ports.ts';
-import { parseImageName } from './name.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { ConfigSources, EventSink } from '../pods/ports.ts';
+import type { CredentialProviders } from './credential-providers/providers.ts';
+import { type Credential, lookUpCredentials } from './keyring.ts';
+import { repositoryOf } from './name.ts';
+import type { NodeCredentials } from './node-credentials.ts';
+import { parsePullSecret, readPullSecrets } from './pull-secrets.ts';
 
-interface DockerConfigEntry {
-  username?: string;
-  password?: string;
-  auth?: string;
-  identitytoken?: string;
-  registrytoken?: string;
+export interface CredentialDependencies {
+  config?: ConfigSources;
+  node: NodeCredentials;
+  providers: CredentialProviders;
+  events: EventSink;
+  log: Logger;
 }
 
-/** The credentials of the pod's imagePullSecrets that fit the image's registry, longest match first. Missing secrets are skipped, as upstream does. */
-export async function pullCredentials(
-  pod: Pod,
-  image: string,
-  config: ConfigSources | undefined,
-): Promise<RegistryAuth[]> {
-  const name = parseImageName(image);
-  const found: { key: string; auth: RegistryAuth }[] = [];
-  if (!name || !config) return [];
-  for (const reference of pod.spec.imagePullSecrets ?? []) {
-    if (!reference.name) continue;
-    const secret = await config.secret(pod.metadata.namespace ?? 'default', reference.name);
-    for (const [key, auth] of parseSecret(secret?.data ?? {}))
-      if (matches(key, `${name.registry}/${name.repository}`)) found.push({ key, auth });
+/** Looks up what a pod may show a registry. */
+export interface PodCredentials {
+  /**
+   * All credentials that fit the image, in the order of trying: the pod's secrets, the node's files, the plugins. The secrets
+   * are read at once, with an event about those that are missing; the rest when the result is asked for.
+   * @returns a function that looks once, whoever asks; throws DockerConfigError for a malformed secret
+   */
+  lookUp(pod: Pod, image: string): () => Promise<Credential[]>;
+}
+
+export function createPodCredentials(deps: CredentialDependencies): PodCredentials {
+  async function read(pod: Pod) {
+    const { found, missing } = await readPullSecrets(pod, deps.config);
+    if (missing.length > 0)
+      deps.events.event(
+        pod,
+        'Warning',
+        'FailedToRetrieveImagePullSecret',
+        `Unable to retrieve some image pull secrets (${missing.join(', ')}); attempting to pull the image may not succeed.`,
+      );
+    return found;
   }
-  return found.sort((a, b) => b.key.length - a.key.length).map(({ auth }) => auth);
-}
 
-function parseSecret(data: Record<string, string>): [string, RegistryAuth][] {
-  const decode = (value: string) => JSON.parse(Buffer.from(value, 'base64').toString());
-  const read = (): Record<string, DockerConfigEntry> => {
-    if (data['.dockerconfigjson']) return decode(data['.dockerconfigjson']).auths ?? {};
-    if (data['.dockercfg']) return decode(data['.dockercfg']);
-    return {};
+  return {
+    lookUp(pod, image) {
+      const repository = repositoryOf(image);
+      const secrets = (pod.spec.imagePullSecrets ?? []).length > 0 ? read(pod) : Promise.resolve([]);
+      let result: Promise<Credential[]> | undefined;
+      const look = async () => {
+        const fromSecrets = (await secrets).flatMap((secret) => {
+          const parsed = parsePullSecret(secret);
+          if (!parsed)
+            deps.log.debug(
+              { secret: secret.metadata.name, type: secret.type },
+              'no pull secret by its type: passed over',
+            );
+          return parsed ? [parsed] : [];
+        });
+        const [node, plugins] = await Promise.all([deps.node.read(), deps.providers.ask(pod, repository)]);
+        return [fromSecrets, node, plugins].flatMap((keyring) => lookUpCredentials(keyring, repository));
+      };
+      return () => (result ??= look());
+    },
   };
-  return Object.entries(read()).map(([host, entry]) => {
-    const [user, ...rest] = Buffer.from(entry.auth ?? '', 'base64')
-      .toString()
-      .split(':');
-    const key = host.replace(/^https?:\/\//, '').replace(/\/(v[12]\/?)?$/, '');
-    const auth: RegistryAuth = {
-      username: entry.username ?? user ?? '',
-      password: entry.password ?? rest.join(':'),
-      serveraddress: host,
-      ...(entry.identitytoken && { identitytoken: entry.identitytoken }),
-      ...(entry.registrytoken && { registrytoken: entry.registrytoken }),
-    };
-    return [key, auth];
-  });
-}
-
-const escapeRegExp = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-
-/** A key is a host, perhaps with a path prefix; each dot-separated part may hold `*`. `index.docker.io` is docker.io. */
-function matches(key: string, target: string): boolean {
-  const [keyHost, ...keyPath] = key.replace(/^index\.docker\.io/, 'docker.io').split('/');
-  const [host, ...path] = target.split('/');
-  const keyParts = keyHost!.split('.');
-  const parts = host!.split('.');
-  if (keyParts.length !== parts.length) return false;
-  const partMatches = (pattern: string, part: string) =>
-    new RegExp(`^${pattern.split('*').map(escapeRegExp).join('.*')}$`).test(part);
-  if (!keyParts.every((pattern, index) => partMatches(pattern, parts[index]!))) return false;
-  return path.join('/').startsWith(keyPath.join('/'));
 }

@@ -257,7 +257,7 @@ function agentOptions(options: AgentPartOptions): AgentOptions {
     staticPodUrlHeaders: config.staticPodURLHeader,
     httpCheckMs: config.httpCheckFrequencyMs,
     resyncMs: config.syncFrequencyMs,
-    maxParallelImagePulls: parallelImagePulls(config),
+    images: { ...AGENT_DEFAULTS.images, maxParallelPulls: parallelImagePulls(config) },
     containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
     containerLogMaxFiles: config.containerLogMaxFiles,
     seccompDefault: config.seccompDefault,

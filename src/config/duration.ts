@@ -19,3 +19,14 @@ export function parseGoDurationMs(text: string): number | undefined {
     total += Number(amount) * UNIT_MS[unit!]!;
   return match[1] === '-' ? -total : total;
 }
+
+/** Milliseconds as Go prints a time.Duration that was cut to them: `0s`, `345ms`, `1.2s`, `2m3.5s`. */
+export function formatGoDuration(ms: number): string {
+  const whole = Math.max(0, Math.floor(ms));
+  if (whole === 0) return '0s';
+  if (whole < 1000) return `${whole}ms`;
+  const hours = Math.floor(whole / 3_600_000);
+  const minutes = Math.floor(whole / 60_000) % 60;
+  const seconds = `${(whole % 60_000) / 1000}s`;
+  return hours > 0 ? `${hours}h${minutes}m${seconds}` : minutes > 0 ? `${minutes}m${seconds}` : seconds;
+}

@@ -6,6 +6,7 @@ import type {
   DockerEngine,
   ExecResult,
   ImageDetail,
+  PullOptions,
 } from '../../src/docker/engine.ts';
 import { DockerError } from '../../src/docker/errors.ts';
 
@@ -23,6 +24,8 @@ export interface FakeDocker extends DockerEngine {
   addImage(name: string, detail?: Partial<ImageDetail>, files?: Record<string, string>): void;
   /** Images that a pull finds. */
   registry: Set<string>;
+  /** What happens in a pull before it finds the image or not: waits, progress, refusals of credentials. */
+  onPull: (name: string, options: PullOptions, signal?: AbortSignal) => Promise<void>;
   /** What a container does when told to stop: exit code at once (0), or nothing until SIGKILL (`ignore`). */
   onStop: (container: FakeContainer) => number | 'ignore';
   /** The next call whose name starts so fails with this. */
@@ -85,6 +88,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
     containers,
     calls,
     registry,
+    onPull: async () => {},
     onStop: () => 0,
     onExec: async () => ({ exitCode: 0 }),
     addImage(name, detail = {}, itsFiles = {}) {
@@ -292,8 +296,10 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         createdAtMs: 0,
       }));
     },
-    async pullImage(name, _options, signal) {
+    async pullImage(name, options = {}, signal) {
       called(`pull ${name}`);
+      signal?.throwIfAborted();
+      await fake.onPull(name, options, signal);
       signal?.throwIfAborted();
       if (!registry.has(name))
         throw new DockerError(

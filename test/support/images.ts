@@ -23,25 +23,41 @@ export async function loadTestImages(socketPath: string): Promise<void> {
       await run('cp', [found(CATATONIT), join(root, 'pause')]);
     });
     await importImage(socketPath, pause, PAUSE_IMAGE, ['ENTRYPOINT ["/pause","-P"]']);
-    const busybox = await archive(join(dir, 'busybox'), async (root) => {
-      for (const path of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev', 'var']) await mkdir(join(root, path));
-      await run('cp', [found(BUSYBOX), join(root, 'bin/busybox')]);
-      const { stdout } = await run(found(BUSYBOX), ['--list']);
-      const applets = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
-      await run('sh', ['-c', 'for a in "$@"; do ln -s busybox "bin/$a"; done', 'sh', ...applets], { cwd: root });
-      await run(
-        'sh',
-        [
-          '-c',
-          'printf "root:x:0:0:root:/root:/bin/sh\\nnobody:x:65534:65534:nobody:/:/bin/sh\\n" > etc/passwd; printf "root:x:0:\\nnogroup:x:65534:\\n" > etc/group; chmod 1777 tmp',
-        ],
-        { cwd: root },
-      );
-    });
-    await importImage(socketPath, busybox, BUSYBOX_IMAGE, ['ENV PATH=/bin', 'CMD ["/bin/sh"]']);
+    await importImage(socketPath, await busyboxRoot(dir), BUSYBOX_IMAGE, BUSYBOX_CHANGES);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+const BUSYBOX_CHANGES = ['ENV PATH=/bin', 'CMD ["/bin/sh"]'];
+
+/** Makes one more busybox image under a name of its own; another `label` gives another image. */
+export async function loadBusyboxAs(socketPath: string, image: string, label: string): Promise<void> {
+  const dir = await mkdtemp('/tmp/berth-images-');
+  try {
+    await importImage(socketPath, await busyboxRoot(dir), image, [...BUSYBOX_CHANGES, `LABEL berth.test=${label}`]);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** A root with every applet, as a tar archive. */
+function busyboxRoot(dir: string): Promise<Buffer> {
+  return archive(join(dir, 'busybox'), async (root) => {
+    for (const path of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev', 'var']) await mkdir(join(root, path));
+    await run('cp', [found(BUSYBOX), join(root, 'bin/busybox')]);
+    const { stdout } = await run(found(BUSYBOX), ['--list']);
+    const applets = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
+    await run('sh', ['-c', 'for a in "$@"; do ln -s busybox "bin/$a"; done', 'sh', ...applets], { cwd: root });
+    await run(
+      'sh',
+      [
+        '-c',
+        'printf "root:x:0:0:root:/root:/bin/sh\\nnobody:x:65534:65534:nobody:/:/bin/sh\\n" > etc/passwd; printf "root:x:0:\\nnogroup:x:65534:\\n" > etc/group; chmod 1777 tmp',
+      ],
+      { cwd: root },
+    );
+  });
 }
 
 function found(candidates: string[]): string {
@@ -59,7 +75,9 @@ async function archive(root: string, fill: (root: string) => Promise<void>): Pro
 
 /** `docker import` by the API: one layer from a tar archive. */
 function importImage(socketPath: string, tar: Buffer, image: string, changes: string[]): Promise<void> {
-  const [repo, tag] = image.split(':') as [string, string];
+  // The host of a registry may have a port.
+  const colon = image.lastIndexOf(':');
+  const [repo, tag] = [image.slice(0, colon), image.slice(colon + 1)];
   const query = new URLSearchParams({ fromSrc: '-', repo, tag });
   for (const change of changes) query.append('changes', change);
   return new Promise((resolve, reject) => {
