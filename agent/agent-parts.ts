@@ -107,6 +107,7 @@ export function buildAgentParts(
   return {
     runtime,
     workers,
+    show: passes.show,
     images: imageParts,
     directories,
     logLinks,

@@ -144,8 +144,15 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   let isSynced = false;
 
   function onRuntimeChange(uid: string): void {
-    if (workers.get(uid)) workers.poke(uid);
+    if (workers.get(uid)) onChange(uid);
     else if (isSynced) adoptOrphan(uid);
+  }
+
+  /** Something about a pod is otherwise: told to the world at once, then acted upon. */
+  function onChange(uid: string): void {
+    const work = workers.get(uid);
+    if (work) parts.show(work);
+    workers.poke(uid);
   }
 
   /** Upstream's event for a pod whose state the runtime does not tell. */
@@ -280,7 +287,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
         await Promise.race([first.promise, following]);
         await relister.first(own);
         const unsubscribe = [
-          probes.onChange((uid) => workers.poke(uid)),
+          probes.onChange(onChange),
           deps.config?.onChange((uid) => workers.refresh(uid)),
           deps.mirrors?.onShown((uid) => workers.poke(uid)),
         ];

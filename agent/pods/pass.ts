@@ -77,7 +77,9 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     if (work.isOrphan) return;
     const { pod } = work;
     const observed = runtime.pod(work.uid, pod.metadata.name, pod.metadata.namespace);
-    const previous = status.get(work.uid) ?? pod.status;
+    // First, so that what it knows of these very containers is in the status.
+    if (!isTerminal) probes.observe(pod, observed);
+    const previous = status.known(pod);
     status.set(
       pod,
       deps.computeStatus({
@@ -90,7 +92,6 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         nowMs: clock.nowMs(),
       }),
     );
-    if (!isTerminal) probes.observe(pod, observed);
   }
 
   const isTerminalPhase = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed';
@@ -188,6 +189,18 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
   }
 
   return {
+    /**
+     * Publishes what is seen of the pod now, beside whatever pass is under way: an image that takes a minute, or a grace period, keeps back
+     * neither readiness nor the end of a container.
+     */
+    show(work: PodWork): void {
+      const isEnding = work.state === 'terminating';
+      if (!work.isAdmitted || (work.state !== 'syncing' && !isEnding)) return;
+      // With the last container the pass is over, and tells the end at once.
+      if (isEnding && !runtime.pod(work.uid).containers.some(({ state }) => state === 'running')) return;
+      publish(work, false);
+    },
+
     /** SyncPod: brings the pod nearer to running. */
     async sync(work: PodWork, signal: AbortSignal): Promise<NextPassMs> {
       const { pod } = work;

@@ -132,6 +132,8 @@ export type ComputePodStatus = (input: PodStatusInput) => PodStatus;
 export interface StatusManager {
   /** The last status that was set, else undefined. */
   get(uid: string): PodStatus | undefined;
+  /** The last status that was set, else the one that the API has from an earlier life of this agent (a static pod's mirror has it). */
+  known(pod: Pod): PodStatus | undefined;
   /**
    * Caches and publishes. Never blocks; a terminal phase is never left again. Static pods are published through their
    * mirror pod (uid translated by `MirrorPods`), and only cached when there is no API server.

@@ -127,6 +127,13 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
 
   return {
     get: (uid) => entries.get(uid)?.status,
+    known(pod) {
+      const entry = entries.get(pod.metadata.uid);
+      if (!isStaticPod(pod)) return entry?.status ?? pod.status;
+      // Before the mirror is known, a static pod that runs since the agent's last life looks as if it had just begun.
+      const shown = entry && entry.publishedVersion > 0 ? undefined : mirrors.of(pod)?.status;
+      return (shown?.startTime ? shown : entry?.status) ?? pod.status;
+    },
     set(pod, status) {
       const { uid } = pod.metadata;
       const entry = entries.get(uid);

@@ -26,6 +26,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
   const results = new Map<string, 'success' | 'failure'>();
   const status: StatusManager = {
     get: (uid) => statuses.get(uid),
+    known: (pod) => statuses.get(pod.metadata.uid) ?? pod.status,
     set(pod, value) {
       statuses.set(pod.metadata.uid, value);
       published.push({ uid: pod.metadata.uid, status: value });
