@@ -1,5 +1,4 @@
 import { mkdir, open, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { VolumePlugin } from './plugin.ts';
 
 type Check = (stats: Awaited<ReturnType<typeof stat>>) => boolean;
@@ -12,23 +11,23 @@ const CHECKS: Record<string, { what: string; is: Check }> = {
   BlockDevice: { what: 'a block device', is: (stats) => stats.isBlockDevice() },
 };
 
-/** Checks and, for the OrCreate types, makes a hostPath (sheet §8). Without a type a missing path becomes a directory, as container runtimes do. */
+/**
+ * Checks a hostPath and, for the OrCreate types, makes what is missing. Without a type a missing path becomes a
+ * directory, as container runtimes do. Errors are upstream's.
+ */
 export async function ensureHostPath(path: string, type: string | undefined): Promise<void> {
-  if (!type || type === 'DirectoryOrCreate') {
-    const stats = await stat(path).catch(() => undefined);
-    if (!stats) await mkdir(path, { recursive: true, mode: 0o755 });
-    else if (type && !stats.isDirectory()) throw new Error(`hostPath type check failed: ${path} is not a directory`);
-    return;
-  }
-  if (type === 'FileOrCreate') {
-    await stat(dirname(path));
-    await (await open(path, 'a', 0o644)).close();
-    if (!(await stat(path)).isFile()) throw new Error(`hostPath type check failed: ${path} is not a file`);
-    return;
-  }
-  const check = CHECKS[type];
-  if (!check) throw new Error(`unknown hostPath type ${type}`);
   const stats = await stat(path).catch(() => undefined);
+  if (!stats && (!type || type === 'DirectoryOrCreate')) {
+    await mkdir(path, { recursive: true, mode: 0o755 });
+    return;
+  }
+  if (!type) return;
+  if (!stats && type === 'FileOrCreate') {
+    await (await open(path, 'a', 0o644)).close();
+    return;
+  }
+  const check = CHECKS[type.replace(/OrCreate$/, '')];
+  if (!check) throw new Error(`${type} is an invalid volume type`);
   if (!stats || !check.is(stats)) throw new Error(`hostPath type check failed: ${path} is not ${check.what}`);
 }
 
@@ -39,6 +38,7 @@ export const hostPathPlugin: VolumePlugin = {
   directories: [],
   async setUp({ volume }) {
     const { path, type } = volume.hostPath!;
+    if (path.split('/').includes('..')) throw new Error(`invalid HostPath \`${path}\`: must not contain '..'`);
     await ensureHostPath(path, type);
     return { hostPath: path, readOnly: false, agentOwned: false };
   },

@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises';
-import { isMountPoint, type mountFileSystem } from '../../src/linux/mounts.ts';
+import type { mountFileSystem } from '../../src/linux/mounts.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, PodResources } from '../pods/ports.ts';
 import { hasPayload, type Payload, writeAtomically } from './atomic-writer.ts';
 import { buildPayload, type PayloadVolume } from './payload.ts';
 import type { VolumePlugin, VolumeRequest } from './plugin.ts';
+import { ensureTmpfs } from './tmpfs.ts';
 import type { ServiceAccountTokens } from './tokens.ts';
 
 export interface PayloadDependencies {
@@ -42,8 +43,7 @@ export function createPayloadPlugins(deps: PayloadDependencies): VolumePlugin[] 
       return mounted;
     }
     await mkdir(path, { recursive: true, mode: 0o755 });
-    if (IN_MEMORY.has(kind) && !isMountPoint(path))
-      deps.mount({ source: 'tmpfs', target: path, type: 'tmpfs', data: 'mode=0755' });
+    if (IN_MEMORY.has(kind)) ensureTmpfs(deps.mount, path, 'mode=0755');
     await writeAtomically(path, payload, { gid: pod.spec.securityContext?.fsGroup });
     return mounted;
   }

@@ -63,7 +63,10 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     // The API's default volume type, as an object that skipped defaulting has it.
     const kind = (Object.keys(volume).find((key) => key !== 'name') as VolumeKind | undefined) ?? 'emptyDir';
     const plugin = plugins.get(kind);
-    if (!plugin) throw new Error(`volumes of type ${kind} are not supported yet`);
+    if (!plugin)
+      throw new Error(
+        `failed to get Plugin from volumeSpec for volume "${volume.name}" err=no volume plugin matched ${kind}`,
+      );
     return plugin;
   }
 

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { ConfigSources } from '../../../../agent/pods/ports.ts';
 import { writeAtomically } from '../../../../agent/volumes/atomic-writer.ts';
-import { ensureHostPath } from '../../../../agent/volumes/host-path.ts';
 import { buildPayload } from '../../../../agent/volumes/payload.ts';
 import { createPodDirectories } from '../../../../agent/volumes/pod-directories.ts';
 import { createVolumes } from '../../../../agent/volumes/volumes.ts';
@@ -183,23 +182,10 @@ test('volumes of a pod: made, refreshed, refused by name with an event', async (
   });
   await t.throwsAsync(volumes.ensure(bad), { instanceOf: AggregateError });
   t.deepEqual(events, [
-    'Warning FailedMount MountVolume.SetUp failed for volume "claim" : volumes of type persistentVolumeClaim are not supported yet',
+    'Warning FailedMount MountVolume.SetUp failed for volume "claim" : failed to get Plugin from volumeSpec for volume "claim" err=no volume plugin matched persistentVolumeClaim',
     `Warning FailedMount MountVolume.SetUp failed for volume "host" : hostPath type check failed: ${root}/file is not a directory`,
   ]);
   t.true(await volumes.remove('uid-1'));
   t.deepEqual(await directories.list(), []);
   t.false(await volumes.remove('..'), 'no pod UID');
-});
-
-test('hostPath: OrCreate types make what is missing', async (t) => {
-  const root = await directory(t);
-  await ensureHostPath(join(root, 'a/b'), 'DirectoryOrCreate');
-  await ensureHostPath(join(root, 'a/file'), 'FileOrCreate');
-  await ensureHostPath(join(root, 'plain'), '');
-  t.true((await stat(join(root, 'a/b'))).isDirectory());
-  t.true((await stat(join(root, 'a/file'))).isFile());
-  t.true((await stat(join(root, 'plain'))).isDirectory());
-  await ensureHostPath(join(root, 'a/file'), 'File');
-  await t.throwsAsync(ensureHostPath(join(root, 'a'), 'Socket'), { message: /is not a socket file/ });
-  await t.throwsAsync(ensureHostPath(join(root, 'a'), 'FileOrCreate'));
 });

@@ -1,0 +1,16 @@
+import { isMountPoint, type mountFileSystem } from '../../src/linux/mounts.ts';
+
+/**
+ * Mounts a tmpfs unless something is mounted there already (by an earlier life of the agent). What is in it never
+ * reaches a disk where the kernel can promise that (`noswap`, since Linux 6.4).
+ */
+export function ensureTmpfs(mount: typeof mountFileSystem, path: string, options: string): void {
+  if (isMountPoint(path)) return;
+  const request = { source: 'tmpfs', target: path, type: 'tmpfs' };
+  try {
+    mount({ ...request, data: `${options},noswap` });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+    mount({ ...request, data: options });
+  }
+}
