@@ -100,7 +100,7 @@ const server = {
   enableDebugFlagsHandler: deferred(boolean(true)),
   enableSystemLogHandler: deferred(boolean(true)),
   enableSystemLogQuery: unsupported(boolean(false)),
-  streamingConnectionIdleTimeout: deferred(duration(4 * HOUR_MS)),
+  streamingConnectionIdleTimeout: duration(4 * HOUR_MS),
   showHiddenMetricsForVersion: ignored(text()),
   tracing: deferred(anything()),
   logging: deferred(anything()),

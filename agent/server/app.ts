@@ -1,6 +1,4 @@
-import type { TLSSocket } from 'node:tls';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
-import { certificateUser } from '../../src/auth/certificate.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
@@ -10,10 +8,11 @@ import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { PodDirectory } from '../pods/ports.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
-import { authorize } from './authorization.ts';
+import { refuseAccess } from './access.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
+import { STREAMS } from './streams.ts';
 
 export interface AgentAppDeps {
   pods: PodDirectory;
@@ -31,9 +30,6 @@ export interface AgentAppDeps {
 
 /** Paths that the kubelet serves and this agent does not yet: said by name, so that nobody searches for a fault. */
 const LATER = [
-  'exec',
-  'attach',
-  'portForward',
   'run',
   'checkpoint',
   'stats',
@@ -66,6 +62,8 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.get('/metrics/slis', (_, response) => exposition(response, deps.slis.registry));
   app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
   app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));
+  for (const path of STREAMS)
+    app.all(`/${path}/{*rest}`, (_, response) => plainText(response, 400, 'Upgrade request required\n'));
   for (const path of LATER)
     app.all([`/${path}`, `/${path}/{*rest}`], (request, response) =>
       plainText(response, 501, `${request.path.split('/')[1]} is not implemented by this version of the Berth agent\n`),
@@ -80,18 +78,16 @@ export function createAgentApp(deps: AgentAppDeps): Express {
 }
 
 function requireUser(request: Request, response: Response, next: NextFunction) {
-  const socket = request.socket as TLSSocket;
-  const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
-  const user = certificate && certificateUser(certificate.raw);
-  if (!user) return plainText(response, 401, 'Unauthorized');
-  const refusal = authorize(user, request.method, request.path);
-  if (refusal) return plainText(response, 403, refusal);
+  const refusal = refuseAccess(request, request.path);
+  if (refusal) return plainText(response, refusal.status, refusal.text);
   next();
 }
 
 /** First parts of paths that the metrics name; what clients make up is one `other`. */
 const KNOWN_PATHS = new Set(
-  ['healthz', 'pods', 'runningpods', 'configz', 'metrics', 'containerLogs', ...LATER].map((path) => path.split('/')[0]),
+  ['healthz', 'pods', 'runningpods', 'configz', 'metrics', 'containerLogs', ...STREAMS, ...LATER].map(
+    (path) => path.split('/')[0],
+  ),
 );
 
 function knownPath(first: string): string {

@@ -1,10 +1,13 @@
-import { createServer as createHttpServer, type Server } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
+import { createServer as createHttpServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer as createHttpsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
+import { upgradeKind } from '../../src/streaming/upgrade.ts';
 import { type AgentAppDeps, createAgentApp } from './app.ts';
 import { reportHealth } from './healthz.ts';
+import { createStreamHandler, STREAMS, type StreamDeps } from './streams.ts';
 
 export interface AgentServerOptions {
   /** KubeletConfiguration: address, port. */
@@ -29,7 +32,10 @@ export interface AgentServer {
 }
 
 /** The node's HTTPS API (10250) and its plain health check for the local machine (10248). */
-export function createAgentServer(options: AgentServerOptions, dependencies: Omit<AgentAppDeps, 'slis'>): AgentServer {
+export function createAgentServer(
+  options: AgentServerOptions,
+  dependencies: Omit<AgentAppDeps, 'slis'> & StreamDeps,
+): AgentServer {
   const deps = { ...dependencies, slis: createHealthMetrics() };
   const https = createHttpsServer(
     {
@@ -41,7 +47,10 @@ export function createAgentServer(options: AgentServerOptions, dependencies: Omi
       rejectUnauthorized: false,
       minVersion: 'TLSv1.2',
       ALPNProtocols: ['http/1.1'],
-    },
+      // Everything else that asks for another protocol is answered as if it had not.
+      shouldUpgradeCallback: (request: IncomingMessage) =>
+        STREAMS.includes(request.url?.split('/')[1] ?? '') && upgradeKind(request) !== undefined,
+    } as ServerOptions,
     createAgentApp(deps),
   );
   const healthz = createHttpServer((request, response) => {
@@ -51,6 +60,13 @@ export function createAgentServer(options: AgentServerOptions, dependencies: Omi
     response.writeHead(report ? (report.healthy ? 200 : 500) : 404, { 'content-type': 'text/plain; charset=utf-8' });
     response.end(report ? report.text : '404 page not found\n');
   });
+  const streams = new Set<Duplex>();
+  const serveStream = createStreamHandler(deps);
+  https.on('upgrade', (request, socket, head) => {
+    streams.add(socket);
+    socket.once('close', () => streams.delete(socket));
+    void serveStream({ request, socket, head });
+  });
   // Followed logs live as long as their containers.
   https.requestTimeout = 0;
   https.setTimeout(0);
@@ -58,6 +74,8 @@ export function createAgentServer(options: AgentServerOptions, dependencies: Omi
 
   async function close() {
     listening = undefined;
+    // The server no longer knows connections that have changed their protocol.
+    for (const socket of streams) socket.destroy();
     await Promise.all([https, healthz].map(closeServer));
   }
 

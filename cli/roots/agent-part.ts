@@ -9,6 +9,7 @@ import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
 import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
+import { createPodConnector } from '../../agent/server/pod-connection.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
 import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
 import { createManifestProblems } from '../../agent/stats/manifests.ts';
@@ -17,6 +18,7 @@ import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
+import { connectTerminals } from '../../src/docker/terminals.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
 import { retry } from '../../src/runtime/backoff.ts';
@@ -185,6 +187,7 @@ export async function createAgentPart(
       context,
     );
   if (node) nodeOf = node.keeper.node;
+  const terminals = connectTerminals(options.dockerEndpoint);
   const server = createAgentServer(
     {
       address: config.address,
@@ -197,6 +200,10 @@ export async function createAgentPart(
     {
       pods: agent.directory,
       docker,
+      terminals,
+      connectToPod: createPodConnector({ pods: agent.directory, docker }),
+      // 0 switches it off: the longest that a timer can wait, which is 24 days.
+      streamingIdleTimeoutMs: config.streamingConnectionIdleTimeoutMs || 2 ** 31 - 1,
       heartbeats,
       registry,
       probeRegistry,
@@ -219,6 +226,7 @@ export async function createAgentPart(
         await runTogether(parts, all);
       } finally {
         network.close();
+        terminals.close();
         docker.close();
       }
     },

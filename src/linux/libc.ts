@@ -140,6 +140,15 @@ const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 
+const SOCK_STREAM = 1;
+
+/** An unbound TCP socket of the calling thread's network namespace; close it with fs.closeSync. */
+export function tcpSocket(family: 4 | 6): number {
+  const fd = socketCall(family === 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SyscallError('socket', koffi.errno(), `IPv${family}`);
+  return fd;
+}
+
 /** An unbound netlink socket of the calling thread's network namespace; close it with fs.closeSync. */
 export function netlinkSocket(protocol: number): number {
   const fd = socketCall(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);

@@ -8,6 +8,7 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { createHeartbeats } from '../../../src/runtime/heartbeat.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
+import { noStreams } from '../../fakes/no-streams.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
 import { createTestAgent, eventually, type TestAgent } from '../../support/agent.ts';
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
@@ -152,6 +153,7 @@ real('logs over HTTPS: text of both streams, tail, times, follow, previous', asy
       registry: new Registry(),
       probeRegistry: new Registry(),
       configuration: () => ({}),
+      ...noStreams,
       clock: systemClock,
       log: silentLogger,
     },

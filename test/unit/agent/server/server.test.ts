@@ -12,6 +12,7 @@ import type { Pod } from '../../../../src/kube/types.ts';
 import { systemClock } from '../../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { Registry } from '../../../../src/runtime/metrics.ts';
+import { noStreams } from '../../../fakes/no-streams.ts';
 import { podOf } from '../pod.ts';
 import { observed, run } from '../status/cases.ts';
 
@@ -106,6 +107,7 @@ async function scene() {
       probeRegistry,
       metrics,
       configuration: () => ({ kind: 'KubeletConfiguration' }),
+      ...noStreams,
       clock: systemClock,
       log: silentLogger,
     },
@@ -205,8 +207,8 @@ test('pods, configuration, health, metrics, what comes later', async (t) => {
     t.true(metrics.includes(line), line);
   t.like(await ask('/metrics/probes'), { status: 200 });
   t.like(await ask('/exec/default/web/app?command=sh'), {
-    status: 501,
-    text: 'exec is not implemented by this version of the Berth agent\n',
+    status: 400,
+    text: 'Upgrade request required\n',
   });
   t.like(await ask('/stats/summary'), { status: 501 });
   t.like(await ask('/nothing'), { status: 404 });

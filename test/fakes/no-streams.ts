@@ -1,0 +1,10 @@
+/** For servers whose tests open no streams: whoever tries is told. */
+const refuse = async (): Promise<never> => {
+  throw new Error('this test has no containers to connect to');
+};
+
+export const noStreams = {
+  terminals: { exec: refuse, attach: refuse },
+  connectToPod: refuse,
+  streamingIdleTimeoutMs: 60_000,
+};
