@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import type { EngineInfo } from '../src/docker/engine.ts';
+import { findProcessesOfCgroup } from '../src/linux/processes.ts';
 import type { AgentDependencies, AgentOptions } from './agent.ts';
 import { createCrashBackoff } from './containers/crash-backoff.ts';
+import { createContainerEnds } from './containers/ends.ts';
 import { createContainerExec } from './containers/exec.ts';
 import { createLifecycleHooks } from './containers/hooks.ts';
 import { createContainerKiller } from './containers/kill.ts';
@@ -64,7 +66,8 @@ export function buildAgentParts(
   );
   const sandboxes = createSandboxes({ nodeName, pauseImage: options.pauseImage }, { ...deps, slots });
   const podFiles = createPodFiles(options, { directories, events: deps.events });
-  const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, killer, crashes, podFiles });
+  const ends = createContainerEnds({ ...deps, runtime, killer, findProcesses: findProcessesOfCgroup, killProcess });
+  const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, ends, crashes, podFiles });
   const volumes = createVolumes({ ...deps, directories });
   const passes = createPasses(
     { engineFeatures: () => engineFeatures },
@@ -108,6 +111,7 @@ export function buildAgentParts(
     runtime,
     workers,
     show: passes.show,
+    show: passes.show,
     images: imageParts,
     directories,
     logLinks,
@@ -118,4 +122,13 @@ export function buildAgentParts(
       engineFeatures = parseEngineFeatures(info.securityOptions);
     },
   };
+}
+
+/** A process that has ended meanwhile is what was wanted. */
+function killProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }

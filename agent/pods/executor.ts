@@ -1,14 +1,14 @@
-import type { DockerEngine } from '../../src/docker/engine.ts';
-import { dockerMessage, isDockerNotFound } from '../../src/docker/errors.ts';
+import { dockerMessage } from '../../src/docker/errors.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
+import type { ContainerEnds } from '../containers/ends.ts';
 import { needsAddress } from '../containers/environment.ts';
 import { ContainerStartError } from '../containers/errors.ts';
 import { containerHash } from '../containers/hash.ts';
 import { podDescription, podKey, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
-import { type ContainerKiller, containerFieldPath, findContainer } from '../containers/kill.ts';
+import { containerFieldPath, findContainer } from '../containers/kill.ts';
 import type { ContainerLauncher, CreateRequest } from '../containers/launcher.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import { isSidecar } from '../containers/restart.ts';
@@ -17,15 +17,14 @@ import type { Sandboxes } from '../sandbox/sandbox.ts';
 import { formatGoSeconds } from './durations.ts';
 import type { PodPlan, PodReset } from './plan.ts';
 import type { ContainerKill, ContainerStart } from './plan-parts.ts';
-import type { AgentMetrics, EventSink, PodRuntimeStatus, WaitingReason } from './ports.ts';
+import type { AgentMetrics, EventSink, PodRuntimeStatus, SandboxStatus, WaitingReason } from './ports.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 
 export interface ExecutorDependencies {
-  docker: Pick<DockerEngine, 'removeContainer'>;
   runtime: RuntimeCache;
   sandboxes: Sandboxes;
   launcher: ContainerLauncher;
-  killer: ContainerKiller;
+  ends: ContainerEnds;
   crashes: CrashBackoff;
   podFiles: PodFilesWriter;
   events: EventSink;
@@ -49,8 +48,8 @@ export interface PodExecutor {
     volumes: ReadonlyMap<string, MountedVolume>,
     signal: AbortSignal,
   ): Promise<ApplyResult>;
-  /** Ends all containers of the pod and removes its sandboxes. */
-  end(pod: Pod, graceSeconds: number, signal: AbortSignal): Promise<void>;
+  /** Ends all containers of the pod and removes its sandboxes; `beforeRelease` runs when nothing of it runs any more and its addresses are still its own. */
+  end(pod: Pod, graceSeconds: number, signal: AbortSignal, beforeRelease?: () => Promise<void>): Promise<void>;
   /** Removes what has ended. */
   removeContainers(uid: string, signal: AbortSignal): Promise<void>;
 }
@@ -59,28 +58,30 @@ export interface PodExecutor {
 type Prepared = Promise<{ ok: true; id: string } | { ok: false; error: unknown }>;
 
 export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
-  const { docker, runtime, sandboxes, launcher, killer, events, clock, log } = deps;
+  const { runtime, sandboxes, launcher, ends, events, clock, log } = deps;
   const podGraceSeconds = (pod: Pod) => pod.spec.terminationGracePeriodSeconds ?? 30;
 
-  async function removeContainer(id: string, signal?: AbortSignal): Promise<void> {
-    try {
-      await docker.removeContainer(id, { force: true }, signal);
-    } catch (error) {
-      if (!isDockerNotFound(error)) throw error;
-    }
-    runtime.recordRemoved(id);
-  }
-
-  async function end(pod: Pod, graceSeconds: number, signal: AbortSignal): Promise<void> {
+  async function end(
+    pod: Pod,
+    graceSeconds: number,
+    signal: AbortSignal,
+    beforeRelease?: () => Promise<void>,
+  ): Promise<void> {
     const observed = runtime.pod(pod.metadata.uid);
     const alive = observed.containers.filter(({ state }) => state === 'running' || state === 'unknown');
-    if (alive.length > 0) {
-      await killer.killAll(pod, alive, graceSeconds, observed.ips[0], signal);
-      await Promise.all(alive.map(({ id }) => runtime.refresh(id, signal)));
-    }
-    for (const sandbox of observed.sandboxes) {
+    if (alive.length > 0) await ends.endAll(pod, alive, graceSeconds, observed.ips[0], signal);
+    // Whoever sends to the pod's addresses must know that it is over before somebody else gets them.
+    await beforeRelease?.();
+    for (const sandbox of observed.sandboxes) await removeSandbox(pod, sandbox, signal);
+  }
+
+  async function removeSandbox(pod: Pod, sandbox: Pick<SandboxStatus, 'id' | 'hostNetwork'>, signal?: AbortSignal) {
+    try {
       await sandboxes.remove(pod, sandbox, signal);
       runtime.recordRemoved(sandbox.id);
+    } catch (error) {
+      signal?.throwIfAborted();
+      await ends.leaveBehind(sandbox.id, error);
     }
   }
 
@@ -90,8 +91,7 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
         const spec = findContainer(pod, kill.name);
         const probe = kill.probe === 'liveness' ? spec?.livenessProbe : spec?.startupProbe;
         const own = kill.probe ? probe?.terminationGracePeriodSeconds : undefined;
-        await killer.kill(pod, kill, own ?? podGraceSeconds(pod), observed.ips[0], signal);
-        await runtime.refresh(kill.id, signal);
+        await ends.end(pod, kill, own ?? podGraceSeconds(pod), observed.ips[0], signal);
       }),
     );
   }
@@ -144,10 +144,9 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
   /** Takes back what a failed start has made. Its own failures are only logged: the next pass sees what is left. */
   async function undoSandbox(pod: Pod, id: string | undefined, hostNetwork: boolean, prepared: Prepared[]) {
     try {
-      for (const made of await Promise.all(prepared)) if (made.ok) await removeContainer(made.id);
+      for (const made of await Promise.all(prepared)) if (made.ok) await ends.remove(made.id);
       if (!id) return;
-      await sandboxes.remove(pod, { id, hostNetwork });
-      runtime.recordRemoved(id);
+      await removeSandbox(pod, { id, hostNetwork });
     } catch (error) {
       log.warn({ pod: podKey(pod), err: error }, 'a failed sandbox could not be removed whole');
     }
@@ -198,11 +197,11 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
    */
   async function reset(pod: Pod, { kill, remove, sources }: PodReset, podIp: string | undefined, signal: AbortSignal) {
     log.info({ pod: podKey(pod), containers: sources.map(({ name }) => name) }, 'restarting all containers of the pod');
-    await killer.killAll(pod, kill, RESET_GRACE_SECONDS, podIp, signal);
-    await Promise.all(remove.map((id) => removeContainer(id, signal)));
+    await ends.endAll(pod, kill, RESET_GRACE_SECONDS, podIp, signal);
+    await Promise.all(remove.map((id) => ends.remove(id, signal)));
     for (const { id, name, finishedAtMs } of sources) {
       deps.crashes.restarted(crashKey(pod.metadata.uid, name, containerHash(findContainer(pod, name)!)), finishedAtMs);
-      await removeContainer(id, signal);
+      await ends.remove(id, signal);
     }
   }
 
@@ -219,7 +218,7 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
           events.event(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
         await end(pod, podGraceSeconds(pod), signal);
       } else await killSome(pod, plan.kill, observed, signal);
-      await Promise.all(plan.remove.map((id) => removeContainer(id, signal)));
+      await Promise.all(plan.remove.map((id) => ends.remove(id, signal)));
       noteWaits(pod, plan, result);
       if (plan.start.length === 0 && !plan.createSandbox) return result;
 
@@ -244,13 +243,15 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       }
       // They come when their targets are there.
       if (plan.createSandbox && pod.spec.ephemeralContainers?.length) retryIn(result, 0);
+      // They come when their targets are there.
+      if (plan.createSandbox && pod.spec.ephemeralContainers?.length) retryIn(result, 0);
       return result;
     },
 
     end,
 
     async removeContainers(uid, signal) {
-      await Promise.all(runtime.pod(uid).containers.map(({ id }) => removeContainer(id, signal)));
+      await Promise.all(runtime.pod(uid).containers.map(({ id }) => ends.remove(id, signal)));
     },
   };
 }

@@ -31,6 +31,9 @@ const DEFAULT_EXEC_OUTPUT_BYTES = 10 * 1024;
 /** An inspection takes milliseconds; one that does not hangs on that container's lock (a dead NFS mount, a stuck start). */
 const INSPECT_TIMEOUT_MS = 10_000;
 
+/** What the Engine has beyond the grace to kill a container and to see it end. */
+const STOP_SLACK_MS = 30_000;
+
 export interface ConnectOptions {
   apiVersion?: string;
   /** `runtimeRequestTimeout`: a call without an answer fails with kind `timeout` after this; 2 minutes. */
@@ -45,6 +48,7 @@ export interface ConnectOptions {
  */
 export function connectDocker(endpoint: string, options: ConnectOptions = {}): DockerEngine {
   const http = createTransport(endpoint, options.apiVersion ?? API_VERSION, options.requestTimeoutMs);
+  const stopSlackMs = Math.min(STOP_SLACK_MS, options.requestTimeoutMs ?? STOP_SLACK_MS);
   const inspectTimeoutMs = Math.min(
     options.inspectTimeoutMs ?? INSPECT_TIMEOUT_MS,
     options.requestTimeoutMs ?? INSPECT_TIMEOUT_MS,
@@ -112,7 +116,7 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
         path: `${container(id)}/stop`,
         query: { t: graceSeconds },
         signal,
-        timeoutMs: (graceSeconds + 120) * 1000,
+        timeoutMs: graceSeconds * 1000 + stopSlackMs,
       });
     },
     async killContainer(id, signalName, signal) {
