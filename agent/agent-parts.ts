@@ -111,7 +111,6 @@ export function buildAgentParts(
     runtime,
     workers,
     show: passes.show,
-    show: passes.show,
     images: imageParts,
     directories,
     logLinks,

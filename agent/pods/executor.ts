@@ -243,8 +243,6 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       }
       // They come when their targets are there.
       if (plan.createSandbox && pod.spec.ephemeralContainers?.length) retryIn(result, 0);
-      // They come when their targets are there.
-      if (plan.createSandbox && pod.spec.ephemeralContainers?.length) retryIn(result, 0);
       return result;
     },
 
