@@ -125,7 +125,11 @@ for (const [title, answer, says] of [
   ['half an answer', DRIP, /no whole answer within 0\.2 s/],
   ['a broken connection', (_, response) => response.destroy(), /fetch failed/],
   ['more than anybody writes', HUGE, /answered with more than 10 MiB|no whole answer/],
-  ['redirects for ever', (_, response) => response.writeHead(302, { location: '/again' }).end(), /redirect|no whole answer/],
+  [
+    'redirects for ever',
+    (_, response) => response.writeHead(302, { location: '/again' }).end(),
+    /redirect|no whole answer/,
+  ],
   ['HTML', text('<html></html>'), undefined],
   ['a Service', text('{"apiVersion":"v1","kind":"Service"}'), undefined],
 ] as [string, Answer, RegExp | undefined][])
