@@ -16,6 +16,8 @@ export interface MountedVolume {
    * their place.
    */
   keepsMountFlags?: boolean;
+  /** The pod's fsGroup is to be applied to what it holds, once it is set up. */
+  takesFsGroup?: boolean;
   /** The volume cannot be had, and only the containers that mount it have to wait for it. */
   unavailable?: { reason: string; message: string; retryAfterMs?: number };
 }

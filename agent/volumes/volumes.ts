@@ -7,6 +7,7 @@ import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, EventSink, PodResources } from '../pods/ports.ts';
 import { createCleanUp } from './clean-up.ts';
 import { createEmptyDirPlugin } from './empty-dir.ts';
+import { applyFsGroup } from './fs-group.ts';
 import { hostPathPlugin } from './host-path.ts';
 import { createPayloadPlugins } from './payload-volume.ts';
 import type { VolumeKind, VolumePlugin, VolumeRequest } from './plugin.ts';
@@ -38,6 +39,19 @@ export interface Volumes {
    * Idempotent. False: something is in the way (told by event and log), try again later.
    */
   remove(podUid: string, pod?: Pod): Promise<boolean>;
+}
+
+async function giveToGroup(pod: Pod, { hostPath, takesFsGroup, readOnly }: MountedVolume): Promise<void> {
+  const { fsGroup, fsGroupChangePolicy = 'Always' } = pod.spec.securityContext ?? {};
+  if (!takesFsGroup || fsGroup === undefined) return;
+  const policy = fsGroupChangePolicy === 'OnRootMismatch' ? 'OnRootMismatch' : 'Always';
+  try {
+    await applyFsGroup(hostPath, { gid: fsGroup, policy, readOnly });
+  } catch (error) {
+    throw new Error(`applyFSGroup failed for ${hostPath}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
+  }
 }
 
 /** The registry of volume plugins, and what all of them have in common. */
@@ -85,6 +99,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     for (const name of plugin.directories)
       await mkdir(dirname(request.directory(name)), { recursive: true, mode: 0o750 });
     const mounted = await plugin.setUp(request);
+    await giveToGroup(pod, mounted);
     if (!plugin.refreshes) {
       if (!done.has(uid)) done.set(uid, new Map());
       done.get(uid)!.set(key, mounted);
