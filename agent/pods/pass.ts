@@ -66,6 +66,7 @@ const REJECTION_RECHECK_MS = 5_000;
 /** The Engine gets half as long again as the grace, and at least this, before an event says that it takes too long. */
 const LEAST_TERMINATION_MS = 10_000;
 const VOLUME_REFRESH_MS = 45_000;
+const ANNOUNCEMENT_PATIENCE_MS = 5_000;
 
 /** After the first look, which tells why; somebody has to do something first. */
 const VOLUME_RETRY_MS = 5_000;
@@ -188,6 +189,26 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     deps.metrics.podStarted((clock.monotonicMs() - work.firstSeenMonotonicMs) / 1000);
   }
 
+  /**
+   * Nothing of the pod runs any more, its addresses are still its own: the API hears that it is over before they can
+   * become another pod's, else senders that still know them would reach that one. An API server that is away is not waited for long.
+   */
+  async function announceEnd(work: PodWork, signal: AbortSignal): Promise<void> {
+    probes.removePod(work.uid);
+    work.waiting = new Map();
+    publish(work, true);
+    const patience = new AbortController();
+    const cancel = clock.after(ANNOUNCEMENT_PATIENCE_MS, () => patience.abort());
+    try {
+      await status.landed(work.uid, AbortSignal.any([signal, patience.signal]));
+    } catch {
+      signal.throwIfAborted();
+      log.warn({ pod: podKey(work.pod) }, 'the end of a pod could not be told before its addresses are given back');
+    } finally {
+      cancel();
+    }
+  }
+
   return {
     /**
      * Publishes what is seen of the pod now, beside whatever pass is under way: an image that takes a minute, or a grace period, keeps back
@@ -261,12 +282,10 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       const message = 'Container runtime did not kill the pod within specified grace period.';
       const disarm = clock.after(limitMs, () => events.event(work.pod, 'Warning', 'ExceededGracePeriod', message));
       try {
-        await executor.end(work.pod, graceSeconds, signal);
+        await executor.end(work.pod, graceSeconds, signal, () => announceEnd(work, signal));
       } finally {
         disarm();
       }
-      probes.removePod(work.uid);
-      work.waiting = new Map();
       work.state = 'terminated';
       publish(work, true);
       return 0;

@@ -139,6 +139,8 @@ export interface StatusManager {
    * mirror pod (uid translated by `MirrorPods`), and only cached when there is no API server.
    */
   set(pod: Pod, status: PodStatus): void;
+  /** Resolves when what was set last has reached the API server, or cannot; rejects with the signal's reason. */
+  landed(uid: string, signal: AbortSignal): Promise<void>;
   /** The API has this pod in a new version: publishes again what somebody else overwrote (readiness, while the node was out of reach). */
   observe(pod: Pod): void;
   /**

@@ -47,6 +47,7 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
   const { client, mirrors, clock } = deps;
   const log = deps.log.child({ part: 'status' });
   const entries = new Map<string, Entry>();
+  const afterAttempt: (() => void)[] = [];
 
   const queue = createKeyedQueue({
     concurrency: CONCURRENCY,
@@ -87,7 +88,22 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
       // Gone, or another pod of that name: nothing of ours to report there.
       log.debug({ pod: nameOf(entry.pod), reason: error.reason }, 'the pod is gone from the API');
       if (!isStaticPod(entry.pod)) entries.delete(uid);
+    } finally {
+      for (const tell of afterAttempt.splice(0)) tell();
     }
+  }
+
+  /** Resolves after the next attempt to publish, of whatever pod. */
+  function nextAttempt(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      const abort = () => reject(signal.reason);
+      signal.addEventListener('abort', abort, { once: true });
+      afterAttempt.push(() => {
+        signal.removeEventListener('abort', abort);
+        resolve();
+      });
+    });
   }
 
   async function patch(api: KubeClient, entry: Entry, target: Pod, signal: AbortSignal) {
@@ -157,6 +173,13 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
         entry.changedAtMs = clock.monotonicMs();
       }
       publishIfDifferent(entry);
+    },
+    async landed(uid, signal) {
+      const hasLanded = () => {
+        const entry = entries.get(uid);
+        return !client || !entry || entry.version <= entry.publishedVersion || !liveObject(entry);
+      };
+      while (!hasLanded()) await nextAttempt(signal);
     },
     observe(pod) {
       const entry = entries.get(pod.metadata.uid);

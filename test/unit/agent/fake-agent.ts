@@ -31,6 +31,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
       statuses.set(pod.metadata.uid, value);
       published.push({ uid: pod.metadata.uid, status: value });
     },
+    async landed() {},
     observe() {},
     finished: (pod) => finished.push(pod.metadata.uid),
     retain(uids) {
