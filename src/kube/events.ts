@@ -1,6 +1,7 @@
 import { createBackoff } from '../runtime/backoff.ts';
 import { type Clock, timestamp } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/log.ts';
+import { createTokenBucket, type TokenBucketOptions } from '../runtime/token-bucket.ts';
 import type { KubeClient } from './client.ts';
 import { ApiError, isNotFound, isTransient } from './errors.ts';
 import { type CorrelatedEvent, createEventCorrelator } from './event-correlator.ts';
@@ -29,6 +30,8 @@ export interface EventRecorderOptions {
   component: string;
   /** The node of the reporter, where it has one. */
   host?: string;
+  /** How fast events are written; as fast as the server takes them without it. */
+  limit?: TokenBucketOptions;
   log: Logger;
   clock: Clock;
 }
@@ -44,6 +47,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
   const { client, component, host, clock } = options;
   const log = options.log.child({ recorder: component });
   const correlator = createEventCorrelator(clock);
+  const pace = createTokenBucket(options.limit ?? { perSecond: 0, burst: 0 }, clock);
   let waiting = 0;
   let tail = Promise.resolve();
 
@@ -68,6 +72,9 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     const { regarding, entry } = event;
     // Repeats that came while this one waited are in the count already.
     if (entry.writtenCount === entry.count) return;
+    const waitMs = pace.reserve();
+    if (waitMs > 0) await clock.sleep(waitMs);
+    // What was repeated meanwhile goes with it.
     const count = entry.count;
     const namespace = regarding.namespace || 'default';
     if (entry.name) {

@@ -7,7 +7,7 @@ import { silentLogger } from '../../../src/runtime/log.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
 import { pod } from '../../support/api-stub.ts';
 
-function setUp() {
+function setUp(limit?: { perSecond: number; burst: number }) {
   const clock = createFakeClock();
   const created: Event[] = [];
   const patched: { name: string; patch: { count: number; message: string } }[] = [];
@@ -24,7 +24,14 @@ function setUp() {
       patched.push({ name, patch });
     },
   } as unknown as KubeClient;
-  const recorder = createEventRecorder({ client, component: 'kubelet', host: 'n1', log: silentLogger, clock });
+  const recorder = createEventRecorder({
+    client,
+    component: 'kubelet',
+    host: 'n1',
+    log: silentLogger,
+    clock,
+    ...(limit && { limit }),
+  });
   const object = { apiVersion: 'v1', kind: 'Pod', ...pod('a', 5) } as Pod;
   return { clock, created, patched, state, recorder, object };
 }
@@ -75,13 +82,80 @@ test('repeats raise the count; when the event has expired it is told anew', asyn
   t.is(created.at(-1)?.count, 4);
 });
 
-test('a flood of similar events is merged, then cut off', async (t) => {
-  const { created, recorder, object } = setUp();
-  for (let count = 0; count < 40; count++) recorder.event(object, 'Warning', 'Failed', `try ${count}`);
+test('a flood of similar events is merged from the tenth on, then cut off', async (t) => {
+  const { created, patched, recorder, object } = setUp();
+  for (let count = 0; count < 40; count++) {
+    recorder.event(object, 'Warning', 'Failed', `try ${count}`);
+    await recorder.flush();
+  }
+  t.is(created.length, 10);
+  t.is(created[8]!.message, 'try 8');
+  t.is(created[9]!.message, '(combined from similar events): try 9');
+  t.is(patched.length, 15, 'the burst of 25 ends it');
+  t.deepEqual(patched.at(-1), {
+    name: created[9]!.metadata.name,
+    patch: { count: 16, lastTimestamp: '2026-01-01T00:00:00Z', message: '(combined from similar events): try 24' },
+  });
+});
+
+test('in a flood, what was told before goes on under its own name; other reasons are no part of it', async (t) => {
+  const { created, patched, recorder, object } = setUp();
+  const tell = async (reason: string, message: string, fieldPath?: string) => {
+    recorder.event(object, 'Warning', reason, message, fieldPath);
+    await recorder.flush();
+  };
+  for (let count = 0; count < 11; count++) await tell('Failed', `try ${count}`, `spec.containers{c${count}}`);
+  t.is(created.at(-1)!.message, '(combined from similar events): try 9', 'containers of a pod flood together');
+  await tell('Failed', 'try 3', 'spec.containers{c3}');
+  t.is(patched.at(-1)!.name, created[3]!.metadata.name);
+  t.is(patched.at(-1)!.patch.message, 'try 3');
+  await tell('Other', 'x');
+  t.is(created.at(-1)!.message, 'x');
+  await tell('Other', 'x', 'spec.containers{a}');
+  t.is(created.at(-1)!.count, 1, 'another place is another event');
+});
+
+test('a flood ends ten minutes after its last', async (t) => {
+  const { clock, created, recorder, object } = setUp();
+  for (let count = 0; count < 12; count++) recorder.event(object, 'Warning', 'Failed', `try ${count}`);
+  await clock.advance(600_000);
+  recorder.event(object, 'Warning', 'Failed', 'still');
   await recorder.flush();
-  t.is(created.length, 11);
-  t.is(created[10]!.message, '(combined from similar events): try 10');
-  t.is(created[10]!.count, 15, 'the burst of 25 ends it');
+  t.regex(created.at(-1)!.message!, /^\(combined/);
+  await clock.advance(600_001);
+  recorder.event(object, 'Warning', 'Failed', 'again');
+  await recorder.flush();
+  t.is(created.at(-1)!.message, 'again');
+});
+
+test('what the spam filter holds back is in the count of the next that passes', async (t) => {
+  const { clock, created, patched, recorder, object } = setUp();
+  const again = async () => {
+    recorder.event(object, 'Warning', 'BackOff', 'again');
+    await recorder.flush();
+  };
+  for (let count = 0; count < 40; count++) await again();
+  t.is(created.length + patched.length, 25);
+  t.is(patched.at(-1)!.patch.count, 25);
+  await clock.advance(300_000);
+  await again();
+  t.is(patched.at(-1)!.patch.count, 41);
+  await again();
+  t.is(created.length + patched.length, 26, 'one token in five minutes');
+});
+
+test('eventRecordQPS and eventBurst space the writes', async (t) => {
+  const { clock, created, recorder, object } = setUp({ perSecond: 5, burst: 3 });
+  for (let count = 0; count < 9; count++) recorder.event(object, 'Normal', `R${count}`, 'm');
+  await clock.advance(0);
+  t.is(created.length, 3);
+  await clock.advance(199);
+  t.is(created.length, 3);
+  await clock.advance(1);
+  t.is(created.length, 4);
+  await clock.advance(1000);
+  t.is(created.length, 9);
+  await recorder.flush();
 });
 
 test('the burst refills with time, and other objects have their own', async (t) => {
