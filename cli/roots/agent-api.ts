@@ -28,6 +28,8 @@ export function connectAgentToApi(
     client: KubeClient;
     nodeName: string;
     changeDetection: KubeletConfiguration['configMapAndSecretChangeDetectionStrategy'];
+    /** `eventRecordQPS` and `eventBurst`. */
+    eventLimit: { perSecond: number; burst: number };
   },
   { log, clock }: ProgramContext,
 ) {
@@ -42,7 +44,14 @@ export function connectAgentToApi(
     nodeInformer,
     podInformer,
     podCidr: () => nodeInformer.get(nodeName)?.spec.podCIDR,
-    events: createEventRecorder({ client, component: 'kubelet', host: nodeName, log, clock }),
+    events: createEventRecorder({
+      client,
+      component: 'kubelet',
+      host: nodeName,
+      limit: options.eventLimit,
+      log,
+      clock,
+    }),
     mirrors: createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log }),
     config: createReferencedObjects({ strategy: options.changeDetection }, { client, clock, log }),
     tokens: createServiceAccountTokens({ client, clock, log }),

@@ -88,7 +88,15 @@ export async function createAgentPart(
 
   const api =
     client &&
-    connectAgentToApi({ client, nodeName, changeDetection: config.configMapAndSecretChangeDetectionStrategy }, context);
+    connectAgentToApi(
+      {
+        client,
+        nodeName,
+        changeDetection: config.configMapAndSecretChangeDetectionStrategy,
+        eventLimit: { perSecond: config.eventRecordQPS, burst: config.eventBurst },
+      },
+      context,
+    );
   const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
   const events = api?.events ?? logEvents(log);
   const heartbeats = createHeartbeats(clock);
