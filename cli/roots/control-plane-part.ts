@@ -1,5 +1,6 @@
 import { createNodeConnection } from '../../control-plane/apiserver/nodes/node-connection.ts';
 import { podLogSubresource } from '../../control-plane/apiserver/nodes/pod-log.ts';
+import { podCommandSubresource, podPortForwardSubresource } from '../../control-plane/apiserver/nodes/pod-streams.ts';
 import { kubernetesSchema } from '../../control-plane/apiserver/schema-port.ts';
 import { createApiServer } from '../../control-plane/apiserver/server.ts';
 import { createControllers } from '../../control-plane/controllers/controllers.ts';
@@ -70,7 +71,12 @@ export async function createControlPlanePart(
     {
       store,
       allocator,
-      podSubresources: { log: podLogSubresource(nodeConnection) },
+      podSubresources: {
+        log: podLogSubresource(nodeConnection),
+        exec: podCommandSubresource('exec', nodeConnection),
+        attach: podCommandSubresource('attach', nodeConnection),
+        portforward: podPortForwardSubresource(nodeConnection),
+      },
       signingKey: pki.serviceAccountKey,
       clock,
       metrics,

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { Duplex } from 'node:stream';
 import type { KubeObject } from '../../src/kube/types.ts';
 import type { UserInfo } from './authorization.ts';
 import type { FieldError } from './field-error.ts';
@@ -205,7 +206,10 @@ export interface CreateSubresourceRequest<T extends KubeObject = KubeObject> {
 /** GET that is answered by a stream (pods/log). */
 export interface ConnectSubresource<T extends KubeObject = KubeObject> {
   readonly style: 'connect';
-  readonly verbs: readonly ['get'];
+  /** The kind of its options (`PodExecOptions`), for discovery; the object's own kind unless said. */
+  readonly optionsKind?: string;
+  /** The methods that reach it: exec and the like take POST too. */
+  readonly verbs: readonly ('get' | 'create')[];
   connect(request: ConnectSubresourceRequest<T>): Promise<void>;
 }
 
@@ -216,6 +220,8 @@ export interface ConnectSubresourceRequest<T extends KubeObject = KubeObject> {
   readonly request: IncomingMessage | Http2ServerRequest;
   /** Nothing is written yet: a thrown `StatusError` still becomes the answer. */
   readonly response: ServerResponse | Http2ServerResponse;
+  /** The connection, when the client asks for another protocol on it; `head` came behind the request. */
+  readonly upgrade?: { readonly socket: Duplex; readonly head: Buffer };
   /** Aborts when the client leaves or the server stops. */
   readonly signal: AbortSignal;
 }

@@ -162,7 +162,7 @@ function describeSubresource(
     case 'object':
       return { verbs: subresource.verbs, kind: own };
     case 'connect':
-      return { verbs: subresource.verbs, kind: own };
+      return { verbs: subresource.verbs, kind: { ...own, kind: subresource.optionsKind ?? own.kind } };
     case 'projection':
       return { verbs: subresource.verbs, kind: foreignKind(subresource, own) };
     case 'create':

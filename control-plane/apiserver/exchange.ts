@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { stringify } from 'yaml';
@@ -8,6 +9,12 @@ import { type StatusError, timeout, tooLarge } from './status-error.ts';
 
 export type HttpRequest = IncomingMessage | Http2ServerRequest;
 export type HttpResponse = ServerResponse | Http2ServerResponse;
+
+export interface Upgrade {
+  readonly socket: Duplex;
+  /** What came behind the request already. */
+  readonly head: Buffer;
+}
 
 /** Answers from this size on are compressed for clients that accept it, as upstream does. */
 const GZIP_FROM_BYTES = 128 * 1024;
@@ -23,10 +30,13 @@ export class Exchange {
   readonly method: string;
   readonly path: string;
   readonly query: URLSearchParams;
+  /** Set when the client asks for another protocol on its connection. */
+  readonly upgrade: Upgrade | undefined;
   readonly #warnings: string[] = [];
   #abort: AbortController | undefined;
 
-  constructor(request: HttpRequest, response: HttpResponse) {
+  constructor(request: HttpRequest, response: HttpResponse, upgrade?: Upgrade) {
+    this.upgrade = upgrade;
     this.request = request;
     this.response = response;
     this.method = request.method ?? 'GET';

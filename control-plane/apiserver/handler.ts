@@ -7,7 +7,7 @@ import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
 import { ANONYMOUS, type Authenticator, allowsAnonymous } from './authentication.ts';
 import type { AuthorizationAttributes, Authorizer } from './authorization.ts';
 import type { Discovery } from './discovery.ts';
-import { Exchange, type HttpRequest, type HttpResponse } from './exchange.ts';
+import { Exchange, type HttpRequest, type HttpResponse, type Upgrade } from './exchange.ts';
 import { type HealthCheck, handleHealth } from './health.ts';
 import type { InFlight } from './in-flight.ts';
 import { handleOpenApi, type OpenApiSource } from './openapi.ts';
@@ -61,12 +61,14 @@ const READ_VERBS = new Set(['get', 'list', 'watch', 'head']);
  * The way of every request: authentication → authorization → in-flight limit → discovery, health, OpenAPI or a resource.
  * Whatever is thrown on it becomes a Status; nothing escapes.
  */
-export function createHandler(parts: HandlerParts): (request: HttpRequest, response: HttpResponse) => void {
-  return (request, response) => {
+export function createHandler(
+  parts: HandlerParts,
+): (request: HttpRequest, response: HttpResponse, upgrade?: Upgrade) => void {
+  return (request, response, upgrade) => {
     // A client that leaves in the middle is no error of ours.
     request.on('error', () => {});
     response.on('error', () => {});
-    void serve(parts, new Exchange(request, response));
+    void serve(parts, new Exchange(request, response, upgrade));
   };
 }
 

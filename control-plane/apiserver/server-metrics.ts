@@ -100,7 +100,7 @@ export function createServerMetrics(
 }
 
 /** Requests that last as long as the client likes. */
-export const isLongRunning = (info: RequestInfo) => info.verb === 'watch' || info.subresource === 'log';
+export const isLongRunning = (info: RequestInfo) => info.verb === 'watch' || CONNECT_SUBRESOURCES.has(info.subresource);
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 const CONNECT_SUBRESOURCES = new Set(['log', 'exec', 'attach', 'portforward', 'proxy']);

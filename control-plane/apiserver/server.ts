@@ -1,6 +1,8 @@
 import { constants } from 'node:crypto';
+import { type IncomingMessage, ServerResponse } from 'node:http';
 import { createSecureServer, type Http2SecureServer, type Http2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TokenAuthenticator } from '../../src/auth/token-authenticator.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
@@ -84,30 +86,37 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
   let listening: { host: string; port: number } | undefined;
   const server = createListener(options);
   const connections = trackConnections(server);
-  server.on(
-    'request',
-    createHandler({
-      api: createApi(registry, { store: deps.store, schema: deps.schema, clock, log, requestTimeoutMs }),
-      authenticator: createAuthenticator(deps.tokens ?? [], log),
-      authorizer: deps.authorizer,
-      discovery: createDiscovery(registry, () => options.advertisedAddress ?? `${listening?.host}:${listening?.port}`),
-      openApi: deps.openApi,
-      ...(deps.issuer && { issuer: deps.issuer }),
-      inFlight,
-      metrics: createServerMetrics(deps.metrics, inFlight, registry),
-      registry: deps.metrics,
-      slis: createHealthMetrics(),
-      checks: [
-        { name: 'ping', check: () => undefined },
-        { name: 'store', check: () => storeProblem(deps.store) },
-        { name: 'shutdown', check: () => (stopping.signal.aborted ? 'the server is stopping' : undefined) },
-        ...(deps.healthChecks ?? []),
-      ],
-      version: options.version,
-      log,
-      stopping: stopping.signal,
-    }),
-  );
+  const handle = createHandler({
+    api: createApi(registry, { store: deps.store, schema: deps.schema, clock, log, requestTimeoutMs }),
+    authenticator: createAuthenticator(deps.tokens ?? [], log),
+    authorizer: deps.authorizer,
+    discovery: createDiscovery(registry, () => options.advertisedAddress ?? `${listening?.host}:${listening?.port}`),
+    openApi: deps.openApi,
+    ...(deps.issuer && { issuer: deps.issuer }),
+    inFlight,
+    metrics: createServerMetrics(deps.metrics, inFlight, registry),
+    registry: deps.metrics,
+    slis: createHealthMetrics(),
+    checks: [
+      { name: 'ping', check: () => undefined },
+      { name: 'store', check: () => storeProblem(deps.store) },
+      { name: 'shutdown', check: () => (stopping.signal.aborted ? 'the server is stopping' : undefined) },
+      ...(deps.healthChecks ?? []),
+    ],
+    version: options.version,
+    log,
+    stopping: stopping.signal,
+  });
+  server.on('request', handle);
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // For a refusal; whoever takes the connection over detaches it.
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket as Socket);
+    socket.on('error', () => {});
+    response.once('finish', () => socket.end());
+    handle(request, response, { socket, head });
+  });
 
   async function start() {
     if (listening) return listening;

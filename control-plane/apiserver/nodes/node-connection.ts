@@ -1,4 +1,5 @@
-import type { Readable } from 'node:stream';
+import { request as httpsRequest } from 'node:https';
+import type { Duplex, Readable } from 'node:stream';
 import { Agent, request } from 'undici';
 import type { Node } from '../../../src/kube/types.ts';
 import type { ObjectReader } from '../definition.ts';
@@ -16,6 +17,17 @@ export interface NodeConnection {
     query: URLSearchParams,
     options: { objects: ObjectReader; signal: AbortSignal },
   ): Promise<{ status: number; contentType: string | undefined; body: Readable }>;
+  /** Asks for another protocol on a connection of its own. Throws as `get` does. */
+  upgrade(
+    nodeName: string,
+    ask: { method: string; path: string; query: URLSearchParams; headers: Record<string, string | string[]> },
+    options: { objects: ObjectReader; signal: AbortSignal },
+  ): Promise<
+    /** `rawHeaders` are the node's answer, line by line with CRLF; `head` came behind them. */
+    | { socket: Duplex; rawHeaders: string; head: Buffer }
+    /** It said no, with this status code. */
+    | { refused: number; body: Readable }
+  >;
   close(): Promise<void>;
 }
 
@@ -45,7 +57,44 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
     // A followed log may be silent for days.
     bodyTimeout: 0,
   });
+  const tls = {
+    cert: options.certPem,
+    key: options.keyPem,
+    ...(options.caPem ? { ca: options.caPem } : { rejectUnauthorized: false }),
+  };
   return {
+    async upgrade(nodeName, { method, path, query, headers }, { objects, signal }) {
+      const node = await objects.get<Node>(NODES, '', nodeName);
+      if (!node) throw notFound(NODES, nodeName);
+      const origin = agentOrigin(node);
+      return new Promise((resolve, reject) => {
+        const call = httpsRequest(`${origin}${path}?${query}`, {
+          ...tls,
+          method,
+          headers,
+          agent: false,
+          timeout: HEADERS_TIMEOUT_MS,
+        });
+        const abort = () => call.destroy();
+        signal.addEventListener('abort', abort, { once: true });
+        call.once('timeout', () => call.destroy(new Error('it did not answer in time')));
+        call.once('upgrade', (answer, socket, head) => {
+          signal.removeEventListener('abort', abort);
+          socket.setTimeout(0);
+          const lines = answer.rawHeaders.map((text, at) => (at % 2 === 0 ? `${text}: ` : `${text}\r\n`));
+          resolve({ socket, rawHeaders: lines.join(''), head });
+        });
+        call.once('response', (answer) => resolve({ refused: answer.statusCode ?? 500, body: answer }));
+        call.on('error', (error) =>
+          reject(
+            internalError(
+              `the agent of node ${JSON.stringify(nodeName)} at ${origin} does not answer: ${error.message}`,
+            ),
+          ),
+        );
+        call.end();
+      });
+    },
     async get(nodeName, path, query, { objects, signal }) {
       const node = await objects.get<Node>(NODES, '', nodeName);
       if (!node) throw notFound(NODES, nodeName);

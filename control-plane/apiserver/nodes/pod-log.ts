@@ -92,7 +92,7 @@ function agentQuery(query: URLSearchParams): URLSearchParams {
 }
 
 /** The agent's words become the Status message. */
-async function refusal(code: number, body: Readable): Promise<StatusError> {
+export async function refusal(code: number, body: Readable): Promise<StatusError> {
   let text = '';
   for await (const chunk of body) {
     text += chunk;

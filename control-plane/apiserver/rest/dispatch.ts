@@ -99,7 +99,7 @@ async function dispatchSubresource(request: Omit<RestRequest, 'format'>, stoppin
     if (info.verb !== 'create') throw methodNotAllowed();
     return handleCreateSubresource({ ...request, format: outputFormat(exchange, false) }, subresource);
   }
-  if (info.verb !== 'get') throw methodNotAllowed();
+  if (!(subresource.verbs as readonly string[]).includes(info.verb)) throw methodNotAllowed();
   return handleConnect(
     { ...request, format: { encoding: 'json', shape: 'object', metaVersion: 'v1' } },
     subresource,

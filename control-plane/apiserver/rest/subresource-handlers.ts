@@ -75,7 +75,7 @@ async function readProjection(
   return { insists: Boolean(body.metadata.resourceVersion), apply: () => body };
 }
 
-/** GET that is answered by a stream (pods/log). */
+/** What is answered by a stream (pods/log), or by a connection of another protocol (pods/exec). */
 export async function handleConnect(
   request: RestRequest,
   subresource: ConnectSubresource,
@@ -90,6 +90,7 @@ export async function handleConnect(
     context: strategyContext(api, exchange, user),
     request: exchange.request,
     response: exchange.response,
+    ...(exchange.upgrade && { upgrade: exchange.upgrade }),
     signal: AbortSignal.any([exchange.signal, stopping]),
   });
 }
