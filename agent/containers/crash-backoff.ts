@@ -1,3 +1,4 @@
+import { backoffDelayMs } from '../../src/runtime/backoff.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 
 export interface CrashBackoffOptions {
@@ -20,11 +21,20 @@ export interface CrashDelay {
   untilMs: number;
 }
 
+/** A run of a container as its record tells; wall times. */
+export interface PastRun {
+  restartCount: number;
+  createdAtMs: number;
+  finishedAtMs?: number;
+}
+
 export interface CrashBackoff {
   /** The wait for a container that finished at `finishedAtMs`; undefined: it may start now. Pure reading. */
   delay(key: string, finishedAtMs: number, nowMs: number): CrashDelay | undefined;
   /** A restart is made: the next one waits longer. */
   restarted(key: string, finishedAtMs: number): void;
+  /** What the runtime still tells of restarts before this agent's life; `runs` newest first. Known keys stay as they are. */
+  recall(key: string, runs: readonly PastRun[]): void;
   /** Forgets the keys of a pod. */
   forget(prefix: string): void;
 }
@@ -36,7 +46,7 @@ export function crashKey(uid: string, container: string, hash: string): string {
 
 /**
  * First restart at once, then 10, 20, 40 … 300 s after the container finished; forgotten after a run of more than
- * twice the maximum (sheet §5). Like upstream's it lives in memory: a restarted agent begins with an immediate restart.
+ * twice the maximum (sheet §5). It lives in memory; other than upstream's, a restarted agent finds it again in the records.
  */
 export function createCrashBackoff(options: CrashBackoffOptions, clock: Clock): CrashBackoff {
   const entries = new Map<string, Entry>();
@@ -59,6 +69,17 @@ export function createCrashBackoff(options: CrashBackoffOptions, clock: Clock): 
       const entry = valid(key, finishedAtMs);
       const delayMs = entry ? Math.min(entry.delayMs * 2, options.maxMs) : initialMs;
       entries.set(key, { delayMs, updatedAtMs: clock.nowMs() });
+    },
+    recall(key, runs) {
+      const [last, before] = runs;
+      if (!last || last.restartCount === 0 || entries.has(key)) return;
+      const byCount = backoffDelayMs({ ...options, initialMs }, last.restartCount - 1);
+      // How long the last restart had waited tells more than the count, which also counts crashes of long ago.
+      const waitedMs = before?.finishedAtMs === undefined ? undefined : last.createdAtMs - before.finishedAtMs;
+      const doublings = waitedMs === undefined ? undefined : Math.floor(Math.log2(waitedMs / initialMs)) + 1;
+      const byWait =
+        doublings === undefined ? byCount : backoffDelayMs({ ...options, initialMs }, Math.max(0, doublings));
+      entries.set(key, { delayMs: Math.min(byCount, byWait), updatedAtMs: last.createdAtMs });
     },
     forget(prefix) {
       for (const key of entries.keys()) if (key.startsWith(prefix)) entries.delete(key);

@@ -153,7 +153,13 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     return Date.parse(startTime) + activeDeadlineSeconds * 1000 - clock.nowMs();
   }
 
+  function recallCrashes(work: PodWork): void {
+    const runs = Map.groupBy(runtime.pod(work.uid).containers, ({ name, hash }) => crashKey(work.uid, name, hash));
+    for (const [key, ofOne] of runs) deps.crashes.recall(key, ofOne);
+  }
+
   function plan(work: PodWork): PodPlan {
+    recallCrashes(work);
     return computePodPlan({
       pod: work.pod,
       runtime: runtime.pod(work.uid),

@@ -64,3 +64,38 @@ test('seconds as Go prints them', (t) => {
     '1h0m0s',
   ]);
 });
+
+test('a new agent goes on where the records say that the last one was', (t) => {
+  const clock = createFakeClock();
+  const start = clock.nowMs();
+  const delayOf = (restartCount: number, waitedMs?: number, ranMs = 1_000) => {
+    const crashes = createCrashBackoff({ initialMs: 10_000, maxMs: 300_000 }, clock);
+    const finishedAtMs = start + ranMs;
+    const before =
+      waitedMs === undefined
+        ? []
+        : [{ restartCount: restartCount - 1, createdAtMs: 0, finishedAtMs: start - waitedMs }];
+    crashes.recall('k', [{ restartCount, createdAtMs: start, finishedAtMs }, ...before]);
+    return crashes.delay('k', finishedAtMs, finishedAtMs)?.delayMs;
+  };
+  t.is(delayOf(0), undefined, 'the first run has no past');
+  t.deepEqual(
+    [1, 2, 3, 4, 5, 6, 7].map((count) => delayOf(count)),
+    [10, 20, 40, 80, 160, 300, 300].map((s) => s * 1000),
+  );
+  t.is(delayOf(50, 50), 10_000, 'crashes of long ago don’t count: the last restart was at once');
+  t.is(delayOf(50, 10_050), 20_000);
+  t.is(delayOf(50, 41_000), 80_000);
+  t.is(delayOf(50, 300_100), 300_000);
+  t.is(delayOf(2, 300_100), 20_000, 'a wait for another reason (the agent was away) stretches nothing');
+  t.is(delayOf(5, undefined, 601_000), undefined, 'forgotten after a long run');
+});
+
+test('what this agent knows itself counts more than the records', (t) => {
+  const clock = createFakeClock();
+  const crashes = createCrashBackoff({ initialMs: 10_000, maxMs: 300_000 }, clock);
+  const finishedAtMs = clock.nowMs();
+  crashes.restarted('k', finishedAtMs);
+  crashes.recall('k', [{ restartCount: 6, createdAtMs: finishedAtMs, finishedAtMs }]);
+  t.is(crashes.delay('k', finishedAtMs, finishedAtMs)!.delayMs, 10_000);
+});
