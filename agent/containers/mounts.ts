@@ -18,6 +18,8 @@ export interface MountedVolume {
   keepsMountFlags?: boolean;
   /** The pod's fsGroup is to be applied to what it holds, once it is set up. */
   takesFsGroup?: boolean;
+  /** To be set up again whenever the pod is refreshed, though others of its kind are not (CSI's requiresRepublish). */
+  refreshes?: boolean;
   /** The volume cannot be had, and only the containers that mount it have to wait for it. */
   unavailable?: { reason: string; message: string; retryAfterMs?: number };
 }

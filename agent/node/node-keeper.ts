@@ -48,6 +48,8 @@ export interface NodeKeeperDeps {
   pressure?: () => Pick<NodeHealth, 'memoryPressure' | 'diskPressure' | 'pidPressure'>;
   /** Images on the node, as `computeNodeImages` gives them. */
   images?: () => Promise<ContainerImage[]>;
+  /** Unique names of attached volumes that pods have mounted. */
+  volumesInUse?: () => string[];
   /** Told after each pass, for /healthz. */
   beat?: () => void;
 }
@@ -123,7 +125,8 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
       now,
     );
     const nodeInfo = { ...facts.nodeInfo, containerRuntimeVersion: `docker://${deps.runtime.version()}` };
-    return computeNodeStatus(identity, { ...facts, nodeInfo, images: await currentImages() }, next);
+    const volumesInUse = deps.volumesInUse?.() ?? [];
+    return computeNodeStatus(identity, { ...facts, nodeInfo, images: await currentImages(), volumesInUse }, next);
   }
 
   async function register(signal: AbortSignal): Promise<Node> {

@@ -63,6 +63,8 @@ export interface NodeFacts {
   nodeInfo: NonNullable<NodeStatus['nodeInfo']>;
   serverPort: number;
   images: NonNullable<NodeStatus['images']>;
+  /** Nobody may detach these. */
+  volumesInUse?: string[];
 }
 
 /** The status without what others write (volumesAttached, conditions that are not ours). */
@@ -82,6 +84,7 @@ export function computeNodeStatus(
     daemonEndpoints: { kubeletEndpoint: { Port: facts.serverPort } },
     images: facts.images,
     nodeInfo: facts.nodeInfo,
+    ...(facts.volumesInUse && { volumesInUse: facts.volumesInUse }),
   };
 }
 
@@ -115,7 +118,7 @@ export function diffNodeStatus(
   return Object.keys(status).length > 0 ? { status } : undefined;
 }
 
-const WHOLE_FIELDS = ['daemonEndpoints', 'images', 'nodeInfo'] as const;
+const WHOLE_FIELDS = ['daemonEndpoints', 'images', 'nodeInfo', 'volumesInUse'] as const;
 
 /** Fields that a server did not keep as they were sent (an older one that lacks parts of them), with what was sent. */
 export type RefusedFields = ReadonlyMap<string, string>;

@@ -1,0 +1,125 @@
+import type { PersistentVolume, Pod } from '../../../src/kube/types.ts';
+import type { MountedVolume } from '../../containers/mounts.ts';
+import { volumeReaches } from '../../resources/node-affinity.ts';
+import type { CsiVolumes } from '../csi/csi-volumes.ts';
+import { inlineCsiVolume, persistentCsiVolume } from '../csi/requests.ts';
+import { ensureHostPath } from '../host-path.ts';
+import type { VolumeDirectory, VolumePlugin, VolumeRequest } from '../plugin.ts';
+import { type ClaimApi, resolveClaim } from './claims.ts';
+import { applyFsGroup } from './fs-group.ts';
+import { ensureLocalVolume, LOCAL_PLUGIN } from './local.ts';
+import { ensureNfsMount, NFS_PLUGIN, removeNfsMount } from './nfs.ts';
+
+export interface ClaimPluginDependencies {
+  api: ClaimApi;
+  csi: Pick<CsiVolumes, 'plugin' | 'setUp' | 'tearDown'>;
+  nodeName: string;
+  /** Of the Node object: a volume may be within the reach of some nodes only. */
+  nodeLabels(): Record<string, string>;
+}
+
+/** Claims, generic ephemeral volumes, inline CSI volumes and NFS: volumes whose data does not live and die with the pod's directory. */
+export function createClaimPlugins(dependencies: ClaimPluginDependencies): VolumePlugin[] {
+  const { api, csi, nodeName } = dependencies;
+  /** Volumes that are published again and again, by pod and volume: the API is not asked anew for what was found once. */
+  const resolved = new Map<string, PersistentVolume>();
+  const directories = [csi.plugin, LOCAL_PLUGIN, NFS_PLUGIN];
+
+  async function setUpClaim(request: VolumeRequest): Promise<MountedVolume> {
+    const { pod, volume } = request;
+    const key = `${pod.metadata.uid}/${volume.name}`;
+    const found = resolved.get(key) ?? (await resolveClaim(pod, volume, api));
+    if (!volumeReaches(found, { name: nodeName, labels: dependencies.nodeLabels() }))
+      throw new Error(
+        `storage node affinity check failed for volume ${JSON.stringify(found.metadata.name)} : no matching NodeSelectorTerms`,
+      );
+    const mounted = await setUpVolume(request, found);
+    if (mounted.refreshes) resolved.set(key, found);
+    return mounted;
+  }
+
+  async function setUpVolume(
+    { pod, volume, directory, signal }: VolumeRequest,
+    found: PersistentVolume,
+  ): Promise<MountedVolume> {
+    const { metadata, spec } = found;
+    const readOnly = volume.persistentVolumeClaim?.readOnly ?? false;
+    if (spec.csi)
+      return csi.setUp(pod, persistentCsiVolume(found, readOnly), directory(csi.plugin, metadata.name), signal);
+    if (spec.hostPath) {
+      await ensureHostPath(spec.hostPath.path, spec.hostPath.type);
+      return { hostPath: spec.hostPath.path, readOnly, agentOwned: false };
+    }
+    if (spec.local) {
+      const path = directory(LOCAL_PLUGIN, metadata.name);
+      await ensureLocalVolume(found, path);
+      if (!readOnly) await giveToGroup(pod, path);
+      return { hostPath: path, readOnly, agentOwned: false };
+    }
+    if (spec.nfs) {
+      const path = directory(NFS_PLUGIN, metadata.name);
+      await ensureNfsMount(spec.nfs, spec.mountOptions ?? [], path, signal);
+      return { hostPath: path, readOnly: readOnly || (spec.nfs.readOnly ?? false), agentOwned: false };
+    }
+    const type = Object.keys(spec).find((key) => !NOT_A_SOURCE.has(key)) ?? 'none';
+    throw new Error(
+      `PersistentVolume ${metadata.name} is of type ${type}, which this node does not mount; it mounts csi, hostPath, local and nfs`,
+    );
+  }
+
+  const tearDown = async (directory: VolumeDirectory): Promise<void> => {
+    for (const key of resolved.keys()) if (key.startsWith(`${directory.podUid}/`)) resolved.delete(key);
+    if (directory.plugin === csi.plugin) await csi.tearDown(directory);
+    else if (directory.plugin === NFS_PLUGIN) await removeNfsMount(directory.path);
+  };
+
+  return [
+    { kind: 'persistentVolumeClaim', refreshes: false, directories, setUp: setUpClaim, tearDown },
+    { kind: 'ephemeral', refreshes: false, directories, setUp: setUpClaim, tearDown },
+    {
+      kind: 'csi',
+      refreshes: false,
+      directories: [csi.plugin],
+      setUp: ({ pod, volume, directory, signal }) =>
+        csi.setUp(pod, inlineCsiVolume(pod, volume), directory(csi.plugin), signal),
+      tearDown,
+    },
+    nfsPlugin(tearDown),
+  ];
+}
+
+function nfsPlugin(tearDown: (directory: VolumeDirectory) => Promise<void>): VolumePlugin {
+  return {
+    kind: 'nfs',
+    refreshes: false,
+    directories: [NFS_PLUGIN],
+    async setUp({ volume, directory, signal }) {
+      const path = directory(NFS_PLUGIN);
+      await ensureNfsMount(volume.nfs!, [], path, signal);
+      return { hostPath: path, readOnly: volume.nfs!.readOnly ?? false, agentOwned: false };
+    },
+    tearDown,
+  };
+}
+
+async function giveToGroup({ spec }: Pod, path: string): Promise<void> {
+  const { fsGroup, fsGroupChangePolicy } = spec.securityContext ?? {};
+  if (fsGroup !== undefined) await applyFsGroup(path, fsGroup, fsGroupChangePolicy);
+}
+
+const NOT_A_SOURCE: ReadonlySet<string> = new Set([
+  'capacity',
+  'accessModes',
+  'claimRef',
+  'persistentVolumeReclaimPolicy',
+  'storageClassName',
+  'mountOptions',
+  'volumeMode',
+  'nodeAffinity',
+  'volumeAttributesClassName',
+]);
+
+/** Standalone nodes have NFS alone: the others need an API server. */
+export function createStandalonePlugins(): VolumePlugin[] {
+  return [nfsPlugin(({ path }) => removeNfsMount(path))];
+}

@@ -1,0 +1,73 @@
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import type { Message } from './message.ts';
+
+/** One method of a service: `/csi.v1.Node/NodeGetInfo`. */
+export interface Unary<Request, Response> {
+  readonly path: string;
+  readonly request: Message<Request>;
+  readonly response: Message<Response>;
+}
+
+/** A call that was answered with another status than OK, or with none. The text is that of Go's client, which people search for. */
+export class GrpcError extends Error {
+  override readonly name = 'GrpcError';
+  /** `Unavailable`, `FailedPrecondition`, …. */
+  readonly code: string;
+
+  constructor(code: string, description: string, cause?: unknown) {
+    super(`rpc error: code = ${code} desc = ${description}`, { cause });
+    this.code = code;
+  }
+}
+
+export interface GrpcClient {
+  /** @throws GrpcError; the signal's reason on abort */
+  call<Request, Response>(
+    method: Unary<Request, Response>,
+    request: Request,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Response>;
+  close(): void;
+}
+
+/** A client on a Unix socket. It connects with the first call, and again when the server was restarted. */
+export function connectGrpc(socketPath: string): GrpcClient {
+  const client = new Client(`unix://${socketPath}`, credentials.createInsecure(), {
+    // A plugin that comes back is wanted at once, not after minutes of back-off.
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': 2000,
+  });
+  return {
+    async call(method, request, { timeoutMs, signal }) {
+      signal?.throwIfAborted();
+      const { promise, resolve, reject } = Promise.withResolvers<NonNullable<unknown>>();
+      const call = client.makeUnaryRequest(
+        method.path,
+        (value: typeof request) => method.request.encode(value),
+        (bytes) => method.response.decode(bytes) as NonNullable<unknown>,
+        request,
+        new Metadata(),
+        { deadline: Date.now() + timeoutMs },
+        (error, response) => (error ? reject(asGrpcError(error)) : resolve(response!)),
+      );
+      const abort = () => call.cancel();
+      signal?.addEventListener('abort', abort, { once: true });
+      try {
+        return (await promise) as never;
+      } catch (error) {
+        signal?.throwIfAborted();
+        throw error;
+      } finally {
+        signal?.removeEventListener('abort', abort);
+      }
+    },
+    close: () => client.close(),
+  };
+}
+
+/** `FAILED_PRECONDITION` → `FailedPrecondition`. */
+function asGrpcError(error: ServiceError): GrpcError {
+  const name = status[error.code] ?? `Code(${error.code})`;
+  const code = name.toLowerCase().replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return new GrpcError(code === 'Cancelled' ? 'Canceled' : code, error.details, error);
+}
