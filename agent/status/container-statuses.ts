@@ -8,7 +8,7 @@ import type {
   VolumeMountStatus,
 } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
-import { isSidecar, restartsAfterExit } from '../containers/restart.ts';
+import { isSidecar, matchingRule, restartsAfterExit } from '../containers/restart.ts';
 import type { ContainerRuntimeStatus, PodRuntimeStatus, PodStatusInput, ProbeResult } from '../pods/ports.ts';
 import { RESTARTING_ALL_CONTAINERS, wasRestartingAll } from '../pods/restart-all.ts';
 
@@ -127,7 +127,7 @@ function withoutRecord(
   old: ContainerStatus | undefined,
 ): ContainerStatus {
   const isReset = old?.state?.waiting?.reason === RESTARTING_ALL_CONTAINERS || wasRestartingAll(previous);
-  if (kind !== 'ephemeral' && old && isReset) return beingReset(old);
+  if (kind !== 'ephemeral' && old && isReset) return beingReset(container, old);
   if (old?.state?.terminated) return { ...old };
   if (kind === 'ephemeral' && old?.state?.running)
     return { ...old, state: { terminated: lost('The container could not be located') } };
@@ -149,16 +149,18 @@ function withoutRecord(
   return status;
 }
 
-/** Removed for RestartAllContainers: it waits for its next run; how it ended is kept where it ended by itself. */
-function beingReset(old: ContainerStatus): ContainerStatus {
+/** Removed for RestartAllContainers: it waits for its next run. Only how that ended which asked for it is kept. */
+function beingReset(container: Container, old: ContainerStatus): ContainerStatus {
   if (old.state?.waiting) return { ...old };
   const { containerID: _, ...kept } = old;
   const message = 'The container is removed because RestartAllContainers in place';
   const reset = { exitCode: LOST_EXIT_CODE, reason: RESTARTING_ALL_CONTAINERS, message };
+  const ended = old.state?.terminated;
+  const asked = ended && matchingRule(container, ended.exitCode)?.action === 'RestartAllContainers';
   return {
     ...kept,
     state: { waiting: { reason: RESTARTING_ALL_CONTAINERS, message } },
-    lastState: { terminated: old.state?.terminated ?? reset },
+    lastState: { terminated: asked ? ended : reset },
     restartCount: old.restartCount + 1,
   };
 }
