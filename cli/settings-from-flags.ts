@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { parseGoDurationMs } from '../src/config/duration.ts';
+import { DEFAULT_PULL_PROGRESS_DEADLINE, type ImageFlags } from './commands/image-flags.ts';
 import { enginePings } from './engine/ping.ts';
 import { POD_RUNTIME_AUTO } from './engine/pod-runtime.ts';
 import { PAUSE_IMAGE } from './images/catalog.ts';
@@ -20,6 +21,10 @@ export interface UpFlags {
   nodeIp?: string;
   dockerEndpoint?: string;
   podRuntime: string;
+  kubeletConfig?: string;
+  imageCredentialProviderConfig?: string;
+  imageCredentialProviderBinDir?: string;
+  imagePullProgressDeadline: string;
   cgroupRoot: string;
   podCidr: string;
   serviceCidr: string;
@@ -52,6 +57,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     nodeIp: flags.nodeIp ?? (await detectNodeIp()),
     dockerEndpoint: flags.dockerEndpoint ?? (await chooseEngine(previous)),
     podRuntime: flags.podRuntime,
+    ...(await kubeletSettings(flags)),
     cgroupRoot: flags.cgroupRoot,
     podCidr: flags.podCidr,
     serviceCidr: flags.serviceCidr,
@@ -98,8 +104,32 @@ export const upDefaults = {
   defaultNotReadyTolerationSeconds: '300',
   defaultUnreachableTolerationSeconds: '300',
   podRuntime: POD_RUNTIME_AUTO,
+  imagePullProgressDeadline: DEFAULT_PULL_PROGRESS_DEADLINE,
   podInfraContainerImage: PAUSE_IMAGE,
 };
+
+/** Files that only the daemon reads: checked here, where somebody sees what is wrong with them. */
+async function kubeletSettings(flags: UpFlags) {
+  const path = (
+    key: 'kubeletConfig' | 'imageCredentialProviderConfig' | 'imageCredentialProviderBinDir',
+    flag: string,
+  ) => {
+    const value = flags[key];
+    return value === undefined ? {} : { [key]: absolute(flag, value) };
+  };
+  const settings: Pick<Settings, 'kubeletConfig' | keyof ImageFlags> = {
+    ...path('kubeletConfig', '--kubelet-config'),
+    ...path('imageCredentialProviderConfig', '--image-credential-provider-config'),
+    ...path('imageCredentialProviderBinDir', '--image-credential-provider-bin-dir'),
+    imagePullProgressDeadline: flags.imagePullProgressDeadline,
+  };
+  // Not with the command line's definition: no other command needs them.
+  const { kubeletConfiguration } = await import('../agent/config/kubelet-configuration.ts');
+  const { loadConfig } = await import('../src/config/load.ts');
+  const { imageSettings } = await import('./roots/image-settings.ts');
+  imageSettings(loadConfig(kubeletConfiguration, { file: settings.kubeletConfig }), settings);
+  return settings;
+}
 
 /** A cluster keeps the Engine that its containers are in; a new one takes the host's if that answers, else gets its own. */
 async function chooseEngine(previous: Settings | undefined): Promise<string | undefined> {

@@ -22,6 +22,11 @@ export const settingsSchema = z.strictObject({
   dockerEndpoint: z.string().optional(),
   /** The OCI runtime of pods' containers: `auto`, `none`, or one that the Engine knows. */
   podRuntime: z.string().default('auto'),
+  /** A KubeletConfiguration of the user's; what other settings say stands above it. */
+  kubeletConfig: z.string().optional(),
+  imageCredentialProviderConfig: z.string().optional(),
+  imageCredentialProviderBinDir: z.string().optional(),
+  imagePullProgressDeadline: z.string().default('1m0s'),
   cgroupRoot: z.string(),
   podCidr: z.string(),
   serviceCidr: z.string(),

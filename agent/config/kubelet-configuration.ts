@@ -23,6 +23,7 @@ import {
 } from '../../src/config/field.ts';
 import type { ConfigDefinition } from '../../src/config/load.ts';
 import { isQuantity } from '../../src/kube/quantity.ts';
+import { allowlistProblem } from '../images/verification.ts';
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -107,23 +108,24 @@ const server = {
 };
 
 const images = {
-  registryPullQPS: deferred(integer(5)),
-  registryBurst: deferred(integer(10, { zeroIsUnset: true })),
+  registryPullQPS: integer(5),
+  registryBurst: integer(10, { zeroIsUnset: true }),
   serializeImagePulls: boolean(true),
   maxParallelImagePulls: integer(undefined, { min: 1 }),
   imageMinimumGCAge: deferred(duration(2 * MINUTE_MS)),
   imageMaximumGCAge: deferred(duration(0)),
   imageGCHighThresholdPercent: deferred(integer(85, { max: 100 })),
   imageGCLowThresholdPercent: deferred(integer(80, { max: 100 })),
-  imagePullCredentialsVerificationPolicy: unsupported(
-    choice('NeverVerifyPreloadedImages', [
-      'NeverVerify',
-      'NeverVerifyPreloadedImages',
-      'NeverVerifyAllowlistedImages',
-      'AlwaysVerify',
-    ]),
-  ),
-  preloadedImagesVerificationAllowlist: unsupported(list()),
+  imagePullCredentialsVerificationPolicy: choice('NeverVerifyPreloadedImages', [
+    'NeverVerify',
+    'NeverVerifyPreloadedImages',
+    'NeverVerifyAllowlistedImages',
+    'AlwaysVerify',
+  ]),
+  preloadedImagesVerificationAllowlist: list({
+    accepts: 'whole image names without tags, or prefixes such as "registry.example/team/*"',
+    valid: (pattern) => allowlistProblem(pattern) === undefined,
+  }),
 };
 
 const api = {
@@ -242,6 +244,15 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
         'crashLoopBackOff.maxContainerRestartPeriod',
         `${config.crashLoopBackOff.maxContainerRestartPeriodMs}ms`,
         'from 1s to 300s',
+      );
+    if (
+      config.preloadedImagesVerificationAllowlist.length > 0 &&
+      config.imagePullCredentialsVerificationPolicy !== 'NeverVerifyAllowlistedImages'
+    )
+      refuse(
+        'preloadedImagesVerificationAllowlist',
+        config.preloadedImagesVerificationAllowlist,
+        'nothing, unless imagePullCredentialsVerificationPolicy is "NeverVerifyAllowlistedImages"',
       );
     if (config.clusterDNS.length > 3) refuse('clusterDNS', config.clusterDNS, 'at most 3 addresses (resolv.conf)');
     for (const name of ['systemReserved', 'kubeReserved'] as const)

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { ConfigFlag } from '../../src/config/load.ts';
 import { PAUSE_IMAGE } from '../images/catalog.ts';
 import type { NodeDaemonFlags } from '../roots/standalone.ts';
+import { IMAGE_FLAGS } from './image-flags.ts';
 
 /** Kubelet flags and the KubeletConfiguration fields that they stand above. */
 const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
@@ -22,6 +23,9 @@ const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
   ],
   ['--http-check-frequency <duration>', 'httpCheckFrequency', 'how often the URL is asked'],
   ['--pod-cidr <cidr>', 'podCIDR', "the pods' addresses on this node when no API server gives them"],
+  ['--registry-qps <n>', 'registryPullQPS', 'image pulls a second; 0: no limit'],
+  ['--registry-burst <n>', 'registryBurst', 'image pulls at once, above that'],
+  ['--serialize-image-pulls <bool>', 'serializeImagePulls', 'one image pull after another'],
   ['--max-pods <n>', 'maxPods', 'how many pods may run'],
   ['--client-ca-file <file>', 'authentication.x509.clientCAFile', "who signs clients' certificates"],
   ['--tls-cert-file <file>', 'tlsCertFile', "the HTTPS port's certificate"],
@@ -49,6 +53,7 @@ export function addNodeFlags(command: Command): Command {
     .option('--service-cidr <cidr>', 'the addresses of all services', '10.96.0.0/12')
     .option('--bridge <name>', 'the bridge that pods hang on', 'cni0')
     .option('-v, --verbose', 'log more');
+  for (const [flag, text, fallback] of IMAGE_FLAGS) command.option(flag, text, fallback);
   for (const [flag, , text] of KUBELET_FLAGS) command.option(flag, text);
   return command;
 }

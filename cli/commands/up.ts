@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { DEFAULT_ROOT_DIR } from '../settings.ts';
 import { type UpFlags, upDefaults } from '../settings-from-flags.ts';
+import { IMAGE_FLAGS } from './image-flags.ts';
 
 /** `berth up`: a working single-node cluster on this host. */
 export function defineUp(program: Command): void {
@@ -17,6 +18,11 @@ export function defineUp(program: Command): void {
       '--docker-endpoint <unix://socket>',
       "a Docker Engine to use (default: the host's if it answers, else one of Berth's own)",
     );
+  command.option(
+    '--kubelet-config <file>',
+    "a KubeletConfiguration for the node agent; this command's options stand above it",
+  );
+  for (const [flag, text, fallback] of IMAGE_FLAGS) command.option(flag, text, fallback);
   const numbers: [string, keyof typeof upDefaults, string][] = [
     ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses"],
     ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses"],

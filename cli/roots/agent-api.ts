@@ -15,7 +15,7 @@ import type { KubeClient } from '../../src/kube/client.ts';
 import { createEventRecorder } from '../../src/kube/events.ts';
 import { createInformerSet } from '../../src/kube/informer.ts';
 import { createLeaseKeeper } from '../../src/kube/lease.ts';
-import { nodes, pods, services } from '../../src/kube/resources.ts';
+import { nodes, pods, serviceAccounts, services } from '../../src/kube/resources.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -55,6 +55,7 @@ export function connectAgentToApi(
     mirrors: createMirrorPodKeeper({ client, informer: podInformer, nodeName, clock, log }),
     config: createReferencedObjects({ strategy: options.changeDetection }, { client, clock, log }),
     tokens: createServiceAccountTokens({ client, clock, log }),
+    serviceAccount: (namespace: string, name: string) => client.get(serviceAccounts, { namespace, name }),
     services: createServiceEnvironment(() => serviceInformer.list()),
     /** Service environment variables are fixed when a container starts: the services must be known before the first one. */
     async servicesKnown(signal: AbortSignal): Promise<void> {

@@ -1,8 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { AGENT_DEFAULTS, type AgentOptions, createAgent } from '../../agent/agent.ts';
-import { type KubeletConfiguration, parallelImagePulls } from '../../agent/config/kubelet-configuration.ts';
+import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
+import type { ImageSettings } from '../../agent/images/image-parts.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
 import type { EventSink, PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
@@ -41,6 +42,7 @@ export interface AgentPartOptions {
   podLogsDir: string;
   containerLogsDir: string;
   pauseImage: string;
+  images: ImageSettings;
   dockerEndpoint: string;
   /** `auto`, `none`, or a runtime that the Engine knows. */
   podRuntime: string;
@@ -154,6 +156,7 @@ export async function createAgentPart(
     },
     events,
     metrics,
+    registry,
     heartbeats,
     ...(podRuntime && { podRuntime }),
     manifestProblems: createManifestProblems({
@@ -173,6 +176,7 @@ export async function createAgentPart(
       mirrors: api.mirrors,
       config: api.config,
       tokens: api.tokens,
+      serviceAccount: api.serviceAccount,
       services: api.services,
     }),
     clock,
@@ -273,7 +277,7 @@ function agentOptions(options: AgentPartOptions): AgentOptions {
     staticPodUrlHeaders: config.staticPodURLHeader,
     httpCheckMs: config.httpCheckFrequencyMs,
     resyncMs: config.syncFrequencyMs,
-    images: { ...AGENT_DEFAULTS.images, maxParallelPulls: parallelImagePulls(config) },
+    images: options.images,
     containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
     containerLogMaxFiles: config.containerLogMaxFiles,
     seccompDefault: config.seccompDefault,

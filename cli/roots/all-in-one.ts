@@ -23,6 +23,7 @@ import { type AgentPartOptions, createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
 import { createDnsPart } from './dns-part.ts';
+import { imageSettings } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
@@ -157,6 +158,8 @@ function createAgent(
 ): Promise<Runnable> {
   const paths = pathsOf(settings);
   const config = loadConfig(kubeletConfiguration, {
+    file: settings.kubeletConfig,
+    onWarning: (message) => context.log.warn(message),
     flags: [
       { flag: '--agent-port', field: 'port', value: settings.agentPort },
       { flag: '--agent-health-port', field: 'healthzPort', value: settings.agentHealthPort },
@@ -180,6 +183,7 @@ function createAgent(
       podLogsDir: settings.podLogsDir,
       containerLogsDir: containerLogsDir(settings.podLogsDir),
       pauseImage: settings.pauseImage,
+      images: imageSettings(config, settings),
       dockerEndpoint: engineEndpoint(settings),
       podRuntime: settings.podRuntime,
       serving: pki.nodeServing,

@@ -13,6 +13,7 @@ import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
+import type { ImageFlags } from '../commands/image-flags.ts';
 import { enginePings } from '../engine/ping.ts';
 import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
@@ -23,12 +24,13 @@ import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
+import { imageSettings } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
 import { findServingCertificate } from './serving-certificate.ts';
 
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
-export interface NodeDaemonFlags {
+export interface NodeDaemonFlags extends ImageFlags {
   config?: string;
   proxyConfig?: string;
   kubeconfig?: string;
@@ -78,6 +80,7 @@ export async function prepareAgent(
     flags: flags.overrides,
     onWarning: (message) => log.warn(message),
   });
+  const images = imageSettings(config, flags);
   const nodeName = nodeNameOf(flags);
   const nodeIps = [flags.nodeIp ?? (await detectNodeIp())];
   checkNodeIp(nodeIps[0]!);
@@ -121,6 +124,7 @@ export async function prepareAgent(
       podLogsDir: flags.podLogsDir,
       containerLogsDir: join(flags.podLogsDir, '../containers'),
       pauseImage: flags.podInfraContainerImage,
+      images,
       dockerEndpoint: flags.dockerEndpoint,
       podRuntime: flags.podRuntime,
       serving,
