@@ -78,6 +78,7 @@ export interface NodeObjectOptions {
   network: PodNetwork;
   heartbeats: Heartbeats;
   lastRelistMonotonicMs: () => number | undefined;
+  volumesInUse: () => string[];
 }
 
 /** The Node object and its lease: registered, and kept up to date while the agent lives. */
@@ -117,6 +118,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       runtime: monitor,
       network: options.network.status,
       lastRelistMonotonicMs: options.lastRelistMonotonicMs,
+      volumesInUse: options.volumesInUse,
       images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
       beat: options.heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
     },

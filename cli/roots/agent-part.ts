@@ -17,6 +17,8 @@ import { createManifestProblems } from '../../agent/stats/manifests.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
+import { createStandalonePlugins } from '../../agent/volumes/persistent/claim-plugins.ts';
+import { createStorage } from '../../agent/volumes/persistent/storage.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { connectTerminals } from '../../src/docker/terminals.ts';
@@ -99,6 +101,12 @@ export async function createAgentPart(
       },
       context,
     );
+  const storage =
+    api &&
+    createStorage(
+      { nodeName, rootDir: options.rootDir },
+      { ...api, nodeLabels: () => nodeOf()?.metadata.labels ?? {}, clock, log },
+    );
   const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
   const events = api?.events ?? logEvents(log);
   const heartbeats = createHeartbeats(clock);
@@ -159,6 +167,7 @@ export async function createAgentPart(
     registry,
     heartbeats,
     ...(podRuntime && { podRuntime }),
+    volumePlugins: storage?.plugins ?? createStandalonePlugins(),
     manifestProblems: createManifestProblems({
       registry,
       tell: (message) =>
@@ -184,6 +193,7 @@ export async function createAgentPart(
   });
   const node =
     api &&
+    storage &&
     keepNodeObject(
       {
         ...options,
@@ -195,6 +205,7 @@ export async function createAgentPart(
         network,
         heartbeats,
         lastRelistMonotonicMs: agent.directory.lastRelistMonotonicMs,
+        volumesInUse: storage.volumesInUse,
       },
       context,
     );
@@ -233,6 +244,7 @@ export async function createAgentPart(
           'agent server': server,
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,
+          ...(storage && { 'storage plugins': storage }),
           agent,
         };
         await runTogether(parts, all);
