@@ -6,6 +6,8 @@ export type SpdyHeaders = Record<string, string>;
 
 const ZLIB_NO_COMPRESSION = Buffer.from([0x78, 0x01]);
 const STORED_BLOCK_HEADER_BYTES = 5;
+/** An empty block, as a sync flush writes it: Go's inflate hands out what it has only when it sees one. */
+const SYNC_MARK = Buffer.from([0, 0, 0, 0xff, 0xff]);
 const MAX_STORED_BYTES = 0xffff;
 /** A block of a few hundred bytes opens a stream; one that inflates to more than this wants something else. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -28,7 +30,8 @@ export function createHeaderWriter(): (headers: SpdyHeaders) => Buffer {
     // Byte 0: not the last block, stored. Then its length and the complement.
     block.writeUInt16LE(plain.length, 1);
     block.writeUInt16LE(plain.length ^ 0xffff, 3);
-    const parts = isFirst ? [ZLIB_NO_COMPRESSION, block, plain] : [block, plain];
+    const parts = [block, plain, SYNC_MARK];
+    if (isFirst) parts.unshift(ZLIB_NO_COMPRESSION);
     isFirst = false;
     return Buffer.concat(parts);
   };
