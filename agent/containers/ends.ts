@@ -43,10 +43,10 @@ export interface ContainerEnds {
     podIp: string | undefined,
     signal: AbortSignal,
   ): Promise<void>;
-  /** Removes; what the Engine cannot remove though nothing of it runs is left to a later look, nobody waits for it. */
+  /** Kills and removes; what the Engine cannot remove though nothing of it runs is left to a later look, nobody waits for it. */
   remove(id: string, signal?: AbortSignal): Promise<void>;
-  /** The same for a removal that has failed already. Throws that error when the container lives or the Engine is away. */
-  leaveBehind(id: string, error: unknown): Promise<void>;
+  /** The same for a removal that has failed already. Throws that error when a process of it survives SIGKILL or the Engine is away. */
+  leaveBehind(id: string, error: unknown, signal?: AbortSignal): Promise<void>;
 }
 
 /** A process that was sent SIGKILL ends within milliseconds, or waits in the kernel. */
@@ -63,7 +63,7 @@ export function createContainerEnds(deps: ContainerEndsDependencies): ContainerE
     return !known || known.state === 'exited';
   };
 
-  async function killLeft(id: string, signal: AbortSignal): Promise<ProcessInfo[]> {
+  async function killLeft(id: string, signal?: AbortSignal): Promise<ProcessInfo[]> {
     const untilMs = clock.monotonicMs() + SIGKILL_PATIENCE_MS;
     for (;;) {
       const left = await deps.findProcesses(id);
@@ -118,8 +118,8 @@ export function createContainerEnds(deps: ContainerEndsDependencies): ContainerE
     return failure;
   }
 
-  async function leaveBehind(id: string, error: unknown): Promise<void> {
-    if (!isAnswer(error) || (await deps.findProcesses(id)).length > 0) throw error;
+  async function leaveBehind(id: string, error: unknown, signal?: AbortSignal): Promise<void> {
+    if (!isAnswer(error) || (await killLeft(id, signal)).length > 0) throw error;
     log.warn(
       { container: id.slice(0, 12), err: error },
       'a container that has ended could not be removed; left for now',
@@ -150,7 +150,7 @@ export function createContainerEnds(deps: ContainerEndsDependencies): ContainerE
         await docker.removeContainer(id, { force: true }, signal);
       } catch (error) {
         signal?.throwIfAborted();
-        if (!isDockerNotFound(error)) return leaveBehind(id, error);
+        if (!isDockerNotFound(error)) return leaveBehind(id, error, signal);
       }
       runtime.recordRemoved(id);
     },

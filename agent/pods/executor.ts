@@ -5,7 +5,7 @@ import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
 import type { ContainerEnds } from '../containers/ends.ts';
 import { needsAddress } from '../containers/environment.ts';
-import { ContainerStartError } from '../containers/errors.ts';
+import { ContainerStartError, isImageReason } from '../containers/errors.ts';
 import { containerHash } from '../containers/hash.ts';
 import { podDescription, podKey, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import { containerFieldPath, findContainer } from '../containers/kill.ts';
@@ -81,7 +81,7 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       runtime.recordRemoved(sandbox.id);
     } catch (error) {
       signal?.throwIfAborted();
-      await ends.leaveBehind(sandbox.id, error);
+      await ends.leaveBehind(sandbox.id, error, signal);
     }
   }
 
@@ -174,8 +174,7 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       );
       result.waiting.set(container.name, { reason: failure.reason, message: failure.message });
       retryIn(result, failure.retryAfterMs ?? START_RETRY_MS);
-      const text =
-        failure.reason.startsWith('Err') || failure.reason === 'ImagePullBackOff' ? failure.reason : failure.message;
+      const text = isImageReason(failure.reason) ? failure.reason : failure.message;
       events.event(pod, 'Warning', 'Failed', `Error: ${text}`, containerFieldPath(pod, container.name));
       return start.kind !== 'init' || isSidecar(container);
     }

@@ -84,6 +84,7 @@ export async function startDockerd(
   }
 
   async function end() {
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const exited = new Promise((resolve) => child.once('exit', resolve));
     child.kill('SIGTERM');
     await exited;

@@ -125,7 +125,11 @@ test('what has ended and cannot be removed holds nobody up; what lives, and what
     t.is(container.state, 'exited');
     t.is(removals(), 0);
   }
-  await t.throwsAsync(() => world({ remove: 'server', processes: [SLEEPER] }).ends.remove(TARGET.id));
+  const alive = world({ remove: 'server', processes: [SLEEPER], immortal: true });
+  const removal = t.throwsAsync(alive.ends.remove(TARGET.id));
+  await settle();
+  await alive.clock.advance(10_000);
+  await removal;
   await t.throwsAsync(() => world({ remove: 'unreachable' }).ends.remove(TARGET.id));
   const { ends, removals } = world({ remove: 'notFound' });
   await ends.remove(TARGET.id);
