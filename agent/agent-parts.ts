@@ -21,6 +21,7 @@ import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
 import { createSandboxes } from './sandbox/sandbox.ts';
 import { createContainerMounts } from './volumes/container-mounts.ts';
+import { createImageVolumePlugin } from './volumes/image-volume.ts';
 import { createPodDirectories } from './volumes/pod-directories.ts';
 import { createVolumes } from './volumes/volumes.ts';
 
@@ -68,7 +69,14 @@ export function buildAgentParts(
   const podFiles = createPodFiles(options, { directories, events: deps.events });
   const ends = createContainerEnds({ ...deps, runtime, killer, findProcesses: findProcessesOfCgroup, killProcess });
   const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, ends, crashes, podFiles });
-  const volumes = createVolumes({ ...deps, directories });
+  const volumes = createVolumes({
+    ...deps,
+    directories,
+    volumePlugins: [
+      createImageVolumePlugin({ nodeName, docker: deps.docker, images, directories }),
+      ...(deps.volumePlugins ?? []),
+    ],
+  });
   const passes = createPasses(
     { engineFeatures: () => engineFeatures },
     {

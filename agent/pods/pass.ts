@@ -172,14 +172,18 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     });
   }
 
-  async function ensureVolumes(work: PodWork, due: boolean): Promise<ReadonlyMap<string, MountedVolume>> {
+  async function ensureVolumes(
+    work: PodWork,
+    due: boolean,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, MountedVolume>> {
     const { volumesRefreshedMonotonicMs: last } = work;
     if (!due && last !== undefined && clock.monotonicMs() - last < VOLUME_REFRESH_MS) return new Map();
     // Before the work: what changes in the middle of it asks for another pass.
     work.volumesRefreshedMonotonicMs = clock.monotonicMs();
     try {
       await deps.directories.ensure(work.uid);
-      return await deps.volumes.ensure(work.pod);
+      return await deps.volumes.ensure(work.pod, signal);
     } catch (error) {
       work.volumesRefreshedMonotonicMs = undefined;
       throw error;
@@ -256,7 +260,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         return NETWORK_RETRY_MS;
       }
       const [volumes] = await Promise.all([
-        ensureVolumes(work, todo.createSandbox || todo.start.length > 0),
+        ensureVolumes(work, todo.createSandbox || todo.start.length > 0, signal),
         deps.resources.ensurePod(pod),
       ]);
       signal.throwIfAborted();

@@ -16,6 +16,9 @@ export function createPodDirectories(rootDir: string) {
     resolvConf: (uid: string) => join(podDirectory(uid), 'etc-resolv.conf'),
     volume: (uid: string, plugin: string, name: string) =>
       join(podDirectory(uid), 'volumes', plugin.replaceAll('/', '~'), name),
+    /** For what a volume needs beside itself. */
+    plugin: (uid: string, plugin: string, name: string) =>
+      join(podDirectory(uid), 'plugins', plugin.replaceAll('/', '~'), name),
     subPaths: (uid: string) => join(podDirectory(uid), 'volume-subpaths'),
     /** Where the mount of one container, `index` in its volumeMounts, is made. */
     subPath: (uid: string, volume: string, container: string, index: number) =>

@@ -100,7 +100,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
       await mkdir(dirname(request.directory(name)), { recursive: true, mode: 0o750 });
     const mounted = await plugin.setUp(request);
     await giveToGroup(pod, mounted);
-    if (!plugin.refreshes && !mounted.refreshes) {
+    if (!plugin.refreshes && !mounted.refreshes && !mounted.unavailable) {
       if (!done.has(uid)) done.set(uid, new Map());
       done.get(uid)!.set(key, mounted);
     }

@@ -204,6 +204,12 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
             throw error;
           }),
       ),
+    async *exportContainer(id, signal) {
+      const operation = `export container ${short(id)}`;
+      const path = `${container(id)}/export`;
+      const stream = await http.stream({ operation, method: 'GET', path, signal });
+      yield* untilAborted(operation, stream as AsyncIterable<Buffer>, stream, signal);
+    },
     async execInContainer(id, command, options = {}, signal) {
       const { Id } = await http.json<{ Id: string }>({
         operation: `exec in container ${short(id)}`,

@@ -121,6 +121,8 @@ export interface ImageDetail {
   stopSignal: string | undefined;
   entrypoint: string[];
   command: string[];
+  /** Where the overlay2 driver keeps the image's layers on the Engine's host, topmost first; absent with other storage. */
+  layerDirectories?: string[];
 }
 
 export interface ImageSummary {
@@ -231,6 +233,8 @@ export interface DockerEngine {
   inspectContainer(id: string, signal?: AbortSignal): Promise<ContainerDetail>;
   /** All states; `labels` as `key` or `key=value`. */
   listContainers(options: { labels?: string[] }, signal?: AbortSignal): Promise<ContainerSummary[]>;
+  /** The container's file system as a tar archive. */
+  exportContainer(id: string, signal?: AbortSignal): AsyncIterable<Buffer>;
   updateContainer(id: string, resources: Partial<HostConfig>, signal?: AbortSignal): Promise<void>;
   /** Resolves when the container is not running (any more). */
   waitContainer(id: string, signal?: AbortSignal): Promise<{ exitCode: number }>;

@@ -56,6 +56,7 @@ export interface WireImage {
     Entrypoint?: string[] | null;
     Cmd?: string[] | null;
   } | null;
+  GraphDriver?: { Name: string; Data: Record<string, string> | null } | null;
 }
 
 export interface WireEvent {
@@ -163,7 +164,14 @@ export function parseImage(wire: WireImage): ImageDetail {
     stopSignal: wire.Config?.StopSignal || undefined,
     entrypoint: wire.Config?.Entrypoint ?? [],
     command: wire.Config?.Cmd ?? [],
+    ...layerDirectories(wire),
   };
+}
+
+function layerDirectories({ GraphDriver }: WireImage): Pick<ImageDetail, 'layerDirectories'> {
+  const { UpperDir, LowerDir } = GraphDriver?.Data ?? {};
+  if (GraphDriver?.Name !== 'overlay2' || !UpperDir) return {};
+  return { layerDirectories: [UpperDir, ...(LowerDir ? LowerDir.split(':') : [])] };
 }
 
 export function parseImageSummary(wire: WireImage & { Created: number }): ImageSummary {

@@ -262,6 +262,11 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
       const { log } = find(`read logs of container ${id}`, id);
       yield* tail === undefined ? log : log.slice(-tail);
     },
+    async *exportContainer(id) {
+      called(`export ${find('export', id).detail.name}`);
+      // Its files are not kept: an empty archive.
+      yield Buffer.alloc(1024);
+    },
     async readContainerFile(id, path) {
       called(`read ${id}`);
       const text = files.get(find(`read ${path} of container ${id}`, id).detail.imageId)?.[path];
