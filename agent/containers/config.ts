@@ -16,7 +16,7 @@ export interface ContainerConfigInput {
   /** Whose processes an ephemeral container sees. */
   pidTargetId?: string;
   attempt: number;
-  image: Pick<ImageDetail, 'user' | 'workingDir'>;
+  image: Pick<ImageDetail, 'id' | 'user' | 'workingDir'>;
   variables: ReadonlyMap<string, string>;
   mounts: BindMount[];
   logPath: string;
@@ -40,7 +40,7 @@ export function buildContainerConfig(input: ContainerConfigInput): ContainerConf
   const security = buildSecurity(pod, container, input.image, input.security);
   const expand = (text: string) => expandVariables(text, (name) => variables.get(name));
   return {
-    Image: container.image ?? '',
+    Image: input.image.id,
     ...(container.command?.length && { Entrypoint: container.command.map(expand) }),
     ...(container.args?.length && { Cmd: container.args.map(expand) }),
     Env: [...variables].map(([name, value]) => `${name}=${value}`),
@@ -92,6 +92,7 @@ function containerLabels(input: ContainerConfigInput): Record<string, string> {
     ...podLabels(pod, input.nodeName),
     [LABEL.containerName]: container.name,
     [LABEL.dockerType]: 'container',
+    [LABEL.image]: container.image ?? '',
     [LABEL.sandboxId]: input.sandboxId,
     [LABEL.logPath]: input.logPath,
     [LABEL.hash]: containerHash(container),

@@ -15,6 +15,20 @@ export class ContainerStartError extends Error {
   }
 }
 
+const IMAGE_REASONS = new Set([
+  'ErrImagePull',
+  'ErrImageNeverPull',
+  'ImageInspectError',
+  'ImagePullBackOff',
+  'InvalidImageName',
+  'RegistryUnavailable',
+]);
+
+/** Reasons about images: their event is the reason alone (`Error: ErrImagePull`), since others tell the rest. */
+export function isImageReason(reason: string): boolean {
+  return IMAGE_REASONS.has(reason);
+}
+
 /** The spec asks for something that is wrong or that its surroundings do not offer (yet). */
 export function configError(message: string, cause?: unknown): ContainerStartError {
   return new ContainerStartError('CreateContainerConfigError', message, { cause });

@@ -23,6 +23,8 @@ export const LABEL = {
   ports: 'annotation.io.kubernetes.container.ports',
   terminationGracePeriod: 'annotation.io.kubernetes.pod.terminationGracePeriod',
   deletionGracePeriod: 'annotation.io.kubernetes.pod.deletionGracePeriod',
+  /** The image as the spec names it. The container itself is made of the image's id: what was checked is what runs. */
+  image: 'berth.image',
   /** The node that owns the container: several agents may share an Engine with each other or with another kubelet. */
   node: 'berth.node',
 } as const;

@@ -183,7 +183,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
           createdAtMs: clock.nowMs(),
           oomKilled: false,
           image: container.image ?? '',
-          imageId: formatImageId(image.id, image.repoDigests),
+          imageId: formatImageId(image.id, image.repoDigests, container.image),
           restartCount: start.attempt,
           hash: containerHash(container),
           sandboxId,

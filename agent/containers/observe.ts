@@ -1,4 +1,5 @@
 import type { ContainerDetail, DockerEngine } from '../../src/docker/engine.ts';
+import { repositoryOf } from '../images/name.ts';
 import type { ContainerRuntimeStatus } from '../pods/ports.ts';
 import { type ContainerIdentity, LABEL } from './identity.ts';
 import { readTerminationMessage } from './termination-message.ts';
@@ -10,9 +11,10 @@ function terminatedReason(detail: ContainerDetail): string {
   return detail.exitCode === 0 ? 'Completed' : 'Error';
 }
 
-/** The image's id as status.imageID shows it. */
-export function formatImageId(imageId: string, repoDigests: readonly string[]): string {
-  const [digest] = repoDigests;
+/** The image's id as status.imageID shows it: by the digest of the repository that `image` names, where it has one there. */
+export function formatImageId(imageId: string, repoDigests: readonly string[], image = ''): string {
+  const repository = repositoryOf(image);
+  const digest = repoDigests.find((one) => repositoryOf(one) === repository) ?? repoDigests[0];
   return digest ? `docker-pullable://${digest}` : `docker://${imageId}`;
 }
 
@@ -33,7 +35,7 @@ export async function describeContainer(
     finishedAtMs: detail.finishedAtMs,
     exitCode: detail.exitCode,
     oomKilled: detail.oomKilled,
-    image: detail.image,
+    image: detail.labels[LABEL.image] ?? detail.image,
     imageId,
     restartCount: identity.attempt,
     hash: detail.labels[LABEL.hash] ?? '',

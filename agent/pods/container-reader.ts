@@ -27,14 +27,16 @@ export function createContainerReader(deps: {
   const imageIds = new Map<string, string>();
 
   async function imageIdOf(detail: ContainerDetail): Promise<string> {
-    const known = imageIds.get(detail.imageId);
+    const image = detail.labels[LABEL.image] ?? detail.image;
+    const key = `${detail.imageId} ${image}`;
+    const known = imageIds.get(key);
     if (known) return known;
     const digests = await docker.inspectImage(detail.imageId).then(
-      (image) => image.repoDigests,
-      () => [],
+      (found) => found.repoDigests,
+      () => undefined,
     );
-    const formatted = formatImageId(detail.imageId, digests);
-    imageIds.set(detail.imageId, formatted);
+    const formatted = formatImageId(detail.imageId, digests ?? [], image);
+    if (digests) imageIds.set(key, formatted);
     return formatted;
   }
 
@@ -69,7 +71,7 @@ export function createContainerReader(deps: {
           state: row.state === 'exited' ? 'unknown' : row.state,
           createdAtMs: row.createdAtMs,
           oomKilled: false,
-          image: row.image,
+          image: row.labels[LABEL.image] ?? row.image,
           imageId: formatImageId(row.imageId, []),
           restartCount: identity.attempt,
           hash: row.labels[LABEL.hash] ?? '',

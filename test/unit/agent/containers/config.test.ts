@@ -17,7 +17,7 @@ function configOf(
     nodeName: 'n1',
     sandboxId: 'sandbox',
     attempt: 2,
-    image: { user: '', workingDir: '' },
+    image: { id: 'sha256:1', user: '', workingDir: '' },
     variables: new Map([['A', 'x']]),
     mounts: [{ Type: 'bind', Source: '/pods/etc-hosts', Target: '/etc/hosts' }],
     logPath: '/log/2.log',
@@ -32,7 +32,7 @@ function configOf(
 
 test('the whole create call', (t) => {
   t.deepEqual(configOf({ command: ['run', '$(A)'], args: ['$(B)'], workingDir: '/w' }), {
-    Image: 'busybox:1',
+    Image: 'sha256:1',
     Entrypoint: ['run', 'x'],
     Cmd: ['$(B)'],
     Env: ['A=x'],
@@ -44,6 +44,7 @@ test('the whole create call', (t) => {
       'berth.node': 'n1',
       'io.kubernetes.container.name': 'app',
       'io.kubernetes.docker.type': 'container',
+      'berth.image': 'busybox:1',
       'io.kubernetes.sandbox.id': 'sandbox',
       'io.kubernetes.container.logpath': '/log/2.log',
       'annotation.io.kubernetes.container.hash': 'b8b8d893',
