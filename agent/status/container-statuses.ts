@@ -34,7 +34,11 @@ export function computeContainerStatuses(
   const statuses = containers.map((container) => {
     const old = before?.find(({ name }) => name === container.name);
     const status = computeState(input, container, kind, old);
-    return { ...status, ...readiness(container, kind, status, probes, old), ...describe(container) };
+    return {
+      ...status,
+      ...readiness(container, kind, status, probes, old),
+      ...describe(container, status.containerID !== undefined),
+    };
   });
   return kind === 'init' ? statuses : statuses.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
@@ -214,8 +218,8 @@ function readiness(
   return { started, ready };
 }
 
-/** What is only repeated from the spec. */
-function describe(container: Container): Partial<ContainerStatus> {
+/** What is only repeated from the spec; what a container has been given is told of those that there are. */
+function describe(container: Container, hasRun: boolean): Partial<ContainerStatus> {
   const { resources, volumeMounts = [], lifecycle } = container;
   const described: Partial<ContainerStatus> = {};
   if (lifecycle?.stopSignal) described.stopSignal = lifecycle.stopSignal;
@@ -224,9 +228,9 @@ function describe(container: Container): Partial<ContainerStatus> {
       const mode = recursiveReadOnly && recursiveReadOnly !== 'IfPossible' ? recursiveReadOnly : 'Disabled';
       return { name, mountPath, ...(readOnly && { readOnly, recursiveReadOnly: mode }) };
     });
-  if (resources && (resources.requests || resources.limits)) {
-    described.resources = resources;
-    if (resources.requests && Object.keys(resources.requests).length > 0)
+  if (hasRun) {
+    described.resources = resources ?? {};
+    if (resources?.requests && Object.keys(resources.requests).length > 0)
       described.allocatedResources = resources.requests;
   }
   return described;

@@ -65,15 +65,15 @@ function phaseOfStopped(pod: Pod, regular: readonly ContainerStatus[], allSuccee
   const policies = new Set(pod.spec.containers.map((container) => restartPolicyOf(pod, container)));
   if (policies.size === 1 && policies.has('Always')) return 'Running';
   const anyRestarts = pod.spec.containers.some((container) => {
-    const ended = endOf(regular.find(({ name }) => name === container.name));
-    return ended !== undefined && restartsAfterExit(pod, container, ended);
+    const { state, lastState } = regular.find(({ name }) => name === container.name) ?? {};
+    const ended = (state?.terminated ?? lastState?.terminated)?.exitCode;
+    if (ended === undefined) return false;
+    // What waits after an end waits for its next run, whatever that end was.
+    const waits = state?.waiting !== undefined && restartPolicyOf(pod, container) !== 'Never';
+    return waits || restartsAfterExit(pod, container, ended);
   });
   if (anyRestarts) return 'Running';
   return allSucceeded ? 'Succeeded' : 'Failed';
-}
-
-function endOf(status: ContainerStatus | undefined): number | undefined {
-  return (status?.state?.terminated ?? status?.lastState?.terminated)?.exitCode;
 }
 
 function countContainers(pod: Pod, regular: readonly ContainerStatus[], init: readonly ContainerStatus[]): Counts {
@@ -113,5 +113,8 @@ function countSidecar(status: ContainerStatus | undefined, count: Counts) {
     if (lastState?.terminated) return;
     count.pending++;
     count.waiting++;
-  } else if (!state?.terminated) count.unknown++;
+  } else if (!state?.terminated) {
+    count.unknown++;
+    if (status) count.pending++;
+  }
 }

@@ -56,6 +56,7 @@ test('a running pod, field by field', (t) => {
         imageID: 'docker://sha256:1',
         containerID: 'docker://app0',
         started: true,
+        resources: {},
       },
     ],
     qosClass: 'BestEffort',
