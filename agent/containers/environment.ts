@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { posix } from 'node:path';
 import type { Container, EnvVarSource, FileKeySelector, Pod } from '../../src/kube/types.ts';
 import type { ConfigSources, ServiceEnvironment } from '../pods/ports.ts';
@@ -71,9 +72,9 @@ export async function buildEnvironment(
         )
       : await wholeSecret(sources.config, namespace, from.secretRef?.name ?? '', from.secretRef?.optional ?? false);
     const bad: string[] = [];
-    for (const key of Object.keys(found.data).sort()) {
+    for (const key of found.keys()) {
       const name = `${from.prefix ?? ''}${key}`;
-      if (isEnvironmentName(name)) variables.set(name, found.data[key]!);
+      if (isEnvironmentName(name)) variables.set(name, found.value(key)!);
       else bad.push(name);
     }
     if (bad.length > 0) invalid.push({ source: found.source, keys: bad });
@@ -106,14 +107,14 @@ async function referencedValue(
     return containerResourceField(input.pod, input.container, from.resourceFieldRef, input.allocatable);
   if (from.configMapKeyRef) {
     const { name = '', key, optional = false } = from.configMapKeyRef;
-    const { data, missing } = await wholeConfigMap(sources.config, namespace, name, optional);
-    if (data[key] !== undefined || optional || missing) return data[key];
+    const value = (await wholeConfigMap(sources.config, namespace, name, optional)).value(key);
+    if (value !== undefined || optional) return value;
     throw configError(`couldn't find key ${key} in ConfigMap ${namespace}/${name}`);
   }
   if (from.secretKeyRef) {
     const { name = '', key, optional = false } = from.secretKeyRef;
-    const { data, missing } = await wholeSecret(sources.config, namespace, name, optional);
-    if (data[key] !== undefined || optional || missing) return data[key];
+    const value = (await wholeSecret(sources.config, namespace, name, optional)).value(key);
+    if (value !== undefined || optional) return value;
     throw configError(`couldn't find key ${key} in Secret ${namespace}/${name}`);
   }
   if (from.fileKeyRef) return fileValue(from.fileKeyRef, sources.volumes);
@@ -141,10 +142,25 @@ async function fileValue(
   throw configError(`environment variable key "${key}" not found in file "${posix.join(volume.hostPath, path)}"`);
 }
 
+/** A ConfigMap or Secret; an optional one that is not there has no keys. */
 interface WholeObject {
+  /** `configMap default/settings`, for the event. */
   source: string;
-  data: Record<string, string>;
-  missing: boolean;
+  /** Sorted. */
+  keys(): string[];
+  value(key: string): string | undefined;
+}
+
+function wholeObject(
+  source: string,
+  data: Record<string, string>,
+  read: (text: string, key: string) => string,
+): WholeObject {
+  return {
+    source,
+    keys: () => Object.keys(data).sort(),
+    value: (key) => (Object.hasOwn(data, key) ? read(data[key]!, key) : undefined),
+  };
 }
 
 function withoutApi(kind: string, name: string): never {
@@ -157,11 +173,10 @@ async function wholeConfigMap(
   name: string,
   optional: boolean,
 ): Promise<WholeObject> {
-  const source = `ConfigMap ${namespace}/${name}`;
   if (!config) return withoutApi('configmap', name);
   const found = await config.configMap(namespace, name);
   if (!found && !optional) throw configError(`configmap "${name}" not found`);
-  return { source, data: found?.data ?? {}, missing: !found };
+  return wholeObject(`configMap ${namespace}/${name}`, found?.data ?? {}, (text) => text);
 }
 
 async function wholeSecret(
@@ -170,10 +185,14 @@ async function wholeSecret(
   name: string,
   optional: boolean,
 ): Promise<WholeObject> {
-  const source = `Secret ${namespace}/${name}`;
   if (!config) return withoutApi('secret', name);
   const found = await config.secret(namespace, name);
   if (!found && !optional) throw configError(`secret "${name}" not found`);
-  const data = Object.entries(found?.data ?? {}).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]);
-  return { source, data: Object.fromEntries(data), missing: !found };
+  return wholeObject(`secret ${namespace}/${name}`, found?.data ?? {}, (base64, key) => {
+    const bytes = Buffer.from(base64, 'base64');
+    // The Engine takes text; replacement characters would be another password.
+    if (!isUtf8(bytes))
+      throw configError(`key ${key} of Secret ${namespace}/${name} is not UTF-8 text: mount it as a file instead`);
+    return bytes.toString();
+  });
 }

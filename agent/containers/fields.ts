@@ -1,3 +1,5 @@
+import { goQuote } from '../../src/kube/go-quote.ts';
+import { parseQuantity } from '../../src/kube/quantity.ts';
 import type { Container, Pod, ResourceFieldSelector } from '../../src/kube/types.ts';
 import { configError } from './errors.ts';
 import { divide } from './resource-fields.ts';
@@ -56,7 +58,7 @@ export function podField(pod: Pod, fieldPath: string, addresses: PodAddresses): 
 function formatMap(map: Record<string, string> | undefined): string {
   return Object.entries(map ?? {})
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+    .map(([key, value]) => `${key}=${goQuote(value)}`)
     .join('\n');
 }
 
@@ -65,7 +67,10 @@ export function needsPodAddress(fieldPath: string): boolean {
   return fieldPath === 'status.podIP' || fieldPath === 'status.podIPs';
 }
 
-/** The value of `limits.cpu`, `requests.memory`, …: divided by the divisor, rounded up; a missing limit is the node's. */
+/**
+ * The value of `limits.cpu`, `requests.memory`, …: divided by the divisor, rounded up; a missing limit (or one of 0) is the
+ * pod's own, else the node's.
+ */
 export function containerResourceField(
   pod: Pod,
   self: Container | undefined,
@@ -79,13 +84,15 @@ export function containerResourceField(
   if (!match) throw configError(`unsupported container resource : ${selector.resource}`);
   const kind = match[1] as 'limits' | 'requests';
   const resource = match[2]!;
-  const quantity = container.resources?.[kind]?.[resource];
+  const own = container.resources?.[kind]?.[resource];
+  const ofPod = pod.spec.resources?.limits;
   const fallback: Record<string, string> = {
-    cpu: `${allocatable.cpuMillis}m`,
-    memory: `${allocatable.memoryBytes}`,
+    cpu: ofPod?.['cpu'] ?? `${allocatable.cpuMillis}m`,
+    memory: ofPod?.['memory'] ?? `${allocatable.memoryBytes}`,
     'ephemeral-storage': `${allocatable.ephemeralStorageBytes}`,
   };
   if (!(resource in fallback) && !resource.startsWith('hugepages-'))
     throw configError(`unsupported container resource : ${selector.resource}`);
-  return divide(quantity ?? (kind === 'limits' ? (fallback[resource] ?? '0') : '0'), selector.divisor);
+  const isSet = own !== undefined && parseQuantity(own).nano !== 0n;
+  return divide(isSet ? own : kind === 'limits' ? (fallback[resource] ?? '0') : '0', selector.divisor);
 }

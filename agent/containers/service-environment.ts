@@ -36,14 +36,20 @@ export function variablesOfService(service: Service): EnvVar[] {
   return variables;
 }
 
+/** A service of the pod's own namespace that is also named `kubernetes` takes that one's place. */
+function visibleServices(services: Service[], namespace: string, enableServiceLinks: boolean): Service[] {
+  const isOwn = ({ metadata }: Service) => enableServiceLinks && metadata.namespace === namespace;
+  const isMaster = ({ metadata }: Service) =>
+    metadata.namespace === MASTER_NAMESPACE && metadata.name === MASTER_SERVICE;
+  const own = services.filter(isOwn);
+  const hasOwnMaster = own.some(({ metadata }) => metadata.name === MASTER_SERVICE);
+  return hasOwnMaster ? own : [...own, ...services.filter(isMaster)];
+}
+
 /** Services of the pod's own namespace (with service links) and always `kubernetes` in `default`. */
 export function createServiceEnvironment(listServices: () => Service[]): ServiceEnvironment {
   return (namespace, enableServiceLinks) =>
-    listServices()
-      .filter(({ metadata }) => {
-        const isMaster = metadata.namespace === MASTER_NAMESPACE && metadata.name === MASTER_SERVICE;
-        return isMaster || (enableServiceLinks && metadata.namespace === namespace);
-      })
+    visibleServices(listServices(), namespace, enableServiceLinks)
       .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
       .flatMap(variablesOfService);
 }

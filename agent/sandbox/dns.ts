@@ -30,8 +30,9 @@ export function parseResolvConf(text: string): ResolverConfig {
       .trim()
       .split(/\s+/);
     if (key === 'nameserver' && values[0]) config.nameservers.push(values[0]);
-    // The last search line wins.
-    else if (key === 'search') config.searches = values.filter((value) => value !== '.');
+    // The last search line wins. A trailing dot makes no other domain.
+    else if (key === 'search')
+      config.searches = values.map((value) => (value === '.' ? value : value.replace(/\.$/, '')));
     else if (key === 'options') config.options.push(...values);
   }
   return config;
@@ -44,6 +45,9 @@ export function renderResolvConf(config: ResolverConfig): string {
   if (config.options.length > 0) lines.push(`options ${config.options.join(' ')}`);
   return lines.map((line) => `${line}\n`).join('');
 }
+
+/** Of a node that has none (`resolvConf: ""`): nothing is resolved, instead of what the image's resolver thinks up. */
+export const NO_RESOLVER: ResolverConfig = { nameservers: ['127.0.0.1'], searches: ['.'], options: [] };
 
 /** What a pod's resolv.conf says, by its dnsPolicy and dnsConfig (sheet §9). */
 export function computePodDns(pod: Pod, host: ResolverConfig, options: DnsOptions): PodDns {

@@ -13,8 +13,13 @@ export interface PodHostname {
   kernelHostname: string;
 }
 
-/** Sheet §9. Throws when the name does not fit the kernel. */
-export function computeHostname(pod: Pod, options: { nodeHostname: string; clusterDomain: string }): PodHostname {
+export interface HostnameOptions {
+  nodeHostname: string;
+  clusterDomain: string;
+}
+
+/** Sheet §9. Whether the kernel takes it is another matter: `requireUsableHostname`. */
+export function computeHostname(pod: Pod, options: HostnameOptions): PodHostname {
   const { spec, metadata } = pod;
   if (spec.hostnameOverride)
     return { hostname: spec.hostnameOverride, fqdn: undefined, kernelHostname: spec.hostnameOverride };
@@ -24,10 +29,21 @@ export function computeHostname(pod: Pod, options: { nodeHostname: string; clust
   const fqdn = spec.subdomain
     ? `${hostname}.${spec.subdomain}.${metadata.namespace}.svc.${options.clusterDomain}`
     : undefined;
-  const kernelHostname = spec.setHostnameAsFQDN && fqdn ? fqdn : hostname;
+  return { hostname, fqdn, kernelHostname: spec.setHostnameAsFQDN && fqdn ? fqdn : hostname };
+}
+
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** Throws when a name of the pod is no DNS label or does not fit the kernel: its sandbox cannot be made. */
+export function requireUsableHostname(pod: Pod, options: HostnameOptions): void {
+  for (const field of ['hostname', 'subdomain'] as const) {
+    const value = pod.spec[field];
+    if (value && !DNS_LABEL.test(value))
+      throw new Error(`pod spec.${field} ${JSON.stringify(value)} is not a valid DNS label`);
+  }
+  const { kernelHostname } = computeHostname(pod, options);
   if (kernelHostname.length > MAX_KERNEL_HOSTNAME)
     throw new Error(
       `failed to construct FQDN from pod hostname and cluster domain, FQDN ${kernelHostname} is too long (${MAX_KERNEL_HOSTNAME} characters is the max, ${kernelHostname.length} characters requested)`,
     );
-  return { hostname, fqdn, kernelHostname };
 }

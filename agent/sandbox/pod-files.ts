@@ -2,8 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import type { Pod } from '../../src/kube/types.ts';
 import type { EventSink } from '../pods/ports.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
-import { computePodDns, parseResolvConf, renderResolvConf } from './dns.ts';
-import { computeHostname } from './hostname.ts';
+import { computePodDns, NO_RESOLVER, parseResolvConf, renderResolvConf } from './dns.ts';
+import { computeHostname, type PodHostname, requireUsableHostname } from './hostname.ts';
 import { renderHostNetworkHosts, renderHosts } from './hosts.ts';
 
 export interface PodFileOptions {
@@ -20,7 +20,11 @@ export interface PodFileOptions {
 export function createPodFiles(options: PodFileOptions, deps: { directories: PodDirectories; events: EventSink }) {
   const { directories } = deps;
   return {
-    hostname: (pod: Pod) => computeHostname(pod, options),
+    /** Throws when the kernel cannot have it. */
+    hostname(pod: Pod): PodHostname {
+      requireUsableHostname(pod, options);
+      return computeHostname(pod, options);
+    },
 
     /** Written before the first container is made; the addresses come later into the same inode. `announce`: what is missing becomes an event. */
     async ensure(pod: Pod, podIps: readonly string[], { announce }: { announce: boolean }): Promise<void> {
@@ -37,8 +41,10 @@ export function createPodFiles(options: PodFileOptions, deps: { directories: Pod
   };
 
   async function writeResolvConf(pod: Pod, announce: boolean): Promise<void> {
-    const host = options.resolvConfPath ? await readFile(options.resolvConfPath, 'utf8').catch(() => '') : '';
-    const { config, warnings } = computePodDns(pod, parseResolvConf(host), options);
+    const host = options.resolvConfPath
+      ? parseResolvConf(await readFile(options.resolvConfPath, 'utf8').catch(() => ''))
+      : NO_RESOLVER;
+    const { config, warnings } = computePodDns(pod, host, options);
     if (announce) for (const { reason, message } of warnings) deps.events.event(pod, 'Warning', reason, message);
     await writeFile(directories.resolvConf(pod.metadata.uid), renderResolvConf(config), { mode: 0o644 });
   }

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { buildEnvironment, needsAddress } from '../../../../agent/containers/environment.ts';
 import { expandVariables } from '../../../../agent/containers/expansion.ts';
-import { variablesOfService } from '../../../../agent/containers/service-environment.ts';
+import { createServiceEnvironment, variablesOfService } from '../../../../agent/containers/service-environment.ts';
 import type { ConfigSources } from '../../../../agent/pods/ports.ts';
 import type { Container, Service } from '../../../../src/kube/types.ts';
 import { podOf } from '../pod.ts';
@@ -33,10 +33,13 @@ for (const [text, expected] of [
     );
   });
 
+const secrets: Record<string, Record<string, string>> = {
+  keys: { TOKEN: Buffer.from('s3cret').toString('base64') },
+  binary: { KEY: '/w==', TEXT: 'w6TDtg==' },
+};
 const config: ConfigSources = {
   configMap: async (_, name) => (name === 'settings' ? { data: { COLOR: 'red', 'a=b': 'bad', PORT: '1' } } : undefined),
-  secret: async (_, name) =>
-    name === 'keys' ? { data: { TOKEN: Buffer.from('s3cret').toString('base64') } } : undefined,
+  secret: async (_, name) => (secrets[name] ? { data: secrets[name] } : undefined),
 };
 
 async function environmentOf(container: Partial<Container>, services: { name: string; value: string }[] = []) {
@@ -85,7 +88,7 @@ test('envFrom: prefixes, later wins, unusable keys are told', async (t) => {
     env: [{ name: 'P_PORT', value: '2' }],
   });
   t.deepEqual(variables, { P_COLOR: 'red', P_PORT: '2', TOKEN: 's3cret' });
-  t.deepEqual(invalid, [{ source: 'ConfigMap default/settings', keys: ['P_a=b'] }]);
+  t.deepEqual(invalid, [{ source: 'configMap default/settings', keys: ['P_a=b'] }]);
 });
 
 test('references to fields, resources, config maps, secrets', async (t) => {
@@ -139,6 +142,21 @@ for (const [title, container, message] of [
     { env: [{ name: 'X', valueFrom: { configMapKeyRef: { name: 'settings', key: 'k' } } }] },
     "couldn't find key k in ConfigMap default/settings",
   ],
+  [
+    'key that only every object of JavaScript has',
+    { env: [{ name: 'X', valueFrom: { configMapKeyRef: { name: 'settings', key: 'constructor' } } }] },
+    "couldn't find key constructor in ConfigMap default/settings",
+  ],
+  [
+    'text: a binary key',
+    { env: [{ name: 'X', valueFrom: { secretKeyRef: { name: 'binary', key: 'KEY' } } }] },
+    'key KEY of Secret default/binary is not UTF-8 text: mount it as a file instead',
+  ],
+  [
+    'text: a binary key among all',
+    { envFrom: [{ secretRef: { name: 'binary' } }] },
+    'key KEY of Secret default/binary is not UTF-8 text: mount it as a file instead',
+  ],
   ['secret', { envFrom: [{ secretRef: { name: 'none' } }] }, 'secret "none" not found'],
   [
     'key of a secret',
@@ -184,4 +202,31 @@ test('service variables', (t) => {
   );
   t.deepEqual(variablesOfService(service({ clusterIP: 'None', ports })), []);
   t.deepEqual(variablesOfService(service({ ports })), []);
+});
+
+test('a binary key does not spoil the others of its secret', async (t) => {
+  const { variables } = await environmentOf({
+    env: [{ name: 'X', valueFrom: { secretKeyRef: { name: 'binary', key: 'TEXT' } } }],
+  });
+  t.deepEqual(variables, { X: 'äö' });
+});
+
+test('which services a pod sees', (t) => {
+  const service = (namespace: string, name: string, clusterIP: string) =>
+    ({ metadata: { name, namespace }, spec: { clusterIP, ports: [{ port: 1 }] } }) as unknown as Service;
+  const all = [
+    service('default', 'kubernetes', '10.96.0.1'),
+    service('default', 'other', '10.96.0.2'),
+    service('shop', 'db', '10.96.0.3'),
+    service('odd', 'kubernetes', '10.96.0.4'),
+  ];
+  const hosts = (namespace: string, links: boolean) =>
+    createServiceEnvironment(() => all)(namespace, links)
+      .filter(({ name }) => name.endsWith('_SERVICE_HOST'))
+      .map(({ name, value }) => `${name}=${value}`);
+  t.deepEqual(hosts('shop', true), ['DB_SERVICE_HOST=10.96.0.3', 'KUBERNETES_SERVICE_HOST=10.96.0.1']);
+  t.deepEqual(hosts('shop', false), ['KUBERNETES_SERVICE_HOST=10.96.0.1']);
+  t.deepEqual(hosts('odd', true), ['KUBERNETES_SERVICE_HOST=10.96.0.4']);
+  t.deepEqual(hosts('odd', false), ['KUBERNETES_SERVICE_HOST=10.96.0.1']);
+  t.deepEqual(hosts('default', true), ['KUBERNETES_SERVICE_HOST=10.96.0.1', 'OTHER_SERVICE_HOST=10.96.0.2']);
 });

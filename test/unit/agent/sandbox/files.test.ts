@@ -1,7 +1,7 @@
 import test from 'ava';
 import { hostPortsOf } from '../../../../agent/sandbox/config.ts';
-import { computePodDns, parseResolvConf, renderResolvConf } from '../../../../agent/sandbox/dns.ts';
-import { computeHostname } from '../../../../agent/sandbox/hostname.ts';
+import { computePodDns, NO_RESOLVER, parseResolvConf, renderResolvConf } from '../../../../agent/sandbox/dns.ts';
+import { computeHostname, requireUsableHostname } from '../../../../agent/sandbox/hostname.ts';
 import { renderHostNetworkHosts, renderHosts } from '../../../../agent/sandbox/hosts.ts';
 import type { Pod } from '../../../../src/kube/types.ts';
 import { podOf } from '../pod.ts';
@@ -30,10 +30,36 @@ test('hostname: cut to 63 characters, without a dangling dash or dot', (t) => {
   t.is(computeHostname(podOf({}, { name }), NODE).hostname, 'a'.repeat(61));
 });
 
-test('hostname: an FQDN too long for the kernel is an error', (t) => {
-  const spec = { subdomain: 's'.repeat(40), setHostnameAsFQDN: true };
-  t.throws(() => computeHostname(podOf(spec), NODE), { message: /64 characters is the max/ });
-});
+for (const [title, spec, message] of [
+  [
+    'an FQDN too long for the kernel',
+    { subdomain: 's'.repeat(40), setHostnameAsFQDN: true },
+    `failed to construct FQDN from pod hostname and cluster domain, FQDN web.${'s'.repeat(40)}.default.svc.cluster.local is too long (64 characters is the max, 70 characters requested)`,
+  ],
+  [
+    'an override too long for the kernel',
+    { hostnameOverride: 'o'.repeat(65) },
+    /is too long \(64 characters is the max, 65/,
+  ],
+  ['a hostname of two labels', { hostname: 'a.b' }, 'pod spec.hostname "a.b" is not a valid DNS label'],
+  ['a hostname in capitals', { hostname: 'Web' }, /spec.hostname "Web" is not/],
+  ['a hostname of 64 characters', { hostname: 'h'.repeat(64) }, /is not a valid DNS label/],
+  ['a subdomain with a slash', { subdomain: 'a/b' }, 'pod spec.subdomain "a/b" is not a valid DNS label'],
+] as [string, Partial<Pod['spec']>, string | RegExp][])
+  test(`hostname refused: ${title}`, (t) => {
+    t.throws(() => requireUsableHostname(podOf(spec), NODE), { message });
+    t.notThrows(() => computeHostname(podOf(spec), NODE));
+  });
+
+for (const [title, spec] of [
+  ['63 characters', { hostname: 'h'.repeat(63) }],
+  ['an override of 64', { hostnameOverride: 'o'.repeat(64) }],
+  ['an FQDN of 64', { hostname: 'h'.repeat(30), subdomain: 's', setHostnameAsFQDN: true }],
+  ['a long FQDN that is no host name', { hostname: 'h'.repeat(60), subdomain: 's'.repeat(60) }],
+] as [string, Partial<Pod['spec']>][])
+  test(`hostname taken: ${title}`, (t) => {
+    t.notThrows(() => requireUsableHostname(podOf(spec), NODE));
+  });
 
 test('hosts file', (t) => {
   const name = computeHostname(podOf({ hostname: 'h', subdomain: 's' }), NODE);
@@ -60,12 +86,13 @@ fd00::1\th.s.default.svc.cluster.local\th
 });
 
 const HOST = parseResolvConf(
-  '# comment\nsearch old.example\nsearch corp.example .\nnameserver 192.0.2.53\noptions timeout:1 rotate ; x\n',
+  '# comment\nsearch old.example\nsearch corp.example.\nnameserver 192.0.2.53\noptions timeout:1 rotate ; x\n',
 );
 const CLUSTER = { clusterDns: ['10.96.0.10'], clusterDomain: 'cluster.local' };
 
-test('resolv.conf is read: the last search line counts', (t) => {
+test('resolv.conf is read: the last search line counts, trailing dots make no other domain', (t) => {
   t.deepEqual(HOST, { nameservers: ['192.0.2.53'], searches: ['corp.example'], options: ['timeout:1', 'rotate'] });
+  t.deepEqual(parseResolvConf('search .\n').searches, ['.']);
 });
 
 const CLUSTER_FIRST =
@@ -104,6 +131,23 @@ test('DNS: no cluster DNS falls back with an event', (t) => {
   const { config, warnings } = computePodDns(podOf(), HOST, { clusterDns: [], clusterDomain: 'cluster.local' });
   t.is(renderResolvConf(config), FROM_HOST);
   t.is(warnings[0]!.reason, 'MissingClusterDNS');
+});
+
+test('DNS: a node without a resolver gives none', (t) => {
+  const { config } = computePodDns(podOf({ dnsPolicy: 'Default' }), NO_RESOLVER, CLUSTER);
+  t.is(renderResolvConf(config), 'search .\nnameserver 127.0.0.1\n');
+});
+
+test('DNS: 2048 characters of search domains, whole ones', (t) => {
+  const searches = Array.from({ length: 20 }, (_, i) => `${String(i).padStart(2, '0')}${'x'.repeat(118)}`);
+  const dnsConfig = { nameservers: ['1.1.1.1'], searches };
+  const { config, warnings } = computePodDns(podOf({ dnsPolicy: 'None', dnsConfig }), HOST, CLUSTER);
+  // 17 domains of 120 characters with their spaces are 2056.
+  t.is(config.searches.length, 16);
+  t.is(
+    warnings[0]!.message,
+    `Search Line limits were exceeded, some search paths have been omitted, the applied search line is: ${config.searches.join(' ')}`,
+  );
 });
 
 test('DNS: limits cut, with events', (t) => {
