@@ -14,6 +14,8 @@ import { computePodAddresses } from './pod-addresses.ts';
 export interface NodeView {
   /** InternalIPs, the primary family's first; empty when there is no API server. */
   hostIps: readonly string[];
+  /** Whether its kernel can make a tree of mounts read-only. */
+  recursiveReadOnly?: boolean;
 }
 
 /** The status of a pod from what is observed of it (sheet §13). Pure. */
@@ -22,9 +24,9 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
   const previous = input.previous ?? pod.status;
   if (override && isRejection(input)) return rejectedPodStatus(pod, override, nowMs);
 
-  const containerStatuses = computeContainerStatuses(input, 'regular', probes);
-  const initContainerStatuses = computeContainerStatuses(input, 'init', probes);
-  const ephemeralContainerStatuses = computeContainerStatuses(input, 'ephemeral', probes);
+  const containerStatuses = computeContainerStatuses(input, 'regular', probes, node);
+  const initContainerStatuses = computeContainerStatuses(input, 'init', probes, node);
+  const ephemeralContainerStatuses = computeContainerStatuses(input, 'ephemeral', probes, node);
   if (terminal) endMissingContainers(pod, runtime, containerStatuses, initContainerStatuses);
 
   const stillRuns = runtime.containers.some(({ state }) => state === 'running');

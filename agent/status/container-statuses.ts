@@ -28,6 +28,7 @@ export function computeContainerStatuses(
   input: PodStatusInput,
   kind: ContainerKind,
   probes: ProbeView,
+  node: { recursiveReadOnly?: boolean },
 ): ContainerStatus[] {
   const { pod, previous = pod.status } = input;
   const { containers, before } = listOf(pod, previous, kind);
@@ -37,7 +38,7 @@ export function computeContainerStatuses(
     return {
       ...status,
       ...readiness(container, kind, status, probes, old),
-      ...describe(container, status.containerID !== undefined),
+      ...describe(container, status.containerID !== undefined, node.recursiveReadOnly ?? false),
     };
   });
   return kind === 'init' ? statuses : statuses.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
@@ -66,9 +67,12 @@ function computeState(
   kind: ContainerKind,
   old: ContainerStatus | undefined,
 ): ContainerStatus {
-  const { runtime } = input;
-  const [newest, ...older] = runtime.containers.filter(({ name }) => name === container.name);
-  const earlier = older.find(({ state }) => state === 'exited');
+  const runs = input.runtime.containers.filter(({ name }) => name === container.name);
+  // Somebody has removed the record of the run that was published: an older one is not news.
+  const isStale = (one: ContainerRuntimeStatus) =>
+    one.state === 'exited' && old?.containerID !== `docker://${one.id}` && one.restartCount < (old?.restartCount ?? 0);
+  const newest = runs.find((one) => !isStale(one));
+  const earlier = newest && runs.slice(runs.indexOf(newest) + 1).find(({ state }) => state === 'exited');
   const status = newest ? fromRuntime(newest, old) : withoutRecord(input, container, kind, old);
   if (earlier) status.lastState = stateOf(earlier, undefined);
   else if (newest && old && old.containerID !== status.containerID) {
@@ -86,7 +90,7 @@ function fromRuntime(record: ContainerRuntimeStatus, old: ContainerStatus | unde
     state: stateOf(record, old),
     lastState: {},
     ready: false,
-    restartCount: record.restartCount,
+    restartCount: Math.max(record.restartCount, old?.restartCount ?? 0),
     image: record.image,
     imageID: record.imageId,
     containerID,
@@ -219,13 +223,14 @@ function readiness(
 }
 
 /** What is only repeated from the spec; what a container has been given is told of those that there are. */
-function describe(container: Container, hasRun: boolean): Partial<ContainerStatus> {
+function describe(container: Container, hasRun: boolean, canRecurse: boolean): Partial<ContainerStatus> {
   const { resources, volumeMounts = [], lifecycle } = container;
   const described: Partial<ContainerStatus> = {};
   if (lifecycle?.stopSignal) described.stopSignal = lifecycle.stopSignal;
   if (volumeMounts.length > 0)
     described.volumeMounts = volumeMounts.map(({ name, mountPath, readOnly, recursiveReadOnly }): VolumeMountStatus => {
-      const mode = recursiveReadOnly && recursiveReadOnly !== 'IfPossible' ? recursiveReadOnly : 'Disabled';
+      const asked = recursiveReadOnly === 'Enabled' || (recursiveReadOnly === 'IfPossible' && canRecurse);
+      const mode = asked ? 'Enabled' : 'Disabled';
       return { name, mountPath, ...(readOnly && { readOnly, recursiveReadOnly: mode }) };
     });
   if (hasRun) {

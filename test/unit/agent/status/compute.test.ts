@@ -481,6 +481,8 @@ test('resources and mounts are repeated from the spec', (t) => {
         volumeMounts: [
           { name: 'v', mountPath: '/v' },
           { name: 'r', mountPath: '/r', readOnly: true },
+          { name: 'e', mountPath: '/e', readOnly: true, recursiveReadOnly: 'Enabled' },
+          { name: 'i', mountPath: '/i', readOnly: true, recursiveReadOnly: 'IfPossible' },
         ],
       },
     ],
@@ -491,5 +493,12 @@ test('resources and mounts are repeated from the spec', (t) => {
   t.deepEqual(app!.volumeMounts, [
     { name: 'v', mountPath: '/v' },
     { name: 'r', mountPath: '/r', readOnly: true, recursiveReadOnly: 'Disabled' },
+    { name: 'e', mountPath: '/e', readOnly: true, recursiveReadOnly: 'Enabled' },
+    { name: 'i', mountPath: '/i', readOnly: true, recursiveReadOnly: 'Disabled' },
   ]);
+  const able = computePodStatus(input(pod, { runtime: observed([run('app')]) }), noProbes, {
+    hostIps: [],
+    recursiveReadOnly: true,
+  });
+  t.is(able.containerStatuses![0]!.volumeMounts!.at(-1)!.recursiveReadOnly, 'Enabled');
 });
