@@ -62,6 +62,7 @@ export function buildAgentParts(
       log: { maxSizeBytes: options.containerLogMaxSizeBytes, maxFiles: options.containerLogMaxFiles },
       seccompDefault: options.seccompDefault,
       seccompDirectory: join(options.rootDir, 'seccomp'),
+      engineFeatures: () => engineFeatures,
     },
     { ...deps, images, runtime, directories, logLinks, hooks, killer, slots, mounts },
   );

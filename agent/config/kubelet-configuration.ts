@@ -24,6 +24,7 @@ import {
 import type { ConfigDefinition } from '../../src/config/load.ts';
 import { isQuantity } from '../../src/kube/quantity.ts';
 import { allowlistProblem } from '../images/verification.ts';
+import { sysctlNamespace } from '../resources/sysctls.ts';
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -254,6 +255,13 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
         config.preloadedImagesVerificationAllowlist,
         'nothing, unless imagePullCredentialsVerificationPolicy is "NeverVerifyAllowlistedImages"',
       );
+    for (const pattern of config.allowedUnsafeSysctls)
+      if (!sysctlNamespace(pattern))
+        refuse(
+          'allowedUnsafeSysctls',
+          pattern,
+          'sysctls of namespaces: kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.*',
+        );
     if (config.clusterDNS.length > 3) refuse('clusterDNS', config.clusterDNS, 'at most 3 addresses (resolv.conf)');
     for (const name of ['systemReserved', 'kubeReserved'] as const)
       for (const [resource, amount] of Object.entries(config[name]))

@@ -3,12 +3,13 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import { dockerMessage } from '../../src/docker/errors.ts';
-import type { Container, Pod } from '../../src/kube/types.ts';
+import type { Container, EphemeralContainer, Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Images } from '../images/images.ts';
 import type { ContainerStart } from '../pods/plan-parts.ts';
 import type { AgentMetrics, ConfigSources, EventSink, PodResources, ServiceEnvironment } from '../pods/ports.ts';
 import type { RuntimeCache } from '../pods/runtime-cache.ts';
+import { type EngineFeatures, refuseUnsupported } from '../pods/unsupported.ts';
 import type { ContainerMounts } from '../volumes/container-mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import { createImageAccountsReader } from './accounts.ts';
@@ -16,7 +17,7 @@ import { buildContainerConfig, type LogRotation } from './config.ts';
 import { createContainerOnce, takeOver } from './create-once.ts';
 import { buildEnvironment } from './environment.ts';
 import { targetContainerId } from './ephemeral-target.ts';
-import { ContainerStartError } from './errors.ts';
+import { ContainerStartError, configError } from './errors.ts';
 import { containerHash } from './hash.ts';
 import type { LifecycleHooks } from './hooks.ts';
 import { formatContainerName } from './identity.ts';
@@ -34,6 +35,7 @@ export interface LauncherOptions {
   seccompDefault: boolean;
   /** `<root>/seccomp`: where Localhost profiles are. */
   seccompDirectory: string;
+  engineFeatures(): EngineFeatures;
 }
 
 export interface LauncherDependencies {
@@ -88,6 +90,13 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     return file;
   }
 
+  /** The others of its pod were looked at when it was admitted. */
+  function refuseEphemeral(pod: Pod, container: Container): void {
+    const alone = { ...pod, spec: { ...pod.spec, ephemeralContainers: [container as EphemeralContainer] } };
+    const refusal = refuseUnsupported(alone, options.engineFeatures());
+    if (refusal) throw configError(refusal.message);
+  }
+
   /** The text of a Localhost profile; none of the others has one. */
   async function seccompProfileOf(pod: Pod, container: Container): Promise<string | undefined> {
     const choice = chooseSeccomp(pod, container, options.seccompDefault);
@@ -125,6 +134,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
   return {
     async create(request, signal) {
       const { pod, container, start, sandboxId } = request;
+      if (start.kind === 'ephemeral') refuseEphemeral(pod, container);
       if (start.isAfterLoss) await assertLost(request, signal);
       const pidTargetId = targetContainerId(container, runtime.pod(pod.metadata.uid));
       const image = await deps.images.ensure(pod, container, signal);

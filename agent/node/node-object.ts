@@ -67,6 +67,9 @@ export interface NodeFacts {
   volumesInUse?: string[];
 }
 
+/** What pods may ask for since this node does it (KEP-3619). */
+const FEATURES: NodeStatus['features'] = { supplementalGroupsPolicy: true };
+
 /** The status without what others write (volumesAttached, conditions that are not ours). */
 export function computeNodeStatus(
   identity: NodeIdentity,
@@ -81,6 +84,7 @@ export function computeNodeStatus(
     allocatable: renderNodeResources(facts.allocatable),
     capacity: renderNodeResources(facts.capacity),
     conditions,
+    features: FEATURES,
     daemonEndpoints: { kubeletEndpoint: { Port: facts.serverPort } },
     images: facts.images,
     nodeInfo: facts.nodeInfo,
@@ -118,7 +122,7 @@ export function diffNodeStatus(
   return Object.keys(status).length > 0 ? { status } : undefined;
 }
 
-const WHOLE_FIELDS = ['daemonEndpoints', 'images', 'nodeInfo', 'volumesInUse'] as const;
+const WHOLE_FIELDS = ['daemonEndpoints', 'features', 'images', 'nodeInfo', 'volumesInUse'] as const;
 
 /** Fields that a server did not keep as they were sent (an older one that lacks parts of them), with what was sent. */
 export type RefusedFields = ReadonlyMap<string, string>;

@@ -49,13 +49,6 @@ export function fieldsWithoutEffect(pod: Pod, engine: EngineFeatures): string[] 
   return fields;
 }
 
-/** Why a single container cannot be made (one that came to a pod that runs); undefined: it can. */
-export function refuseContainer(container: Container): string | undefined {
-  const found: string[] = [];
-  visit(container, structSchema('core/v1', 'Container'), `container ${container.name}`, 'refused', found);
-  return found.length > 0 ? `not supported by this node: ${found.join('; ')}` : undefined;
-}
-
 function everyContainer({ spec }: Pod): Container[] {
   return [...(spec.initContainers ?? []), ...spec.containers, ...((spec.ephemeralContainers ?? []) as Container[])];
 }

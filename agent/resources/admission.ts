@@ -2,6 +2,7 @@ import type { Pod, Taint, Toleration } from '../../src/kube/types.ts';
 import { nodeMatches } from './node-affinity.ts';
 import type { NodeResources } from './node-resources.ts';
 import { plus, podRequests, type ResourceAmounts } from './requests.ts';
+import { whyForbiddenSysctl } from './sysctls.ts';
 
 export interface AdmittingNode {
   name: string;
@@ -28,38 +29,9 @@ export function admitPod(pod: Pod, others: readonly Pod[], node: AdmittingNode):
   );
 }
 
-const SAFE_SYSCTLS = new Set([
-  'kernel.shm_rmid_forced',
-  'net.ipv4.ip_local_port_range',
-  'net.ipv4.tcp_syncookies',
-  'net.ipv4.ping_group_range',
-  'net.ipv4.ip_unprivileged_port_start',
-  'net.ipv4.ip_local_reserved_ports',
-  'net.ipv4.tcp_keepalive_time',
-  'net.ipv4.tcp_keepalive_intvl',
-  'net.ipv4.tcp_keepalive_probes',
-  'net.ipv4.tcp_fin_timeout',
-  'net.ipv4.tcp_rmem',
-  'net.ipv4.tcp_wmem',
-]);
-
 function checkSysctls(pod: Pod, allowedUnsafe: readonly string[]): Rejection | undefined {
-  const { hostNetwork, hostIPC, securityContext } = pod.spec;
-  for (const { name } of securityContext?.sysctls ?? []) {
-    const dotted = name.replaceAll('/', '.');
-    const listed = allowedUnsafe.some((pattern) =>
-      pattern.endsWith('*') ? dotted.startsWith(pattern.slice(0, -1)) : dotted === pattern,
-    );
-    const reject = (why: string) => ({ reason: 'SysctlForbidden', message: `forbidden sysctl: "${name}" ${why}` });
-    if (!listed && !SAFE_SYSCTLS.has(dotted)) return reject('not allowlisted');
-    if (hostNetwork && dotted.startsWith('net.')) return reject('not allowed with host net enabled');
-    if (
-      hostIPC &&
-      (dotted.startsWith('kernel.shm') || dotted.startsWith('kernel.msg') || dotted.startsWith('fs.mqueue.'))
-    )
-      return reject('not allowed with host ipc enabled');
-  }
-  return undefined;
+  const message = whyForbiddenSysctl(pod, allowedUnsafe);
+  return message === undefined ? undefined : { reason: 'SysctlForbidden', message };
 }
 
 function checkOperatingSystem(pod: Pod, node: AdmittingNode): Rejection | undefined {

@@ -4,6 +4,7 @@ import { buildLogConfig } from '../containers/config.ts';
 import { LABEL, podLabels, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../containers/masked-paths.ts';
 import type { HostPort } from '../pods/ports.ts';
+import { dottedSysctl } from '../resources/sysctls.ts';
 import { NETNS_VARIABLE } from './pod-runtime.ts';
 
 export interface SandboxConfigInput {
@@ -59,7 +60,7 @@ export function buildSandboxConfig(input: SandboxConfigInput): ContainerConfig {
       ReadonlyPaths: [...READ_ONLY_PATHS],
       LogConfig: buildLogConfig(SANDBOX_LOG),
       ...(sysctls.length > 0 && {
-        Sysctls: Object.fromEntries(sysctls.map(({ name, value }) => [name.replaceAll('/', '.'), value])),
+        Sysctls: Object.fromEntries(sysctls.map(({ name, value }) => [dottedSysctl(name), value])),
       }),
     },
   };

@@ -2,13 +2,16 @@ import {
   elsewhere,
   type FieldSupport,
   noEffect,
-  noEffectKeys,
   refused,
   refusedValues,
   type StructSupport,
   supported,
   whole,
 } from './entry.ts';
+
+/** The kernel keeps these. */
+const limitsUnkept = (limits: unknown) =>
+  Object.keys(limits as object).some((name) => !/^(cpu|memory|hugepages-.+)$/.test(name));
 
 const CONTAINER: Record<string, FieldSupport> = {
   name: supported(),
@@ -83,7 +86,12 @@ export const CONTAINER_SUPPORT: Record<string, StructSupport> = {
   },
   ResourceFieldSelector: { containerName: supported(), resource: supported(), divisor: supported() },
   ResourceRequirements: {
-    limits: noEffectKeys(['ephemeral-storage'], 'nothing evicts for it yet'),
+    limits: {
+      kind: 'no effect',
+      why: 'nothing evicts for ephemeral-storage yet, and there are no device plugins',
+      when: limitsUnkept,
+      values: 'others than `cpu`, `memory` and `hugepages-*`',
+    },
     requests: supported(),
     claims: refused('no DRA drivers on this node yet'),
   },
@@ -128,7 +136,7 @@ export const CONTAINER_SUPPORT: Record<string, StructSupport> = {
   LifecycleHandler: {
     exec: supported(),
     httpGet: supported(),
-    tcpSocket: noEffect('hooks by TCP were never done, here or upstream'),
+    tcpSocket: supported('as upstream: the hook fails when it is to run'),
     sleep: supported(),
   },
   SleepAction: { seconds: supported() },

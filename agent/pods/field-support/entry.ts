@@ -28,11 +28,3 @@ export const refusedValues = (values: readonly unknown[], why: string): FieldSup
   when: (value) => values.includes(value),
   values: values.map((value) => `\`${value}\``).join(', '),
 });
-
-/** Only these keys of a map have no effect. */
-export const noEffectKeys = (keys: readonly string[], why: string): FieldSupport => ({
-  kind: 'no effect',
-  why,
-  when: (value) => keys.some((key) => Object.hasOwn(value as object, key)),
-  values: keys.map((key) => `\`${key}\``).join(', '),
-});

@@ -32,7 +32,7 @@ export const POD_SPEC_SUPPORT: Record<string, StructSupport> = {
     tolerations: supported('NoExecute taints are checked at admission; the taint manager does the rest'),
     hostAliases: supported(),
     priorityClassName: elsewhere('the API server: admission sets priority'),
-    priority: supported('critical pods (2000000000 and up) get the node-critical out-of-memory score'),
+    priority: supported('2000001000 and up (system-node-critical): last to be killed for memory'),
     dnsConfig: supported(),
     readinessGates: supported(),
     runtimeClassName: refused(

@@ -1,9 +1,15 @@
+import type { EmptyDirVolumeSource } from '../../../src/kube/types.ts';
 import { elsewhere, refused, type StructSupport, supported, whole } from './entry.ts';
 
 const CLAIM = elsewhere('the API server and the volume controllers: the claim made for the pod');
 const CLOUD = refused('upstream hands it to a CSI driver of the cloud; use a claim of that driver');
 const REMOVED = refused('removed from Kubernetes; use a CSI driver');
 const NOT_HERE = refused('its tools are not part of this node; use a CSI driver');
+
+const isLimitedDisk = (source: unknown) => {
+  const { medium, sizeLimit } = source as EmptyDirVolumeSource;
+  return sizeLimit !== undefined && !medium;
+};
 
 const asVolume = whole(refused('as the volume type'));
 
@@ -12,7 +18,12 @@ export const VOLUME_SUPPORT: Record<string, StructSupport> = {
   Volume: {
     name: supported(),
     hostPath: supported(),
-    emptyDir: supported(),
+    emptyDir: {
+      kind: 'no effect',
+      why: 'nothing evicts for it yet',
+      when: isLimitedDisk,
+      values: '`sizeLimit` on disk',
+    },
     configMap: supported(),
     secret: supported(),
     downwardAPI: supported(),
@@ -47,7 +58,7 @@ export const VOLUME_SUPPORT: Record<string, StructSupport> = {
   HostPathVolumeSource: { path: supported(), type: supported() },
   EmptyDirVolumeSource: {
     medium: supported(),
-    sizeLimit: supported('of memory: the size of the tmpfs; of disk: counted, see below'),
+    sizeLimit: supported('of `medium: Memory`: the size of the tmpfs; of disk: as said at Volume'),
   },
   SecretVolumeSource: { secretName: supported(), items: supported(), defaultMode: supported(), optional: supported() },
   ConfigMapVolumeSource: { name: supported(), items: supported(), defaultMode: supported(), optional: supported() },

@@ -75,7 +75,19 @@ for (const [title, spec, expected] of [
   [
     'disk limits',
     app({ resources: { limits: { cpu: '1', 'ephemeral-storage': '1Gi' }, requests: { 'ephemeral-storage': '1Gi' } } }),
-    ['spec.containers[0].resources.limits: ephemeral-storage: nothing evicts for it yet'],
+    [
+      'spec.containers[0].resources.limits: others than cpu, memory and hugepages-*: nothing evicts for ephemeral-storage yet, and there are no device plugins',
+    ],
+  ],
+  [
+    'a size of a directory on disk',
+    {
+      volumes: [
+        { name: 'v', emptyDir: { sizeLimit: '1Gi' } },
+        { name: 'm', emptyDir: { sizeLimit: '1Gi', medium: 'Memory' } },
+      ],
+    },
+    ['spec.volumes[0].emptyDir: sizeLimit on disk: nothing evicts for it yet'],
   ],
   [
     'SELinux labels without SELinux',
