@@ -7,7 +7,6 @@ import { isMountPoint } from '../../../src/linux/mounts.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { MountedVolume } from '../../containers/mounts.ts';
-import { applyFsGroup } from '../persistent/fs-group.ts';
 import type { VolumeDirectory } from '../plugin.ts';
 import type { CsiDriver, CsiDrivers } from './drivers.ts';
 import { createKeyedLock } from './keyed-lock.ts';
@@ -115,7 +114,7 @@ export function createCsiVolumes(options: CsiVolumesOptions, dependencies: CsiVo
     await writeVolumeData(directory, data);
     if (isAttached) inUse.set(directory, uniqueName(data));
     const publishContext = isAttached ? await attached(data.attachmentID, signal) : {};
-    const { fsGroup, fsGroupChangePolicy } = pod.spec.securityContext ?? {};
+    const { fsGroup } = pod.spec.securityContext ?? {};
     const mountGroup = driver.has('VOLUME_MOUNT_GROUP') ? fsGroup : undefined;
     const capability = volumeCapability(volume, (one) => driver.has(one), mountGroup);
     const call = { timeoutMs: CALL_TIMEOUT_MS, ...(signal && { signal }) };
@@ -162,12 +161,12 @@ export function createCsiVolumes(options: CsiVolumesOptions, dependencies: CsiVo
       },
       call,
     );
-    if (fsGroup !== undefined && mountGroup === undefined && !volume.readOnly && agentSetsGroup(volume, object))
-      await applyFsGroup(targetPath, fsGroup, fsGroupChangePolicy);
     const mounted: MountedVolume = {
       hostPath: targetPath,
       readOnly: volume.readOnly,
       agentOwned: false,
+      // A driver that was given the group has seen to it itself.
+      takesFsGroup: mountGroup === undefined && !volume.readOnly && agentSetsGroup(volume, object),
       ...(object?.spec.requiresRepublish && { refreshes: true }),
     };
     published.set(directory, mounted);

@@ -1,4 +1,4 @@
-import type { PersistentVolume, Pod } from '../../../src/kube/types.ts';
+import type { PersistentVolume } from '../../../src/kube/types.ts';
 import type { MountedVolume } from '../../containers/mounts.ts';
 import { volumeReaches } from '../../resources/node-affinity.ts';
 import type { CsiVolumes } from '../csi/csi-volumes.ts';
@@ -6,8 +6,7 @@ import { inlineCsiVolume, persistentCsiVolume } from '../csi/requests.ts';
 import { ensureHostPath } from '../host-path.ts';
 import type { VolumeDirectory, VolumePlugin, VolumeRequest } from '../plugin.ts';
 import { type ClaimApi, resolveClaim } from './claims.ts';
-import { applyFsGroup } from './fs-group.ts';
-import { ensureLocalVolume, LOCAL_PLUGIN } from './local.ts';
+import { ensureLocalVolume, LOCAL_PLUGIN, removeLocalMount } from './local.ts';
 import { ensureNfsMount, NFS_PLUGIN, removeNfsMount } from './nfs.ts';
 
 export interface ClaimPluginDependencies {
@@ -53,15 +52,14 @@ export function createClaimPlugins(dependencies: ClaimPluginDependencies): Volum
     if (spec.local) {
       const path = directory(LOCAL_PLUGIN, metadata.name);
       await ensureLocalVolume(found, path);
-      if (!readOnly) await giveToGroup(pod, path);
-      return { hostPath: path, readOnly, agentOwned: false };
+      return { hostPath: path, readOnly, agentOwned: false, takesFsGroup: !readOnly };
     }
     if (spec.nfs) {
       const path = directory(NFS_PLUGIN, metadata.name);
       await ensureNfsMount(spec.nfs, spec.mountOptions ?? [], path, signal);
       return { hostPath: path, readOnly: readOnly || (spec.nfs.readOnly ?? false), agentOwned: false };
     }
-    const type = Object.keys(spec).find((key) => !NOT_A_SOURCE.has(key)) ?? 'none';
+    const [type] = Object.entries(spec).find(([key, value]) => value && !NOT_A_SOURCE.has(key)) ?? ['none'];
     throw new Error(
       `PersistentVolume ${metadata.name} is of type ${type}, which this node does not mount; it mounts csi, hostPath, local and nfs`,
     );
@@ -71,6 +69,7 @@ export function createClaimPlugins(dependencies: ClaimPluginDependencies): Volum
     for (const key of resolved.keys()) if (key.startsWith(`${directory.podUid}/`)) resolved.delete(key);
     if (directory.plugin === csi.plugin) await csi.tearDown(directory);
     else if (directory.plugin === NFS_PLUGIN) await removeNfsMount(directory.path);
+    else if (directory.plugin === LOCAL_PLUGIN) removeLocalMount(directory.path);
   };
 
   return [
@@ -100,11 +99,6 @@ function nfsPlugin(tearDown: (directory: VolumeDirectory) => Promise<void>): Vol
     },
     tearDown,
   };
-}
-
-async function giveToGroup({ spec }: Pod, path: string): Promise<void> {
-  const { fsGroup, fsGroupChangePolicy } = spec.securityContext ?? {};
-  if (fsGroup !== undefined) await applyFsGroup(path, fsGroup, fsGroupChangePolicy);
 }
 
 const NOT_A_SOURCE: ReadonlySet<string> = new Set([

@@ -1,6 +1,6 @@
 import { lstat, mkdir } from 'node:fs/promises';
 import type { PersistentVolume } from '../../../src/kube/types.ts';
-import { isMountPoint, mountFileSystem } from '../../../src/linux/mounts.ts';
+import { isMountPoint, mountFileSystem, unmount } from '../../../src/linux/mounts.ts';
 
 export const LOCAL_PLUGIN = 'kubernetes.io/local-volume';
 
@@ -18,5 +18,10 @@ export async function ensureLocalVolume(volume: PersistentVolume, target: string
     );
   if (!stats.isDirectory()) throw new Error(`local volume ${volume.metadata.name}: ${path} is not a directory`);
   await mkdir(target, { recursive: true, mode: 0o750 });
-  if (!isMountPoint(target)) mountFileSystem({ source: path, target, flags: ['bind', 'recursive'] });
+  if (!isMountPoint(target)) mountFileSystem({ source: path, target, flags: ['bind'] });
+}
+
+/** Undoes the bind; the data stays where it is. */
+export function removeLocalMount(target: string): void {
+  while (isMountPoint(target)) unmount(target);
 }

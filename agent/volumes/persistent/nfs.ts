@@ -11,9 +11,20 @@ const UNMOUNT_TIMEOUT_MS = 30_000;
 /** Seen in the mount table: a look at the directory itself may hang for as long as the server does. */
 const isMounted = (path: string) => readMounts().some(({ target }) => target === path);
 
+/** What mount(8) is told; IPv6 addresses go in brackets, as mount.nfs wants them. Pure. */
+export function nfsMountArguments(
+  { server, path, readOnly }: NFSVolumeSource,
+  options: readonly string[],
+  target: string,
+): string[] {
+  const host = server.includes(':') && !server.startsWith('[') ? `[${server}]` : server;
+  const all = [...options, ...(readOnly ? ['ro'] : [])];
+  return ['-t', 'nfs', ...(all.length > 0 ? ['-o', all.join(',')] : []), `${host}:${path}`, target];
+}
+
 /** Mounts an export into the pod's directory, by the system's own program. Idempotent. */
 export async function ensureNfsMount(
-  { server, path, readOnly = false }: NFSVolumeSource,
+  source: NFSVolumeSource,
   options: readonly string[],
   target: string,
   signal?: AbortSignal,
@@ -24,9 +35,7 @@ export async function ensureNfsMount(
       `NFS volumes need mount.nfs, which this node does not have: install the package nfs-common (Debian, Ubuntu) or nfs-utils (Fedora, RHEL)`,
     );
   await mkdir(target, { recursive: true, mode: 0o750 });
-  const host = server.includes(':') && !server.startsWith('[') ? `[${server}]` : server;
-  const all = [...options, ...(readOnly ? ['ro'] : [])];
-  const args = ['-t', 'nfs', ...(all.length > 0 ? ['-o', all.join(',')] : []), `${host}:${path}`, target];
+  const args = nfsMountArguments(source, options, target);
   try {
     await run('mount', args, { timeoutMs: MOUNT_TIMEOUT_MS, ...(signal && { signal }) });
   } catch (error) {
