@@ -5,6 +5,7 @@ import type { ExecutionContext } from 'ava';
 import { AGENT_DEFAULTS } from '../../agent/agent.ts';
 import { buildImageParts, type ImagePartDependencies, type ImageSettings } from '../../agent/images/image-parts.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
+import type { BackoffOptions } from '../../src/runtime/backoff.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { Registry } from '../../src/runtime/metrics.ts';
 import { createFakeClock } from '../fakes/clock.ts';
@@ -22,7 +23,7 @@ export function pullSecret(name: string, auths: Record<string, object>, namespac
 /** All parts of images over an Engine in memory, with a clock of the test's. */
 export async function startImageParts(
   t: ExecutionContext,
-  settings: Partial<ImageSettings> = {},
+  settings: Partial<ImageSettings> & { backoff?: BackoffOptions } = {},
   more: Partial<ImagePartDependencies> = {},
 ) {
   const rootDir = await mkdtemp(join(tmpdir(), 'berth-images-'));
@@ -39,9 +40,9 @@ export async function startImageParts(
       ...AGENT_DEFAULTS.images,
       pullsPerSecond: 0,
       homeDir: rootDir,
+      backoff: { initialMs: 10_000, maxMs: 300_000 },
       ...settings,
       rootDir,
-      backoff: { initialMs: 10_000, maxMs: 300_000 },
     },
     {
       docker,
