@@ -70,6 +70,9 @@ export interface NodeFacts {
 /** What pods may ask for since this node does it (KEP-3619). */
 const FEATURES: NodeStatus['features'] = { supplementalGroupsPolicy: true };
 
+/** Features of pods that a scheduler may look for before it gives them to this node (KEP-5328). */
+const DECLARED_FEATURES = ['RestartAllContainersOnContainerExits'];
+
 /** The status without what others write (volumesAttached, conditions that are not ours). */
 export function computeNodeStatus(
   identity: NodeIdentity,
@@ -85,6 +88,7 @@ export function computeNodeStatus(
     capacity: renderNodeResources(facts.capacity),
     conditions,
     features: FEATURES,
+    declaredFeatures: DECLARED_FEATURES,
     daemonEndpoints: { kubeletEndpoint: { Port: facts.serverPort } },
     images: facts.images,
     nodeInfo: facts.nodeInfo,
@@ -122,7 +126,7 @@ export function diffNodeStatus(
   return Object.keys(status).length > 0 ? { status } : undefined;
 }
 
-const WHOLE_FIELDS = ['daemonEndpoints', 'features', 'images', 'nodeInfo', 'volumesInUse'] as const;
+const WHOLE_FIELDS = ['daemonEndpoints', 'declaredFeatures', 'features', 'images', 'nodeInfo', 'volumesInUse'] as const;
 
 /** Fields that a server did not keep as they were sent (an older one that lacks parts of them), with what was sent. */
 export type RefusedFields = ReadonlyMap<string, string>;

@@ -97,7 +97,7 @@ function planNewSandbox(input: PodPlanInput, attempt: number): PodPlan {
   return applyBackoff(input, plan);
 }
 
-/** Moves the starts that must wait into `wait`. A waiting plain init container holds up everything behind it. */
+/** Moves the starts that must wait into `wait`. Nothing is planned behind a plain init container, so nobody overtakes it. */
 function applyBackoff(input: PodPlanInput, plan: PodPlan): PodPlan {
   const start: ContainerStart[] = [];
   const wait: ContainerWait[] = [];
@@ -112,7 +112,6 @@ function applyBackoff(input: PodPlanInput, plan: PodPlan): PodPlan {
       continue;
     }
     wait.push({ name: one.name, ...delay });
-    if (one.kind === 'init' && spec.restartPolicy !== 'Always') break;
   }
   return { ...plan, start, wait };
 }
