@@ -24,6 +24,7 @@ import { connectDocker } from '../../src/docker/connect.ts';
 import { connectTerminals } from '../../src/docker/terminals.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
+import { supportsRecursiveReadOnly } from '../../src/linux/mounts.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
@@ -138,6 +139,7 @@ export async function createAgentPart(
     log,
     onPublished: metrics.statusPublished,
   });
+  const nodeView = { hostIps: client ? nodeIps : [], recursiveReadOnly: supportsRecursiveReadOnly() };
   let nodeOf: () => Node | undefined = () => undefined;
   const agent = createAgent(agentOptions(options), {
     docker,
@@ -149,7 +151,7 @@ export async function createAgentPart(
     },
     probes,
     status,
-    computeStatus: (input) => computePodStatus(input, probes, { hostIps: client ? nodeIps : [] }),
+    computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admit: (pod, others) => {
       const node = nodeOf();
       const rejection = admitPod(pod, others, {

@@ -18,7 +18,7 @@ import { createStatusManager } from '../../agent/status/manager.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import { openCgroups } from '../../src/linux/cgroup/cgroups.ts';
-import { readMounts, unmount } from '../../src/linux/mounts.ts';
+import { readMounts, supportsRecursiveReadOnly, unmount } from '../../src/linux/mounts.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { type Logger, silentLogger } from '../../src/runtime/log.ts';
 import { PAUSE_IMAGE } from './images.ts';
@@ -126,13 +126,14 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
     staticPodPath: manifests,
     ...given.options,
   };
+  const nodeView = { hostIps: options.nodeIps, recursiveReadOnly: supportsRecursiveReadOnly() };
   const agent = createAgent(options, {
     docker,
     network,
     resources,
     probes,
     status,
-    computeStatus: (input) => computePodStatus(input, probes, { hostIps: options.nodeIps }),
+    computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admit: () => undefined,
     events: sink,
     metrics: noMetrics,
