@@ -28,6 +28,8 @@ interface Entry {
   publishedVersion: number;
   changedAtMs: number;
   finished: boolean;
+  /** A patch is on its way. */
+  isPatching?: boolean;
   /** The newest object that the API server is known to have: the source's, or its answer to our last patch. */
   live?: Pod;
   /** resourceVersion at which the status had landed: what still differs there, the server does not keep. */
@@ -113,7 +115,12 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
     if (body) {
       const { name, namespace } = target.metadata;
       const options = { name, namespace, subresource: 'status', type: 'strategic', patch: body, signal } as const;
-      entry.live = await api.patch(pods, options);
+      entry.isPatching = true;
+      try {
+        entry.live = await api.patch(pods, options);
+      } finally {
+        entry.isPatching = false;
+      }
       deps.onPublished?.((clock.monotonicMs() - changedAtMs) / 1000);
       log.debug({ pod: nameOf(target), phase: status.phase, version }, 'pod status published');
     }
@@ -136,12 +143,14 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
   /** Not landed yet, or somebody overwrote what had, or a mirror pod has just appeared. */
   function publishIfDifferent(entry: Entry): void {
     const live = liveObject(entry);
-    if (!live || (entry.version === entry.publishedVersion && live.metadata.resourceVersion === entry.settledAt))
-      return;
-    if (diffPodStatus(live.metadata.uid, live.status, entry.status)) queue.add(entry.pod.metadata.uid);
+    const { resourceVersion, uid } = live?.metadata ?? {};
+    if (!live || !uid || (entry.version === entry.publishedVersion && resourceVersion === entry.settledAt)) return;
+    // What is under way makes another object of it, whatever it looks like now.
+    if (entry.isPatching || diffPodStatus(uid, live.status, entry.status)) queue.add(entry.pod.metadata.uid);
+    else Object.assign(entry, { publishedVersion: entry.version, settledAt: resourceVersion });
   }
 
-  return {
+  const manager: StatusManager = {
     get: (uid) => entries.get(uid)?.status,
     known(pod) {
       const entry = entries.get(pod.metadata.uid);
@@ -152,27 +161,26 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
     },
     set(pod, status) {
       const { uid } = pod.metadata;
-      const entry = entries.get(uid);
-      if (!entry) {
-        entries.set(uid, {
-          pod,
-          status,
-          version: 1,
-          publishedVersion: 0,
-          changedAtMs: clock.monotonicMs(),
-          finished: false,
-        });
-        return queue.add(uid);
-      }
+      // What an earlier life of this agent has published binds this one.
+      const before = manager.known(pod);
+      const changedAtMs = clock.monotonicMs();
+      const known = entries.get(uid);
+      const entry = known ?? {
+        pod,
+        status: before ?? {},
+        version: 0,
+        publishedVersion: 0,
+        changedAtMs,
+        finished: false,
+      };
+      entries.set(uid, entry);
       entry.pod = pod;
-      const why = forbiddenTransition(pod, entry.status, status);
+      const why = forbiddenTransition(pod, before, status);
       if (why) return log.error({ pod: nameOf(pod) }, `a status is not published: ${why}`);
-      if (diffPodStatus(uid, entry.status, status)) {
-        entry.status = status;
-        entry.version++;
-        entry.changedAtMs = clock.monotonicMs();
-      }
-      publishIfDifferent(entry);
+      if (!known || diffPodStatus(uid, entry.status, status))
+        Object.assign(entry, { status, changedAtMs, version: entry.version + 1 });
+      if (known) publishIfDifferent(entry);
+      else queue.add(uid);
     },
     async landed(uid, signal) {
       const hasLanded = () => {
@@ -218,6 +226,7 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
     },
     run: (signal) => queue.run(signal),
   };
+  return manager;
 }
 
 /** resourceVersions of one resource are numbers that grow (since 1.35 part of the API's promise). */

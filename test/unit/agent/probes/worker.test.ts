@@ -2,13 +2,17 @@ import test from 'ava';
 import type { ContainerRuntimeStatus } from '../../../../agent/pods/ports.ts';
 import { createProbeManager } from '../../../../agent/probes/manager.ts';
 import type { ProbeOutcome } from '../../../../agent/probes/outcome.ts';
-import type { Pod, Probe } from '../../../../src/kube/types.ts';
+import type { Pod, PodStatus, Probe } from '../../../../src/kube/types.ts';
 import { createFakeClock } from '../../../fakes/clock.ts';
 import { podOf } from '../pod.ts';
 import { observed, run } from '../status/cases.ts';
 
 /** A manager whose probes answer as told, on a clock that stands still. */
-function scene(probes: { startupProbe?: Probe; livenessProbe?: Probe; readinessProbe?: Probe }, metadata = {}) {
+function scene(
+  probes: { startupProbe?: Probe; livenessProbe?: Probe; readinessProbe?: Probe },
+  metadata = {},
+  more: { takesMs?: number; shown?: () => PodStatus | undefined } = {},
+) {
   const clock = createFakeClock();
   const answers = { startup: 'failure', liveness: 'success', readiness: 'success' } as Record<
     string,
@@ -17,6 +21,7 @@ function scene(probes: { startupProbe?: Probe; livenessProbe?: Probe; readinessP
   const calls: string[] = [];
   const events: string[] = [];
   const changes: string[] = [];
+  const reports: string[] = [];
   const pod: Pod = podOf({ containers: [{ name: 'app', image: 'x', ...probes }] }, metadata);
   const typeOf = (probe: Probe) =>
     probe === probes.startupProbe ? 'startup' : probe === probes.livenessProbe ? 'liveness' : 'readiness';
@@ -24,11 +29,15 @@ function scene(probes: { startupProbe?: Probe; livenessProbe?: Probe; readinessP
     clock,
     hostIp: () => '192.168.0.1',
     random: () => 0.5,
+    shown: () => more.shown?.(),
+    onProbe: ({ type, result }) => reports.push(`${type} ${result}`),
+    onEnd: ({ type }) => reports.push(`${type} ends`),
     events: { event: (_, type, reason, message, path) => events.push(`${type} ${reason} ${message} ${path}`) },
     prober: async ({ probe }) => {
       const type = typeOf(probe);
       calls.push(`${clock.monotonicMs() / 1000}s ${type}`);
       const result = answers[type]!;
+      if (more.takesMs) await clock.sleep(more.takesMs);
       if (result === 'error') throw new Error('runtime is down');
       return { result, output: 'out' };
     },
@@ -40,7 +49,7 @@ function scene(probes: { startupProbe?: Probe; livenessProbe?: Probe; readinessP
     const startedAtMs = clock.nowMs();
     manager.observe(pod, observed([run('app', { createdAtMs: startedAtMs, startedAtMs, ...part })]));
   };
-  return { clock, answers, calls, events, changes, pod, manager, show };
+  return { clock, answers, calls, events, changes, reports, pod, manager, show };
 }
 const exec = { exec: { command: ['true'] } };
 
@@ -266,4 +275,65 @@ test('run: an abort stops every timer', async (t) => {
   stop.abort();
   await done;
   t.is(clock.pending(), 0);
+});
+
+test('the period keeps its beat, however long a probe takes; one that takes longer is followed at once', async (t) => {
+  for (const [takesMs, expected] of [
+    [300, ['0s', '1s', '2s', '3s']],
+    [1500, ['0s', '1.5s', '3s']],
+  ] as const) {
+    const { clock, calls, pod, manager, show } = scene(
+      { livenessProbe: { ...exec, periodSeconds: 1, timeoutSeconds: 2 } },
+      {},
+      { takesMs },
+    );
+    manager.addPod(pod);
+    show();
+    await clock.advance(3900);
+    t.deepEqual(
+      calls.map((call) => call.split(' ')[0]),
+      [...expected],
+    );
+  }
+});
+
+test('series: silent tries are no failures; they go with their probe', async (t) => {
+  const { clock, answers, reports, pod, manager, show } = scene({
+    readinessProbe: { ...exec, periodSeconds: 10 },
+    livenessProbe: { exec: { command: ['live'] } },
+  });
+  answers.readiness = 'failure';
+  manager.addPod(pod);
+  show();
+  await clock.advance(1000);
+  t.deepEqual(reports, ['liveness successful']);
+  await clock.advance(1000);
+  t.deepEqual(reports, ['liveness successful', 'readiness failed']);
+  manager.stopLivenessAndStartup('uid-1');
+  manager.removePod('uid-1');
+  t.deepEqual(reports.slice(2), ['liveness ends', 'readiness ends']);
+});
+
+test("after a restart of the agent a static pod's readiness is its mirror's, as soon as that is known", async (t) => {
+  let shown: PodStatus | undefined;
+  const { clock, calls, changes, pod, manager } = scene(
+    { readinessProbe: { ...exec, periodSeconds: 10, failureThreshold: 1 } },
+    {},
+    { shown: () => shown },
+  );
+  const old = clock.nowMs() - 60_000;
+  const look = () => manager.observe(pod, observed([run('app', { createdAtMs: old, startedAtMs: old })]));
+  manager.addPod(pod);
+  look();
+  t.is(manager.readiness('app0'), 'failure');
+  const app = { name: 'app', ready: true, containerID: 'docker://app0', restartCount: 0, image: '', imageID: '' };
+  shown = { containerStatuses: [app] };
+  look();
+  t.is(manager.readiness('app0'), 'success');
+  t.deepEqual(changes, [], 'nobody is told: it was so all the time');
+  await clock.advance(5000);
+  t.deepEqual(calls, ['5s readiness']);
+  shown = { containerStatuses: [{ ...app, ready: false }] };
+  look();
+  t.is(manager.readiness('app0'), 'success', 'what the probe has found out counts more');
 });

@@ -218,6 +218,68 @@ test('static pods are published through their mirror, when there is one', async 
   await stop();
 });
 
+test('a status that comes back while another is on its way is published after it', async (t) => {
+  const pod = { ...podOf(), status: running };
+  const { api, manager, stop } = start(pod);
+  manager.set(pod, running);
+  await settle();
+  let open = () => {};
+  api.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  manager.set(pod, { ...running, podIP: '10.0.0.1' });
+  await settle();
+  manager.set(pod, running);
+  open();
+  await settle();
+  t.is(api.pod?.status?.podIP ?? undefined, undefined);
+  await stop();
+});
+
+test('after a restart of the agent what was published still binds: nobody is brought back to life', async (t) => {
+  const ended = (exitCode: number) => ({
+    name: 'app',
+    state: { terminated: { exitCode } },
+    ready: false,
+    restartCount: 0,
+    image: '',
+    imageID: '',
+  });
+  const before: PodStatus = { phase: 'Running', containerStatuses: [ended(0)] };
+  const pod = { ...podOf({ restartPolicy: 'OnFailure' }), status: before };
+  const { api, manager, stop } = start(pod);
+  manager.set(pod, { phase: 'Pending', containerStatuses: [{ ...ended(0), state: { waiting: { reason: 'x' } } }] });
+  await settle();
+  t.deepEqual(api.calls, []);
+  t.is(manager.get('uid-1'), before);
+  const after: PodStatus = { phase: 'Succeeded', containerStatuses: [ended(0)] };
+  manager.set(pod, after);
+  await settle();
+  t.is(api.pod?.status?.phase, 'Succeeded');
+  await stop();
+});
+
+test("a static pod's history is its mirror's, until it has told something itself", async (t) => {
+  const source = podOf({}, { uid: 'hash', annotations: { 'kubernetes.io/config.source': 'file' } });
+  const shown: PodStatus = { phase: 'Running', startTime: '2026-01-01T00:00:00Z' };
+  const mirror = { ...podOf({}, { uid: 'mirror-uid' }), status: shown };
+  let mirrored: Pod | undefined;
+  const { manager, stop } = start(mirror, () => mirrored);
+  t.is(manager.known(source), undefined);
+  const first: PodStatus = { phase: 'Running', startTime: '2026-01-02T00:00:00Z' };
+  manager.set(source, first);
+  t.is(manager.known(source), first);
+  mirrored = { ...mirror, status: { phase: 'Pending' } };
+  t.is(manager.known(source), first, 'a fresh mirror knows nothing');
+  mirrored = mirror;
+  t.is(manager.known(source), shown);
+  manager.set(source, shown);
+  await settle();
+  mirrored = { ...mirror, status: { ...shown, startTime: 'overwritten' } };
+  t.is(manager.known(source), shown);
+  await stop();
+});
+
 test('patch: only what differs; old reasons and addresses are cleared; conditions of others are left alone', (t) => {
   const live: PodStatus = {
     phase: 'Failed',
