@@ -1,0 +1,104 @@
+import test from 'ava';
+import type { PodStatusInput } from '../../../../agent/pods/ports.ts';
+import { computePodStatus } from '../../../../agent/status/compute.ts';
+import type { Pod } from '../../../../src/kube/types.ts';
+import { podOf } from '../pod.ts';
+import { input, observed, run } from './cases.ts';
+
+const noProbes = { startup: () => undefined, readiness: () => undefined };
+
+const addressCases: [string, Pod, Partial<PodStatusInput>, string[], string[]][] = [
+  [
+    'dual stack, the primary family first',
+    podOf(),
+    { runtime: observed([run('app')], { ips: ['fd00::5', '10.244.0.5', '10.244.0.6'] }) },
+    ['192.168.0.10'],
+    ['10.244.0.5', 'fd00::5'],
+  ],
+  [
+    'IPv6 node',
+    podOf(),
+    { runtime: observed([run('app')], { ips: ['10.244.0.5', 'fd00::5'] }) },
+    ['fd01::1'],
+    ['fd00::5', '10.244.0.5'],
+  ],
+  [
+    'ended: the address stays',
+    podOf({ restartPolicy: 'Never' }),
+    { runtime: observed([run('app', { exit: 0 })], null), previous: { podIPs: [{ ip: '10.1.1.1' }] } },
+    ['192.168.0.10'],
+    ['10.1.1.1'],
+  ],
+  [
+    'new sandbox: the old address goes',
+    podOf(),
+    { runtime: observed([], { ips: [] }), previous: { podIPs: [{ ip: '10.1.1.1' }] } },
+    ['192.168.0.10'],
+    [],
+  ],
+  ['host network', podOf({ hostNetwork: true }), {}, ['192.168.0.10', 'fd01::1'], ['192.168.0.10', 'fd01::1']],
+  [
+    'host network: set once',
+    podOf({ hostNetwork: true }),
+    { previous: { podIPs: [{ ip: '192.168.0.9' }] } },
+    ['192.168.0.10'],
+    ['192.168.0.9'],
+  ],
+  [
+    'host network: a second family may come',
+    podOf({ hostNetwork: true }),
+    { previous: { podIPs: [{ ip: '192.168.0.9' }] } },
+    ['192.168.0.10', 'fd01::1'],
+    ['192.168.0.9', 'fd01::1'],
+  ],
+  ['standalone', podOf({ hostNetwork: true }), {}, [], []],
+];
+for (const [title, pod, part, hostIps, ips] of addressCases)
+  test(`addresses: ${title}`, (t) => {
+    const status = computePodStatus(input(pod, part), noProbes, { hostIps });
+    t.deepEqual(
+      (status.podIPs ?? []).map(({ ip }) => ip),
+      ips,
+    );
+    t.is(status.podIP, ips[0]);
+    t.is(status.hostIP, hostIps[0]);
+  });
+
+test('resources and mounts are repeated from the spec', (t) => {
+  const pod = podOf({
+    containers: [
+      {
+        name: 'app',
+        resources: { requests: { cpu: '1' } },
+        volumeMounts: [
+          { name: 'v', mountPath: '/v' },
+          { name: 'r', mountPath: '/r', readOnly: true },
+          { name: 'e', mountPath: '/e', readOnly: true, recursiveReadOnly: 'Enabled' },
+          { name: 'i', mountPath: '/i', readOnly: true, recursiveReadOnly: 'IfPossible' },
+        ],
+      },
+    ],
+  });
+  const [app] = computePodStatus(input(pod, { runtime: observed([run('app')]) }), noProbes, { hostIps: [] })
+    .containerStatuses!;
+  t.deepEqual(app!.resources, { requests: { cpu: '1' } });
+  t.deepEqual(app!.allocatedResources, { cpu: '1' });
+  t.deepEqual(app!.volumeMounts, [
+    { name: 'v', mountPath: '/v' },
+    { name: 'r', mountPath: '/r', readOnly: true, recursiveReadOnly: 'Disabled' },
+    { name: 'e', mountPath: '/e', readOnly: true, recursiveReadOnly: 'Enabled' },
+    { name: 'i', mountPath: '/i', readOnly: true, recursiveReadOnly: 'Disabled' },
+  ]);
+  const able = computePodStatus(input(pod, { runtime: observed([run('app')]) }), noProbes, {
+    hostIps: [],
+    recursiveReadOnly: true,
+  });
+  t.is(able.containerStatuses![0]!.volumeMounts!.at(-1)!.recursiveReadOnly, 'Enabled');
+});
+
+test('what has no container yet has been given nothing', (t) => {
+  const pod = podOf({ containers: [{ name: 'app', resources: { requests: { cpu: '1' } } }] });
+  const [app] = computePodStatus(input(pod), noProbes, { hostIps: [] }).containerStatuses!;
+  t.is(app!.resources, undefined);
+  t.is(app!.allocatedResources, undefined);
+});
