@@ -223,7 +223,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
    */
   function endEarlierVersions(pod: Pod): void {
     for (const uid of runtime.uids()) {
-      if (workers.get(uid) || !/^[0-9a-f]{32}$/.test(uid)) continue;
+      if (uid === pod.metadata.uid || workers.get(uid) || !/^[0-9a-f]{32}$/.test(uid)) continue;
       const { namespace, name } = runtime.pod(uid);
       if (`${namespace}/${name}` === podKey(pod)) adoptOrphan(uid);
     }
