@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import { dockerMessage, isDockerConflict, isDockerNotFound } from '../../src/docker/errors.ts';
 import type { Pod } from '../../src/kube/types.ts';
@@ -75,17 +76,30 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
       oomScoreAdj: resources.oomScoreAdj(pod, SANDBOX_CONTAINER_NAME),
       ...(netnsPath && { netnsPath }),
     });
+    let free = name;
     for (let tries = 0; ; tries++) {
       try {
-        return (await docker.createContainer(name, config, signal)).id;
+        return (await docker.createContainer(free, config, signal)).id;
       } catch (error) {
-        if (tries > 0) throw error;
-        if (isDockerConflict(error)) await docker.removeContainer(name, { force: true }, signal);
+        if (tries > 1) throw error;
+        if (isDockerConflict(error)) free = await freeName(name, signal);
         else if (isDockerNotFound(error)) {
           log.info({ image: options.pauseImage }, 'pulling the pause image');
           await docker.pullImage(options.pauseImage, {}, signal);
         } else throw error;
       }
+    }
+  }
+
+  /** Has the leftover of a creation that was never answered give way; where it cannot, the pod must not wait for its name. */
+  async function freeName(name: string, signal: AbortSignal): Promise<string> {
+    try {
+      await docker.removeContainer(name, { force: true }, signal);
+      return name;
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn({ sandbox: name, err: error }, 'a leftover sandbox keeps its name; the new one takes another');
+      return `${name}_${randomBytes(4).toString('hex')}`;
     }
   }
 
