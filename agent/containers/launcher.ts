@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import { dockerMessage } from '../../src/docker/errors.ts';
 import type { Container, EphemeralContainer, Pod } from '../../src/kube/types.ts';
+import { readProcessUser } from '../../src/linux/process-user.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Images } from '../images/images.ts';
 import type { ContainerStart } from '../pods/plan-parts.ts';
@@ -79,6 +80,12 @@ const CONTAINER_TYPES = { init: 'init_container', regular: 'container', ephemera
 export function createContainerLauncher(options: LauncherOptions, deps: LauncherDependencies): ContainerLauncher {
   const { docker, resources, runtime, events, metrics, clock } = deps;
   const accounts = createImageAccountsReader(docker);
+
+  /** What the kernel says of its first process, without a call to the Engine. */
+  async function userOf(pod: Pod, id: string) {
+    const [pid] = await resources.containerProcesses(pod, id).catch(() => []);
+    return pid === undefined ? undefined : await readProcessUser(pid, id);
+  }
 
   /** The host file behind the termination message path, writable by whatever user the container has. */
   async function terminationMessageFile(pod: Pod, container: Container): Promise<string> {
@@ -225,7 +232,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         // It counts as a run that has ended: from here on the crash back-off decides.
         throw new ContainerStartError('RunContainerError', dockerMessage(error), { cause: error, retryAfterMs: 0 });
       }
-      runtime.recordContainerStarted(id, clock.nowMs());
+      runtime.recordContainerStarted(id, clock.nowMs(), await userOf(pod, id));
       metrics.containerStarted(type);
       events.event(pod, 'Normal', 'Started', 'Container started', fieldPath);
       const postStart = container.lifecycle?.postStart;

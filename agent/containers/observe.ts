@@ -1,4 +1,5 @@
 import type { ContainerDetail, DockerEngine } from '../../src/docker/engine.ts';
+import { readProcessUser } from '../../src/linux/process-user.ts';
 import { repositoryOf } from '../images/name.ts';
 import type { ContainerRuntimeStatus } from '../pods/ports.ts';
 import { type ContainerIdentity, LABEL } from './identity.ts';
@@ -25,6 +26,7 @@ export async function describeContainer(
   detail: ContainerDetail,
   imageId: string,
 ): Promise<ContainerRuntimeStatus> {
+  const user = detail.state === 'running' && detail.pid ? await readProcessUser(detail.pid, detail.id) : undefined;
   const message = detail.state === 'exited' ? await readTerminationMessage(docker, detail) : undefined;
   return {
     id: detail.id,
@@ -42,6 +44,7 @@ export async function describeContainer(
     sandboxId: detail.labels[LABEL.sandboxId] ?? '',
     ...(detail.state === 'exited' && { reason: terminatedReason(detail) }),
     ...(message !== undefined && { message }),
+    ...(user && { user }),
     logPath: detail.labels[LABEL.logPath],
   };
 }

@@ -87,6 +87,8 @@ export interface ContainerRuntimeStatus {
   message?: string;
   /** Where Docker's json-file log is, through our symlink. */
   logPath?: string;
+  /** Who its first process was when it was seen running. */
+  user?: { uid: number; gid: number; supplementalGroups: number[] };
 }
 
 /** All that the runtime knows of one pod. */
@@ -213,6 +215,8 @@ export interface PodResources {
   retain(uids: ReadonlySet<string>): Promise<void>;
   /** For `HostConfig.CgroupParent`: a cgroupfs path or a slice name, as the Engine's driver wants it. */
   cgroupParent(pod: Pod): string;
+  /** Pids in a container's cgroup; empty when there is none. */
+  containerProcesses(pod: Pod, containerId: string): Promise<number[]>;
   /** Spec sheet §16.4, already clamped to ≥ 0 when this host lacks CAP_SYS_RESOURCE. */
   oomScoreAdj(pod: Pod, container: string | 'POD'): number;
   /** CPU and memory for the container's `HostConfig` (of the spec's requests and limits; init containers too). */

@@ -31,7 +31,7 @@ export interface RuntimeCache {
   recordSandbox(identity: ContainerIdentity, status: SandboxStatus): void;
   recordSandboxStarted(id: string, ips: string[]): void;
   recordContainer(identity: ContainerIdentity, status: ContainerRuntimeStatus): void;
-  recordContainerStarted(id: string, startedAtMs: number): void;
+  recordContainerStarted(id: string, startedAtMs: number, user?: ContainerRuntimeStatus['user']): void;
   /** Its process is gone, whatever the Engine says. */
   recordEnded(id: string, message: string): void;
   recordRemoved(id: string): void;
@@ -176,13 +176,14 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
     recordContainer(identity, status) {
       put(status.id, { kind: 'container', identity, status });
     },
-    recordContainerStarted(id, startedAtMs) {
+    recordContainerStarted(id, startedAtMs, user) {
       const entry = entries.get(id);
       if (entry?.kind !== 'container' || entry.status.state === 'exited') return;
       const status = {
         ...entry.status,
         state: 'running' as const,
         startedAtMs: entry.status.startedAtMs ?? startedAtMs,
+        ...(user && { user }),
       };
       entries.set(id, { ...entry, status });
       expectEvent(id, 'start');

@@ -132,6 +132,10 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
       written.clear();
     },
     cgroupParent: (pod) => dockerCgroupParent(driver, [...root, ...podCgroup(podQosClass(pod), pod.metadata.uid)]),
+    containerProcesses(pod, containerId) {
+      const parent = pathOf(podCgroup(podQosClass(pod), pod.metadata.uid));
+      return cgroups.processes(`${parent}/${driver === 'systemd' ? `docker-${containerId}.scope` : containerId}`);
+    },
     oomScoreAdj(pod, container) {
       const score = computeOomScoreAdj(pod, container, options.capacity.memoryBytes);
       return options.canLowerOomScore ? score : Math.max(0, score);

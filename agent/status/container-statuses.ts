@@ -85,6 +85,8 @@ function computeState(
 
 function fromRuntime(record: ContainerRuntimeStatus, old: ContainerStatus | undefined): ContainerStatus {
   const containerID = `docker://${record.id}`;
+  // Nobody can be asked any more when it has ended.
+  const user = record.user ? { linux: record.user } : old?.containerID === containerID ? old.user : undefined;
   return {
     name: record.name,
     state: stateOf(record, old),
@@ -94,6 +96,7 @@ function fromRuntime(record: ContainerRuntimeStatus, old: ContainerStatus | unde
     image: record.image,
     imageID: record.imageId,
     containerID,
+    ...(user && { user }),
   };
 }
 

@@ -71,6 +71,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
       async removePod() {},
       async retain() {},
       cgroupParent: (pod) => `/kubepods/pod${pod.metadata.uid}`,
+      containerProcesses: async () => [],
       oomScoreAdj: () => 0,
       containerResources: () => ({ CpuShares: 2 }),
       nodeAllocatable: () => ({ cpuMillis: 4000, memoryBytes: 2 ** 32, ephemeralStorageBytes: 2 ** 36 }),
