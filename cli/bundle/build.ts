@@ -12,6 +12,7 @@ import { reportFailure } from '../output/failure.ts';
  */
 
 const CHECKOUT = dirname(dirname(import.meta.dirname));
+const SOURCES = join(CHECKOUT, 'src/');
 const BUNDLE = join(CHECKOUT, '.toolchain/bundle/berth.mjs');
 
 /** They find files of their own (prebuilt binaries, worker scripts) beside themselves. */
@@ -23,7 +24,10 @@ const LEFT_OUT = /^(ssh2|protobufjs|@grpc\/grpc-js|@grpc\/proto-loader)$/;
 const leaveOut: Plugin = {
   name: 'leave-out',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: LEFT_OUT }, ({ path }) => ({ path, namespace: 'left-out' }));
+    onResolve({ filter: LEFT_OUT }, ({ path, importer }) =>
+      // Our own gRPC client is loaded when the first plugin of the node appears.
+      importer.startsWith(SOURCES) ? undefined : { path, namespace: 'left-out' },
+    );
     onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
       contents: `module.exports = new Proxy({}, {
         get: () => class { constructor() { throw new Error(${JSON.stringify(`${path} is not part of the bundle`)}); } },

@@ -1,4 +1,4 @@
-import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import type { Client, ServiceError } from '@grpc/grpc-js';
 import type { Message } from './message.ts';
 
 /** One method of a service: `/csi.v1.Node/NodeGetInfo`. */
@@ -32,23 +32,29 @@ export interface GrpcClient {
 
 /** A client on a Unix socket. It connects with the first call, and again when the server was restarted. */
 export function connectGrpc(socketPath: string): GrpcClient {
-  const client = new Client(`unix://${socketPath}`, credentials.createInsecure(), {
-    // A plugin that comes back is wanted at once, not after minutes of back-off.
-    'grpc.initial_reconnect_backoff_ms': 100,
-    'grpc.max_reconnect_backoff_ms': 2000,
-  });
+  let connected: Client | undefined;
+  let isClosed = false;
+
   return {
     async call(method, request, { timeoutMs, signal }) {
+      // Most nodes have no plugin: they need not carry the library in memory.
+      const { Client, credentials, Metadata, status } = await import('@grpc/grpc-js');
       signal?.throwIfAborted();
+      if (isClosed) throw new GrpcError('Canceled', `the client of ${socketPath} is closed`);
+      connected ??= new Client(`unix://${socketPath}`, credentials.createInsecure(), {
+        // A plugin that comes back is wanted at once, not after minutes of back-off.
+        'grpc.initial_reconnect_backoff_ms': 100,
+        'grpc.max_reconnect_backoff_ms': 2000,
+      });
       const { promise, resolve, reject } = Promise.withResolvers<NonNullable<unknown>>();
-      const call = client.makeUnaryRequest(
+      const call = connected.makeUnaryRequest(
         method.path,
         (value: typeof request) => method.request.encode(value),
         (bytes) => method.response.decode(bytes) as NonNullable<unknown>,
         request,
         new Metadata(),
         { deadline: Date.now() + timeoutMs },
-        (error, response) => (error ? reject(asGrpcError(error)) : resolve(response!)),
+        (error, response) => (error ? reject(asGrpcError(error, status[error.code])) : resolve(response!)),
       );
       const abort = () => call.cancel();
       signal?.addEventListener('abort', abort, { once: true });
@@ -61,13 +67,15 @@ export function connectGrpc(socketPath: string): GrpcClient {
         signal?.removeEventListener('abort', abort);
       }
     },
-    close: () => client.close(),
+    close() {
+      isClosed = true;
+      connected?.close();
+    },
   };
 }
 
 /** `FAILED_PRECONDITION` → `FailedPrecondition`. */
-function asGrpcError(error: ServiceError): GrpcError {
-  const name = status[error.code] ?? `Code(${error.code})`;
+function asGrpcError(error: ServiceError, name = `Code(${error.code})`): GrpcError {
   const code = name.toLowerCase().replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
   return new GrpcError(code === 'Cancelled' ? 'Canceled' : code, error.details, error);
 }

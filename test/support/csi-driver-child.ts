@@ -127,4 +127,4 @@ async function listen(socket: string, { definition, methods }: typeof service): 
 
 await listen(settings.endpoint, service);
 await listen(settings.registrationSocket, registration);
-process.send?.('ready');
+process.stdout.write('ready\n');

@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -40,11 +40,24 @@ export interface TestCsiDriver {
   stop(): Promise<void>;
 }
 
+/** Where a driver runs that does not run beside the test: its own view of paths, and how it is started. */
+export interface DriverPlace {
+  /** A path of the driver's, as the test reaches it. */
+  path(inside: string): string;
+  spawn(argv: string[]): ChildProcess;
+}
+
+const HERE: DriverPlace = {
+  path: (inside) => inside,
+  spawn: ([program, ...args]) => spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'] }),
+};
+
 /** The test driver as a process of its own, as a DaemonSet's pod would run it beside the agent whose root directory it is. */
 export async function startCsiDriver(
   base: string,
   rootDir: string,
   options: Partial<Pick<CsiDriverSettings, 'name' | 'nodeName' | 'capabilities' | 'topology' | 'versions'>> = {},
+  place: DriverPlace = HERE,
 ): Promise<TestCsiDriver> {
   const name = options.name ?? 'test.csi.example';
   const own = join(base, `driver-${name}`);
@@ -65,19 +78,21 @@ export async function startCsiDriver(
     join(settings.endpoint, '..'),
     join(settings.registrationSocket, '..'),
   ])
-    await mkdir(path, { recursive: true });
+    await mkdir(place.path(path), { recursive: true });
   let child: ChildProcess | undefined;
 
   const driver: TestCsiDriver = {
-    data: settings.data,
+    data: place.path(settings.data),
     async start() {
-      child = fork(join(import.meta.dirname, 'csi-driver-child.ts'), [JSON.stringify(settings)], {
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      });
+      child = place.spawn([
+        process.execPath,
+        join(import.meta.dirname, 'csi-driver-child.ts'),
+        JSON.stringify(settings),
+      ]);
       const ended = once(child, 'exit').then(() =>
         Promise.reject(new Error('the CSI driver ended before it was ready')),
       );
-      await Promise.race([once(child, 'message'), ended]);
+      await Promise.race([once(child.stdout!, 'data'), ended]);
       ended.catch(() => {});
     },
     async kill() {
@@ -86,24 +101,24 @@ export async function startCsiDriver(
       await once(child, 'exit');
     },
     async calls(method) {
-      const text = await readFile(settings.log, 'utf8').catch(() => '');
+      const text = await readFile(place.path(settings.log), 'utf8').catch(() => '');
       const all = text
         .split('\n')
         .filter(Boolean)
         .map((line) => JSON.parse(line) as CsiCall);
       return method === undefined ? all : all.filter((call) => call.method === method);
     },
-    hold: (method) => writeFile(join(settings.control, `hold-${method}`), ''),
-    release: (method) => rm(join(settings.control, `hold-${method}`), { force: true }),
+    hold: (method) => writeFile(place.path(join(settings.control, `hold-${method}`)), ''),
+    release: (method) => rm(place.path(join(settings.control, `hold-${method}`)), { force: true }),
     async fail(method, message) {
-      const path = join(settings.control, `fail-${method}`);
+      const path = place.path(join(settings.control, `fail-${method}`));
       if (message === undefined) await rm(path, { force: true });
       else await writeFile(path, message);
     },
     async stop() {
       await driver.kill();
-      await rm(settings.registrationSocket, { force: true });
-      await rm(settings.endpoint, { force: true });
+      await rm(place.path(settings.registrationSocket), { force: true });
+      await rm(place.path(settings.endpoint), { force: true });
     },
   };
   await driver.start();
