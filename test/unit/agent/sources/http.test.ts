@@ -22,7 +22,10 @@ const text =
   (_, response) =>
     void response.writeHead(status).end(body);
 
-async function scene(t: ExecutionContext, options: { headers?: Record<string, string[]>; login?: string } = {}) {
+async function scene(
+  t: ExecutionContext,
+  options: { headers?: Record<string, string[]>; login?: string; timeoutMs?: number } = {},
+) {
   let answer = text('');
   let requests = 0;
   const server = createServer((request, response) => {
@@ -44,7 +47,7 @@ async function scene(t: ExecutionContext, options: { headers?: Record<string, st
       headers: options.headers ?? {},
       nodeName: 'n',
       checkMs: 10,
-      timeoutMs: 200,
+      timeoutMs: options.timeoutMs ?? 5000,
     },
     {
       clock: systemClock,
@@ -121,8 +124,8 @@ for (const [title, answer, says] of [
   ['404', text('no', 404), /answered 404 Not Found/],
   ['500', text(JSON.stringify(pod('x')), 500), /answered 500/],
   ['204', text('', 204), /answered 204/],
-  ['silence', () => {}, /no whole answer within 0\.2 s/],
-  ['half an answer', DRIP, /no whole answer within 0\.2 s/],
+  ['silence', () => {}, /no whole answer within 0\.3 s/],
+  ['half an answer', DRIP, /no whole answer within 0\.3 s/],
   ['a broken connection', (_, response) => response.destroy(), /fetch failed/],
   ['more than anybody writes', HUGE, /answered with more than 10 MiB|no whole answer/],
   [
@@ -134,7 +137,10 @@ for (const [title, answer, says] of [
   ['a Service', text('{"apiVersion":"v1","kind":"Service"}'), undefined],
 ] as [string, Answer, RegExp | undefined][])
   test(`what runs goes on: ${title}`, async (t) => {
-    const { serve, names, lines, problems } = await scene(t);
+    const { serve, names, lines, problems } = await scene(
+      t,
+      says?.source.includes('no whole answer') ? { timeoutMs: 300 } : {},
+    );
     await serve(text(JSON.stringify(pod('one'))));
     await until('one', () => names().length === 1);
     await serve(answer);
