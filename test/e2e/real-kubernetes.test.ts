@@ -26,6 +26,7 @@ const EXPECTED_REFUSALS = [
   // Asked before it is made; made before it is known to exist (as the kubelet does after each start).
   /^get .*\/kube-node-lease\/leases\/\w+ 404/,
   /^get \/api\/v1\/nodes\/\w+ 404/,
+  /^get \/apis\/storage\.k8s\.io\/v1\/csinodes\/\w+ 404/,
   /^create \/api\/v1\/nodes 409/,
   // How an older server tells what it lacks.
   /^get \/apis\/discovery\.k8s\.io\/v1 404/,
@@ -213,7 +214,9 @@ chapter('a Service that loses and gains endpoints is followed', async (t) => {
 
 chapter('a pod gets a secret, a token for an audience and facts about itself', async (t) => {
   await cluster.kubectl('create', 'secret', 'generic', 'keys', '--from-literal=password=s3cret');
+  await cluster.kubectl('create', 'configmap', 'live', '--from-literal=key=first');
   const sources = [
+    { configMap: { name: 'live' } },
     { serviceAccountToken: { path: 'token', audience: 'vault', expirationSeconds: 600 } },
     { downwardAPI: { items: [{ path: 'name', fieldRef: { fieldPath: 'metadata.name' } }] } },
     { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
@@ -236,6 +239,11 @@ chapter('a pod gets a secret, a token for an audience and facts about itself', a
   const [, claims = ''] = (await inPod(trusted, 'cat /all/token')).output.split('.');
   const { aud, sub } = JSON.parse(Buffer.from(claims, 'base64url').toString());
   t.deepEqual({ aud, sub }, { aud: ['vault'], sub: 'system:serviceaccount:default:default' });
+  // The node's identity may watch what its pods name, one object at a time.
+  await cluster.kubectl('patch', 'configmap', 'live', '--type=merge', '-p', '{"data":{"key":"changed"}}');
+  const startedMs = performance.now();
+  await until('the change is seen', async () => (await inPod(trusted, 'cat /all/key')).output === 'changed', 2000);
+  t.log(`a ConfigMap's change was seen ${Math.round(performance.now() - startedMs)} ms after kubectl had returned`);
   await cluster.kubectl('delete', 'pod', 'trusted');
 });
 
