@@ -22,9 +22,10 @@ export interface InitPlan {
 
 /**
  * Walks the init containers from last to first (sheet §4.4). The first one met with a record is where the pod stands;
- * the plain ones before it are done, the sidecars before it are kept alive.
+ * the plain ones before it are done, the sidecars before it are kept alive. What ran in another sandbox than this one, and
+ * could not be removed with it, did its work for that one.
  */
-export function planInitContainers(input: PodPlanInput): InitPlan {
+export function planInitContainers(input: PodPlanInput, sandboxId: string): InitPlan {
   const { pod, runtime, status } = input;
   const containers = pod.spec.initContainers ?? [];
   const plan: InitPlan = { initialized: containers.length === 0, failed: false, kill: [], start: [] };
@@ -35,21 +36,24 @@ export function planInitContainers(input: PodPlanInput): InitPlan {
     return state === 'created' || state === 'running';
   });
   let previouslyInitialized = plan.initialized;
+  const begin = (container: Container) =>
+    plan.start.push(startOf(container, 'init', newestOf(runtime, container.name), status));
   // Walking backwards, collected backwards; reversed at the end.
   for (let index = containers.length - 1; index >= 0; index--) {
     const container = containers[index]!;
-    const record = newestOf(runtime, container.name);
+    const newest = newestOf(runtime, container.name);
+    const record = newest?.sandboxId === sandboxId ? newest : undefined;
     const sidecar = isSidecar(container);
     if (!record) {
       // It ran before, but its record is gone: a sidecar has to come back.
-      if (previouslyInitialized && sidecar) plan.start.push(startOf(container, 'init', undefined, status));
+      if (previouslyInitialized && sidecar) begin(container);
       continue;
     }
     if (previouslyInitialized && !sidecar) continue;
     const next = containers[index + 1];
     const completed = () => {
       if (!next) plan.initialized = true;
-      else if (!previouslyInitialized) plan.start.push(startOf(next, 'init', newestOf(runtime, next.name), status));
+      else if (!previouslyInitialized) begin(next);
     };
     if (sidecar) planSidecar(input, plan, container, record, completed);
     else planPlain(pod, plan, container, record, completed);
@@ -57,7 +61,7 @@ export function planInitContainers(input: PodPlanInput): InitPlan {
     previouslyInitialized = true;
   }
   const [first] = containers;
-  if (!previouslyInitialized && first) plan.start.push(startOf(first, 'init', undefined, status));
+  if (!previouslyInitialized && first) begin(first);
   plan.start.reverse();
   return plan;
 }

@@ -227,7 +227,7 @@ export function computePodPlan(input: PodPlanInput): PodPlan {
   if (reset) return reset;
   if (create) return planNewSandbox(input, attempt);
   const plan: PodPlan = { ...empty, remove: superseded(runtime), start: planEphemeralContainers(input) };
-  const init = planInitContainers(input);
+  const init = planInitContainers(input, sandbox!.id);
   plan.kill.push(...init.kill);
   plan.start.push(...init.start);
   if (init.failed) return { ...plan, killPod: true, start: [] };

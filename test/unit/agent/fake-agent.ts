@@ -60,7 +60,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
     podLogsDir: join(base, 'pods'),
     containerLogsDir: join(base, 'containers'),
     pauseImage: 'pause:1',
-    crashLoopMaxMs: 50,
+    crashLoopMaxMs: 300,
   };
   const parts = buildAgentParts(options, {
     docker,

@@ -239,6 +239,18 @@ const SIDED = { containers: [c('a')], initContainers: [sidecar('s'), c('j'), sid
 const PROBED = { containers: [c('a')], initContainers: [sidecar('s', { startupProbe: {} }), c('j')] };
 
 const INIT_CASES: Case[] = [
+  [
+    'what ran in a lost sandbox and could not be removed was for that one',
+    INITS,
+    runtime([record('i:exited=0', { sandboxId: 'lost' }), record('j:exited=0', { sandboxId: 'lost' })]),
+    'start(i#1)',
+  ],
+  [
+    'the same, when the first has run in this one',
+    INITS,
+    runtime([record('i:exited=0', { restartCount: 1 }), record('j:exited=0', { sandboxId: 'lost' })]),
+    'start(j#1)',
+  ],
   ['the first', INITS, runtime([]), 'start(i#0)'],
   ['first runs', INITS, runtime(['i:running']), ''],
   ['first done', INITS, runtime(['i:exited=0']), 'start(j#0)'],
