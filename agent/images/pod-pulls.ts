@@ -43,6 +43,8 @@ export interface PodPulls {
 const PROGRESS_EVENT_MS = 30_000;
 /** When the Engine itself is away it is not the image's fault: no back-off grows by that. */
 const ENGINE_RETRY_MS = 1000;
+/** After this a status goes from ErrImagePull to ImagePullBackOff, which is what people and alerts look for. */
+const FAILURE_SHOWN_MS = 2000;
 
 export function createPodPulls(options: BackoffOptions, deps: PodPullDependencies): PodPulls {
   const { access, events, clock } = deps;
@@ -76,7 +78,10 @@ export function createPodPulls(options: BackoffOptions, deps: PodPullDependencie
     const failure = describePullFailure(request.image, causes);
     tell(request, 'Warning', 'Failed', `Failed to pull image "${request.image}": ${failure.eventText}`);
     const isEngineAway = causes.every((cause) => cause instanceof DockerError && cause.kind === 'unreachable');
-    const retryAfterMs = isEngineAway ? ENGINE_RETRY_MS : backoff.failed(key, `${failure.reason}: ${failure.message}`);
+    if (isEngineAway)
+      return new ContainerStartError(failure.reason, failure.message, { cause: error, retryAfterMs: ENGINE_RETRY_MS });
+    const delayMs = backoff.failed(key, `${failure.reason}: ${failure.message}`);
+    const retryAfterMs = Math.min(FAILURE_SHOWN_MS, delayMs);
     return new ContainerStartError(failure.reason, failure.message, { cause: error, retryAfterMs });
   }
 
