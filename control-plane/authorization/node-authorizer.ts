@@ -2,7 +2,7 @@ import { parseFieldSelector } from '../../src/kube/selectors.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from '../apiserver/authorization.ts';
 import type { ObjectReader } from '../apiserver/definition.ts';
-import { authorizeStorage } from './node-storage.ts';
+import { authorizeStorage, isVolumeSecret } from './node-storage.ts';
 import { type PodReferences, referencesOf } from './pod-references.ts';
 import { NODE_RULES, rulesAllow } from './rules.ts';
 
@@ -44,7 +44,7 @@ export async function authorizeNode(
   return rulesAllow(NODE_RULES, attributes) ? ALLOWED : deny('');
 }
 
-/** Secrets and config maps: single ones, and only those that a pod on the node refers to. */
+/** Secrets and config maps: single ones, and only those that a pod on the node refers to, by itself or through a volume. */
 async function authorizeReferenced(
   node: string,
   { verb, subresource, namespace, name }: AuthorizationAttributes,
@@ -57,7 +57,9 @@ async function authorizeReferenced(
   if (!name) return deny('No Object name found');
   const pods = await objects.list<Pod>(PODS, namespace);
   const isLinked = pods.some((pod) => pod.spec.nodeName === node && referencesOf(pod)[references].has(name));
-  return isLinked ? ALLOWED : unrelated(node);
+  if (isLinked) return ALLOWED;
+  const isOfVolume = references === 'secrets' && (await isVolumeSecret(node, objects, namespace, name));
+  return isOfVolume ? ALLOWED : unrelated(node);
 }
 
 /** Tokens of service accounts under which a pod on the node runs; that they are bound to that pod is checked by NodeRestriction. */

@@ -1,8 +1,9 @@
 import type { TokenRequest } from '../../src/kube/schema/generated/types/authentication-v1.ts';
 import type { KubeObject, Pod } from '../../src/kube/types.ts';
-import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
+import type { ObjectReader, ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
 import { conflict, forbidden, notFound } from '../apiserver/status-error.ts';
 import { nodeNameOf } from './node-identity.ts';
+import { driverAudiences } from './node-storage.ts';
 
 const PODS = { group: '', plural: 'pods', kind: 'Pod' };
 
@@ -35,7 +36,7 @@ export function restrictNodeTokens<T extends KubeObject>(definition: ResourceDef
           );
         if (pod.spec.nodeName !== node)
           throw refuse('node requested token bound to a pod scheduled on a different node');
-        assertAudience(pod, spec.audiences ?? [], refuse);
+        await assertAudience(pod, spec.audiences ?? [], context.objects, refuse);
       }
       return token.create(request);
     },
@@ -43,7 +44,12 @@ export function restrictNodeTokens<T extends KubeObject>(definition: ResourceDef
   return { ...definition, subresources: { ...definition.subresources, token: restricted } };
 }
 
-function assertAudience(pod: Pod, audiences: readonly string[], refuse: (why: string) => Error): void {
+async function assertAudience(
+  pod: Pod,
+  audiences: readonly string[],
+  objects: ObjectReader,
+  refuse: (why: string) => Error,
+): Promise<void> {
   if (audiences.length > 1) throw refuse('node may only request 0 or 1 audiences');
   const [wanted = ''] = audiences;
   const asked = (pod.spec.volumes ?? []).flatMap(({ projected }) =>
@@ -51,5 +57,6 @@ function assertAudience(pod: Pod, audiences: readonly string[], refuse: (why: st
       serviceAccountToken ? [serviceAccountToken.audience ?? ''] : [],
     ),
   );
-  if (!asked.includes(wanted)) throw refuse(`audience ${JSON.stringify(wanted)} not found in pod spec volume`);
+  if (!asked.includes(wanted) && !(await driverAudiences(pod, objects)).includes(wanted))
+    throw refuse(`audience ${JSON.stringify(wanted)} not found in pod spec volume`);
 }
