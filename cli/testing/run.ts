@@ -74,7 +74,7 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapT
   const flags = rung.serial ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
   const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), '--tap', ...flags, ...files];
   const reader = createTapReader(print);
-  const code = await (rung.inHost ? inHost(rung.name, argv, reader.line) : here(argv, reader.line, full));
+  const code = await (rung.inHost ? inHost(rung.name, argv, reader.line, full) : here(argv, reader.line, full));
   if (code !== 0 && reader.totals.failed === 0) {
     reader.totals.failed++;
     print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
@@ -83,16 +83,21 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapT
 }
 
 /** With `full`, tests may make for themselves what takes minutes. */
+const fullness = (full: boolean): NodeJS.ProcessEnv => (full ? { BERTH_TEST_FULL: '1' } : {});
+
 async function here(argv: string[], onLine: (line: string) => void, full: boolean): Promise<number> {
   const [program = '', ...args] = argv;
-  const env = { ...process.env, ...(full && { BERTH_TEST_FULL: '1' }) };
+  const env = { ...process.env, ...fullness(full) };
   return follow(spawn(program, args, { cwd: CHECKOUT, env, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
 }
 
-async function inHost(name: string, argv: string[], onLine: (line: string) => void): Promise<number> {
+async function inHost(name: string, argv: string[], onLine: (line: string) => void, full: boolean): Promise<number> {
   const host = await createHost(name);
   try {
-    return await follow(host.spawn(argv, { cwd: CHECKOUT, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
+    return await follow(
+      host.spawn(argv, { cwd: CHECKOUT, env: fullness(full), stdio: ['ignore', 'pipe', 'inherit'] }),
+      onLine,
+    );
   } finally {
     await host.close();
   }

@@ -28,6 +28,8 @@ export function createFakePodNetwork(attachments: FakePodNetwork['attachments'] 
         failure = undefined;
         throw error;
       }
+      const taken = new Set([...attachments.values()].flatMap((one) => one.ips));
+      while (taken.has(`10.244.0.${next}`)) next++;
       const ips = [`10.244.0.${next++}`];
       attachments.set(attachment.sandboxId, { ...attachment, ips });
       return { ips };
