@@ -66,7 +66,10 @@ export function buildAgentParts(
     },
     { ...deps, images, runtime, directories, logLinks, hooks, killer, slots, mounts },
   );
-  const sandboxes = createSandboxes({ nodeName, pauseImage: options.pauseImage }, { ...deps, slots });
+  const sandboxes = createSandboxes(
+    { nodeName, pauseImage: options.pauseImage },
+    { ...deps, slots, pullImage: imageParts.pullForNode },
+  );
   const podFiles = createPodFiles(options, { directories, events: deps.events });
   const ends = createContainerEnds({ ...deps, runtime, killer, findProcesses: findProcessesOfCgroup, killProcess });
   const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, ends, crashes, podFiles });

@@ -10,7 +10,9 @@ import type { CredentialProviderConfig } from './credential-providers/config.ts'
 import { type CredentialProviderDependencies, createCredentialProviders } from './credential-providers/providers.ts';
 import { createPodCredentials } from './credentials.ts';
 import { createImages, type Images } from './images.ts';
+import { lookUpCredentials } from './keyring.ts';
 import { createImageMetrics } from './metrics.ts';
+import { repositoryOf, withDefaultTag } from './name.ts';
 import { createNodeCredentials } from './node-credentials.ts';
 import { createPodPulls } from './pod-pulls.ts';
 import { createPullRecords } from './pull-records.ts';
@@ -41,6 +43,8 @@ export interface ImagePartDependencies {
 
 export interface ImageParts {
   images: Images;
+  /** Pulls what the node itself needs (the pause image), with the node's own credentials. Throws PullError. */
+  pullForNode(image: string, signal: AbortSignal): Promise<void>;
   /** At the start, before the first pod: settles what an earlier agent left half done. Never throws but for the abort. */
   recover(signal: AbortSignal): Promise<void>;
   /** Now and then drops records of images that are gone. */
@@ -64,7 +68,8 @@ export function buildImageParts(
     ...deps,
     metrics: imageMetrics,
   });
-  const credentials = createPodCredentials({ ...deps, node: createNodeCredentials(options, deps), providers });
+  const node = createNodeCredentials(options, deps);
+  const credentials = createPodCredentials({ ...deps, node, providers });
   const puller = createPuller(options, { ...deps, imageMetrics });
   const pulls = createPodPulls(options.backoff, { ...deps, access, puller, imageMetrics });
   /** Nothing is listed while nothing is recorded. */
@@ -84,6 +89,12 @@ export function buildImageParts(
 
   return {
     images: createImages({ ...deps, access, credentials, pulls, imageMetrics }),
+    async pullForNode(image, signal) {
+      const found = lookUpCredentials(await node.read(), repositoryOf(image));
+      const { detail } = await puller.pull({ image: withDefaultTag(image), credentials: found }, signal);
+      await access.pullBegins(image);
+      await access.pullSucceeded(image, detail.id, { nodePodsAccessible: true });
+    },
     recover: settle,
     async run(signal) {
       while (!signal.aborted) {

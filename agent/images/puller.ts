@@ -1,5 +1,5 @@
 import type { DockerEngine, ImageDetail, RegistryAuth } from '../../src/docker/engine.ts';
-import { DockerError } from '../../src/docker/errors.ts';
+import { DockerError, dockerMessage } from '../../src/docker/errors.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { AgentMetrics } from '../pods/ports.ts';
@@ -41,7 +41,7 @@ export class PullError extends Error {
   override readonly name = 'PullError';
   readonly errors: readonly unknown[];
   constructor(image: string, errors: readonly unknown[]) {
-    super(`pull of ${image} failed`, { cause: errors[0] });
+    super(`pull of ${image} failed: ${errors.map(dockerMessage).join('; ')}`, { cause: errors[0] });
     this.errors = errors;
   }
 }

@@ -23,6 +23,8 @@ export interface SandboxDependencies {
   metrics: AgentMetrics;
   slots: StartSlots;
   podRuntime?: Pick<PodRuntime, 'prepareNetns' | 'stopPreparing'>;
+  /** Brings the pause image here when it is missing. */
+  pullImage(image: string, signal: AbortSignal): Promise<void>;
   log: Logger;
 }
 
@@ -85,7 +87,7 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
         if (isDockerConflict(error)) free = await freeName(name, signal);
         else if (isDockerNotFound(error)) {
           log.info({ image: options.pauseImage }, 'pulling the pause image');
-          await docker.pullImage(options.pauseImage, {}, signal);
+          await deps.pullImage(options.pauseImage, signal);
         } else throw error;
       }
     }

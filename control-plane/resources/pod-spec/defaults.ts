@@ -93,12 +93,13 @@ function applyContainerDefaults(container: AnyContainer): void {
   applyHandlerDefaults(container.lifecycle?.preStop);
 }
 
-/** `latest`, said or implied, is pulled always; a digest or another tag only when absent. */
+/** `latest`, said (beside a digest, too) or implied, is pulled always; a digest or another tag only when absent. */
 function pullPolicyOf(image: string | undefined): 'Always' | 'IfNotPresent' {
-  if (!image || image.includes('@')) return 'IfNotPresent';
-  const lastSegment = image.slice(image.lastIndexOf('/') + 1);
+  const [name = '', digest] = (image ?? '').split('@', 2);
+  const lastSegment = name.slice(name.lastIndexOf('/') + 1);
   const colon = lastSegment.indexOf(':');
-  return colon < 0 || lastSegment.slice(colon + 1) === 'latest' ? 'Always' : 'IfNotPresent';
+  if (colon >= 0) return lastSegment.slice(colon + 1) === 'latest' ? 'Always' : 'IfNotPresent';
+  return name === '' || digest !== undefined ? 'IfNotPresent' : 'Always';
 }
 
 function applyProbeDefaults(probe: Probe | undefined): void {

@@ -307,3 +307,17 @@ test('a pod that goes takes its pull with it', async (t) => {
   t.is(events.length, 1, 'nothing but Pulling');
   t.deepEqual(await readdir(join(rootDir, 'image_manager/pulling')), []);
 });
+
+test('what the node needs is pulled with its own credentials, and is every pod’s', async (t) => {
+  const { docker, rootDir, ensure, pullForNode } = await startImageParts(t);
+  const tried = lock(docker, 'right');
+  const signal = new AbortController().signal;
+  await t.throwsAsync(pullForNode('reg.example/app:1', signal), {
+    message: 'pull of reg.example/app:1 failed: unauthorized: authentication required',
+  });
+  const auths = { 'reg.example': { username: 'node', password: 'right' } };
+  await writeFile(join(rootDir, 'config.json'), JSON.stringify({ auths }));
+  await pullForNode('reg.example/app:1', signal);
+  await ensure(own('a'));
+  t.is(tried.length, 2);
+});

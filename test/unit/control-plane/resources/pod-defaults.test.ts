@@ -57,6 +57,8 @@ const pullPolicies: [string, string][] = [
   ['host:5000/nginx:1.0', 'IfNotPresent'],
   ['nginx:1.0', 'IfNotPresent'],
   ['nginx@sha256:abc', 'IfNotPresent'],
+  ['nginx:1.0@sha256:abc', 'IfNotPresent'],
+  ['nginx:latest@sha256:abc', 'Always'],
 ];
 for (const [image, policy] of pullPolicies)
   test(`image ${image} is pulled ${policy}`, (t) => {
