@@ -41,6 +41,15 @@ export interface Volumes {
   remove(podUid: string, pod?: Pod): Promise<boolean>;
 }
 
+/** Those that some container mounts; as upstream, the others are never made, and their troubles hold nobody back. */
+function usedVolumes({ spec }: Pod): Volume[] {
+  const used = new Set<string>();
+  for (const list of [spec.initContainers, spec.containers, spec.ephemeralContainers])
+    for (const { volumeMounts, volumeDevices } of list ?? [])
+      for (const { name } of [...(volumeMounts ?? []), ...(volumeDevices ?? [])]) used.add(name);
+  return (spec.volumes ?? []).filter(({ name }) => used.has(name));
+}
+
 async function giveToGroup(pod: Pod, { hostPath, takesFsGroup, readOnly }: MountedVolume): Promise<void> {
   const { fsGroup, fsGroupChangePolicy = 'Always' } = pod.spec.securityContext ?? {};
   if (!takesFsGroup || fsGroup === undefined) return;
@@ -70,7 +79,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
   ])
     plugins.set(plugin.kind, plugin);
   const cleanUp = createCleanUp({ ...deps, plugins });
-  /** By pod UID and volume (a manifest may keep its UID and change): what needs no second set-up. */
+  /** By pod UID and volume (a manifest may keep its UID and change): what was set up in this life of the agent. */
   const done = new Map<string, Map<string, MountedVolume>>();
 
   function pluginOf(volume: Volume): VolumePlugin {
@@ -87,9 +96,9 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
   async function ensureOne(pod: Pod, volume: Volume, signal?: AbortSignal): Promise<MountedVolume> {
     const { uid } = pod.metadata;
     const key = JSON.stringify(volume);
-    const known = done.get(uid)?.get(key);
-    if (known) return known;
     const plugin = pluginOf(volume);
+    const known = done.get(uid)?.get(key);
+    if (known && !plugin.refreshes && !known.refreshes) return known;
     const request: VolumeRequest = {
       pod,
       volume,
@@ -99,11 +108,10 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     for (const name of plugin.directories)
       await mkdir(dirname(request.directory(name)), { recursive: true, mode: 0o750 });
     const mounted = await plugin.setUp(request);
-    await giveToGroup(pod, mounted);
-    if (!plugin.refreshes && !mounted.refreshes && !mounted.unavailable) {
-      if (!done.has(uid)) done.set(uid, new Map());
-      done.get(uid)!.set(key, mounted);
-    }
+    if (mounted.unavailable) return mounted;
+    if (!known) await giveToGroup(pod, mounted);
+    if (!done.has(uid)) done.set(uid, new Map());
+    done.get(uid)!.set(key, mounted);
     return mounted;
   }
 
@@ -115,8 +123,10 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
 
   return {
     async ensure(pod, signal) {
-      const volumes = pod.spec.volumes ?? [];
+      const volumes = usedVolumes(pod);
       const results = await Promise.allSettled(volumes.map((volume) => ensureOne(pod, volume, signal)));
+      // A pod that is being ended has no failures to tell.
+      signal?.throwIfAborted();
       const mounted = new Map<string, MountedVolume>();
       const failures: Error[] = [];
       for (const [index, result] of results.entries()) {

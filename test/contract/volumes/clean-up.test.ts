@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
-import { mountFileSystem, unmount } from '../../../src/linux/mounts.ts';
+import { mountFileSystem, readMounts, unmount } from '../../../src/linux/mounts.ts';
 import { removeTree } from '../../../src/linux/remove-tree.ts';
 import { createScene, NO_ROOT, podWith, sourcesOf } from './scene.ts';
 
@@ -65,4 +66,27 @@ real('another life of the agent finds a tmpfs mounted and keeps what is in it', 
   await life().volumes.ensure(pod);
   t.is(await readFile(join(path, 'kept'), 'utf8'), 'x');
   t.is(mountsBelow(base).length, 1);
+});
+
+const HUGE_PAGES = '/sys/kernel/mm/hugepages/hugepages-2048kB';
+const huge = NO_ROOT || !existsSync(HUGE_PAGES) ? test.serial.skip : test.serial;
+
+huge(`an emptyDir of huge pages is a hugetlbfs of their size (needs ${HUGE_PAGES})`, async (t) => {
+  const { life, base } = await createScene(t);
+  const containers = [
+    {
+      name: 'app',
+      resources: { requests: { 'hugepages-2Mi': '2Mi' } },
+      volumeMounts: [{ name: 'h', mountPath: '/h' }],
+    },
+  ];
+  const pod = podWith([{ name: 'h', emptyDir: { medium: 'HugePages-2Mi' } }], { containers });
+  const { volumes } = life();
+  const path = (await volumes.ensure(pod)).get('h')!.hostPath;
+  const mount = readMounts().find(({ target }) => target === path);
+  t.is(mount?.type, 'hugetlbfs');
+  t.true(mount?.superOptions.includes('pagesize=2M'), mount?.superOptions.join());
+  t.is((await stat(path)).mode & 0o777, 0o777);
+  t.true(await volumes.remove('uid-1', pod));
+  t.false(readMounts().some(({ target }) => target.startsWith(`${base}/`)));
 });

@@ -51,12 +51,14 @@ export async function createScene(t: ExecutionContext) {
   };
 }
 
+/** Its one container mounts every volume. */
 export function podWith(volumes: Volume[], spec: Partial<Pod['spec']> = {}): Pod {
+  const volumeMounts = volumes.map(({ name }) => ({ name, mountPath: `/${name}` }));
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name: 'web', namespace: 'default', uid: 'uid-1', resourceVersion: '1', creationTimestamp: '' },
-    spec: { containers: [{ name: 'app' }], volumes, ...spec },
+    spec: { containers: [{ name: 'app', volumeMounts }], volumes, ...spec },
   };
 }
 

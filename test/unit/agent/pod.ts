@@ -1,4 +1,4 @@
-import type { Container, Pod } from '../../../src/kube/types.ts';
+import type { Container, Pod, Volume } from '../../../src/kube/types.ts';
 
 /** A pod for tables of cases: only what the case says, the rest minimal. */
 export function podOf(
@@ -18,6 +18,12 @@ export function podOf(
     },
     spec: { containers: [{ name: 'app', image: 'busybox' }], ...spec },
   } as Pod;
+}
+
+/** Volumes, and a container that mounts each. */
+export function mounting(volumes: Volume[]): Pick<Pod['spec'], 'volumes' | 'containers'> {
+  const volumeMounts = volumes.map(({ name }) => ({ name, mountPath: `/${name}` }));
+  return { volumes, containers: [{ name: 'app', image: 'busybox', volumeMounts }] };
 }
 
 /** `resources('100m/200m', '64Mi/128Mi')`: request/limit; a missing part is not set. */

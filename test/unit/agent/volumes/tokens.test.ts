@@ -6,7 +6,7 @@ import { createServiceAccountTokens } from '../../../../agent/volumes/tokens.ts'
 import { createVolumes } from '../../../../agent/volumes/volumes.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { createFakeClock } from '../../../fakes/clock.ts';
-import { podOf } from '../pod.ts';
+import { mounting, podOf } from '../pod.ts';
 
 /** Tokens `token-1`, `token-2` … that live as long as was asked for. */
 function scene(random = 0) {
@@ -93,9 +93,7 @@ test('a renewed token replaces the file in one step; an API server that is away 
     events: { event: (_pod, _type, reason, message) => events.push(`${reason} ${message}`) },
     mount: () => {},
   });
-  const withVolume = podOf({
-    volumes: [{ name: 'v', projected: { sources: [{ serviceAccountToken: projection }] } }],
-  });
+  const withVolume = podOf(mounting([{ name: 'v', projected: { sources: [{ serviceAccountToken: projection }] } }]));
   const { hostPath } = (await volumes.ensure(withVolume)).get('v')!;
   const file = join(hostPath, 'token');
   t.is(await readFile(file, 'utf8'), 'token-1');
@@ -109,7 +107,7 @@ test('a renewed token replaces the file in one step; an API server that is away 
   t.is((await volumes.ensure(withVolume)).get('v')?.hostPath, hostPath);
   t.is(await readFile(file, 'utf8'), 'token-2');
   t.deepEqual(events, ['FailedMount MountVolume.SetUp failed for volume "v" : connection refused']);
-  const fresh = podOf({ volumes: [{ name: 'w', projected: { sources: [{ serviceAccountToken: projection }] } }] });
+  const fresh = podOf(mounting([{ name: 'w', projected: { sources: [{ serviceAccountToken: projection }] } }]));
   await t.throwsAsync(
     volumes.ensure(fresh),
     { message: /connection refused/ },

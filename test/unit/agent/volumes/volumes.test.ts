@@ -8,7 +8,7 @@ import { createPodDirectories } from '../../../../agent/volumes/pod-directories.
 import { createVolumes } from '../../../../agent/volumes/volumes.ts';
 import type { Volume } from '../../../../src/kube/types.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
-import { podOf } from '../pod.ts';
+import { mounting, podOf } from '../pod.ts';
 
 async function directory(t: ExecutionContext): Promise<string> {
   const path = await mkdtemp('/tmp/berth-unit-volumes-');
@@ -55,6 +55,31 @@ test('atomic writer: what a crash left behind is cleared', async (t) => {
   await writeAtomically(target, files({ a: '2' }));
   t.is((await readdir(target)).length, 3);
   t.is(await readFile(join(target, 'a'), 'utf8'), '2');
+});
+
+test('CVE-2017-1002102: links that a container put in the way are replaced, never followed', async (t) => {
+  const base = await directory(t);
+  const target = join(base, 'v');
+  const outside = join(base, 'host');
+  await mkdir(join(outside, 'dir'), { recursive: true });
+  await writeFile(join(outside, 'file'), 'of the host');
+  await writeFile(join(outside, 'dir/b'), 'of the host');
+  await mkdir(target);
+  for (const [link, to] of [
+    ['..data', '../host'],
+    ['..data_tmp', '../host'],
+    ['a', '../host/file'],
+    ['dir', '../host/dir'],
+    ['old', '../host'],
+  ] as const)
+    await symlink(to, join(target, link));
+  t.true(await writeAtomically(target, files({ a: 'new', 'dir/b': 'new' })));
+  t.is(await readFile(join(target, 'a'), 'utf8'), 'new');
+  t.is(await readFile(join(target, 'dir/b'), 'utf8'), 'new');
+  t.deepEqual((await readdir(outside)).toSorted(), ['dir', 'file']);
+  t.is(await readFile(join(outside, 'file'), 'utf8'), 'of the host');
+  t.is(await readFile(join(outside, 'dir/b'), 'utf8'), 'of the host');
+  t.deepEqual((await readdir(target)).filter((name) => !name.startsWith('..')).toSorted(), ['a', 'dir']);
 });
 
 for (const path of ['../x', '/x', '..x', 'a/../../b', ''])
@@ -157,13 +182,13 @@ test('volumes of a pod: made, refreshed, refused by name with an event', async (
     events: { event: (_p, type, reason, message) => events.push(`${type} ${reason} ${message}`) },
   });
   await writeFile(join(root, 'file'), '');
-  const pod = podOf({
-    volumes: [
-      { name: 'scratch', emptyDir: {} },
-      { name: 'conf', configMap: { name: 'conf' } },
-      { name: 'host', hostPath: { path: root, type: 'Directory' } },
-    ],
-  });
+  const used = mounting([
+    { name: 'scratch', emptyDir: {} },
+    { name: 'conf', configMap: { name: 'conf' } },
+    { name: 'host', hostPath: { path: root, type: 'Directory' } },
+  ]);
+  const unused = { name: 'unused', configMap: { name: 'not there' } };
+  const pod = podOf({ ...used, volumes: [...used.volumes!, unused] });
   const mounted = await volumes.ensure(pod);
   const scratch = mounted.get('scratch')!.hostPath;
   t.is(scratch, join(root, 'pods/uid-1/volumes/kubernetes.io~empty-dir/scratch'));
@@ -174,12 +199,12 @@ test('volumes of a pod: made, refreshed, refused by name with an event', async (
   await volumes.ensure(pod);
   t.is(await readFile(join(scratch, 'kept'), 'utf8'), 'x');
 
-  const bad = podOf({
-    volumes: [
+  const bad = podOf(
+    mounting([
       { name: 'claim', persistentVolumeClaim: { claimName: 'c' } },
       { name: 'host', hostPath: { path: join(root, 'file'), type: 'Directory' } },
-    ],
-  });
+    ]),
+  );
   await t.throwsAsync(volumes.ensure(bad), { instanceOf: AggregateError });
   t.deepEqual(events, [
     'Warning FailedMount MountVolume.SetUp failed for volume "claim" : failed to get Plugin from volumeSpec for volume "claim" err=no volume plugin matched persistentVolumeClaim',
