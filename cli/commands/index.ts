@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { defineAgent } from './agent.ts';
 import { defineDemo } from './demo.ts';
 import { defineDns } from './dns.ts';
+import { defineDoctor } from './doctor.ts';
 import { defineDown } from './down.ts';
 import { defineEngineRuntime } from './engine-runtime.ts';
 import { defineKubeAssets } from './kube-assets.ts';
@@ -21,6 +22,7 @@ export const commands: ((program: Command) => void)[] = [
   defineUp,
   defineDown,
   defineStatus,
+  defineDoctor,
   defineDemo,
   defineKubectl,
   defineKubeconfig,
