@@ -136,7 +136,7 @@ export function createSpdyConnection(
         if (fin) streams.get(streamId)?.receive(Buffer.alloc(0), true);
         return;
       case FRAME.rstStream:
-        streams.get(streamId)?.abort(new Error('the peer reset the stream'));
+        streams.get(streamId)?.abort(Object.assign(new Error('the peer reset the stream'), { code: 'ECONNRESET' }));
         return;
       case FRAME.ping:
         // Ours have the parity of our streams; we send none.
