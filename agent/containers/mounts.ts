@@ -140,7 +140,7 @@ function volumeMount(mount: PlannedMount, source: string): BindMount {
     Target: mount.target,
     ReadOnly: readOnly,
     BindOptions: {
-      Propagation: mount.propagation,
+      ...(mount.propagation !== 'rprivate' && { Propagation: mount.propagation }),
       // Engines from 25 on make read-only binds recursive on their own; Kubernetes promises that only where it is asked for.
       ...(readOnly && !mount.recursiveReadOnly && { ReadOnlyNonRecursive: true }),
     },

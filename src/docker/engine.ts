@@ -47,7 +47,8 @@ export interface BindMount {
   Target: string;
   ReadOnly?: boolean;
   BindOptions?: {
-    Propagation: 'rprivate' | 'rslave' | 'rshared';
+    /** Absent: rprivate, but rslave where the Engine's own root is below the source; it refuses anything else there. */
+    Propagation?: 'rslave' | 'rshared';
     /** Since API 1.44; older Engines know no other way and pass over it. */
     ReadOnlyNonRecursive?: boolean;
   };

@@ -51,10 +51,10 @@ test('modes, propagation, an own /etc/hosts, sources made for single mounts', (t
   });
   t.deepEqual(buildMounts(container, planned, sources, FILES) as unknown[], [
     bind('/pods/data', '/data', true, { Propagation: 'rslave', ReadOnlyNonRecursive: true }),
-    bind('/subpaths/1', '/etc/hosts', true, { Propagation: 'rprivate', ReadOnlyNonRecursive: true }),
-    bind('/pods/conf', '/relative', true, { Propagation: 'rprivate', ReadOnlyNonRecursive: true }),
-    bind('/pods/image', '/image', false, { Propagation: 'rprivate' }),
-    bind('/subpaths/4', '/all', true, { Propagation: 'rprivate' }),
+    bind('/subpaths/1', '/etc/hosts', true, { ReadOnlyNonRecursive: true }),
+    bind('/pods/conf', '/relative', true, { ReadOnlyNonRecursive: true }),
+    bind('/pods/image', '/image', false, {}),
+    bind('/subpaths/4', '/all', true, {}),
     { Type: 'bind', Source: '/pods/resolv', Target: '/etc/resolv.conf' },
     { Type: 'bind', Source: '/pods/message', Target: '/msg' },
   ]);
