@@ -108,6 +108,37 @@ story('kubectl debug: sees the target’s processes, shares the network, runs on
   await cluster.kubectl('delete', 'pod', 'debugged');
 });
 
+story('kubectl debug: a pod in back-off, a copy of a pod, a node', async (t) => {
+  const image = [`--image=${BUSYBOX}`, '--image-pull-policy=IfNotPresent', '--attach=false'];
+  await cluster.apply(pod('broken', script('exit 1')));
+  await until(
+    'in back-off',
+    async () => containerOf(await get('broken')).state?.waiting?.reason === 'CrashLoopBackOff',
+  );
+  await cluster.kubectl('debug', 'broken', ...image, '-c', 'look', '--', 'hostname');
+  await until('it has looked', async () => containerOf(await get('broken'), 'look')?.state?.terminated);
+  t.is(await cluster.kubectl('logs', 'broken', '-c', 'look'), 'broken\n');
+  const { phase: now } = (await get('broken')).status!;
+  t.is(now, 'Running');
+
+  await cluster.kubectl(
+    'debug',
+    'broken',
+    '--copy-to=mended',
+    '--container=main',
+    '--attach=false',
+    '--',
+    ...script("trap 'exit 0' TERM; while :; do sleep 0.1; done").command,
+  );
+  t.is(containerOf(await ready('mended')).restartCount, 0);
+
+  const [node] = (await cluster.kubectl('get', 'nodes', '-o', 'name')).trim().split('\n');
+  const { stdout } = await cluster.tryKubectl(['debug', node!, ...image, '--', 'cat', '/host/etc/hostname']);
+  const name = /pod (node-debugger-\S+)/.exec(stdout)?.[1] ?? '';
+  await phase(name, 'Succeeded');
+  t.is(await cluster.kubectl('logs', name), await cluster.sh('cat /etc/hostname'));
+});
+
 story('RestartAllContainers: init containers too, the address and what is in emptyDir stay', async (t) => {
   const restartPolicyRules = [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }];
   const volumeMounts = [{ name: 'work', mountPath: '/work' }];
