@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
 import { parseEnvFile, readVolumeFile } from '../../../../agent/containers/env-file.ts';
 import { buildEnvironment } from '../../../../agent/containers/environment.ts';
+import { run } from '../../../../src/linux/exec.ts';
 import { podOf } from '../pod.ts';
 
 const FILE = `# how the world is reached
@@ -58,7 +58,7 @@ test('fileKeyRef: taken from the volume, never from outside, and only from regul
   await writeFile(join(base, 'secret'), "KEY='host'\n");
   await symlink('../secret', join(volume, 'link'));
   await symlink('app.env', join(volume, 'inside'));
-  execFileSync('mkfifo', [join(volume, 'fifo')]);
+  await run('mkfifo', [join(volume, 'fifo')]);
   await writeFile(join(volume, 'huge'), '');
   await truncate(join(volume, 'huge'), 1 << 30);
 

@@ -1,10 +1,10 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test from 'ava';
 import { ensureHostPath, hostPathPlugin } from '../../../../agent/volumes/host-path.ts';
+import { run } from '../../../../src/linux/exec.ts';
 import { podOf } from '../pod.ts';
 
 /** One path of each sort. */
@@ -16,7 +16,7 @@ test.before(async () => {
   await mkdir(at('directory'));
   await writeFile(at('file'), '');
   await symlink('directory', at('link'));
-  execFileSync('mkfifo', [at('fifo')]);
+  await run('mkfifo', [at('fifo')]);
   server.listen(at('socket'));
   await once(server, 'listening');
 });
