@@ -24,6 +24,8 @@ export interface ServedApiOptions {
   readonly serverAddress: string;
   /** How long pods stay on nodes in trouble; upstream's five minutes unless said. */
   readonly tolerationSeconds?: DefaultTolerationSeconds;
+  /** Audiences of tokens that nodes may have for any of their pods, beside those that pods ask for. */
+  readonly nodeTokenAudiences?: readonly string[];
 }
 
 export interface ServedApiDependencies {
@@ -56,6 +58,7 @@ export function createServedApi(options: ServedApiOptions, dependencies: ServedA
     ...(podSubresources && { podSubresources }),
     serviceAccountSubresources: { token: defineTokenRequest(tokenOptions, signingKey) },
     ...(options.tolerationSeconds && { tolerationSeconds: options.tolerationSeconds }),
+    ...(options.nodeTokenAudiences && { nodeTokenAudiences: options.nodeTokenAudiences }),
     clock,
   });
   const objects = createObjectReader(store, stored);

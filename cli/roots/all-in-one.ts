@@ -23,7 +23,7 @@ import { type AgentPartOptions, createAgentPart } from './agent-part.ts';
 import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
 import { createDnsPart } from './dns-part.ts';
-import { imageSettings } from './image-settings.ts';
+import { imageSettings, pluginAudiences } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
@@ -96,6 +96,7 @@ export async function runAllInOne(
         notReady: settings.defaultNotReadyTolerationSeconds,
         unreachable: settings.defaultUnreachableTolerationSeconds,
       },
+      nodeTokenAudiences: pluginAudiences(settings),
       pki,
     },
     context,

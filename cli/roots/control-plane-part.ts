@@ -41,6 +41,8 @@ export interface ControlPlaneOptions {
   /** When a silent node is given up, and how long pods then stay on it. */
   nodeLifecycle: Partial<NodeLifecycleOptions>;
   tolerationSeconds: DefaultTolerationSeconds;
+  /** Audiences of the tokens that image credential providers are given. */
+  nodeTokenAudiences: readonly string[];
   pki: ClusterPki;
 }
 
@@ -67,6 +69,7 @@ export async function createControlPlanePart(
       issuer: `https://kubernetes.default.svc.${options.clusterDomain}`,
       serverAddress,
       tolerationSeconds: options.tolerationSeconds,
+      nodeTokenAudiences: options.nodeTokenAudiences,
     },
     {
       store,

@@ -63,3 +63,9 @@ function environment(): Record<string, string> {
     string
   >;
 }
+
+/** For which audiences plugins get tokens of pods' service accounts. */
+export function pluginAudiences(flags: ImageFlags): string[] {
+  const providers = credentialProviders(flags)?.providers ?? [];
+  return providers.flatMap(({ tokenAttributes }) => tokenAttributes?.serviceAccountTokenAudience ?? []);
+}

@@ -27,7 +27,7 @@ export async function authorizeNode(
     case '/configmaps':
       return authorizeReferenced(node, attributes, objects, 'configMaps');
     case '/serviceaccounts':
-      return authorizeToken(node, attributes, objects);
+      return authorizeServiceAccount(node, attributes, objects);
     case '/pods':
       return authorizePods(node, attributes, objects);
     case '/nodes':
@@ -62,14 +62,16 @@ async function authorizeReferenced(
   return isOfVolume ? ALLOWED : unrelated(node);
 }
 
-/** Tokens of service accounts under which a pod on the node runs; that they are bound to that pod is checked by NodeRestriction. */
-async function authorizeToken(
+/** Service accounts under which a pod on the node runs, and their tokens; that those are bound to that pod is checked by NodeRestriction. */
+async function authorizeServiceAccount(
   node: string,
   { verb, subresource, namespace, name }: AuthorizationAttributes,
   objects: ObjectReader,
 ): Promise<AuthorizationDecision> {
-  if (verb !== 'create' || !name) return deny('can only create tokens for individual service accounts');
-  if (subresource !== 'token') return deny('can only create token subresource of serviceaccount');
+  // Credential provider plugins are told of the account's annotations.
+  const isRead = verb === 'get' && subresource === '';
+  if ((!isRead && verb !== 'create') || !name) return deny('can only create tokens for individual service accounts');
+  if (!isRead && subresource !== 'token') return deny('can only create token subresource of serviceaccount');
   const pods = await objects.list<Pod>(PODS, namespace);
   const isLinked = pods.some(({ spec }) => spec.nodeName === node && spec.serviceAccountName === name);
   return isLinked ? ALLOWED : unrelated(node);

@@ -10,8 +10,13 @@ const PODS = { group: '', plural: 'pods', kind: 'Pod' };
 /**
  * NodeRestriction for serviceaccounts/token: a node gets tokens only for pods that are bound to it, bound to that very
  * pod, and for audiences that the pod asks for.
+ * @param grantedAudiences beside these: what RBAC grants upstream with `request-serviceaccounts-token-audience`, for image credential
+ * providers
  */
-export function restrictNodeTokens<T extends KubeObject>(definition: ResourceDefinition<T>): ResourceDefinition<T> {
+export function restrictNodeTokens<T extends KubeObject>(
+  definition: ResourceDefinition<T>,
+  grantedAudiences: readonly string[] = [],
+): ResourceDefinition<T> {
   const token: SubresourceDefinition<T> | undefined = definition.subresources.token;
   if (definition.group !== '' || definition.plural !== 'serviceaccounts' || token?.style !== 'create')
     return definition;
@@ -36,7 +41,8 @@ export function restrictNodeTokens<T extends KubeObject>(definition: ResourceDef
           );
         if (pod.spec.nodeName !== node)
           throw refuse('node requested token bound to a pod scheduled on a different node');
-        await assertAudience(pod, spec.audiences ?? [], context.objects, refuse);
+        if (spec.audiences?.length !== 1 || !grantedAudiences.includes(spec.audiences[0]!))
+          await assertAudience(pod, spec.audiences ?? [], context.objects, refuse);
       }
       return token.create(request);
     },

@@ -33,6 +33,8 @@ export interface ServedResourcesOptions {
   podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
   /** serviceaccounts/token, which needs a key. */
   serviceAccountSubresources?: Readonly<Record<string, SubresourceDefinition<ServiceAccount>>>;
+  /** Audiences of tokens that nodes may have for any of their pods. */
+  nodeTokenAudiences?: readonly string[];
   /** Upstream's five minutes unless said. */
   tolerationSeconds?: DefaultTolerationSeconds;
   clock?: Clock;
@@ -73,5 +75,10 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     csiNodes,
     storageClasses,
     volumeAttachments,
-  ].map((definition) => restrictNodeTokens(restrictNodes(definition as unknown as ResourceDefinition<KubeObject>)));
+  ].map((definition) =>
+    restrictNodeTokens(
+      restrictNodes(definition as unknown as ResourceDefinition<KubeObject>),
+      options.nodeTokenAudiences,
+    ),
+  );
 }

@@ -78,6 +78,23 @@ const bound = (kind: string, name: string, uid?: string) => ({
 const claimsOf = ({ status }: TokenRequest) =>
   JSON.parse(Buffer.from(status!.token!.split('.')[1]!, 'base64url').toString());
 
+test('nodes get tokens for audiences that they were granted, bound to their pods like all others', async (t) => {
+  const granted = restrictNodeTokens(defineServiceAccounts({ token: defineTokenRequest(options, key) }), ['registry']);
+  const { token } = granted.subresources;
+  if (token?.style !== 'create') throw new Error('no serviceaccounts/token');
+  const ask = (spec: TokenRequestSpec) =>
+    token.create({
+      namespace: 'default',
+      name: 'robot',
+      body: { metadata: {}, spec } as unknown as KubeObject & Record<string, unknown>,
+      context: strategyContext(nodeUser('n1'), stored),
+      modify: () => Promise.reject(new Error('nothing is stored')),
+    });
+  t.truthy(await ask({ audiences: ['registry'], ...bound('Pod', 'p', 'uid-p') }));
+  await t.throwsAsync(ask({ audiences: ['other'], ...bound('Pod', 'p', 'uid-p') }), { message: /audience "other"/ });
+  await t.throwsAsync(ask({ audiences: ['registry'] }), { message: /not bound to a pod/ });
+});
+
 test('a token says who, for whom, how long', async (t) => {
   const answer = await request({});
   const claims = claimsOf(answer);
