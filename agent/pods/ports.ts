@@ -87,6 +87,8 @@ export interface ContainerRuntimeStatus {
   message?: string;
   /** Where Docker's json-file log is, through our symlink. */
   logPath?: string;
+  /** It runs, but its postStart hook does too: nobody is to rely on it yet. */
+  isStarting?: boolean;
   /** Who its first process was when it was seen running. */
   user?: { uid: number; gid: number; supplementalGroups: number[] };
 }

@@ -31,6 +31,8 @@ export interface RuntimeCache {
   recordSandbox(identity: ContainerIdentity, status: SandboxStatus): void;
   recordSandboxStarted(id: string, ips: string[]): void;
   recordContainer(identity: ContainerIdentity, status: ContainerRuntimeStatus): void;
+  /** Its postStart hook is to run, or has: until then it is `isStarting`. */
+  recordHook(id: string, runs: boolean): void;
   recordContainerStarted(id: string, startedAtMs: number, user?: ContainerRuntimeStatus['user']): void;
   /** Its process is gone, whatever the Engine says. */
   recordEnded(id: string, message: string): void;
@@ -60,6 +62,8 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
   const reader = createContainerReader(deps);
   const entries = new Map<string, Entry>();
   const idsOfPod = new Map<string, Set<string>>();
+  /** Containers whose postStart hook has not ended. */
+  const hooked = new Set<string>();
   /** Containers of whose start or end an event has told. */
   const heard = { start: new Set<string>(), end: new Set<string>() };
   /** Looks under way, by container: what is removed meanwhile must not come back by their answer. */
@@ -147,7 +151,10 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
     pod(uid, name = '', namespace = '') {
       const own = [...(idsOfPod.get(uid) ?? [])].map((id) => entries.get(id)!);
       const sandboxes = own.flatMap((entry) => (entry.kind === 'sandbox' ? [entry.status] : []));
-      const containers = own.flatMap((entry) => (entry.kind === 'container' ? [entry.status] : []));
+      const containers = own.flatMap((entry) => {
+        if (entry.kind !== 'container') return [];
+        return [hooked.has(entry.status.id) ? { ...entry.status, isStarting: true } : entry.status];
+      });
       sandboxes.sort((a, b) => b.attempt - a.attempt);
       containers.sort((a, b) => b.restartCount - a.restartCount || b.createdAtMs - a.createdAtMs);
       const identity = own[0]?.identity;
@@ -175,6 +182,10 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
     },
     recordContainer(identity, status) {
       put(status.id, { kind: 'container', identity, status });
+    },
+    recordHook(id, runs) {
+      if (runs) hooked.add(id);
+      else hooked.delete(id);
     },
     recordContainerStarted(id, startedAtMs, user) {
       const entry = entries.get(id);

@@ -21,6 +21,8 @@ export class MalformedResponse extends Error {
 export class HttpResponseReader {
   readonly #maxBodyBytes: number;
   #pending: Buffer = Buffer.alloc(0);
+  /** How far the head has been looked through. */
+  #scanned = 0;
   #head: { status: number; location: string | undefined } | undefined;
   /** Bytes of the body that are still to come: 'chunked', or until the connection ends. */
   #rest: number | 'chunked' | 'end' = 'end';
@@ -64,7 +66,9 @@ export class HttpResponseReader {
   }
 
   #readHead(): boolean {
-    const end = headEnd(this.#pending);
+    const end = headEnd(this.#pending, this.#scanned);
+    // The last bytes may be the beginning of the end.
+    this.#scanned = Math.max(0, this.#pending.length - 3);
     if (end < 0) {
       // What does not begin like HTTP never will: TLS alerts, SSH banners.
       const start = this.#pending.subarray(0, 5).toString('latin1');
@@ -77,6 +81,7 @@ export class HttpResponseReader {
     const [, code] = /^HTTP\/1\.[01] (\d{3})(?: .*)?$/.exec(statusLine!) ?? [];
     if (!code) throw malformed(statusLine!);
     this.#pending = this.#pending.subarray(end);
+    this.#scanned = 0;
     const status = Number(code);
     // 100 Continue and its like come before the answer.
     if (status < 200 && status !== 101) return true;
@@ -151,8 +156,8 @@ export class HttpResponseReader {
 }
 
 /** Where the empty line after the headers ends; -1 when it has not come. Bare line feeds are taken, as Go takes them. */
-function headEnd(buffer: Buffer): number {
-  for (let at = buffer.indexOf(LF); at >= 0; at = buffer.indexOf(LF, at + 1)) {
+function headEnd(buffer: Buffer, from: number): number {
+  for (let at = buffer.indexOf(LF, from); at >= 0; at = buffer.indexOf(LF, at + 1)) {
     if (buffer[at + 1] === LF) return at + 2;
     if (buffer[at + 1] === 0x0d && buffer[at + 2] === LF) return at + 3;
   }

@@ -104,6 +104,7 @@ function stateOf(record: ContainerRuntimeStatus, old: ContainerStatus | undefine
   const containerID = `docker://${record.id}`;
   switch (record.state) {
     case 'running':
+      if (record.isStarting) return { waiting: {} };
       return { running: { startedAt: timestamp(record.startedAtMs ?? record.createdAtMs) } };
     case 'exited': {
       const exitCode = record.exitCode ?? LOST_EXIT_CODE;

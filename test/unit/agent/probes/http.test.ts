@@ -11,7 +11,7 @@ const base = {
   host: '127.0.0.1',
   path: '/',
   headers: [] as { name: string; value: string }[],
-  timeoutMs: 2000,
+  timeoutMs: 20_000,
   userAgent: 'kube-probe/1.36',
 } as const;
 

@@ -337,3 +337,14 @@ test("after a restart of the agent a static pod's readiness is its mirror's, as 
   look();
   t.is(manager.readiness('app0'), 'success', 'what the probe has found out counts more');
 });
+
+test('a container whose postStart hook runs is not looked at before it has ended', async (t) => {
+  const { clock, calls, pod, manager, show } = scene({ readinessProbe: { ...exec, periodSeconds: 10 } });
+  manager.addPod(pod);
+  show({ isStarting: true });
+  await clock.advance(3000);
+  t.deepEqual(calls, []);
+  show();
+  await clock.advance(0);
+  t.deepEqual(calls, ['3s readiness']);
+});

@@ -102,3 +102,25 @@ test('what has no container yet has been given nothing', (t) => {
   t.is(app!.resources, undefined);
   t.is(app!.allocatedResources, undefined);
 });
+
+test('a container whose postStart hook runs is not shown as running, whoever looks meanwhile', (t) => {
+  const starting = run('app', { isStarting: true });
+  const status = computePodStatus(input(podOf(), { runtime: observed([starting]) }), noProbes, { hostIps: [] });
+  t.is(status.phase, 'Pending');
+  t.like(status.containerStatuses![0]!, {
+    state: { waiting: { reason: 'ContainerCreating' } },
+    ready: false,
+    started: false,
+  });
+});
+
+test('the user of a container is known as long as the container is shown', (t) => {
+  const user = { uid: 1000, gid: 1000, supplementalGroups: [1000, 2000] };
+  const compute = (part: Partial<PodStatusInput>) => computePodStatus(input(podOf(), part), noProbes, { hostIps: [] });
+  const running = compute({ runtime: observed([run('app', { user })]) });
+  t.deepEqual(running.containerStatuses![0]!.user, { linux: user });
+  const ended = compute({ runtime: observed([run('app', { exit: 0 })]), previous: running });
+  t.deepEqual(ended.containerStatuses![0]!.user, { linux: user });
+  const next = compute({ runtime: observed([run('app', { id: 'app1', restartCount: 1 })]), previous: running });
+  t.is(next.containerStatuses![0]!.user, undefined);
+});
