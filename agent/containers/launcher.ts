@@ -218,6 +218,9 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
     async start({ pod, container, start, podIps }, id, signal) {
       const type = CONTAINER_TYPES[start.kind];
       const fieldPath = containerFieldPath(pod, container.name);
+      const postStart = container.lifecycle?.postStart;
+      // The Engine's own event may come before the answer.
+      if (postStart) runtime.recordHook(id, true);
       try {
         await Promise.all([
           deps.slots.run('container', () =>
@@ -226,6 +229,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
           deps.logLinks.ensure(pod, container.name, start.attempt, id),
         ]);
       } catch (error) {
+        runtime.recordHook(id, false);
         signal.throwIfAborted();
         metrics.containerStarted(type, 'RunContainerError');
         await runtime.refresh(id);
@@ -235,7 +239,6 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
       runtime.recordContainerStarted(id, clock.nowMs(), await userOf(pod, id));
       metrics.containerStarted(type);
       events.event(pod, 'Normal', 'Started', 'Container started', fieldPath);
-      const postStart = container.lifecycle?.postStart;
       if (!postStart) return;
       try {
         await deps.hooks.run(postStart, { pod, container, containerId: id, podIp: podIps[0], signal });
@@ -248,6 +251,8 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         await deps.killer.kill(pod, target, graceSeconds, podIps[0], signal);
         await runtime.refresh(id);
         throw new ContainerStartError('PostStartHookError', message, { cause: error, retryAfterMs: 0 });
+      } finally {
+        runtime.recordHook(id, false);
       }
     },
   };

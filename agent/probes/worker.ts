@@ -94,8 +94,9 @@ export function createProbeWorker(
     if (stopped || !record) return;
     // A static pod's history is known only when its mirror is.
     if (record.id === containerId && !isJudged && isOlderThanAgent(record)) inherit(record);
-    if (`${record.id} ${record.state}` === state) return;
-    state = `${record.id} ${record.state}`;
+    const now = `${record.id} ${record.state} ${record.isStarting ?? false}`;
+    if (now === state) return;
+    state = now;
     const inherited = record.id !== containerId && adopt(record) && isOlderThanAgent(record);
     // Right after a restart of the agent everything is there at once: spread the first looks over their period.
     if (inherited && !busy) schedule(deps.random() * worker.settings.periodMs);
@@ -147,7 +148,7 @@ export function createProbeWorker(
     if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return 'end';
     if (record.id !== containerId) adopt(record);
     if (held) return 'period';
-    if (record.state !== 'running') return notRunning(record);
+    if (record.state !== 'running' || record.isStarting) return notRunning(record);
     if (pod.metadata.deletionTimestamp && type !== 'readiness') {
       results.publish(type, record.id, 'success', pod.metadata.uid);
       return 'end';
