@@ -1,6 +1,7 @@
 import type { ContainerConfig, DockerEngine, ImageDetail } from '../../src/docker/engine.ts';
 import { isDockerConflict } from '../../src/docker/errors.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
+import { LABEL } from './identity.ts';
 
 /** Users and groups that an image knows: its /etc/passwd and /etc/group. */
 export interface ImageAccounts {
@@ -69,16 +70,18 @@ export interface ImageAccountsReader {
 
 /** Images never change, so each is read once: from a container that is made of it, never started, and removed. */
 export function createImageAccountsReader(
+  nodeName: string,
   docker: Pick<DockerEngine, 'createContainer' | 'readContainerFile' | 'removeContainer'>,
 ): ImageAccountsReader {
   const known = new Map<string, Promise<ImageAccounts>>();
 
   async function read(imageId: string): Promise<ImageAccounts> {
-    // The same name again after a crash: what is left over is found and gives way.
+    // The same name again after a crash: what is left over is found and gives way (or goes with the node, by its label).
     const name = `berth_accounts_${imageId.replace(/^sha256:/, '').slice(0, 12)}`;
     const config: ContainerConfig = {
       Image: imageId,
       Entrypoint: ['/never-started'],
+      Labels: { [LABEL.node]: nodeName },
       HostConfig: { NetworkMode: 'none' },
     };
     const { id } = await docker.createContainer(name, config).catch(async (error) => {

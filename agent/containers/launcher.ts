@@ -79,7 +79,7 @@ const CONTAINER_TYPES = { init: 'init_container', regular: 'container', ephemera
 
 export function createContainerLauncher(options: LauncherOptions, deps: LauncherDependencies): ContainerLauncher {
   const { docker, resources, runtime, events, metrics, clock } = deps;
-  const accounts = createImageAccountsReader(docker);
+  const accounts = createImageAccountsReader(options.nodeName, docker);
 
   /** What the kernel says of its first process, without a call to the Engine. */
   async function userOf(pod: Pod, id: string) {

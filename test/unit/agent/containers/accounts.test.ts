@@ -13,7 +13,7 @@ async function completed(context: PodSecurityContext, user: string | undefined, 
   docker.addImage('i:1', { user: imageUser }, { '/etc/passwd': PASSWD, '/etc/group': GROUP });
   const pod = podOf({ securityContext: context });
   const image = await docker.inspectImage('i:1');
-  const reader = createImageAccountsReader(docker);
+  const reader = createImageAccountsReader('n1', docker);
   const config = {
     Image: 'i:1',
     ...(user !== undefined && { User: user }),
@@ -67,7 +67,7 @@ test('a leftover of a crash gives way; a failure is not remembered', async (t) =
   const image = await docker.inspectImage('i:1');
   await docker.createContainer(`berth_accounts_${image.id.slice(7, 19)}`, { Image: 'i:1' });
   const pod = podOf({ securityContext: { runAsGroup: 5 } });
-  const reader = createImageAccountsReader(docker);
+  const reader = createImageAccountsReader('n1', docker);
   const make = () => reader.complete({ Image: 'i:1', User: '1000:5' }, pod, pod.spec.containers[0]!, image);
   docker.failNext('read', new DockerError('read', 'server', 'no'));
   await t.throwsAsync(make());
