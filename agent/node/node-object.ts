@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { compareQuantities } from '../../src/kube/quantity.ts';
-import type { Draft, Node, NodeStatus, Taint } from '../../src/kube/types.ts';
+import type { Draft, Node, NodeRuntimeHandlerFeatures, NodeStatus, Taint } from '../../src/kube/types.ts';
 import { type NodeResources, renderNodeResources } from '../resources/node-resources.ts';
 
 export interface NodeIdentity {
@@ -65,6 +65,8 @@ export interface NodeFacts {
   images: NonNullable<NodeStatus['images']>;
   /** Nobody may detach these. */
   volumesInUse?: string[];
+  /** What the Engine's default handler can do for pods. */
+  handlerFeatures?: NodeRuntimeHandlerFeatures;
 }
 
 /** What pods may ask for since this node does it (KEP-3619). */
@@ -93,6 +95,7 @@ export function computeNodeStatus(
     images: facts.images,
     nodeInfo: facts.nodeInfo,
     ...(facts.volumesInUse && { volumesInUse: facts.volumesInUse }),
+    ...(facts.handlerFeatures && { runtimeHandlers: [{ name: '', features: facts.handlerFeatures }] }),
   };
 }
 
@@ -126,7 +129,15 @@ export function diffNodeStatus(
   return Object.keys(status).length > 0 ? { status } : undefined;
 }
 
-const WHOLE_FIELDS = ['daemonEndpoints', 'declaredFeatures', 'features', 'images', 'nodeInfo', 'volumesInUse'] as const;
+const WHOLE_FIELDS = [
+  'daemonEndpoints',
+  'declaredFeatures',
+  'features',
+  'images',
+  'nodeInfo',
+  'runtimeHandlers',
+  'volumesInUse',
+] as const;
 
 /** Fields that a server did not keep as they were sent (an older one that lacks parts of them), with what was sent. */
 export type RefusedFields = ReadonlyMap<string, string>;

@@ -16,6 +16,7 @@ import { createEventRecorder } from '../../src/kube/events.ts';
 import { createInformerSet } from '../../src/kube/informer.ts';
 import { createLeaseKeeper } from '../../src/kube/lease.ts';
 import { nodes, pods, serviceAccounts, services } from '../../src/kube/resources.ts';
+import { supportsRecursiveReadOnly } from '../../src/linux/mounts.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -101,6 +102,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
         allocatable: shares.allocatable,
         serverPort: config.port,
         nodeInfo: { ...facts.identity, kubeletVersion: KUBERNETES_VERSION },
+        handlerFeatures: { recursiveReadOnlyMounts: supportsRecursiveReadOnly(), userNamespaces: false },
       },
       updateIntervalMs: config.nodeStatusUpdateFrequencyMs,
       reportIntervalMs: nodeStatusReportFrequencyMs(config),

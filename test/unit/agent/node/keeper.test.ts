@@ -18,7 +18,13 @@ const options: NodeKeeperOptions = {
     labels: {},
     registerWithTaints: [],
   },
-  facts: { capacity: resources, allocatable: resources, serverPort: 10250, nodeInfo: { bootID: 'boot-2' } as never },
+  facts: {
+    capacity: resources,
+    allocatable: resources,
+    serverPort: 10250,
+    nodeInfo: { bootID: 'boot-2' } as never,
+    handlerFeatures: { recursiveReadOnlyMounts: true },
+  },
   updateIntervalMs: 10_000,
   reportIntervalMs: 300_000,
   registerNode: true,
@@ -58,6 +64,7 @@ test('registers, is Ready at once, then writes only on change or when a report i
   await clock.advance(0);
   t.is(ready()?.status, 'True');
   t.is(live()?.status?.nodeInfo?.containerRuntimeVersion, 'docker://20.10');
+  t.deepEqual(live()?.status?.runtimeHandlers, [{ name: '', features: { recursiveReadOnlyMounts: true } }]);
   t.deepEqual(live()?.status?.images, [{ names: ['a'], sizeBytes: 1 }]);
   t.true(keeper.isReady());
   t.is(keeper.owner()?.name, 'n1');
