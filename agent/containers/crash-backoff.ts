@@ -1,3 +1,4 @@
+import { type Age, createAge } from '../../src/runtime/age.ts';
 import { backoffDelayMs } from '../../src/runtime/backoff.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 
@@ -29,7 +30,7 @@ export interface PastRun {
 }
 
 export interface CrashBackoff {
-  /** The wait for a container that finished at `finishedAtMs`; undefined: it may start now. Pure reading. */
+  /** The wait for a container that finished at `finishedAtMs`; undefined: it may start now. */
   delay(key: string, finishedAtMs: number, nowMs: number): CrashDelay | undefined;
   /** A restart is made: the next one waits longer. */
   restarted(key: string, finishedAtMs: number): void;
@@ -50,6 +51,8 @@ export function crashKey(uid: string, container: string, hash: string): string {
  */
 export function createCrashBackoff(options: CrashBackoffOptions, clock: Clock): CrashBackoff {
   const entries = new Map<string, Entry>();
+  /** How long ago each container finished, whatever happens to the wall clock meanwhile. */
+  const ages = new Map<string, Age>();
   const initialMs = Math.min(options.initialMs, options.maxMs);
 
   function valid(key: string, finishedAtMs: number): Entry | undefined {
@@ -61,9 +64,10 @@ export function createCrashBackoff(options: CrashBackoffOptions, clock: Clock): 
     delay(key, finishedAtMs, nowMs) {
       const entry = valid(key, finishedAtMs);
       if (!entry) return undefined;
-      // A finish time in the future (clock jump) must not stretch the wait.
-      const untilMs = Math.min(finishedAtMs, nowMs) + entry.delayMs;
-      return nowMs < untilMs ? { delayMs: entry.delayMs, untilMs } : undefined;
+      const age = ages.get(key) ?? createAge(clock);
+      ages.set(key, age);
+      const leftMs = entry.delayMs - age(finishedAtMs);
+      return leftMs > 0 ? { delayMs: entry.delayMs, untilMs: nowMs + leftMs } : undefined;
     },
     restarted(key, finishedAtMs) {
       const entry = valid(key, finishedAtMs);
@@ -82,7 +86,7 @@ export function createCrashBackoff(options: CrashBackoffOptions, clock: Clock): 
       entries.set(key, { delayMs: Math.min(byCount, byWait), updatedAtMs: last.createdAtMs });
     },
     forget(prefix) {
-      for (const key of entries.keys()) if (key.startsWith(prefix)) entries.delete(key);
+      for (const map of [entries, ages]) for (const key of map.keys()) if (key.startsWith(prefix)) map.delete(key);
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Pod } from '../../src/kube/types.ts';
+import { type Age, createAge } from '../../src/runtime/age.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
@@ -73,6 +74,9 @@ const VOLUME_RETRY_MS = 5_000;
 /** The passes of a pod's worker, one for each state of its life (sheet §3). */
 export function createPasses(options: PassOptions, deps: PassDependencies) {
   const { runtime, executor, probes, status, events, clock, log } = deps;
+
+  /** How long each pod has been active, whatever happens to the wall clock meanwhile. */
+  const ages = new WeakMap<PodWork, Age>();
 
   function publish(work: PodWork, isTerminal: boolean): void {
     if (work.isOrphan) return;
@@ -150,7 +154,9 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     const { activeDeadlineSeconds } = work.pod.spec;
     const startTime = (status.get(work.uid) ?? work.pod.status)?.startTime;
     if (activeDeadlineSeconds === undefined || !startTime) return undefined;
-    return Date.parse(startTime) + activeDeadlineSeconds * 1000 - clock.nowMs();
+    const age = ages.get(work) ?? createAge(clock);
+    ages.set(work, age);
+    return activeDeadlineSeconds * 1000 - age(Date.parse(startTime));
   }
 
   function recallCrashes(work: PodWork): void {

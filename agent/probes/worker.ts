@@ -1,4 +1,5 @@
 import type { Container, Pod, PodStatus } from '../../src/kube/types.ts';
+import { createAge } from '../../src/runtime/age.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { restartsAfterExit } from '../containers/restart.ts';
 import type { ContainerRuntimeStatus, PodRuntimeStatus, ProbeResult } from '../pods/ports.ts';
@@ -67,6 +68,7 @@ export function createProbeWorker(
   deps: WorkerDeps,
 ): ProbeWorker {
   const { results, clock } = deps;
+  const age = createAge(clock);
   let containerId: string | undefined;
   let held = false;
   let lastResult: ProbeResult | undefined;
@@ -153,7 +155,7 @@ export function createProbeWorker(
       results.publish(type, record.id, 'success', pod.metadata.uid);
       return 'end';
     }
-    const ageMs = clock.nowMs() - (record.startedAtMs ?? record.createdAtMs);
+    const ageMs = age(record.startedAtMs ?? record.createdAtMs);
     if (ageMs < initialDelayMs) return initialDelayMs - ageMs;
     const started = !worker.container.startupProbe || results.startup(record.id) === 'success';
     if (started === (type === 'startup')) return 'period';

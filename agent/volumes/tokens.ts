@@ -19,7 +19,11 @@ export interface ServiceAccountTokens {
 
 interface CachedToken {
   token: string;
+  /** Of the monotonic clock, which nobody sets. */
+  refreshMs: number;
+  /** The same moment by the wall clock, which goes on while the machine sleeps. */
   refreshAtMs: number;
+  expiresMs: number;
   expiresAtMs: number;
 }
 
@@ -36,6 +40,7 @@ export function createServiceAccountTokens(dependencies: TokenDependencies): Ser
   const cache = new Map<string, CachedToken>();
 
   async function request(pod: Pod, projection: ServiceAccountTokenProjection): Promise<CachedToken> {
+    const issuedMs = clock.monotonicMs();
     const issuedAtMs = clock.nowMs();
     const draft = {
       apiVersion: 'authentication.k8s.io/v1',
@@ -51,24 +56,36 @@ export function createServiceAccountTokens(dependencies: TokenDependencies): Ser
       namespace: pod.metadata.namespace ?? 'default',
       name: pod.spec.serviceAccountName || 'default',
       subresource: 'token',
-    })) as unknown as { status: { token: string; expirationTimestamp: string } };
+    })) as unknown as {
+      spec?: { expirationSeconds?: number };
+      status: { token: string; expirationTimestamp: string };
+    };
     const expiresAtMs = Date.parse(answer.status.expirationTimestamp);
-    const lifeMs = Math.min(MAX_AGE_MS, (expiresAtMs - issuedAtMs) * REFRESH_SHARE);
-    return { token: answer.status.token, refreshAtMs: issuedAtMs + lifeMs - random() * MAX_JITTER_MS, expiresAtMs };
+    // What the API server granted counts; its clock and ours may be apart.
+    const { expirationSeconds } = answer.spec ?? {};
+    const lifeMs = expirationSeconds === undefined ? expiresAtMs - issuedAtMs : expirationSeconds * 1000;
+    const freshMs = Math.min(MAX_AGE_MS, lifeMs * REFRESH_SHARE) - random() * MAX_JITTER_MS;
+    return {
+      token: answer.status.token,
+      refreshMs: issuedMs + freshMs,
+      refreshAtMs: issuedAtMs + freshMs,
+      expiresMs: issuedMs + lifeMs,
+      expiresAtMs,
+    };
   }
 
   return {
     async token(pod, projection) {
       const key = `${pod.metadata.uid}/${projection.audience ?? ''}/${projection.expirationSeconds ?? ''}`;
       const cached = cache.get(key);
-      const nowMs = clock.nowMs();
-      if (cached && nowMs < cached.refreshAtMs) return cached.token;
+      const nowMs = clock.monotonicMs();
+      if (cached && nowMs < cached.refreshMs && clock.nowMs() < cached.refreshAtMs) return cached.token;
       try {
         const fresh = await request(pod, projection);
         cache.set(key, fresh);
         return fresh.token;
       } catch (error) {
-        if (!cached || nowMs >= cached.expiresAtMs) throw error;
+        if (!cached || nowMs >= cached.expiresMs) throw error;
         const { namespace, name } = pod.metadata;
         const expires = new Date(cached.expiresAtMs).toISOString();
         log.warn(

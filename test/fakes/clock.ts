@@ -5,16 +5,19 @@ export interface FakeClock extends Clock {
   advance(ms: number): Promise<void>;
   /** Timers that wait. */
   pending(): number;
+  /** Sets the wall clock so much further, or back; the monotonic one does not notice. */
+  step(ms: number): void;
 }
 
-/** A clock that stands still until told; `nowMs` and `monotonicMs` move together. */
+/** A clock that stands still until told; `nowMs` and `monotonicMs` move together, but for `step`. */
 export function createFakeClock(startMs = Date.UTC(2026, 0, 1)): FakeClock {
   let elapsedMs = 0;
+  let steppedMs = 0;
   let nextId = 0;
   const timers = new Map<number, { dueMs: number; fire: () => void }>();
 
   const clock: FakeClock = {
-    nowMs: () => startMs + elapsedMs,
+    nowMs: () => startMs + elapsedMs + steppedMs,
     monotonicMs: () => elapsedMs,
     after(ms, fire) {
       const id = nextId++;
@@ -51,6 +54,9 @@ export function createFakeClock(startMs = Date.UTC(2026, 0, 1)): FakeClock {
       elapsedMs = endMs;
     },
     pending: () => timers.size,
+    step(ms) {
+      steppedMs += ms;
+    },
   };
   return clock;
 }
