@@ -5,6 +5,7 @@
  * The programs come from BERTH_KUBE_ASSETS (any version) or from the cache that `berth kube-assets` fills. Without either the stories are
  * skipped by name: building takes minutes, so a plain `berth test` never does; `berth test --full` does, beside the early rungs.
  */
+import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -12,6 +13,7 @@ import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { findKubeAssets } from '../../cli/kube-assets/assets.ts';
 import type { Event, Lease, Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { startCsiDriver } from '../support/csi-driver.ts';
 import { pod, script, service } from '../support/manifests.ts';
 import { createNodeHost, MANIFESTS, type NodeHost } from '../support/node-host.ts';
 import { type AuditEvent, type RealKubernetes, startRealKubernetes } from '../support/real-kubernetes.ts';
@@ -28,6 +30,7 @@ const EXPECTED_REFUSALS = [
   /^get \/api\/v1\/nodes\/\w+ 404/,
   /^get \/apis\/storage\.k8s\.io\/v1\/csinodes\/\w+ 404/,
   /^create \/api\/v1\/nodes 409/,
+  /^get \/apis\/storage\.k8s\.io\/v1\/csinodes\/\w+ 404/,
   // How an older server tells what it lacks.
   /^get \/apis\/discovery\.k8s\.io\/v1 404/,
   /^list \/api\/v1\/services\?limit=1&fieldSelector=spec\.clusterIP\S+ 400/,
@@ -134,6 +137,26 @@ chapter('services answer across nodes, pods reach each other and the API', async
 chapter('kubectl logs reads from both nodes, through kube-apiserver', async (t) => {
   for (const one of oneOnEachNode(await cluster.list<Pod>('pods', '-l', 'app=web')))
     t.regex(await cluster.kubectl('logs', one.metadata.name, '--tail=20'), /GET \//);
+});
+
+chapter('exec and port-forward on both nodes, through kube-apiserver', async (t) => {
+  for (const { metadata } of oneOnEachNode(await cluster.list<Pod>('pods', '-l', 'app=web'))) {
+    const { name } = metadata;
+    const said = await cluster.tryKubectl(
+      ['exec', '-i', name, '--', 'sh', '-c', 'wc -c; echo err >&2; exit 3'],
+      'x'.repeat(200_000),
+    );
+    t.deepEqual([said.stdout.trim(), said.code], ['200000', 3], said.stderr);
+    t.regex(said.stderr, /^err\ncommand terminated with exit code 3/);
+    const forwarding = cluster.spawnKubectl('port-forward', name, '9080:80');
+    const answer = await until(`port-forward to ${name} answers`, async () => {
+      const { stdout } = await cluster.try(['curl', '-sf', '-m', '3', 'http://127.0.0.1:9080/']);
+      return stdout.includes('Berth works') && stdout;
+    });
+    t.regex(answer, /Berth works/);
+    await cluster.try(['pkill', '-INT', '-f', 'kubectl port-forward']);
+    if (forwarding.exitCode === null) await once(forwarding, 'exit');
+  }
 });
 
 chapter('events of our components arrive', async (t) => {
@@ -259,6 +282,76 @@ chapter('a static pod is shown by its node, and gone with its file', async (t) =
   t.is(await cluster.kubectl('logs', 'still-one'), 'standing\n');
   rmSync(file);
   await until('the mirror pod is gone', async () => (await cluster.tryKubectl(['get', 'pod', 'still-one'])).code !== 0);
+});
+
+chapter('claims: a local volume that waits for its consumer, and one of a CSI driver', async (t) => {
+  const node = nodes.get('two')!;
+  const place = {
+    path: node.host.path,
+    spawn: (argv: string[]) => node.host.spawn(argv, { stdio: ['ignore', 'pipe', 'inherit'] }),
+  };
+  const name = 'test.csi.example';
+  await node.sh('mkdir -p /srv/disk');
+  await startCsiDriver(
+    '/srv',
+    '/var/lib/berth-node',
+    { name, nodeName: 'two', topology: { 'topology.example/rack': 'r2' } },
+    place,
+  );
+  const on = (key: string, value: string) => ({
+    required: { nodeSelectorTerms: [{ matchExpressions: [{ key, operator: 'In', values: [value] }] }] },
+  });
+  const volume = (which: string, source: object, nodeAffinity: object) => ({
+    apiVersion: 'v1',
+    kind: 'PersistentVolume',
+    metadata: { name: which },
+    spec: {
+      capacity: { storage: '1Gi' },
+      accessModes: ['ReadWriteOnce'],
+      storageClassName: 'late',
+      ...source,
+      nodeAffinity,
+    },
+  });
+  const claim = (which: string) => ({
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name: which },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '1Gi' } },
+      storageClassName: 'late',
+      volumeName: which,
+    },
+  });
+  await cluster.apply(
+    {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'StorageClass',
+      metadata: { name: 'late' },
+      provisioner: 'kubernetes.io/no-provisioner',
+      volumeBindingMode: 'WaitForFirstConsumer',
+    },
+    { apiVersion: 'storage.k8s.io/v1', kind: 'CSIDriver', metadata: { name }, spec: { attachRequired: false } },
+    volume('disk', { local: { path: '/srv/disk' } }, on('kubernetes.io/hostname', 'two')),
+    volume('rack', { csi: { driver: name, volumeHandle: 'disk-1' } }, on('topology.example/rack', 'r2')),
+    claim('disk'),
+    claim('rack'),
+    pod(
+      'keeper',
+      {
+        ...script('echo here | tee /disk/file >/rack/file; sleep 3600'),
+        volumeMounts: ['disk', 'rack'].map((which) => ({ name: which, mountPath: `/${which}` })),
+      },
+      { volumes: ['disk', 'rack'].map((which) => ({ name: which, persistentVolumeClaim: { claimName: which } })) },
+    ),
+  );
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/keeper', '--timeout=60s');
+  t.log(await cluster.kubectl('get', 'pv,pvc,csinodes'));
+  t.is((await node.sh(`cat /srv/disk/file /srv/driver-${name}/data/disk-1/file`)).stdout, 'here\nhere\n');
+  await cluster.kubectl('delete', 'pod', 'keeper');
+  const left = 'grep -cE "/var/lib/berth-node/.*kubernetes.io~(csi|local-volume)" /proc/self/mountinfo || true';
+  t.is((await node.sh(left)).stdout, '0\n');
 });
 
 chapter('no request of ours was forbidden', (t) => {
