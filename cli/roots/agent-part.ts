@@ -106,7 +106,7 @@ export async function createAgentPart(
     api &&
     createStorage(
       { nodeName, rootDir: options.rootDir },
-      { ...api, nodeLabels: () => nodeOf()?.metadata.labels ?? {}, clock, log },
+      { ...api, nodeLabels: () => nodeOf()?.metadata.labels, registry: options.metrics, clock, log },
     );
   const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
   const events = api?.events ?? logEvents(log);

@@ -83,6 +83,10 @@ const VolumeUsage = message({
 const VolumeCondition = message({ abnormal: field(1, flag), message: field(2, text) });
 const StatsResponse = message({ usage: repeated(1, asKind(VolumeUsage)), volumeCondition: nested(2, VolumeCondition) });
 
+export type VolumeStatsAnswer = ValueOf<typeof StatsResponse>;
+/** VolumeUsage.Unit */
+export const USAGE_UNIT = { BYTES: 1, INODES: 2 } as const;
+
 const Rpc = message({ type: field(1, integer) });
 const NodeCapability = message({ rpc: nested(1, Rpc) });
 const CapabilitiesResponse = message({ capabilities: repeated(1, asKind(NodeCapability)) });

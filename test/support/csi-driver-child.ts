@@ -16,7 +16,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import type { Unary } from '../../src/grpc/client.ts';
-import { csiIdentity, csiNode, NODE_CAPABILITY } from '../../src/grpc/csi.ts';
+import { csiIdentity, csiNode, NODE_CAPABILITY, USAGE_UNIT } from '../../src/grpc/csi.ts';
 import { pluginRegistration } from '../../src/grpc/plugin-registration.ts';
 import { isMountPoint, mountFileSystem, unmount } from '../../src/linux/mounts.ts';
 import type { CsiDriverSettings } from './csi-driver.ts';
@@ -104,6 +104,14 @@ serve(service, csiNode.unpublishVolume, ({ volumeId, targetPath }) => {
   if (volumeId.startsWith('csi-')) rmSync(join(data, volumeId), { recursive: true, force: true });
   return {};
 });
+
+serve(service, csiNode.getVolumeStats, () => ({
+  usage: [
+    { total: 1000, available: 600, used: 400, unit: USAGE_UNIT.BYTES },
+    { total: 10, available: 7, used: 3, unit: USAGE_UNIT.INODES },
+  ],
+  volumeCondition: { abnormal: false, message: '' },
+}));
 
 const registration = { definition: {}, methods: {} };
 serve(registration, pluginRegistration.getInfo, () => ({

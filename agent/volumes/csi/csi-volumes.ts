@@ -7,6 +7,7 @@ import { isMountPoint } from '../../../src/linux/mounts.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { MountedVolume } from '../../containers/mounts.ts';
+import type { VolumeStats } from '../persistent/volume-stats.ts';
 import type { VolumeDirectory } from '../plugin.ts';
 import type { CsiDriver, CsiDrivers } from './drivers.ts';
 import { createKeyedLock } from './keyed-lock.ts';
@@ -17,6 +18,7 @@ import {
   podAttributes,
   type SecretName,
   volumeCapability,
+  volumeStats,
   whyNotSupported,
 } from './requests.ts';
 import { listVolumeData, readVolumeData, removeVolumeData, type VolumeData, writeVolumeData } from './volume-data.ts';
@@ -49,6 +51,8 @@ export interface CsiVolumesDependencies {
 const PLUGIN = 'kubernetes.io/csi';
 const TOKENS = 'csi.storage.k8s.io/serviceAccount.tokens';
 const CALL_TIMEOUT_MS = 120_000;
+/** Somebody waits for the metrics. */
+const STATS_TIMEOUT_MS = 5_000;
 /** How long one look waits for the attachment; the pod is tried again then. */
 const ATTACH_WAIT_MS = 10_000;
 const ATTACH_POLL_MS = 250;
@@ -243,10 +247,26 @@ export function createCsiVolumes(options: CsiVolumesOptions, dependencies: CsiVo
     await rm(staging, { recursive: true });
   }
 
+  /** How full the driver says that a volume is; undefined when it does not tell. */
+  async function stats(volume: CsiVolume, volumePath: string): Promise<VolumeStats | undefined> {
+    const driver = drivers.get(volume.driver);
+    if (!driver.has('GET_VOLUME_STATS')) return undefined;
+    const stagingTargetPath = isStaged(volume, driver)
+      ? join(stagingOf(volume.driver, volume.handle), 'globalmount')
+      : '';
+    const answer = await driver.client.call(
+      csiNode.getVolumeStats,
+      { volumeId: volume.handle, volumePath, stagingTargetPath },
+      { timeoutMs: STATS_TIMEOUT_MS },
+    );
+    return volumeStats(answer);
+  }
+
   return {
     plugin: PLUGIN,
     setUp,
     tearDown,
+    stats,
 
     /** Unstages what an earlier life has left staged for no pod. For when the driver has registered. */
     async collect(driver: CsiDriver): Promise<void> {

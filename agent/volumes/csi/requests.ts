@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
-import { ACCESS_MODE, type NODE_CAPABILITY, type VolumeCapability } from '../../../src/grpc/csi.ts';
+import {
+  ACCESS_MODE,
+  type NODE_CAPABILITY,
+  USAGE_UNIT,
+  type VolumeCapability,
+  type VolumeStatsAnswer,
+} from '../../../src/grpc/csi.ts';
 import type { CSIDriver, PersistentVolume, Pod, Volume } from '../../../src/kube/types.ts';
+import type { VolumeStats } from '../persistent/volume-stats.ts';
 
 /** A CSI volume as one pod wants it, whether it stands in a PersistentVolume or in the pod itself. */
 export interface CsiVolume {
@@ -134,4 +141,15 @@ export function whyNotSupported(volume: CsiVolume, driver: CSIDriver | undefined
   return driver
     ? `volume mode ${JSON.stringify(volume.mode)} not supported by driver ${volume.driver} (only supports [${modes.map((mode) => JSON.stringify(mode)).join(', ')}])`
     : `volume mode ${JSON.stringify(volume.mode)} not supported by driver ${volume.driver} (no CSIDriver object)`;
+}
+
+/** What a driver answers about a volume, in the agent's terms. */
+export function volumeStats({ usage, volumeCondition }: VolumeStatsAnswer): VolumeStats {
+  const bytes = usage.find(({ unit }) => unit === USAGE_UNIT.BYTES);
+  const inodes = usage.find(({ unit }) => unit === USAGE_UNIT.INODES);
+  return {
+    ...(bytes && { capacityBytes: bytes.total, availableBytes: bytes.available, usedBytes: bytes.used }),
+    ...(inodes && { inodes: inodes.total, inodesFree: inodes.available, inodesUsed: inodes.used }),
+    ...(volumeCondition && { isAbnormal: volumeCondition.abnormal }),
+  };
 }

@@ -5,35 +5,53 @@ import type { CsiVolumes } from '../csi/csi-volumes.ts';
 import { inlineCsiVolume, persistentCsiVolume } from '../csi/requests.ts';
 import { ensureHostPath } from '../host-path.ts';
 import type { VolumeDirectory, VolumePlugin, VolumeRequest } from '../plugin.ts';
-import { type ClaimApi, resolveClaim } from './claims.ts';
+import { type ClaimApi, claimNameOf, resolveClaim } from './claims.ts';
 import { ensureLocalVolume, LOCAL_PLUGIN, removeLocalMount } from './local.ts';
 import { ensureNfsMount, NFS_PLUGIN, removeNfsMount } from './nfs.ts';
+import type { MountedClaim } from './volume-stats.ts';
 
 export interface ClaimPluginDependencies {
   api: ClaimApi;
-  csi: Pick<CsiVolumes, 'plugin' | 'setUp' | 'tearDown'>;
+  csi: Pick<CsiVolumes, 'plugin' | 'setUp' | 'tearDown' | 'stats'>;
   nodeName: string;
-  /** Of the Node object: a volume may be within the reach of some nodes only. */
-  nodeLabels(): Record<string, string>;
+  /** Of the Node object, once it is known: a volume may be within the reach of some nodes only. */
+  nodeLabels(): Record<string, string> | undefined;
+}
+
+export interface ClaimPlugins {
+  readonly plugins: readonly VolumePlugin[];
+  /** What pods have mounted, and can be measured. */
+  claims(): readonly MountedClaim[];
 }
 
 /** Claims, generic ephemeral volumes, inline CSI volumes and NFS: volumes whose data does not live and die with the pod's directory. */
-export function createClaimPlugins(dependencies: ClaimPluginDependencies): VolumePlugin[] {
+export function createClaimPlugins(dependencies: ClaimPluginDependencies): ClaimPlugins {
   const { api, csi, nodeName } = dependencies;
   /** Volumes that are published again and again, by pod and volume: the API is not asked anew for what was found once. */
   const resolved = new Map<string, PersistentVolume>();
+  /** By pod and volume. A hostPath tells of the node's disk; a look at an NFS server that is away would never end. */
+  const measurable = new Map<string, MountedClaim>();
   const directories = [csi.plugin, LOCAL_PLUGIN, NFS_PLUGIN];
 
   async function setUpClaim(request: VolumeRequest): Promise<MountedVolume> {
     const { pod, volume } = request;
     const key = `${pod.metadata.uid}/${volume.name}`;
     const found = resolved.get(key) ?? (await resolveClaim(pod, volume, api));
-    if (!volumeReaches(found, { name: nodeName, labels: dependencies.nodeLabels() }))
+    const labels = dependencies.nodeLabels();
+    // The scheduler has seen to it; an agent that has just started need not wait to see it too.
+    if (labels && !volumeReaches(found, { name: nodeName, labels }))
       throw new Error(
         `storage node affinity check failed for volume ${JSON.stringify(found.metadata.name)} : no matching NodeSelectorTerms`,
       );
     const mounted = await setUpVolume(request, found);
     if (mounted.refreshes) resolved.set(key, found);
+    if (found.spec.csi || found.spec.local)
+      measurable.set(key, {
+        namespace: pod.metadata.namespace!,
+        claim: claimNameOf(pod, volume),
+        path: mounted.hostPath,
+        ...(found.spec.csi && { ask: () => csi.stats(persistentCsiVolume(found, false), mounted.hostPath) }),
+      });
     return mounted;
   }
 
@@ -66,13 +84,14 @@ export function createClaimPlugins(dependencies: ClaimPluginDependencies): Volum
   }
 
   const tearDown = async (directory: VolumeDirectory): Promise<void> => {
-    for (const key of resolved.keys()) if (key.startsWith(`${directory.podUid}/`)) resolved.delete(key);
+    for (const known of [resolved, measurable])
+      for (const key of known.keys()) if (key.startsWith(`${directory.podUid}/`)) known.delete(key);
     if (directory.plugin === csi.plugin) await csi.tearDown(directory);
     else if (directory.plugin === NFS_PLUGIN) await removeNfsMount(directory.path);
     else if (directory.plugin === LOCAL_PLUGIN) removeLocalMount(directory.path);
   };
 
-  return [
+  const plugins: VolumePlugin[] = [
     { kind: 'persistentVolumeClaim', refreshes: false, directories, setUp: setUpClaim, tearDown },
     { kind: 'ephemeral', refreshes: false, directories, setUp: setUpClaim, tearDown },
     {
@@ -85,6 +104,7 @@ export function createClaimPlugins(dependencies: ClaimPluginDependencies): Volum
     },
     nfsPlugin(tearDown),
   ];
+  return { plugins, claims: () => [...measurable.values()] };
 }
 
 function nfsPlugin(tearDown: (directory: VolumeDirectory) => Promise<void>): VolumePlugin {

@@ -13,6 +13,7 @@ import {
 import type { CSIDriver, KubeObject, Pod } from '../../../src/kube/types.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
+import type { Registry } from '../../../src/runtime/metrics.ts';
 import { createPluginWatcher } from '../../plugins/plugin-watcher.ts';
 import { createCsiNodeKeeper } from '../csi/csi-node.ts';
 import { type CsiApi, createCsiVolumes } from '../csi/csi-volumes.ts';
@@ -20,6 +21,7 @@ import { createCsiDrivers } from '../csi/drivers.ts';
 import type { VolumePlugin } from '../plugin.ts';
 import type { ServiceAccountTokens } from '../tokens.ts';
 import { type ClaimPluginDependencies, createClaimPlugins } from './claim-plugins.ts';
+import { registerVolumeStats } from './volume-stats.ts';
 
 export interface StorageOptions {
   nodeName: string;
@@ -32,6 +34,8 @@ export interface StorageDependencies extends Pick<ClaimPluginDependencies, 'node
   client: KubeClient;
   informers: InformerSet;
   tokens: ServiceAccountTokens;
+  /** What the agent's /metrics shows. */
+  registry: Registry;
   clock: Clock;
   log: Logger;
 }
@@ -95,16 +99,18 @@ export function createStorage({ nodeName, rootDir }: StorageOptions, dependencie
     { directory: join(rootDir, 'plugins_registry') },
     { handlers: [drivers], clock, log },
   );
+  const claimPlugins = createClaimPlugins({
+    api: {
+      claim: (namespace, name) => find(persistentVolumeClaims, name, namespace),
+      volume: (name) => find(persistentVolumes, name),
+    },
+    csi,
+    nodeName,
+    nodeLabels: dependencies.nodeLabels,
+  });
+  registerVolumeStats(dependencies.registry, { claims: claimPlugins.claims, clock });
   return {
-    plugins: createClaimPlugins({
-      api: {
-        claim: (namespace, name) => find(persistentVolumeClaims, name, namespace),
-        volume: (name) => find(persistentVolumes, name),
-      },
-      csi,
-      nodeName,
-      nodeLabels: dependencies.nodeLabels,
-    }),
+    plugins: claimPlugins.plugins,
     volumesInUse: csi.volumesInUse,
     async run(signal) {
       await csi

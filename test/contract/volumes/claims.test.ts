@@ -27,6 +27,8 @@ real('local and hostPath volumes behind claims; a node out of reach says so', as
   t.deepEqual(await readdir(disk), ['hello']);
   t.is((await stat(disk)).gid, 4321);
   t.deepEqual(mounts(), ['pods/u1/volumes/kubernetes.io~local-volume/pv-1']);
+  const size = /^kubelet_volume_stats_capacity_bytes\{namespace="default",persistentvolumeclaim="data"\} (\d+)$/m;
+  t.true(Number(size.exec(await local.registry.metrics())?.[1]) > 0);
   t.true(await local.volumes.remove('u1', pod));
   t.false(isMountPoint(path));
   t.deepEqual(await readdir(disk), ['hello']);

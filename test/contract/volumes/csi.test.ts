@@ -272,3 +272,21 @@ real('fsGroup: by the driver where it can, else by its policy', async (t) => {
   t.is(await gid(), 4321);
   t.true(await file.volumes.remove('u1', pod));
 });
+
+real('how full a volume is, as its driver tells', async (t) => {
+  const { ready, hostPathOf } = await createNode(t, { capabilities: ['STAGE_UNSTAGE_VOLUME', 'GET_VOLUME_STATS'] });
+  const life = await ready([...boundVolume(), driverObject()]);
+  await hostPathOf(life, podOf('u1'));
+  await hostPathOf(life, podOf('u2'));
+  const shown = (await life.registry.metrics()).split('\n').filter((line) => line.startsWith('kubelet_volume'));
+  const labels = '{namespace="default",persistentvolumeclaim="data"}';
+  t.deepEqual(shown.sort(), [
+    `kubelet_volume_stats_available_bytes${labels} 600`,
+    `kubelet_volume_stats_capacity_bytes${labels} 1000`,
+    `kubelet_volume_stats_health_status_abnormal${labels} 0`,
+    `kubelet_volume_stats_inodes_free${labels} 7`,
+    `kubelet_volume_stats_inodes_used${labels} 3`,
+    `kubelet_volume_stats_inodes${labels} 10`,
+    `kubelet_volume_stats_used_bytes${labels} 400`,
+  ]);
+});

@@ -14,6 +14,7 @@ import {
 import type { KubeObject } from '../../../src/kube/types.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
+import { Registry } from '../../../src/runtime/metrics.ts';
 import { createFakeKubeClient } from '../../fakes/kube-client.ts';
 
 export const NODE = 'node-1';
@@ -30,11 +31,13 @@ export function createStorageLife(rootDir: string, objects: readonly KubeObject[
   for (const object of objects) seed(object);
   const informers = createInformerSet(client, { log, clock });
   const token = `e.${Buffer.from(JSON.stringify({ exp: 1_800_000_000 })).toString('base64url')}.s`;
+  const registry = new Registry();
   const storage = createStorage(
     { nodeName: NODE, rootDir },
     {
       client,
       informers,
+      registry,
       tokens: { token: async () => token, forget() {} },
       nodeLabels: () => ({ 'kubernetes.io/hostname': NODE }),
       clock,
@@ -56,6 +59,7 @@ export function createStorageLife(rootDir: string, objects: readonly KubeObject[
     client,
     seed,
     storage,
+    registry,
     volumes,
     directories,
     events,

@@ -14,7 +14,7 @@ const plugins = [
   hostPathPlugin,
   createImageVolumePlugin(unused),
   ...createPayloadPlugins(unused),
-  ...createClaimPlugins({ csi: { plugin: 'kubernetes.io/csi' } } as never),
+  ...createClaimPlugins({ csi: { plugin: 'kubernetes.io/csi' } } as never).plugins,
 ];
 
 test('a volume type is refused just where no plugin makes it', (t) => {
