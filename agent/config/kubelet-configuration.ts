@@ -213,7 +213,7 @@ const runtime = {
   // The container runtime is always Docker's Engine (--docker-endpoint); kubeadm writes a CRI socket here.
   containerRuntimeEndpoint: ignored(text()),
   imageServiceEndpoint: ignored(text()),
-  runtimeRequestTimeout: deferred(duration(2 * MINUTE_MS)),
+  runtimeRequestTimeout: duration(2 * MINUTE_MS, { minMs: SECOND_MS }),
   featureGates: deferred(switches()),
 };
 

@@ -75,7 +75,7 @@ export async function createAgentPart(
   const { config, nodeName, nodeIps, client } = options;
   const { log, clock } = context;
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
-  const connection = connectDocker(options.dockerEndpoint);
+  const connection = connectDocker(options.dockerEndpoint, { requestTimeoutMs: config.runtimeRequestTimeoutMs });
   const engine = await retry(() => connection.info(signal), {
     ...ENGINE_RETRY,
     clock,
