@@ -7,6 +7,7 @@ import { violatesPodAffinity } from './pod-affinity.ts';
 import { decideVolumes, type PodClaims, sortClaims, violatesOncePod } from './pod-volumes.ts';
 import { podRequests } from './requests.ts';
 import { violatesSpread } from './topology-spread.ts';
+import { exceedsVolumeLimit } from './volume-limits.ts';
 
 /** Why a node is not for a pod, in upstream's words; empty when it is. */
 export type Filter = (pod: Pod, info: NodeInfo, view: ClusterView) => string[];
@@ -67,12 +68,13 @@ export const filterTopologySpread: Filter = (pod, info, view) => {
 const claimsOf = memoizedPerPod<PodClaims>((pod, { storage }) => sortClaims(pod, storage));
 
 /** Claims that can't be bound keep a pod from all nodes; else its volumes must be within the node's reach. */
-export const filterVolumes: Filter = (pod, { node }, view) => {
+export const filterVolumes: Filter = (pod, info, view) => {
   if (!pod.spec.volumes?.length) return [];
   const claims = claimsOf(pod, view);
   const refusal = claims.refusal ?? violatesOncePod(pod, claims, view.nodes);
   if (refusal) return [refusal];
-  const decision = decideVolumes(claims, node, view.storage);
+  if (exceedsVolumeLimit(pod, info, view.storage)) return ['node(s) exceed max volume count'];
+  const decision = decideVolumes(claims, info.node, view.storage);
   return typeof decision === 'string' ? [decision] : [];
 };
 

@@ -1,4 +1,11 @@
-import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass } from '../../src/kube/types.ts';
+import type {
+  CSINode,
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  StorageClass,
+} from '../../src/kube/types.ts';
 import { isControlledBy } from '../controllers/ownership.ts';
 import { storageClassOf } from '../resources/storage/storage-class-name.ts';
 import { BIND_COMPLETED } from '../volumes/annotations.ts';
@@ -14,6 +21,8 @@ export interface StorageView {
   /** A volume that is promised to the claim of a pod whose binding is under way refers to that claim already. */
   volumes(): readonly PersistentVolume[];
   storageClass(name: string): StorageClass | undefined;
+  /** By the node's name. */
+  csiNode(name: string): CSINode | undefined;
 }
 
 /** A pod's claims, sorted by what is to be done about them. */

@@ -3,6 +3,7 @@ import type { InformerSet } from '../../src/kube/informer.ts';
 import {
   persistentVolumeClaims as claimResource,
   storageClasses as classResource,
+  csiNodes as csiNodeResource,
   objectKey,
   persistentVolumes as volumeResource,
 } from '../../src/kube/resources.ts';
@@ -46,6 +47,7 @@ export function createVolumeBinding({
   const claims = informers.informer(claimResource);
   const volumes = informers.informer(volumeResource);
   const classes = informers.informer(classResource);
+  const csiNodes = informers.informer(csiNodeResource);
   /** Volumes as they will be, by the UID of the pod whose binding is under way. */
   const promises = new Map<string, readonly PersistentVolume[]>();
   const waiting = new Set<() => void>();
@@ -59,6 +61,7 @@ export function createVolumeBinding({
         .map((volume) => (volume.spec.claimRef ? volume : (promised.get(volume.metadata.name) ?? volume)));
     },
     storageClass: classes.get,
+    csiNode: csiNodes.get,
   };
   const lookAgain = () => {
     for (const look of [...waiting]) look();
@@ -89,7 +92,7 @@ export function createVolumeBinding({
   }
 
   return {
-    inputs: [claims, volumes, classes],
+    inputs: [claims, volumes, classes, csiNodes],
     storage,
     assume(pod, info) {
       if (claimNamesOf(pod).length === 0) return undefined;
@@ -130,7 +133,7 @@ export function createVolumeBinding({
       const claimChanged = (claim: KubeObject) => handler(usesClaim(objectKey(claim)));
       claims.subscribe({ added: claimChanged, updated: (_, claim) => claimChanged(claim), deleted: claimChanged });
       const anyChanged = () => handler(usesAny);
-      for (const informer of [volumes, classes])
+      for (const informer of [volumes, classes, csiNodes])
         informer.subscribe({ added: anyChanged, updated: anyChanged, deleted: anyChanged });
     },
   };

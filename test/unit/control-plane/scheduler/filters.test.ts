@@ -16,6 +16,7 @@ const NO_STORAGE: StorageView = {
   volume: () => undefined,
   volumes: () => [],
   storageClass: () => undefined,
+  csiNode: () => undefined,
 };
 
 function reasons(pod: Pod, nodes: Node[], existing: Pod[] = [], onto = nodes[0]!.metadata.name) {

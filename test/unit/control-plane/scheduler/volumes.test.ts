@@ -3,7 +3,13 @@ import { reasonsAgainst, refusalEverywhere } from '../../../../control-plane/sch
 import { type ClusterView, createSchedulerCache } from '../../../../control-plane/scheduler/node-info.ts';
 import { choosePlacement } from '../../../../control-plane/scheduler/placement.ts';
 import { decideVolumes, sortClaims } from '../../../../control-plane/scheduler/pod-volumes.ts';
-import type { PersistentVolume, PersistentVolumeClaim, Pod, StorageClass } from '../../../../src/kube/types.ts';
+import type {
+  CSINode,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  StorageClass,
+} from '../../../../src/kube/types.ts';
 import { makeNode, makePod } from '../controllers/scene.ts';
 import { makeClaim, makeClass, makeVolume } from '../volumes/samples.ts';
 
@@ -29,6 +35,7 @@ function viewOf(
   volumes: PersistentVolume[],
   classes: StorageClass[] = [late, made],
   running: Pod[] = [],
+  csiNodes: CSINode[] = [],
 ): ClusterView {
   const cache = createSchedulerCache();
   for (const name of ['n1', 'n2']) cache.setNode(makeNode(name));
@@ -38,6 +45,7 @@ function viewOf(
     volume: (name: string) => volumes.find(({ metadata }) => metadata.name === name),
     volumes: () => volumes,
     storageClass: (name: string) => classes.find(({ metadata }) => metadata.name === name),
+    csiNode: (name: string) => csiNodes.find(({ metadata }) => metadata.name === name),
   };
   return { nodes: cache.nodes(), namespaceOf: () => undefined, storage };
 }
@@ -170,4 +178,20 @@ test('the whole message, as people search for it', (t) => {
   t.like(place(viewOf([waiting('x')], [])), {
     refusal: "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.",
   });
+});
+
+test('no more volumes than the driver can have on a node; a shared one counts once', (t) => {
+  const csi = (name: string) =>
+    makeVolume(name, { spec: { hostPath: undefined, csi: { driver: 'd.example', volumeHandle: name } } });
+  const volumes = ['a', 'b', 'c'].map(csi);
+  const claims = ['a', 'b', 'c'].map((name) => bound(name, name));
+  const limited = {
+    metadata: { ...makeClass('n1').metadata },
+    spec: { drivers: [{ name: 'd.example', nodeID: 'n1', allocatable: { count: 2 } }] },
+  };
+  const running = ['a', 'b'].map((name) => makePod(`has-${name}`, { spec: { ...using(name).spec, nodeName: 'n1' } }));
+  const view = viewOf(claims, volumes, [], running, [limited]);
+  const reasons = (pod: Pod) => view.nodes.map((info) => reasonsAgainst(pod, info, view)[0]);
+  t.deepEqual(reasons(using('c')), ['node(s) exceed max volume count', undefined]);
+  t.deepEqual(reasons(using('a')), [undefined, undefined]);
 });
