@@ -44,37 +44,43 @@ function push(image: string): Promise<string> {
   return until(`${image} is pushed`, () => pushTestImage(cluster.host.path(ENGINE), image, options));
 }
 
-/** A plugin that knows the password, for repositories below `plugin/`. */
-function writePlugin(): void {
+/** Two plugins that know the password: for repositories below `plugin/`, and below `token/` for service accounts of a team. */
+function writePlugins(): void {
+  const folder = cluster.host.path(PLUGINS);
+  mkdirSync(`${folder}/bin`, { recursive: true });
+  const tokenAttributes = {
+    serviceAccountTokenAudience: 'registry.test',
+    cacheType: 'ServiceAccount',
+    requireServiceAccount: true,
+    requiredServiceAccountAnnotationKeys: ['example.com/team'],
+  };
+  const providers = [
+    writePlugin(`${folder}/bin`, 'login', 'plugin', {}),
+    writePlugin(`${folder}/bin`, 'token-login', 'token', { tokenAttributes }),
+  ];
+  const config = { apiVersion: 'kubelet.config.k8s.io/v1', kind: 'CredentialProviderConfig', providers };
+  writeFileSync(`${folder}/config.yaml`, JSON.stringify(config));
+}
+
+/** Each writes down what it is asked. @returns its entry in the configuration */
+function writePlugin(folder: string, name: string, repository: string, more: object): object {
   const response = {
     kind: 'CredentialProviderResponse',
     apiVersion: 'credentialprovider.kubelet.k8s.io/v1',
     cacheKeyType: 'Image',
-    auth: { [`${MAIN}/plugin`]: { username: 'reader', password: PASSWORD } },
+    auth: { [`${MAIN}/${repository}`]: { username: 'reader', password: PASSWORD } },
   };
-  const provider = {
-    name: 'login',
-    matchImages: [`${MAIN}/plugin`],
-    defaultCacheDuration: '0s',
-    apiVersion: response.apiVersion,
-  };
-  const folder = cluster.host.path(PLUGINS);
-  mkdirSync(`${folder}/bin`, { recursive: true });
-  writeFileSync(
-    `${folder}/bin/login`,
-    `#!/bin/sh\ncat >>/var/log/plugin-requests\necho '${JSON.stringify(response)}'\n`,
-  );
-  chmodSync(`${folder}/bin/login`, 0o755);
-  writeFileSync(
-    `${folder}/config.yaml`,
-    JSON.stringify({ apiVersion: 'kubelet.config.k8s.io/v1', kind: 'CredentialProviderConfig', providers: [provider] }),
-  );
+  const script = `#!/bin/sh\ncat >>/var/log/${name}\necho '${JSON.stringify(response)}'\n`;
+  writeFileSync(`${folder}/${name}`, script);
+  chmodSync(`${folder}/${name}`, 0o755);
+  const { apiVersion } = response;
+  return { name, matchImages: [`${MAIN}/${repository}`], defaultCacheDuration: '0s', apiVersion, ...more };
 }
 
 test.before(async () => {
   if (obstacle) return;
   cluster = await createClusterHost('images');
-  writePlugin();
+  writePlugins();
   await cluster.berthOk(
     ...['up', '--image-credential-provider-config', `${PLUGINS}/config.yaml`],
     ...['--image-credential-provider-bin-dir', `${PLUGINS}/bin`],
@@ -222,12 +228,31 @@ story('a credential provider plugin opens it for pods without secrets', async (t
   await namespaceOf('plugin');
   await cluster.apply(podOf('plugin', 'private', image));
   await running('plugin', 'private');
-  const request = JSON.parse((await cluster.sh('cat /var/log/plugin-requests')).trim().split('\n')[0]!);
+  const request = JSON.parse((await cluster.sh('cat /var/log/login')).trim().split('\n')[0]!);
   t.deepEqual(request, {
     kind: 'CredentialProviderRequest',
     apiVersion: 'credentialprovider.kubelet.k8s.io/v1',
     image: `${MAIN}/plugin/app`,
   });
+});
+
+story('a plugin that wants tokens serves the service accounts that have opted in', async (t) => {
+  const image = `${MAIN}/token/app:v1`;
+  await push(image);
+  await namespaceOf('token');
+  await cluster.kubectl('create', 'serviceaccount', 'member', '-n', 'token');
+  await cluster.kubectl('annotate', 'serviceaccount', 'member', '-n', 'token', 'example.com/team=blue');
+  await cluster.apply(
+    pod('member', { image, command: ['sleep', '3600'] }, { serviceAccountName: 'member' }, { namespace: 'token' }),
+  );
+  await running('token', 'member');
+  const request = JSON.parse((await cluster.sh('cat /var/log/token-login')).trim().split('\n')[0]!);
+  t.deepEqual(request.serviceAccountAnnotations, { 'example.com/team': 'blue' });
+  const claims = JSON.parse(Buffer.from(request.serviceAccountToken.split('.')[1], 'base64url').toString());
+  t.like(claims, { aud: ['registry.test'], sub: 'system:serviceaccount:token:member' });
+  t.is(claims['kubernetes.io'].pod.name, 'member');
+  await cluster.apply(podOf('token', 'outsider', image));
+  t.regex(await waiting('token', 'outsider', 'ErrImagePull'), /no basic auth credentials$/);
 });
 
 story(
