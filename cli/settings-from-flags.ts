@@ -123,7 +123,9 @@ async function kubeletSettings(flags: UpFlags) {
     ...path('imageCredentialProviderBinDir', '--image-credential-provider-bin-dir'),
     imagePullProgressDeadline: flags.imagePullProgressDeadline,
   };
-  // Not with the command line's definition: no other command needs them.
+  if (Object.keys(settings).length === 1 && settings.imagePullProgressDeadline === DEFAULT_PULL_PROGRESS_DEADLINE)
+    return settings;
+  // Only for those who give files: a plain `up` shall not wait for it.
   const { kubeletConfiguration } = await import('../agent/config/kubelet-configuration.ts');
   const { loadConfig } = await import('../src/config/load.ts');
   const { imageSettings } = await import('./roots/image-settings.ts');
