@@ -1,10 +1,21 @@
+import { realpathSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { VolumeDirectory } from './plugin.ts';
 
+/** As the kernel's list of mounts shows it. */
+function withoutLinks(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    // Not there yet.
+    return path;
+  }
+}
+
 /** The pods' directories below the root dir, laid out as kubelet does (sheet §3). */
 export function createPodDirectories(rootDir: string) {
-  const podsDirectory = join(rootDir, 'pods');
+  const podsDirectory = join(withoutLinks(rootDir), 'pods');
   const podDirectory = (uid: string) => {
     if (uid === '' || uid.includes('/') || uid === '.' || uid === '..')
       throw new Error(`${JSON.stringify(uid)} is no pod UID`);

@@ -11,8 +11,8 @@ const O_PATH = 0o10000000;
 const { O_NOFOLLOW, O_DIRECTORY, O_RDONLY } = constants;
 const RESOLVE_NO_MAGICLINKS = 0x02;
 const RESOLVE_BENEATH = 0x08;
-/** The kernel gives up with EAGAIN when a rename races with a `..`; an attacker must not be able to keep us busy. */
-const RACE_RETRIES = 32;
+/** The kernel gives up with EAGAIN at a `..` when something was renamed or mounted meanwhile, anywhere on the host. */
+const RACE_RETRIES = 8;
 const MAX_SYMLINKS = 40;
 
 export type OpenBeneath = (directory: number, path: string) => number;
@@ -29,8 +29,8 @@ export const openBeneath: OpenBeneath = (directory, path) => {
     } catch (error) {
       const { code } = error as SyscallError;
       if (code === 'EAGAIN' && attempt < RACE_RETRIES) continue;
-      // An older kernel, or a container whose seccomp profile is older than the call.
-      if (code === 'ENOSYS' || code === 'EPERM') return walkBeneath(directory, path);
+      // A busy host, an older kernel, or a container whose seccomp profile is older than the call.
+      if (code === 'EAGAIN' || code === 'ENOSYS' || code === 'EPERM') return walkBeneath(directory, path);
       throw error;
     }
   }

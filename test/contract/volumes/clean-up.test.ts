@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
+import { removePodDirectory } from '../../../agent/volumes/clean-up.ts';
+import { createPodDirectories } from '../../../agent/volumes/pod-directories.ts';
 import { mountFileSystem, readMounts, unmount } from '../../../src/linux/mounts.ts';
 import { removeTree } from '../../../src/linux/remove-tree.ts';
 import { createScene, NO_ROOT, podWith, sourcesOf } from './scene.ts';
@@ -66,6 +68,20 @@ real('another life of the agent finds a tmpfs mounted and keeps what is in it', 
   await life().volumes.ensure(pod);
   t.is(await readFile(join(path, 'kept'), 'utf8'), 'x');
   t.is(mountsBelow(base).length, 1);
+});
+
+real('a root directory behind a link: mounts are found all the same', async (t) => {
+  const { base, directory, mountsBelow } = await createScene(t);
+  await directory('elsewhere');
+  await symlink(join(base, 'elsewhere'), join(base, 'link'));
+  const directories = createPodDirectories(join(base, 'link'));
+  const path = directories.volume('uid-1', 'kubernetes.io/empty-dir', 'memory');
+  t.true(path.startsWith(join(base, 'elsewhere')));
+  await mkdir(path, { recursive: true });
+  mountFileSystem({ source: 'tmpfs', target: path, type: 'tmpfs' });
+  await removePodDirectory(directories, 'uid-1');
+  t.deepEqual(mountsBelow(base), []);
+  t.deepEqual(await directories.list(), []);
 });
 
 const HUGE_PAGES = '/sys/kernel/mm/hugepages/hugepages-2048kB';
