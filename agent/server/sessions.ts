@@ -12,7 +12,7 @@ import { type CommandStreams, exitStatus, SUCCESS } from '../../src/streaming/co
 export async function runSession(
   session: ContainerSession,
   client: CommandStreams,
-  { tty, hasExitCode }: { tty: boolean; hasExitCode: boolean },
+  { tty, hasExitCode, passesEndOfInput }: { tty: boolean; hasExitCode: boolean; passesEndOfInput: boolean },
 ): Promise<Status> {
   const leave = () => void session.close().catch(() => undefined);
   client.gone.addEventListener('abort', leave, { once: true });
@@ -21,7 +21,8 @@ export async function runSession(
   // The end of its input is the process's to notice; a process that no longer reads is no failure.
   client.stdin?.on('error', () => {});
   session.stream.on('error', () => {});
-  client.stdin?.pipe(session.stream);
+  // Where a container's input goes on after this client, the Engine would take its end for the client's leave, and cut the output.
+  client.stdin?.pipe(session.stream, { end: passesEndOfInput });
   try {
     if (tty && client.stdout) await pipeline(session.stream, client.stdout, { end: false });
     else

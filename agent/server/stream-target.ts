@@ -51,7 +51,7 @@ function decode(part: string): string {
 export function chooseTarget(
   pods: PodDirectory,
   { namespace, pod: podName, uid, container: name }: StreamPath,
-): { containerId: string; tty: boolean } {
+): { containerId: string; tty: boolean; stdinOnce: boolean } {
   const pod = pods.get(namespace, podName);
   if (!pod || (uid !== undefined && pod.metadata.uid !== uid)) throw new StreamRefusal(404, 'pod does not exist');
   const { containers, initContainers = [], ephemeralContainers = [] } = pod.spec;
@@ -63,7 +63,7 @@ export function chooseTarget(
     .runtime(pod.metadata.uid)
     ?.containers.find((one) => one.name === name && one.state === 'running');
   if (!running) throw new StreamRefusal(400, `container "${name}" in pod "${podName}" is not running`);
-  return { containerId: running.id, tty: spec.tty ?? false };
+  return { containerId: running.id, tty: spec.tty ?? false, stdinOnce: spec.stdinOnce ?? false };
 }
 
 /** Which streams the query asks for; `tty` stands for the query's where the container itself decides. Throws StreamRefusal. */

@@ -80,6 +80,7 @@ async function command(
       await runSession(session, client, {
         tty: path.kind === 'exec' ? wanted.tty : target.tty,
         hasExitCode: path.kind === 'exec',
+        passesEndOfInput: path.kind === 'exec' || (target.stdinOnce && !target.tty),
       }),
     );
   } catch (error) {

@@ -94,6 +94,23 @@ story('kubectl debug: sees the target’s processes, shares the network, runs on
   t.is(containerOf(last).containerID, containerOf(before).containerID);
   t.true(isReady(last));
   t.regex(await cluster.kubectl('describe', 'pod', 'debugged'), /Ephemeral Containers:\n +look:/);
+  const spoken = await cluster.tryKubectl(
+    [
+      'debug',
+      'debugged',
+      `--image=${BUSYBOX}`,
+      '--image-pull-policy=IfNotPresent',
+      '-i',
+      '-c',
+      'ask',
+      '--',
+      'sh',
+      '-c',
+      'read word; echo got $word; sleep 1; echo end',
+    ],
+    'hello\n',
+  );
+  t.is(spoken.stdout, 'got hello\nend\n');
   const removal = [{ op: 'remove', path: '/spec/ephemeralContainers/0' }];
   const refused = await cluster.tryKubectl([
     'patch',
