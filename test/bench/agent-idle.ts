@@ -2,12 +2,12 @@
  * What the agent costs when nothing happens: `berth agent` in a process of its own on a host of its own, with 100 pods, each with an HTTP
  * readiness probe every 10 s. Memory of the process (RSS), its CPU, and beside them the CPU of dockerd with its containerd and shims.
  *
- *     .toolchain/bin/node test/bench/agent-idle.ts [--seconds 60] [--profile DIR]     # 2–3 minutes
+ *     .toolchain/bin/node test/bench/agent-idle.ts [--seconds 60] [--profile FILE]     # 2–3 minutes
  *
- * With --profile the agent leaves a CPU profile of its whole life in that directory (below / of its host: one that hosts share).
+ * With --profile a CPU profile of the agent is taken after that, for as long again, and written to that file.
  */
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { Pod } from '../../src/kube/types.ts';
@@ -18,6 +18,7 @@ import { CHECKOUT, cpuSeconds, IMAGE, isReady, rssMebibytes, say } from './suppo
 const PODS = 100;
 const PERIOD_SECONDS = 10;
 const SETTLE_MS = 20_000;
+const PARTS = ['dockerd', 'containerd', 'containerd-shim'];
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' }, profile: { type: 'string' } } });
 const seconds = Number(values.seconds);
@@ -28,7 +29,7 @@ try {
   const two = await starting;
   const kubeconfig = (await one.berthOk('node', 'kubeconfig', 'two', '--node-ip', two.address)).stdout;
   writeFileSync(two.host.path('/etc/kubelet.kubeconfig'), kubeconfig, { mode: 0o600 });
-  const agent = two.host.spawn(
+  two.host.spawn(
     [
       ...[
         'sh',
@@ -39,10 +40,7 @@ try {
       ],
       ...['--kubeconfig', '/etc/kubelet.kubeconfig', '--node-ip', two.address, '--cluster-dns', '10.96.0.10'],
     ],
-    {
-      stdio: 'ignore',
-      env: values.profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${values.profile}` } : {},
-    },
+    { stdio: 'ignore' },
   );
   await until('node two is there', async () => (await one.kubectl('get', 'nodes')).includes('two'));
   const started = performance.now();
@@ -57,9 +55,11 @@ try {
   const processes = processesOf(two.host.initPid);
   const { pid } = processes.find(({ args }) => args.includes('agent') && /node$/.test(args[0] ?? ''))!;
   const engine = () =>
-    processes
-      .filter(({ args }) => /dockerd|containerd/.test(args[0] ?? ''))
-      .reduce((sum, { pid }) => sum + cpuSeconds(pid), 0);
+    PARTS.map((part) =>
+      processes
+        .filter(({ args }) => basename(args[0] ?? '').replace('-runc-v2', '') === part)
+        .reduce((sum, one) => sum + cpuSeconds(one.pid), 0),
+    );
   const [before, engineBefore] = [cpuSeconds(pid), engine()];
   await sleep(seconds * 1000);
   const percent = (spent: number) => `${((spent / seconds) * 100).toFixed(2)} % of a core`;
@@ -67,10 +67,15 @@ try {
     `agent, ${PODS} pods with a probe every ${PERIOD_SECONDS} s, over ${seconds} s: CPU ${percent(cpuSeconds(pid) - before)}`,
   );
   say(`agent: RSS ${rssMebibytes(pid).toFixed(0)} MiB`);
-  say(`beside it dockerd, containerd and shims: CPU ${percent(engine() - engineBefore)}`);
+  say(
+    `beside it the Engine: CPU ${PARTS.map((part, at) => `${part} ${percent(engine()[at]! - engineBefore[at]!)}`).join(', ')}`,
+  );
   if (values.profile) {
-    await two.sh('kill "$(cat /run/agent.pid)"');
-    await new Promise((resolve) => agent.once('close', resolve));
+    const child = join(CHECKOUT, 'test/bench/profile-child.ts');
+    const inside = (await two.sh('cat /run/agent.pid')).stdout.trim();
+    const { stdout, stderr } = await two.host.run([process.execPath, child, inside, values.seconds]);
+    if (stderr) say(stderr);
+    writeFileSync(values.profile, stdout);
   }
 } finally {
   await (await starting).close();
