@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
+import pino from 'pino';
 import { mountFileSystem, readMounts, supportsRecursiveReadOnly, unmount } from '../../../src/linux/mounts.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
 import { createTestAgent, eventually, type TestAgent } from '../../support/agent.ts';
@@ -13,6 +14,7 @@ const obstacle = whyNoDockerd();
 const real = obstacle ? test.serial.skip : test.serial;
 let engine: PrivateDockerd;
 let node: TestAgent;
+const logged: string[] = [];
 /** Of the host: for hostPath volumes. */
 let host: string;
 
@@ -27,7 +29,8 @@ else {
       { 'data/one': 'first', 'data/two': 'covered' },
       { 'data/two': 'second', 'data/run': '#!/bin/sh\necho ran\n' },
     ]);
-    node = await createTestAgent({ docker: engine.docker, network });
+    const log = pino({ level: 'warn' }, { write: (line: string) => logged.push(line) });
+    node = await createTestAgent({ docker: engine.docker, network, log });
     host = join(node.rootDir, '../host');
     await mkdir(host, { recursive: true });
     // As the root of a machine with systemd is: else nothing could be propagated.
@@ -397,5 +400,56 @@ real(
     t.is(await exec('survivor', 'app', 'cat /m/x /files/data/one'), 'kept\nfirst');
     t.is(readMounts().filter(({ target }) => target.startsWith(node.rootDir)).length, mounts);
     await removed('survivor');
+  },
+);
+
+real(
+  'R7: a pod that left while no agent ran, with a foreign mount in its volume: kept, told once, gone when that is',
+  async (t) => {
+    const precious = join(host, 'precious');
+    await mkdir(precious);
+    await writeFile(join(precious, 'data'), 'years of work');
+    await node.apply(
+      manifest('orphan', {
+        volumes: [
+          { name: 'scratch', emptyDir: {} },
+          { name: 'memory', emptyDir: { medium: 'Memory' } },
+        ],
+        containers: [
+          {
+            name: 'app',
+            volumeMounts: [
+              { name: 'scratch', mountPath: '/s' },
+              { name: 'memory', mountPath: '/m', subPath: 'sub' },
+            ],
+          },
+        ],
+      }),
+    );
+    await eventually('running', () => isRunning('orphan'));
+    const { uid } = node.pod('orphan')!.metadata;
+    await node.stop();
+    await node.unapply('orphan');
+    const foreign = join(node.rootDir, 'pods', uid, 'volumes/kubernetes.io~empty-dir/scratch/mnt');
+    await mkdir(foreign);
+    mountFileSystem({ source: precious, target: foreign, flags: ['bind'] });
+    logged.length = 0;
+    node.start();
+    const told = () => logged.filter((line) => line.includes('pod directory kept'));
+    await eventually('told', () => told().length > 0);
+    t.deepEqual(
+      readMounts()
+        .map(({ target }) => target)
+        .filter((target) => target.includes(uid)),
+      [foreign],
+      'what is ours is unmounted',
+    );
+    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    t.is(told().length, 1);
+    t.true(told()[0]!.includes(foreign));
+    t.is(await readFile(join(foreign, 'data'), 'utf8'), 'years of work');
+    unmount(foreign);
+    await eventually('the directory is gone', async () => !(await readdir(join(node.rootDir, 'pods'))).includes(uid));
+    t.is(await readFile(join(precious, 'data'), 'utf8'), 'years of work');
   },
 );
