@@ -105,7 +105,7 @@ export function createImageAccess(options: VerificationOptions, deps: ImageAcces
         await records.writeIntent(image);
       } catch (error) {
         await endIntent(image).catch(() => {});
-        throw error;
+        throw new Error(`failed to record image pull intent: ${(error as Error).message}`, { cause: error });
       }
     },
 

@@ -223,3 +223,9 @@ test('an unreadable record lets nobody in, and is written anew by the next pull;
   await writeFile(file, good.replace('v1beta1', 'v1alpha1'));
   t.false(await access.mustPull(IMAGE, REF, never));
 });
+
+test('a record that cannot be written stops the pull: nothing may come here unrecorded', async (t) => {
+  const { access, folder } = await setUp(t);
+  await writeFile(join(folder, 'image_manager'), 'in the way');
+  await t.throwsAsync(access.pullBegins(IMAGE), { message: /^failed to record image pull intent: / });
+});
