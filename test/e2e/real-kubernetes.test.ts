@@ -270,6 +270,40 @@ chapter('a pod gets a secret, a token for an audience and facts about itself', a
   await cluster.kubectl('delete', 'pod', 'trusted');
 });
 
+chapter('security contexts hold; what the node cannot give is refused by name', async (t) => {
+  const show = script('id -u; id -G; grep -E "CapEff|Seccomp:" /proc/self/status; sleep 3600');
+  const tight = { capabilities: { drop: ['ALL'] }, seccompProfile: { type: 'RuntimeDefault' }, runAsNonRoot: true };
+  const sysctls = [{ name: 'kernel.shmmax', value: '1' }];
+  const old = pod('armor', show) as Pod;
+  old.metadata.annotations = { 'container.apparmor.security.beta.kubernetes.io/main': 'localhost/nobody-loaded-this' };
+  await cluster.apply(
+    pod('tight', { ...show, securityContext: tight }, { securityContext: { runAsUser: 1000, fsGroup: 2000 } }),
+    pod('root', { ...show, securityContext: { runAsNonRoot: true } }),
+    pod('unsafe', show, { securityContext: { sysctls } }),
+    old,
+  );
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/tight', '--timeout=60s');
+  t.is(await cluster.kubectl('logs', 'tight'), '1000\n0 2000\nCapEff:\t0000000000000000\nSeccomp:\t2\n');
+  const state = async (name: string) => (await cluster.get<Pod>('pod', name)).status!;
+  const failed = (name: string) => until(`${name} failed`, async () => (await state(name)).phase === 'Failed');
+  await failed('unsafe');
+  t.like(await state('unsafe'), {
+    reason: 'SysctlForbidden',
+    message: 'Pod was rejected: forbidden sysctl: "kernel.shmmax" not allowlisted',
+  });
+  const waiting = await until('root waits', async () => (await state('root')).containerStatuses?.[0]?.state?.waiting);
+  t.regex(waiting.message ?? '', /runAsNonRoot and image will run as root/);
+  // Whether or not the kernel has AppArmor, nobody runs under a profile that is not there.
+  const { phase, containerStatuses } = await until('armor is refused', async () => {
+    const status = await state('armor');
+    const isRefused = status.phase === 'Failed' || status.containerStatuses?.[0]?.state?.waiting?.message;
+    return isRefused ? status : undefined;
+  });
+  t.not(phase, 'Running');
+  t.is(containerStatuses?.[0]?.state?.running, undefined);
+  await cluster.kubectl('delete', 'pod', 'tight', 'root', 'unsafe', 'armor', '--wait=false');
+});
+
 chapter('a static pod is shown by its node, and gone with its file', async (t) => {
   const node = nodes.get('one')!;
   const file = node.host.path(`${MANIFESTS}/still.yaml`);
