@@ -86,7 +86,7 @@ export async function startWorkloadCluster(t: ExecutionContext) {
   await informers.synced();
 
   await client.create(nodes, { metadata: { name: 'n1' }, spec: {} });
-  await eventually('podCIDR', () => cache.nodes.get('n1')?.spec?.podCIDR === '10.244.0.0/24');
+  await eventually('podCIDR', () => cache.nodes.get('n1')?.spec?.podCIDR === '10.244.0.0/24', 15_000);
   const time = new Date().toISOString().replace(/\.\d+/, '');
   const ready = { type: 'Ready', status: 'True' as const, lastHeartbeatTime: time, lastTransitionTime: time };
   const allocatable = { cpu: '4', memory: '8Gi', pods: '110' };

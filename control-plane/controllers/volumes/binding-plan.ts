@@ -65,13 +65,12 @@ export function withoutReference(volume: PersistentVolume): PersistentVolume {
   return { ...volume, metadata: { ...volume.metadata, annotations }, spec };
 }
 
-export function withPhase(
-  volume: PersistentVolume,
-  phase: PersistentVolumePhase,
-  why: { reason?: string; message?: string } = {},
-): PersistentVolume {
+export function withPhase(volume: PersistentVolume, phase: PersistentVolumePhase, message?: string): PersistentVolume {
   const { lastPhaseTransitionTime } = volume.status ?? {};
-  return { ...volume, status: { ...(lastPhaseTransitionTime && { lastPhaseTransitionTime }), phase, ...why } };
+  return {
+    ...volume,
+    status: { ...(lastPhaseTransitionTime && { lastPhaseTransitionTime }), phase, ...(message && { message }) },
+  };
 }
 
 function withVolume(claim: PersistentVolumeClaim, volume: PersistentVolume): PersistentVolumeClaim {

@@ -21,10 +21,14 @@ export interface VolumeBinderOptions {
 
 const CLAIM = 'claim|';
 const VOLUME = 'volume|';
+/** Upstream looks at everything again after so long, and says again what has not changed. */
+const REPEAT_MS = 15_000;
 
 /** Makes claims and volumes one, tells their phases, and does what the reclaim policy says when a claim is gone. */
 export function createVolumeBinder(options: VolumeBinderOptions, dependencies: ControllerDependencies): Controller {
-  const { client, informers, events, log } = dependencies;
+  const { client, informers, events, log, clock } = dependencies;
+  /** By UID: the reason that was given last. */
+  const told = new Map<string, { message: string; atMs: number }>();
   const claims = informers.informer(claimResource);
   const volumes = informers.informer(volumeResource);
   const classes = informers.informer(classResource);
@@ -58,8 +62,22 @@ export function createVolumeBinder(options: VolumeBinderOptions, dependencies: C
         : !claimRef && !hasAnnotation(claim, BIND_COMPLETED),
     );
   };
-  claims.subscribe({ added: claimChanged, updated: (_, claim) => claimChanged(claim), deleted: claimChanged });
-  volumes.subscribe({ added: volumeChanged, updated: (_, volume) => volumeChanged(volume), deleted: volumeChanged });
+  claims.subscribe({
+    added: claimChanged,
+    updated: (_, claim) => claimChanged(claim),
+    deleted(claim) {
+      told.delete(claim.metadata.uid);
+      claimChanged(claim);
+    },
+  });
+  volumes.subscribe({
+    added: volumeChanged,
+    updated: (_, volume) => volumeChanged(volume),
+    deleted(volume) {
+      told.delete(volume.metadata.uid);
+      volumeChanged(volume);
+    },
+  });
   const classChanged = () => wakeClaims((claim) => !hasAnnotation(claim, BIND_COMPLETED));
   classes.subscribe({ added: classChanged, updated: classChanged });
 
@@ -132,8 +150,18 @@ export function createVolumeBinder(options: VolumeBinderOptions, dependencies: C
     });
   }
 
+  /** Whatever happens to volumes wakes all claims that wait: each is told its reason now and then, not every time. */
   function tell(object: PersistentVolume | PersistentVolumeClaim, { note }: BindingPlan): void {
-    if (note) events.event(object, note.type, note.reason, note.message);
+    const { uid } = object.metadata;
+    const last = told.get(uid);
+    if (!note) {
+      told.delete(uid);
+      return;
+    }
+    const now = clock.monotonicMs();
+    if (last?.message === note.message && now - last.atMs < REPEAT_MS) return;
+    told.set(uid, { message: note.message, atMs: now });
+    events.event(object, note.type, note.reason, note.message);
   }
 
   async function carryOut(write: BindingWrite): Promise<PersistentVolume | PersistentVolumeClaim> {

@@ -58,7 +58,7 @@ function planReleased(volume: PersistentVolume): VolumePlan {
 export function failed(volume: PersistentVolume, reason: string, message: string): VolumePlan {
   if (volume.status?.phase === 'Failed' && volume.status.message === message) return {};
   return {
-    write: { to: 'volumeStatus', object: withPhase(volume, 'Failed', { reason, message }) },
+    write: { to: 'volumeStatus', object: withPhase(volume, 'Failed', message) },
     note: { type: 'Warning', reason, message },
   };
 }

@@ -71,13 +71,14 @@ async function refuseResize(
 ): Promise<void> {
   const wanted = claim.spec.resources?.requests?.['storage'];
   const before = old.spec.resources?.requests?.['storage'];
-  if (!wanted || !before || compareQuantities(wanted, before) <= 0) return;
-  const refuse = (why: string) => forbidden(NAMES, claim.metadata.name, why);
-  if (old.status?.phase !== 'Bound') throw refuse('Only bound persistent volume claims can be expanded');
+  // The spec of a claim that is not bound is immutable: validation says so.
+  if (!wanted || !before || old.status?.phase !== 'Bound' || compareQuantities(wanted, before) <= 0) return;
   const name = storageClassOf(claim);
   const found = name ? await objects.get<StorageClass>(CLASSES, '', name) : undefined;
   if (!found?.allowVolumeExpansion)
-    throw refuse(
+    throw forbidden(
+      NAMES,
+      claim.metadata.name,
       'only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize',
     );
 }

@@ -72,7 +72,7 @@ function watcherOf(client: KubeClient) {
   return { claimPhase, volumePhase, isGone, said };
 }
 
-test('hostPath volumes: bound to claims, seen by kubectl, protected while in use, reclaimed', async (t) => {
+test.serial('hostPath volumes: bound to claims, seen by kubectl, protected while in use, reclaimed', async (t) => {
   const { client, server } = await startWorkloadCluster(t);
   const { claimPhase, volumePhase, isGone } = watcherOf(client);
   const directory = await mkdtemp('/tmp/berth-pv-');
@@ -145,7 +145,7 @@ test('hostPath volumes: bound to claims, seen by kubectl, protected while in use
   );
 });
 
-test('Retain: a released volume keeps its data and is given to nobody', async (t) => {
+test.serial('Retain: a released volume keeps its data and is given to nobody', async (t) => {
   const { client } = await startWorkloadCluster(t);
   const { claimPhase, volumePhase, said } = watcherOf(client);
   await client.create(persistentVolumes, volume('v'));
@@ -163,7 +163,7 @@ test('Retain: a released volume keeps its data and is given to nobody', async (t
   t.is(await claimPhase('second'), 'Pending');
 });
 
-test('WaitForFirstConsumer: a local volume is chosen together with the node', async (t) => {
+test.serial('WaitForFirstConsumer: a local volume is chosen together with the node', async (t) => {
   const { client } = await startWorkloadCluster(t);
   const { claimPhase, said } = watcherOf(client);
   await client.create(storageClasses, {
@@ -200,7 +200,7 @@ test('WaitForFirstConsumer: a local volume is chosen together with the node', as
   t.is((await client.get(persistentVolumeClaims, { namespace, name: 'data' })).spec.volumeName, 'here');
 });
 
-test('generic ephemeral volumes: the claim comes with the pod and goes with it', async (t) => {
+test.serial('generic ephemeral volumes: the claim comes with the pod and goes with it', async (t) => {
   const { client } = await startWorkloadCluster(t);
   const { isGone } = watcherOf(client);
   await client.create(persistentVolumes, volume('v'));
@@ -218,7 +218,7 @@ test('generic ephemeral volumes: the claim comes with the pod and goes with it',
   );
 });
 
-test('a CSI driver that attaches gets VolumeAttachments, one that does not gets none', async (t) => {
+test.serial('a CSI driver that attaches gets VolumeAttachments, one that does not gets none', async (t) => {
   const { client } = await startWorkloadCluster(t);
   const { isGone } = watcherOf(client);
   await client.create(csiDrivers, { metadata: { name: 'plain.example' }, spec: { attachRequired: false } });
