@@ -75,10 +75,18 @@ export function requestTermination(work: PodWork, graceSeconds: number): void {
   work.abort = new AbortController();
 }
 
-/** Whether the source's new version asks for anything: status and bookkeeping of the API do not. */
+/**
+ * Whether the source's new version asks for anything: status and bookkeeping of the API do not, but for the conditions of others that its
+ * readiness waits for.
+ */
 export function asksForSomethingElse(old: Pod, pod: Pod): boolean {
-  const essence = ({ metadata, spec }: Pod) =>
+  const gates = ({ spec, status }: Pod) =>
+    spec.readinessGates?.map(
+      ({ conditionType }) => status?.conditions?.find(({ type }) => type === conditionType)?.status,
+    );
+  const essence = ({ metadata, spec, status }: Pod) =>
     JSON.stringify([
+      gates({ metadata, spec, status }),
       metadata.labels,
       metadata.annotations,
       metadata.deletionTimestamp,

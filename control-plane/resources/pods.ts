@@ -1,9 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Pod } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
 import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
 import { type FieldError, forbidden } from '../apiserver/field-error.ts';
 import { invalidObject } from '../apiserver/status-error.ts';
-import { specChanged } from '../apiserver/strategy.ts';
 import { defineResource } from './define.ts';
 import { validateImagePadding } from './pod-spec/containers.ts';
 import { applyPodDefaults } from './pod-spec/defaults.ts';
@@ -58,7 +58,7 @@ export function definePods(options: PodOptions): ResourceDefinition<Pod> {
         },
         validateUpdate: validatePodStatusUpdate,
       },
-      generationChanged: specChanged,
+      generationChanged: isChangedByOwner,
       gracePeriodSeconds: podGracePeriodSeconds,
       subresources: {
         binding: podBinding,
@@ -111,4 +111,10 @@ function podGracePeriodSeconds(pod: Pod, requestedSeconds: number | undefined): 
   if (!pod.spec.nodeName || phase === 'Succeeded' || phase === 'Failed') return 0;
   const seconds = requestedSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 0;
   return seconds < 0 ? 1 : seconds;
+}
+
+/** Being bound to a node counts for no generation: its owner has asked for nothing else. */
+function isChangedByOwner(pod: Pod, old: Pod): boolean {
+  const [now, before] = [pod, old].map(({ spec: { nodeName: _, ...rest } }) => rest);
+  return !isDeepStrictEqual(now, before);
 }
