@@ -11,13 +11,15 @@ export interface RuntimeMonitor {
 }
 
 const CHECK_MS = 5000;
+/** An Engine of another version has been away before; one that came back between two checks is asked for it by then. */
+const VERSION_CHECKS = 60;
 /** An Engine that restarts is forgiven for this long. */
 const TOLERANCE_MS = 30_000;
 const FIRST_CHECK_MS = 100;
 
 /** Asks the Docker Engine now and then whether it lives. */
 export function createRuntimeMonitor(deps: {
-  docker: Pick<DockerEngine, 'version'>;
+  docker: Pick<DockerEngine, 'version' | 'ping'>;
   clock: Clock;
   log: Logger;
   /** Told when the verdict changes. */
@@ -26,6 +28,7 @@ export function createRuntimeMonitor(deps: {
   const { docker, clock, log } = deps;
   let lastSuccessMs: number | undefined;
   let version = '';
+  let checksUntilVersion = 0;
   let verdict: string | undefined = '';
 
   const problem = () => {
@@ -35,10 +38,16 @@ export function createRuntimeMonitor(deps: {
 
   async function check(signal: AbortSignal) {
     try {
-      version = (await docker.version(AbortSignal.any([signal, AbortSignal.timeout(CHECK_MS * 2)]))).version;
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(CHECK_MS * 2)]);
+      if (checksUntilVersion === 0) {
+        version = (await docker.version(patience)).version;
+        checksUntilVersion = VERSION_CHECKS;
+      } else await docker.ping(patience);
+      checksUntilVersion--;
       lastSuccessMs = clock.monotonicMs();
     } catch (error) {
       if (signal.aborted) return;
+      checksUntilVersion = 0;
       log.warn({ err: error }, 'the Docker Engine does not answer');
     }
     if (problem() === verdict) return;

@@ -90,6 +90,10 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
       return parseVersion(await http.json<WireVersion>({ operation, method: 'GET', path: '/version', signal }));
     },
 
+    async ping(signal) {
+      await http.json({ operation: 'ping', method: 'GET', path: '/_ping', signal });
+    },
+
     async createContainer(name, config, signal) {
       const { Id } = await http.json<{ Id: string }>({
         operation: `create container ${name}`,

@@ -220,6 +220,8 @@ export interface PullOptions {
 export interface DockerEngine {
   info(signal?: AbortSignal): Promise<EngineInfo>;
   version(signal?: AbortSignal): Promise<EngineVersion>;
+  /** Whether it answers at all. `version` and `info` start processes in the Engine (`runc --version` and the like): not for every few seconds. */
+  ping(signal?: AbortSignal): Promise<void>;
 
   /** `conflict` when the name is taken, `notFound` when the image is missing. */
   createContainer(name: string, config: ContainerConfig, signal?: AbortSignal): Promise<{ id: string }>;

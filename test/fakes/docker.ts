@@ -131,6 +131,9 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         liveRestore: true,
       };
     },
+    async ping() {
+      called('ping');
+    },
     async version() {
       called('version');
       return { version: '20.10.24', apiVersion: '1.41', minApiVersion: '1.12', components: { runc: '1.1.5' } };

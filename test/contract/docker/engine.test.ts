@@ -64,6 +64,12 @@ const NETWORK = { NetworkMode: 'none' };
 const POLITE = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'];
 const STUBBORN = ['busybox', 'sleep', '1000'];
 
+contract('it answers, and says what it is made of', async (t, docker) => {
+  await t.notThrowsAsync(docker.ping());
+  t.regex((await docker.version()).components.runc ?? '', /^\d+\.\d+/);
+  t.true((await docker.info()).runtimes.includes('runc'));
+});
+
 contract('a file of a container that never ran', async (t, docker, name) => {
   const { id } = await docker.createContainer(name, { Image: BUSYBOX_IMAGE, HostConfig: NETWORK });
   t.regex((await docker.readContainerFile(id, '/etc/passwd'))?.toString() ?? '', /^root:x:0:0:/);

@@ -123,6 +123,9 @@ test('an Engine without an answer is down after 30 s, and up with its next answe
         if (isBroken) throw new Error('500 for everything');
         return engine.version();
       },
+      async ping() {
+        if (isBroken) throw new Error('500 for everything');
+      },
     },
     clock,
     log: silentLogger,

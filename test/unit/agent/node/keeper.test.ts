@@ -148,6 +148,7 @@ test('a deleted Node object is made again', async (t) => {
 test('runtime monitor: tolerates 30 s of silence', async (t) => {
   const clock = createFakeClock();
   let up = false;
+  let asked = 0;
   let changes = 0;
   const monitor = createRuntimeMonitor({
     clock,
@@ -156,7 +157,11 @@ test('runtime monitor: tolerates 30 s of silence', async (t) => {
     docker: {
       async version() {
         if (!up) throw new Error('away');
-        return { version: '20.10', apiVersion: '1.41', minApiVersion: '1.12', components: {} };
+        asked++;
+        return { version: asked === 1 ? '20.10' : '29.0', apiVersion: '1.41', minApiVersion: '1.12', components: {} };
+      },
+      async ping() {
+        if (!up) throw new Error('away');
       },
     },
   });
@@ -174,6 +179,11 @@ test('runtime monitor: tolerates 30 s of silence', async (t) => {
   await clock.advance(10_000);
   t.is(monitor.problem(), 'container runtime is down');
   t.is(changes, 3);
+  t.is(asked, 1, 'while nothing changes a ping does');
+  up = true;
+  await clock.advance(5_000);
+  t.is(monitor.problem(), undefined);
+  t.is(monitor.version(), '29.0', 'an Engine that was away may be another');
   stop.abort();
   await clock.advance(0);
   await done;
