@@ -111,7 +111,8 @@ const server = {
 const images = {
   registryPullQPS: integer(5),
   registryBurst: integer(10, { zeroIsUnset: true }),
-  serializeImagePulls: boolean(true),
+  // True, unless maxParallelImagePulls is above 1.
+  serializeImagePulls: boolean<boolean | undefined>(undefined),
   maxParallelImagePulls: integer(undefined, { min: 1 }),
   imageMinimumGCAge: deferred(duration(2 * MINUTE_MS)),
   imageMaximumGCAge: deferred(duration(0)),
@@ -246,6 +247,8 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
         `${config.crashLoopBackOff.maxContainerRestartPeriodMs}ms`,
         'from 1s to 300s',
       );
+    if (config.serializeImagePulls && (config.maxParallelImagePulls ?? 1) > 1)
+      refuse('maxParallelImagePulls', config.maxParallelImagePulls, '1, unless serializeImagePulls is false');
     if (
       config.preloadedImagesVerificationAllowlist.length > 0 &&
       config.imagePullCredentialsVerificationPolicy !== 'NeverVerifyAllowlistedImages'
@@ -272,7 +275,7 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
 /** How many images are pulled at once: one where pulls are serialized, as they are unless maxParallelImagePulls is above 1. */
 export function parallelImagePulls(config: KubeletConfiguration): number {
   if (config.maxParallelImagePulls !== undefined) return config.maxParallelImagePulls;
-  return config.serializeImagePulls ? 1 : Number.POSITIVE_INFINITY;
+  return config.serializeImagePulls === false ? Number.POSITIVE_INFINITY : 1;
 }
 
 /** How often an unchanged node status is still sent. @returns milliseconds */

@@ -16,11 +16,15 @@ export interface PullSummary {
   totalBytes: number;
   /** Some layer is being unpacked or verified: work of the node, in which the registry has no part. */
   isUnpacking: boolean;
+  /** Nothing is being downloaded because all that is left waits for its turn in the Engine, which downloads a few layers at a time. */
+  isQueued: boolean;
   /** For people: the Engine's last line. */
   lastLine: string;
 }
 
 const DONE = new Set(['Pull complete', 'Already exists']);
+const DOWNLOADED = new Set(['Download complete']);
+const QUEUED = 'Waiting';
 const UNPACKING = new Set(['Extracting', 'Verifying Checksum']);
 
 /** Folds the lines of one pull. */
@@ -53,6 +57,9 @@ export function createPullProgress() {
         downloadedBytes: sum(({ downloadedBytes }) => downloadedBytes),
         totalBytes: sum(({ totalBytes }) => totalBytes),
         isUnpacking: all.some(({ status }) => UNPACKING.has(status)),
+        isQueued:
+          all.some(({ status }) => status === QUEUED) &&
+          all.every(({ status }) => status === QUEUED || DOWNLOADED.has(status) || DONE.has(status)),
         lastLine,
       };
     },

@@ -65,6 +65,8 @@ export function createPuller(options: PullerOptions, deps: PullerDependencies): 
   const slots = createPullSlots(options.maxParallelPulls);
   const rate = createPullRate({ perSecond: options.pullsPerSecond, burst: options.pullBurst }, clock);
   const share = createSharedWork<PullOutcome>();
+  /** When any pull has last made progress. */
+  let lastHeardMs = Number.NEGATIVE_INFINITY;
   const listeners = new Map<string, Set<(summary: PullSummary) => void>>();
 
   async function run(key: string, image: string, credentials: readonly Credential[], signal: AbortSignal) {
@@ -110,7 +112,9 @@ export function createPuller(options: PullerOptions, deps: PullerDependencies): 
     const look = () => {
       const now = clock.monotonicMs();
       const summary = progress.summary();
-      if (!summary.isUnpacking && now - heardMs >= options.progressDeadlineMs) {
+      // Its turn comes when another pull, which goes on, makes room.
+      const isWaitingForOthers = summary.isQueued && now - lastHeardMs < options.progressDeadlineMs;
+      if (!summary.isUnpacking && !isWaitingForOthers && now - heardMs >= options.progressDeadlineMs) {
         const text = `no progress within ${options.progressDeadlineMs / 1000} s, pull cancelled (last: ${summary.lastLine})`;
         log.warn({ image }, text);
         imageMetrics.pullStalled();
@@ -129,6 +133,7 @@ export function createPuller(options: PullerOptions, deps: PullerDependencies): 
     try {
       const onProgress = (line: Parameters<typeof progress.add>[0]) => {
         heardMs = clock.monotonicMs();
+        lastHeardMs = heardMs;
         const newBytes = progress.add(line);
         if (newBytes > 0) imageMetrics.downloaded(image, newBytes, progress.summary());
       };

@@ -97,9 +97,10 @@ export function fraction(fallback: number): Field<number, ''> {
 
 const numberFromFlag = (value: string) => (/^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value);
 
-export function boolean(fallback: boolean): Field<boolean, ''> {
-  return field({
-    schema: z.boolean(),
+/** With `undefined` as the fallback one sees whether it was said. */
+export function boolean<T extends boolean | undefined = boolean>(fallback: T): Field<boolean | T, ''> {
+  return field<boolean | T>({
+    schema: z.boolean() as unknown as z.ZodType<boolean | T>,
     fallback,
     accepts: 'true or false',
     fromFlag: (value) => (value === 'true' ? true : value === 'false' ? false : value),

@@ -66,6 +66,10 @@ test('what the file says takes effect', (t) => {
 
 for (const [fields, message] of [
   [{ registryPullQPS: -1 }, /registryPullQPS.*accepted: an integer from 0/],
+  [
+    { maxParallelImagePulls: 2, serializeImagePulls: true },
+    /maxParallelImagePulls.* is 2; accepted: 1, unless serializeImagePulls is false/,
+  ],
   [{ maxParallelImagePulls: 0 }, /maxParallelImagePulls.*accepted: an integer from 1/],
   [{ imagePullCredentialsVerificationPolicy: 'Sometimes' }, /imagePullCredentialsVerificationPolicy.*"AlwaysVerify"/],
   [

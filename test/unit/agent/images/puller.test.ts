@@ -204,6 +204,36 @@ test('a pull without progress is cancelled; one that unpacks is not', async (t) 
   t.is(clock.pending(), 0);
 });
 
+test('a pull whose layers wait in the Engine’s queue lives while another one goes on', async (t) => {
+  const { docker, clock, ensure } = await startImageParts(t, { progressDeadlineMs: 60_000, maxParallelPulls: 2 });
+  docker.registry.add('a:1').add('b:1');
+  const layers = { 'a:1': 'a'.repeat(12), 'b:1': 'b'.repeat(12) } as Record<string, string>;
+  const tell = new Map<string, (status: string, current?: number) => void>();
+  docker.onPull = (name, { onProgress }, signal) =>
+    new Promise((resolve, reject) => {
+      signal!.addEventListener('abort', () => reject(signal!.reason));
+      tell.set(name, (status, current) => {
+        onProgress!(line(layers[name], status, current, 100));
+        if (status === 'Pull complete') resolve();
+      });
+    });
+  const busy = ensure(podWith('a', 'a:1'));
+  const queued = ensure(podWith('b', 'b:1'));
+  await eventually('both run', () => tell.size === 2);
+  tell.get('b:1')!('Waiting');
+  for (let at = 1; at <= 5; at++) {
+    tell.get('a:1')!('Downloading', at);
+    await clock.advance(50_000);
+  }
+  tell.get('a:1')!('Pull complete');
+  await busy;
+  const failed = t.throwsAsync(queued, {
+    message: `no progress within 60 s, pull cancelled (last: ${layers['b:1']}: Waiting)`,
+  });
+  await clock.advance(80_000);
+  await failed;
+});
+
 test('a long pull tells how far it is', async (t) => {
   const { docker, clock, ensure, events } = await startImageParts(t);
   docker.registry.add('a:1');
