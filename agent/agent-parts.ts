@@ -47,7 +47,11 @@ export function buildAgentParts(
   const directories = createPodDirectories(options.rootDir);
   const logLinks = createLogLinks(logDirectories);
   const runtime = createRuntimeCache({ ...deps, nodeName, onChange: deps.onRuntimeChange });
-  const hooks = createLifecycleHooks({ ...deps, exec: createContainerExec(deps.docker) });
+  const hooks = createLifecycleHooks({
+    ...deps,
+    exec: createContainerExec(deps.docker),
+    nodeIp: options.nodeIps[0],
+  });
   const killer = createContainerKiller({ ...deps, hooks });
   const crashes = createCrashBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: options.crashLoopMaxMs }, deps.clock);
   const imageBackoff = { initialMs: BACKOFF_INITIAL_MS, maxMs: IMAGE_BACKOFF_MAX_MS };

@@ -14,6 +14,8 @@ export interface HookContext {
 
 export interface HookDependencies {
   exec: ContainerExec;
+  /** The address of pods with the host's network. */
+  nodeIp: string | undefined;
   events: EventSink;
   metrics: Pick<AgentMetrics, 'lifecycleHttpFallback'>;
   clock: Clock;
@@ -25,7 +27,7 @@ export interface LifecycleHooks {
 }
 
 /** Lifecycle handlers: exec, httpGet, sleep (sheet §11). tcpSocket is in the API only and fails when it is to run. */
-export function createLifecycleHooks({ exec, events, metrics, clock }: HookDependencies): LifecycleHooks {
+export function createLifecycleHooks({ exec, nodeIp, events, metrics, clock }: HookDependencies): LifecycleHooks {
   return {
     async run(handler, context) {
       const { pod, container, containerId, signal } = context;
@@ -35,7 +37,10 @@ export function createLifecycleHooks({ exec, events, metrics, clock }: HookDepen
         if (exitCode !== 0)
           throw new Error(`command '${command.join(' ')}' exited with ${exitCode}: ${output.trim() || '(no output)'}`);
       } else if (handler.httpGet) {
-        const fallback = await sendHttpHook(handler.httpGet, context);
+        const fallback = await sendHttpHook(handler.httpGet, {
+          ...context,
+          podIp: pod.spec.hostNetwork ? nodeIp : context.podIp,
+        });
         if (!fallback) return;
         metrics.lifecycleHttpFallback();
         const message = `request to HTTPS lifecycle hook ${fallback.fellBackFor} got HTTP response, retry with HTTP succeeded`;
