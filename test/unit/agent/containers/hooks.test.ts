@@ -20,13 +20,19 @@ function hooksWith(exitCode: number, output = '') {
   const fallbacks: true[] = [];
   const hooks = createLifecycleHooks({
     exec,
+    nodeIp: '127.0.0.1',
     events: { event: (_pod, type, reason, message) => events.push(`${type} ${reason} ${message}`) },
     metrics: { lifecycleHttpFallback: () => fallbacks.push(true) },
     clock: systemClock,
   });
-  const run = (handler: LifecycleHandler, container: Partial<Container> = {}, podIp: string | null = '127.0.0.1') =>
+  const run = (
+    handler: LifecycleHandler,
+    container: Partial<Container> = {},
+    podIp: string | null = '127.0.0.1',
+    hostNetwork = false,
+  ) =>
     hooks.run(handler, {
-      pod: podOf(),
+      pod: podOf({ hostNetwork }),
       container: { name: 'app', ...container },
       containerId: 'id',
       podIp: podIp ?? undefined,
@@ -68,6 +74,7 @@ test('httpGet: named port, headers; any answer is success', async (t) => {
   await t.notThrowsAsync(run({ httpGet: { port, path: '/bad' } }));
   await t.throwsAsync(run({ httpGet: { port: 'none' } }), { message: 'no port named "none" in container app' });
   await t.throwsAsync(run({ httpGet: { port: 1 } }, {}, null), { message: 'httpGet hook: the pod has no address' });
+  await t.notThrowsAsync(run({ httpGet: { port } }, {}, null, true), 'a pod with the host’s network has its address');
   await t.throwsAsync(run({ httpGet: { port: 1 } }), { code: 'ECONNREFUSED' });
   t.deepEqual(events, []);
 });
