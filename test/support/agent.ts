@@ -188,7 +188,7 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
 export async function eventually<T>(
   what: string,
   check: () => T | undefined | false | null | Promise<T | undefined | false | null>,
-  timeoutMs = 20_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
