@@ -296,6 +296,25 @@ real('a pull whose pod has gone ends in the Engine', async (t) => {
   await t.throwsAsync(engine.docker.inspectImage(`${host}/team/app:v1`), { message: /No such image/ });
 });
 
+real('an Engine that is restarted in the middle of a pull: tried again soon, without a back-off', async (t) => {
+  const link = await openSlowLink(5000);
+  t.teardown(() => link.close());
+  const image = `127.0.0.1:${link.port}/team/app:v1`;
+  const { give, ensure, metric } = await setUp(t);
+  give('a', 's', PASSWORD, `127.0.0.1:${link.port}`);
+  link.stallAfter(200_000);
+  const work = ensure('a', ['s'], image).then(
+    () => undefined,
+    (error) => error as Error & { reason?: string; retryAfterMs?: number },
+  );
+  await eventually('it downloads', async () => (await metric('berth_image_pull_downloaded_bytes_total')) > 0, 10_000);
+  await engine.restart();
+  const error = await work;
+  t.like(error, { reason: 'ErrImagePull', retryAfterMs: 1000 }, error?.message);
+  link.flow();
+  t.truthy(await ensure('a', ['s'], image));
+});
+
 real('a registry with a certificate: unknown, then known to the Engine', async (t) => {
   await run('ip', ['address', 'add', `${TLS_ADDRESS}/32`, 'dev', 'lo']);
   await run('ip', ['link', 'set', 'lo', 'up']);
