@@ -16,6 +16,7 @@ const SCRAPED_TIMEOUT_MS = 60_000;
 
 /** What promtool finds wrong with names that upstream's dashboards and alerts ask for, so that they stay. */
 const KNOWN_FINDINGS = new Map([
+  ['kubelet_credential_provider_plugin_errors', 'a counter of kubelet without _total'],
   ['authentication_attempts', 'a counter of kube-apiserver without _total'],
   ['kubeproxy_sync_proxy_rules_iptables_total', 'a gauge of kube-proxy: the rules that stand'],
   ['kubeproxy_sync_proxy_rules_no_local_endpoints_total', 'a gauge of kube-proxy: the ports that have none'],
