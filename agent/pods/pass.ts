@@ -119,9 +119,9 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         events.event(pod, 'Warning', 'FieldsWithoutEffect', `without effect on this node: ${inVain.join('; ')}`);
       return undefined;
     }
-    const holdMs = deps.rejections.holdMs(pod);
+    const holdMs = deps.rejections.holdMs(pod, work.firstSeenMonotonicMs);
     if (holdMs > 0) return keepWaiting(work, refusal, holdMs);
-    deps.rejections.rejected(pod);
+    deps.rejections.rejected(pod, work.firstSeenMonotonicMs);
     const message = `Pod was rejected: ${refusal.message}`;
     work.override = { phase: 'Failed', reason: refusal.reason, message };
     events.event(pod, 'Warning', refusal.reason, refusal.message);
