@@ -16,12 +16,11 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { configError } from '../containers/errors.ts';
 import { buildMounts, type MountedVolume, type PlannedMount, type PodFiles, planMounts } from '../containers/mounts.ts';
+import { createPathResponse } from './path-response.ts';
 import type { PodDirectories } from './pod-directories.ts';
 
 /** Refers to a file without opening it; not in Node's constants. */
 const O_PATH = 0o10000000;
-/** A volume on a server that is gone must not hang the agent: its first look happens on a pool thread, and ends. */
-const RESPONSE_TIMEOUT_MS = 10_000;
 
 export interface ContainerMountsRequest {
   pod: Pod;
@@ -50,19 +49,7 @@ export interface ContainerMountsDependencies {
 
 export function createContainerMounts({ directories, clock, log }: ContainerMountsDependencies): ContainerMounts {
   const host = { recursiveReadOnly: supportsRecursiveReadOnly() };
-
-  async function respond(mount: PlannedMount): Promise<void> {
-    const late = new AbortController();
-    const tooLate = clock.sleep(RESPONSE_TIMEOUT_MS, late.signal).then(() => {
-      throw new Error(`${mount.volume.hostPath} does not answer`);
-    });
-    try {
-      await Promise.race([stat(mount.volume.hostPath), tooLate]);
-    } finally {
-      tooLate.catch(() => {});
-      late.abort();
-    }
-  }
+  const responses = createPathResponse(clock);
 
   return {
     async prepare({ pod, container, volumes, variables, files }) {
@@ -77,7 +64,7 @@ export function createContainerMounts({ directories, clock, log }: ContainerMoun
           log.warn({ pod: `${pod.metadata.namespace}/${pod.metadata.name}`, subPath: mount.subPath, err: error }, what);
           return configError(what, error);
         };
-        await respond(mount).catch((error) => {
+        await responses.respond(mount.volume.hostPath).catch((error) => {
           throw hide(error, 'failed to prepare subPath');
         });
         await bindOne(mount, target, hide);

@@ -1,4 +1,5 @@
 import { mkdir, open, stat } from 'node:fs/promises';
+import type { PathResponse } from './path-response.ts';
 import type { VolumePlugin } from './plugin.ts';
 
 type Check = (stats: Awaited<ReturnType<typeof stat>>) => boolean;
@@ -32,14 +33,16 @@ export async function ensureHostPath(path: string, type: string | undefined): Pr
 }
 
 /** A path of the node itself, checked when the pod starts. Nothing of it is ours to remove. */
-export const hostPathPlugin: VolumePlugin = {
+export const createHostPathPlugin = (responses: PathResponse): VolumePlugin => ({
   kind: 'hostPath',
   refreshes: false,
   directories: [],
   async setUp({ volume }) {
     const { path, type } = volume.hostPath!;
     if (path.split('/').includes('..')) throw new Error(`invalid HostPath \`${path}\`: must not contain '..'`);
+    // Upstream's kubelet hangs here for ever when a server behind the path is gone.
+    await responses.respond(path);
     await ensureHostPath(path, type);
     return { hostPath: path, readOnly: false, agentOwned: false };
   },
-};
+});

@@ -2,13 +2,15 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Pod, Volume } from '../../src/kube/types.ts';
 import { mountFileSystem } from '../../src/linux/mounts.ts';
+import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, EventSink, PodResources } from '../pods/ports.ts';
 import { createCleanUp } from './clean-up.ts';
 import { createEmptyDirPlugin } from './empty-dir.ts';
 import { applyFsGroup } from './fs-group.ts';
-import { hostPathPlugin } from './host-path.ts';
+import { createHostPathPlugin } from './host-path.ts';
+import { createPathResponse } from './path-response.ts';
 import { createPayloadPlugins } from './payload-volume.ts';
 import type { VolumeKind, VolumePlugin, VolumeRequest } from './plugin.ts';
 import type { PodDirectories } from './pod-directories.ts';
@@ -22,6 +24,7 @@ export interface VolumeDependencies {
   resources: Pick<PodResources, 'nodeAllocatable'>;
   events: EventSink;
   log: Logger;
+  clock?: Clock;
   /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
   volumePlugins?: readonly VolumePlugin[];
   /** Mounts a tmpfs; the kernel's unless said. */
@@ -69,7 +72,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
   const plugins = new Map<string, VolumePlugin>();
   for (const plugin of [
     createEmptyDirPlugin({ resources: deps.resources, mount }),
-    hostPathPlugin,
+    createHostPathPlugin(createPathResponse(deps.clock ?? systemClock)),
     ...createPayloadPlugins({
       ...deps,
       mount,

@@ -3,8 +3,10 @@ import { mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test from 'ava';
-import { ensureHostPath, hostPathPlugin } from '../../../../agent/volumes/host-path.ts';
+import { createHostPathPlugin, ensureHostPath } from '../../../../agent/volumes/host-path.ts';
+import { createPathResponse } from '../../../../agent/volumes/path-response.ts';
 import { run } from '../../../../src/linux/exec.ts';
+import { createFakeClock } from '../../../fakes/clock.ts';
 import { podOf } from '../pod.ts';
 
 /** One path of each sort. */
@@ -78,7 +80,33 @@ test('OrCreate types and none make what is missing', async (t) => {
 
 test('refused by name', async (t) => {
   await t.throwsAsync(ensureHostPath(at('file'), 'Fifo'), { message: 'Fifo is an invalid volume type' });
+  const plugin = createHostPathPlugin(createPathResponse(createFakeClock()));
   const setUp = (path: string) =>
-    hostPathPlugin.setUp({ pod: podOf(), volume: { name: 'v', hostPath: { path } }, directory: () => '' });
+    plugin.setUp({ pod: podOf(), volume: { name: 'v', hostPath: { path } }, directory: () => '' });
   await t.throwsAsync(setUp('/a/../b'), { message: "invalid HostPath `/a/../b`: must not contain '..'" });
+});
+
+test('R4: a path whose server is gone is given up, and never looked at twice at a time', async (t) => {
+  const clock = createFakeClock();
+  const looks: PromiseWithResolvers<unknown>[] = [];
+  const responses = createPathResponse(clock, () => {
+    looks.push(Promise.withResolvers());
+    return looks.at(-1)!.promise;
+  });
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const failed = t.throwsAsync(responses.respond('/dead'), { message: '/dead does not answer' });
+    await clock.advance(10_000);
+    await failed;
+  }
+  t.is(looks.length, 1);
+  const other = responses.respond('/other');
+  looks[1]!.resolve(undefined);
+  await other;
+  looks[0]!.reject(new Error('stale'));
+  await clock.advance(0);
+  const again = responses.respond('/dead');
+  t.is(looks.length, 3, 'it answered, so it is asked anew');
+  looks[2]!.reject(new Error('no such file'));
+  await t.notThrowsAsync(again, 'an error is an answer');
+  t.is(clock.pending(), 0);
 });

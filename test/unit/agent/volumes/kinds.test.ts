@@ -1,7 +1,7 @@
 import test from 'ava';
 import { supportOf } from '../../../../agent/pods/field-support/field-support.ts';
 import { createEmptyDirPlugin } from '../../../../agent/volumes/empty-dir.ts';
-import { hostPathPlugin } from '../../../../agent/volumes/host-path.ts';
+import { createHostPathPlugin } from '../../../../agent/volumes/host-path.ts';
 import { createImageVolumePlugin } from '../../../../agent/volumes/image-volume.ts';
 import { createPayloadPlugins } from '../../../../agent/volumes/payload-volume.ts';
 import { createClaimPlugins } from '../../../../agent/volumes/persistent/claim-plugins.ts';
@@ -11,7 +11,7 @@ import { structSchema } from '../../../../src/kube/schema/tables.ts';
 const unused = {} as never;
 const plugins = [
   createEmptyDirPlugin(unused),
-  hostPathPlugin,
+  createHostPathPlugin(unused),
   createImageVolumePlugin(unused),
   ...createPayloadPlugins(unused),
   ...createClaimPlugins({ csi: { plugin: 'kubernetes.io/csi' } } as never).plugins,
