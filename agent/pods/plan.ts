@@ -189,7 +189,7 @@ function planEphemeralContainers({ pod, runtime, status }: PodPlanInput): Contai
   });
 }
 
-/** RestartAllContainers: everything goes, when the back-off of those that asked for it is over. */
+/** RestartAllContainers: everything goes, unless all that asked for it are in back-off; until then the pod goes on as any other. */
 function planReset(input: PodPlanInput, plan: PodPlan): PodPlan | undefined {
   const { pod, runtime } = input;
   const asking = restartAllSources(pod, runtime);
@@ -200,12 +200,9 @@ function planReset(input: PodPlanInput, plan: PodPlan): PodPlan | undefined {
     name,
     finishedAtMs: finishedAtMs ?? createdAtMs,
   }));
-  const wait = sources.flatMap(({ name, finishedAtMs }) => {
-    const hash = containerHash(containers.find((container) => container.name === name)!);
-    const delay = input.crashDelay(name, hash, finishedAtMs);
-    return delay ? [{ name, ...delay }] : [];
-  });
-  if (wait.length > 0) return { ...plan, wait };
+  const waits = ({ name, finishedAtMs }: PodReset['sources'][number]) =>
+    input.crashDelay(name, containerHash(containers.find((container) => container.name === name)!), finishedAtMs);
+  if (sources.every(waits)) return undefined;
   const names = new Set(containers.map(({ name }) => name));
   const records = runtime.containers.filter(({ name, id }) => names.has(name) && !sources.some((one) => one.id === id));
   const kill = records
