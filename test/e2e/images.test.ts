@@ -162,6 +162,17 @@ story('a secret of the pod opens the registry; the status tells the digest', asy
       /^Pulled: Successfully pulled image .* in \S+ \(\S+ including waiting\)\. Image size: \d+ bytes\.$/.test(event),
     ),
   );
+  await cluster.berthOk('prometheus', '/etc/prometheus');
+  const identity = ['prometheus.crt', 'prometheus.key'].map((file) => `/etc/prometheus/${file}`);
+  const metrics = await cluster.sh(
+    `curl -sSf -k --cert ${identity[0]} --key ${identity[1]} https://${cluster.address}:10250/metrics`,
+  );
+  for (const series of [
+    /^kubelet_image_pull_duration_seconds_count\{image_size_in_bytes="0-10MB"\} [1-9]/m,
+    /^kubelet_imagemanager_ondisk_pulledrecords [1-9]/m,
+    /^kubelet_runtime_operations_total\{operation_type="pull_image"\} [1-9]/m,
+  ])
+    t.regex(metrics, series);
   const again = `${MAIN}/pod/app@${digest}`;
   await cluster.apply(podOf('pod', 'by-digest', again, 'login'));
   await running('pod', 'by-digest');
