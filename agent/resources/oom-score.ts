@@ -16,17 +16,24 @@ export function computeOomScoreAdj(pod: Pod, container: string | 'POD', memoryCa
   if (qos === 'BestEffort') return BEST_EFFORT;
   const init = pod.spec.initContainers?.find((one) => one.name === container);
   const regular = pod.spec.containers.find((one) => one.name === container);
-  const own = burstableScore(init ?? regular, memoryCapacityBytes);
+  const extraBytes = shareOfPod(pod);
+  const scoreOf = (one: Container | undefined) => burstableScore(one, extraBytes, memoryCapacityBytes);
+  const own = scoreOf(init ?? regular);
   // A sidecar must outlive the containers that it serves.
-  const score =
-    init && isSidecar(init)
-      ? Math.min(own, ...pod.spec.containers.map((one) => burstableScore(one, memoryCapacityBytes)))
-      : own;
+  const score = init && isSidecar(init) ? Math.min(own, ...pod.spec.containers.map(scoreOf)) : own;
   return Math.min(999, Math.max(3, score));
 }
 
-function burstableScore(container: Container | undefined, memoryCapacityBytes: number): number {
-  const requestBytes = requestsOf(container?.resources).memory ?? 0;
+/** What the pod itself requests beyond its containers' requests, in equal parts for those that run together (KEP-2837). Bytes. */
+function shareOfPod({ spec }: Pod): number {
+  const ofPod = requestsOf(spec.resources).memory ?? 0;
+  const together = [...spec.containers, ...(spec.initContainers ?? []).filter(isSidecar)];
+  const ofContainers = together.reduce((sum, { resources }) => sum + (requestsOf(resources).memory ?? 0), 0);
+  return Math.max(0, Math.floor((ofPod - ofContainers) / together.length));
+}
+
+function burstableScore(container: Container | undefined, extraBytes: number, memoryCapacityBytes: number): number {
+  const requestBytes = (requestsOf(container?.resources).memory ?? 0) + extraBytes;
   return 1000 - Math.floor((1000 * requestBytes) / memoryCapacityBytes);
 }
 

@@ -136,6 +136,22 @@ const oomCases: [string, Parameters<typeof podOf>[0], string, number][] = [
     's',
     500,
   ],
+  [
+    'the pod’s own request in equal parts',
+    { resources: { requests: { memory: '2Gi' } }, containers: [{ name: 'a' }, { name: 'b' }] },
+    'a',
+    750,
+  ],
+  [
+    'what the pod requests beyond its containers',
+    {
+      resources: { requests: { memory: '3Gi' } },
+      containers: [{ name: 'a', resources: { requests: { memory: '1Gi' } } }],
+      initContainers: [{ name: 'side', restartPolicy: 'Always' }],
+    },
+    'a',
+    500,
+  ],
 ];
 for (const [title, spec, container, score] of oomCases)
   test(`oom_score_adj: ${title}`, (t) => t.is(computeOomScoreAdj(podOf(spec), container, 4 * gib), score));
