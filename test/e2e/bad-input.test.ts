@@ -56,6 +56,16 @@ const cases: Case[] = [
     restore: 'kill $(pidof busybox)',
     says: /port 10250 \(--agent-port\)/,
   },
+  {
+    title: "a field of the kubelet's that is of the wrong type",
+    args: ['up', '--kubelet-config', '/srv/wrong-type.yaml'],
+    says: /wrong-type\.yaml:3: field "maxPods" is "many"; accepted: an integer/,
+  },
+  {
+    title: 'plugins without their configuration',
+    args: ['up', '--image-credential-provider-bin-dir', '/usr/bin'],
+    says: /--image-credential-provider-config and --image-credential-provider-bin-dir: give both of them, or neither/,
+  },
   { title: 'one port for two', args: ['up', '--api-port', '10250'], says: /port 10250 .*--api-port and --agent-port/ },
   {
     title: 'a pod range that a route overlaps',
