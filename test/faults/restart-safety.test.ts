@@ -4,13 +4,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import type { Pod } from '../../src/kube/types.ts';
+import type { Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { diffSnapshots } from '../support/host-snapshot.ts';
 import { pod } from '../support/manifests.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const story = whyNoHost() || 'skip' in kubectl ? test.skip : test.serial;
+/** What takes a minute: with `--full` only. */
+const slow = process.env.BERTH_TEST_FULL === '1' ? story : test.skip;
 /** Milliseconds into a rollout (which takes some two seconds) at which the daemon is killed: one early, one in the middle, one late. */
 const KILL_POINTS = [0, 700, 1400].map((from) => Math.round(from + Math.random() * 700));
 
@@ -87,6 +89,37 @@ story('the Engine is killed: the daemon starts it again, containers live on', as
   t.is(await cluster.kubectl('logs', 'after-engine'), 'hello\n');
   await cluster.kubectl('delete', 'pod', 'after-engine');
 });
+
+slow(
+  'an Engine that hangs for a minute: not Ready after 30 s, for that reason; then Ready again, and nothing was restarted',
+  async (t) => {
+    const containers = await identities();
+    const pid = await enginePid();
+    await cluster.sh(`kill -STOP ${pid}`);
+    const beganMs = performance.now();
+    const ready = async () => {
+      const [node] = await cluster.list<Node>('nodes');
+      return node?.status?.conditions?.find(({ type }) => type === 'Ready');
+    };
+    try {
+      const condition = await until(
+        'not Ready',
+        async () => (await ready())?.status !== 'True' && (await ready()),
+        60_000,
+      );
+      t.true(performance.now() - beganMs > 25_000, 'a short hang is forgiven');
+      t.is(condition.reason, 'KubeletNotReady');
+      t.regex(condition.message ?? '', /container runtime is down/);
+      t.true(await webAnswers());
+    } finally {
+      await cluster.sh(`kill -CONT ${pid}`);
+    }
+    await until('Ready', async () => (await ready())?.status === 'True', 60_000);
+    await settled();
+    t.deepEqual(await identities(), containers);
+    t.deepEqual(await restarts(), []);
+  },
+);
 
 story('daemon and Engine are killed together: up takes over what lives', async (t) => {
   const containers = await identities();
