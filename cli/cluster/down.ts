@@ -1,6 +1,7 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { lstatSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readMounts, unmount } from '../../src/linux/mounts.ts';
+import { removeTree } from '../../src/linux/remove-tree.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
@@ -35,7 +36,7 @@ export async function down(options: { rootDir: string; purge?: boolean }): Promi
         ({ modulesLeft } = await removeNetwork(nodePlaces(settings)));
       }),
     () => rmSync(settings.runDir, { recursive: true, force: true }),
-    ...(options.purge ? [() => steps.run('data removed', async () => purge(settings))] : []),
+    ...(options.purge ? [() => steps.run('data removed', () => purge(settings))] : []),
   ]);
   if (modulesLeft.length > 0) steps.say(`Kernel modules that Berth loaded stay: ${modulesLeft.join(', ')}.`);
   steps.say(
@@ -71,13 +72,19 @@ function unmountBelow(folders: string[]): void {
   for (const point of points.toReversed()) unmount(point, { lazy: true });
 }
 
-function purge(settings: Settings): void {
+/** Nothing is deleted through a mount: somebody's data may be behind it. */
+async function purge(settings: Settings): Promise<void> {
   rmSync(settings.kubeconfig, { force: true });
   for (const folder of [settings.logDir, settings.rootDir]) {
     // Not the folder itself before its content: it may be a mount point, which stays.
-    for (const entry of listOrNone(folder)) rmSync(join(folder, entry), { recursive: true, force: true });
+    for (const entry of listOrNone(folder)) await remove(join(folder, entry));
     removeIfEmpty(folder);
   }
+}
+
+async function remove(path: string): Promise<void> {
+  if (lstatSync(path).isDirectory()) await removeTree(path);
+  else rmSync(path);
 }
 
 function listOrNone(folder: string): string[] {

@@ -4,6 +4,7 @@ import { LABEL } from '../../agent/containers/identity.ts';
 import { createLogLinks } from '../../agent/containers/log-links.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
 import { removePodDirectory } from '../../agent/volumes/clean-up.ts';
+import { unmountStaged, unmountWithoutDriver } from '../../agent/volumes/persistent/without-driver.ts';
 import { createPodDirectories } from '../../agent/volumes/pod-directories.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
 import { removeProxyRules } from '../../proxy/iptables/cleanup.ts';
@@ -52,8 +53,9 @@ export async function removePods(places: NodePlaces): Promise<void> {
         const uids = await directories.list();
         await runAll(
           'pod directories',
-          uids.map((uid) => () => removePodDirectory(directories, uid)),
+          uids.map((uid) => () => removePodDirectory(directories, uid, unmountWithoutDriver)),
         );
+        await unmountStaged(places.kubeletDir);
       },
       () => removeCgroups(places, docker),
       () =>

@@ -32,6 +32,20 @@ test.before(async () => {
 });
 test.after.always(() => cluster?.close());
 
+test.after('down --purge takes nothing from volumes that are mounted', async (t) => {
+  if (!canRun) return;
+  await cluster.apply(
+    volume('last', { csi: { driver: DRIVER, volumeHandle: 'disk-2' } }),
+    claim('last', { volumeName: 'last' }),
+    writer('last', 'last'),
+  );
+  const { metadata } = await runningPod('last');
+  await cluster.berthOk('down', '--purge');
+  t.is(await cluster.sh(`cat /srv/driver-${DRIVER}/data/disk-2/log`), `${metadata.name}\n`);
+  t.is(await mounts('kubernetes.io'), 0);
+  t.is((await cluster.sh('ls /var/lib/berth 2>/dev/null || true')).trim(), '');
+});
+
 /** A story about volumes; all but the serial ones run at the same time. */
 function story(
   title: string,
