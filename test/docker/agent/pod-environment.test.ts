@@ -1,6 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test from 'ava';
 import type { Container, Pod } from '../../../src/kube/types.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
@@ -8,7 +8,7 @@ import { createTestAgent, eventually, type TestAgent } from '../../support/agent
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
 import { BUSYBOX_IMAGE, loadTestImages } from '../../support/images.ts';
 
-/** Names, resolvers and variables, as processes in real containers find them. */
+/** Names, resolvers, variables and limits, as processes in real containers find them. */
 const obstacle = whyNoDockerd();
 const real = obstacle ? test.serial.skip : test.serial;
 let engine: PrivateDockerd;
@@ -230,4 +230,29 @@ real('variables: fields, resources, expansion, in environment, command and argum
   });
   t.is(await inside('variables', 'cat /tmp/args; echo "$LINES"'), 'variables-node-1 $(NAME) $(NONE)\na\nb "c" $d');
   await removed('variables');
+});
+
+/** A file of the cgroup that holds the container's: the pod's. */
+async function podCgroupFile(pod: string, v1: [controller: string, file: string], v2: string): Promise<string> {
+  const { id } = node.runtime(pod)!.containers.find(({ state }) => state === 'running')!;
+  const { pid } = await engine.docker.inspectContainer(id);
+  const lines = (await readFile(`/proc/${pid}/cgroup`, 'utf8')).split('\n').map((line) => line.split(':'));
+  const ofV1 = lines.find(([, controllers]) => controllers?.split(',').includes(v1[0]));
+  const path = dirname((ofV1 ?? lines.find(([number]) => number === '0'))![2]!);
+  const file = ofV1 ? join('/sys/fs/cgroup', v1[0], path, v1[1]) : join('/sys/fs/cgroup', path, v2);
+  return (await readFile(file, 'utf8')).trim();
+}
+
+real('resources of the pod as a whole are limits of its cgroup, and what its containers read as theirs', async (t) => {
+  const env = [
+    { name: 'CPU', valueFrom: { resourceFieldRef: { resource: 'limits.cpu', divisor: '1m' } } },
+    { name: 'MEMORY', valueFrom: { resourceFieldRef: { resource: 'limits.memory', divisor: '1Mi' } } },
+  ];
+  await apply('whole', { resources: { limits: { cpu: '250m', memory: '64Mi' } } }, { env });
+  await running('whole');
+  t.is(node.pod('whole')!.status!.qosClass, 'Guaranteed');
+  t.is(await podCgroupFile('whole', ['memory', 'memory.limit_in_bytes'], 'memory.max'), String(64 << 20));
+  t.regex(await podCgroupFile('whole', ['cpu', 'cpu.cfs_quota_us'], 'cpu.max'), /^25000\b/);
+  t.is(await inside('whole', 'echo $CPU $MEMORY'), '250 64');
+  await removed('whole');
 });
