@@ -8,6 +8,7 @@ import {
 } from '../../../src/kube/resources.ts';
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../../src/kube/types.ts';
 import { referencesOf } from '../../authorization/pod-references.ts';
+import { storageClassOf } from '../../resources/storage/storage-class-name.ts';
 import { BIND_COMPLETED } from '../../volumes/annotations.ts';
 import { type Controller, type ControllerDependencies, createReconciler } from '../controller.ts';
 import { type BindingPlan, type BindingWrite, hasAnnotation } from './binding-plan.ts';
@@ -52,15 +53,16 @@ export function createVolumeBinder(options: VolumeBinderOptions, dependencies: C
   const wakeClaims = (isConcerned: (claim: PersistentVolumeClaim) => boolean) => {
     for (const claim of claims.list()) if (isConcerned(claim)) queue.add(CLAIM + objectKey(claim));
   };
-  const volumeChanged = ({ metadata, spec }: PersistentVolume) => {
+  const volumeChanged = (volume: PersistentVolume) => {
+    const { metadata, spec } = volume;
     queue.add(VOLUME + metadata.name);
     const { claimRef } = spec;
     if (claimRef) queue.add(`${CLAIM}${claimRef.namespace}/${claimRef.name}`);
-    wakeClaims((claim) =>
-      claim.spec.volumeName
-        ? claim.spec.volumeName === metadata.name
-        : !claimRef && !hasAnnotation(claim, BIND_COMPLETED),
-    );
+    const className = storageClassOf(volume);
+    wakeClaims((claim) => {
+      if (claim.spec.volumeName) return claim.spec.volumeName === metadata.name;
+      return !claimRef && storageClassOf(claim) === className && !hasAnnotation(claim, BIND_COMPLETED);
+    });
   };
   claims.subscribe({
     added: claimChanged,

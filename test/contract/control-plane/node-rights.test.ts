@@ -1,5 +1,14 @@
 import test from 'ava';
-import { nodes, pods, secrets, serviceAccounts } from '../../../src/kube/resources.ts';
+import {
+  csiDrivers,
+  csiNodes,
+  nodes,
+  persistentVolumeClaims,
+  persistentVolumes,
+  pods,
+  secrets,
+  serviceAccounts,
+} from '../../../src/kube/resources.ts';
 import type { Node, Pod } from '../../../src/kube/types.ts';
 import { startTestControlPlane, type TestControlPlane } from '../../support/control-plane.ts';
 
@@ -93,4 +102,48 @@ test.serial('a node sees and reports its own pods', async (t) => {
   });
   await client.delete(pods, { namespace: 'default', name: 'mine', gracePeriodSeconds: 0 });
   await t.throwsAsync(admin.get(pods, { namespace: 'default', name: 'mine' }), { message: /not found/ });
+});
+
+test.serial('a node keeps its own CSINode, and reads the claims and volumes of its pods', async (t) => {
+  const admin = await controlPlane.admin();
+  const client = await nodeClient('n1');
+  const drivers = [{ name: 'disk.example', nodeID: 'n1' }];
+  const made = await client.create(csiNodes, { metadata: { name: 'n1' }, spec: { drivers: [] } });
+  await t.notThrowsAsync(client.replace(csiNodes, { ...made, spec: { drivers } }));
+  await t.throwsAsync(client.create(csiNodes, { metadata: { name: 'n2' }, spec: { drivers: [] } }), {
+    message: /can only access CSINode with the same name as the requesting node/,
+  });
+  const claim = { namespace: 'default', name: 'data' };
+  const spec = { accessModes: ['ReadWriteOnce' as const], resources: { requests: { storage: '1Gi' } } };
+  await admin.create(persistentVolumeClaims, { metadata: claim, spec: { ...spec, volumeName: 'pv-1' } });
+  const csi = { driver: 'disk.example', volumeHandle: 'h' };
+  await admin.create(persistentVolumes, {
+    metadata: { name: 'pv-1' },
+    spec: { accessModes: ['ReadWriteOnce'], capacity: { storage: '1Gi' }, csi },
+  });
+  await t.throwsAsync(client.get(persistentVolumeClaims, claim), { message: /no relationship found/ });
+  await t.throwsAsync(client.get(persistentVolumes, { name: 'pv-1' }), { message: /no relationship found/ });
+  const pod = makePod('keeper', 'n1');
+  const volumes = [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }];
+  const keeper = await admin.create<Pod>(pods, { ...pod, spec: { ...pod.spec, volumes } }, { namespace: 'default' });
+  await t.notThrowsAsync(client.get(persistentVolumeClaims, claim));
+  await t.notThrowsAsync(client.get(persistentVolumes, { name: 'pv-1' }));
+  await t.throwsAsync(client.list(persistentVolumeClaims, { namespace: 'default' }), { message: /forbidden/ });
+
+  const { name, uid } = keeper.metadata;
+  const token = (audience: string) =>
+    client.create(
+      serviceAccounts,
+      {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenRequest',
+        metadata: {},
+        spec: { audiences: [audience], boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name, uid } },
+      } as never,
+      { namespace: 'default', name: 'default', subresource: 'token' },
+    );
+  await t.throwsAsync(token('vault'), { message: /audience "vault" not found in pod spec volume/ });
+  const tokenRequests = [{ audience: 'vault' }];
+  await admin.create(csiDrivers, { metadata: { name: 'disk.example' }, spec: { tokenRequests } });
+  await t.notThrowsAsync(token('vault'));
 });
