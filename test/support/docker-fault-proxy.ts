@@ -73,13 +73,17 @@ interface Rule {
   struck: PromiseWithResolvers<ProxiedCall>;
 }
 
-/** Passes calls on to an Engine's socket, and lets happen to them what the script says. `tcp` for faults that a unix socket cannot have (RST). */
+/**
+ * Passes calls on to an Engine's socket, and lets happen to them what the script says. `tcp` for faults that a unix socket cannot have (RST).
+ * @param socket where it listens, if not at a path of its own: inside of a host, for example
+ */
 export async function startDockerFaultProxy(
   engineSocket: string,
   listen: 'unix' | 'tcp' = 'unix',
+  socket?: string,
 ): Promise<DockerFaultProxy> {
   const folder = await mkdtemp('/tmp/berth-faults-');
-  const socketPath = join(folder, 'docker.sock');
+  const socketPath = socket ?? join(folder, 'docker.sock');
   const agent = new Agent({ keepAlive: true });
   const rules: Rule[] = [];
   const sockets = new Set<Socket>();

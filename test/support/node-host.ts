@@ -25,7 +25,11 @@ export interface NodeHost {
   /** Runs a shell script inside, to its end, whatever its exit code. */
   sh(script: string): Promise<CommandResult>;
   /** Starts `berth node` with these credentials (texts of kubeconfigs; the node's stand for those that are left out) and a KubeletConfiguration. */
-  start(credentials: { node: string; proxy?: string; overlay?: string }, config?: string): void;
+  start(
+    credentials: { node: string; proxy?: string; overlay?: string },
+    config?: string,
+    flags?: readonly string[],
+  ): void;
   /** Starts it as it was started last. */
   restart(): void;
   /** SIGKILL: it has no time to say anything. */
@@ -54,9 +58,9 @@ export async function createNodeHost(name: string, net: Switch): Promise<NodeHos
     address,
     engine,
     sh,
-    start(credentials, config) {
+    start(credentials, config, flags = []) {
       mkdirSync(host.path(MANIFESTS), { recursive: true });
-      files = ['--pod-manifest-path', MANIFESTS];
+      files = ['--pod-manifest-path', MANIFESTS, ...flags];
       const give = (flag: string, name: string, text: string) => {
         writeFileSync(host.path(`${CREDENTIALS}/${name}`), text, { mode: 0o600 });
         files.push(flag, `${CREDENTIALS}/${name}`);
