@@ -86,6 +86,7 @@ test.before(async () => {
     ...['--image-credential-provider-bin-dir', `${PLUGINS}/bin`],
   );
   startRegistry(MAIN, 'registry');
+  await cluster.loadImages();
 });
 test.after.always(() => cluster?.close());
 
@@ -220,6 +221,18 @@ story('a wrong password: ErrImagePull, ImagePullBackOff, and once the secret is 
     t.true(events.includes(expected), expected);
 });
 
+story('a name that is none, until it is mended', async (t) => {
+  await namespaceOf('typo');
+  await cluster.apply(podOf('typo', 'typo', 'Team/App:1'));
+  t.is(
+    await waiting('typo', 'typo', 'InvalidImageName'),
+    'Failed to apply default image tag "Team/App:1": couldn\'t parse image name "Team/App:1": invalid reference format: repository name (App) must be lowercase',
+  );
+  t.true((await eventsOf('typo', 'typo')).includes('Failed: Error: InvalidImageName'));
+  await cluster.kubectl('set', 'image', '-n', 'typo', 'pod/typo', 'main=berth/busybox:1');
+  await running('typo', 'typo');
+});
+
 story('a registry that is down, and back', async (t) => {
   const image = `${SHAKY}/app:v1`;
   startRegistry(SHAKY, 'shaky');
@@ -297,7 +310,6 @@ story(
         'FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets (none); attempting to pull the image may not succeed.',
       ),
     );
-    await cluster.loadImages();
     await cluster.apply(podOf('stranger', 'preloaded', 'berth/busybox:1'));
     await running('stranger', 'preloaded');
     const records = await cluster.sh(
