@@ -1,5 +1,4 @@
 import type { Pod } from '../../src/kube/types.ts';
-import { type Age, createAge } from '../../src/runtime/age.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
@@ -10,6 +9,8 @@ import type { Images } from '../images/images.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import type { ServiceAccountTokens } from '../volumes/tokens.ts';
 import type { Volumes } from '../volumes/volumes.ts';
+import { createAdmittance } from './admittance.ts';
+import { createDeadlines } from './deadline.ts';
 import type { PodExecutor } from './executor.ts';
 import { computePodPlan, isPodOver, type PodPlan } from './plan.ts';
 import type {
@@ -25,7 +26,7 @@ import type {
 } from './ports.ts';
 import type { RejectionBackoff } from './rejections.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
-import { type EngineFeatures, fieldsWithoutEffect, refuseUnsupported } from './unsupported.ts';
+import type { EngineFeatures } from './unsupported.ts';
 import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
 
 export interface PassOptions {
@@ -62,21 +63,18 @@ export interface PassDependencies {
 export type NextPassMs = number | undefined;
 
 const NETWORK_RETRY_MS = 1_000;
-/** While a pod is kept waiting: room is made by others, and nobody tells. */
-const REJECTION_RECHECK_MS = 5_000;
 /** The Engine gets half as long again as the grace, and at least this, before an event says that it takes too long. */
 const LEAST_TERMINATION_MS = 10_000;
 const VOLUME_REFRESH_MS = 45_000;
 const ANNOUNCEMENT_PATIENCE_MS = 5_000;
-
 /** After the first look, which tells why; somebody has to do something first. */
 const VOLUME_RETRY_MS = 5_000;
+
 /** The passes of a pod's worker, one for each state of its life (sheet §3). */
 export function createPasses(options: PassOptions, deps: PassDependencies) {
   const { runtime, executor, probes, status, events, clock, log } = deps;
-
-  /** How long each pod has been active, whatever happens to the wall clock meanwhile. */
-  const ages = new WeakMap<PodWork, Age>();
+  const admit = createAdmittance({ ...deps, ...options });
+  const deadlines = createDeadlines(deps);
 
   function publish(work: PodWork, isTerminal: boolean): void {
     if (work.isOrphan) return;
@@ -100,64 +98,6 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
   }
 
   const isTerminalPhase = (phase: string | undefined) => phase === 'Succeeded' || phase === 'Failed';
-
-  /** @returns undefined when the pod may run; else when to come back: it is on its way out, or kept waiting. */
-  function admit(work: PodWork): NextPassMs {
-    if (work.isAdmitted) return undefined;
-    const { pod } = work;
-    const observed = runtime.pod(work.uid);
-    // What runs already was admitted by an earlier life of this agent.
-    const runs = observed.containers.length > 0 || observed.sandboxes.length > 0;
-    const engine = options.engineFeatures();
-    const refusal = runs ? undefined : (refuseUnsupported(pod, engine) ?? deps.admit(pod, deps.others(work)));
-    if (!refusal) {
-      work.isAdmitted = true;
-      work.waiting = new Map();
-      deps.rejections.admitted(pod);
-      const inVain = runs ? [] : fieldsWithoutEffect(pod, engine);
-      if (inVain.length > 0)
-        events.event(pod, 'Warning', 'FieldsWithoutEffect', `without effect on this node: ${inVain.join('; ')}`);
-      return undefined;
-    }
-    const holdMs = deps.rejections.holdMs(pod, work.firstSeenMonotonicMs);
-    if (holdMs > 0) return keepWaiting(work, refusal, holdMs);
-    deps.rejections.rejected(pod, work.firstSeenMonotonicMs);
-    const message = `Pod was rejected: ${refusal.message}`;
-    work.override = { phase: 'Failed', reason: refusal.reason, message };
-    events.event(pod, 'Warning', refusal.reason, refusal.message);
-    requestTermination(work, 0);
-    return 0;
-  }
-
-  /** Rejected again so soon, it would only be made anew: it stays Pending, and is admitted if there is room meanwhile. */
-  function keepWaiting(work: PodWork, refusal: { reason: string; message: string }, holdMs: number): NextPassMs {
-    const seconds = Math.ceil(holdMs / 1000);
-    const message = `${refusal.message} (its controller's last pod was rejected too: this one waits ${seconds}s)`;
-    if (!work.isKeptWaiting) events.event(work.pod, 'Warning', refusal.reason, message);
-    work.isKeptWaiting = true;
-    const waiting = work.pod.spec.containers.map(({ name }) => [name, { ...refusal, message }] as const);
-    work.waiting = new Map(waiting);
-    publish(work, false);
-    return Math.min(holdMs, REJECTION_RECHECK_MS);
-  }
-
-  /** The pod has had its time: Failed, whatever it does now. */
-  function failByDeadline(work: PodWork): void {
-    const message = 'Pod was active on the node longer than the specified deadline';
-    work.override = { phase: 'Failed', reason: 'DeadlineExceeded', message };
-    events.event(work.pod, 'Normal', 'DeadlineExceeded', message);
-    requestTermination(work, ownGraceSeconds(work.pod));
-  }
-
-  /** Milliseconds until activeDeadlineSeconds is over; negative when it is; undefined without one. */
-  function untilDeadlineMs(work: PodWork): number | undefined {
-    const { activeDeadlineSeconds } = work.pod.spec;
-    const startTime = (status.get(work.uid) ?? work.pod.status)?.startTime;
-    if (activeDeadlineSeconds === undefined || !startTime) return undefined;
-    const age = ages.get(work) ?? createAge(clock);
-    ages.set(work, age);
-    return activeDeadlineSeconds * 1000 - age(Date.parse(startTime));
-  }
 
   function recallCrashes(work: PodWork): void {
     const runs = Map.groupBy(runtime.pod(work.uid).containers, ({ name, hash }) => crashKey(work.uid, name, hash));
@@ -246,12 +186,13 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         requestTermination(work, ownGraceSeconds(pod));
         return 0;
       }
-      const held = admit(work);
-      if (held !== undefined) return held;
+      const heldMs = admit(work);
+      if (heldMs) publish(work, false);
+      if (heldMs !== undefined) return heldMs;
       deps.config?.follow(pod);
-      const deadlineMs = untilDeadlineMs(work);
+      const deadlineMs = deadlines.untilMs(work);
       if (deadlineMs !== undefined && deadlineMs <= 0) {
-        failByDeadline(work);
+        deadlines.fail(work);
         return 0;
       }
       const todo = plan(work);
@@ -265,17 +206,16 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         events.event(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${network.message}`);
         return NETWORK_RETRY_MS;
       }
-      const [volumes] = await Promise.all([
-        ensureVolumes(work, todo.createSandbox || todo.start.length > 0, signal),
-        deps.resources.ensurePod(pod),
-      ]);
-      signal.throwIfAborted();
-      probes.addPod(pod);
       let nextMs: NextPassMs;
-      // A pull or a hook may take longer than the pod has: the pass is then cut short.
-      const leftMs = untilDeadlineMs(work);
-      const disarm = leftMs === undefined ? () => {} : clock.after(Math.max(0, leftMs), () => failByDeadline(work));
+      // A mount, a pull, a hook may take longer than the pod has: the pass is then cut short.
+      const disarm = deadlines.arm(work);
       try {
+        const [volumes] = await Promise.all([
+          ensureVolumes(work, todo.createSandbox || todo.start.length > 0, signal),
+          deps.resources.ensurePod(pod),
+        ]);
+        signal.throwIfAborted();
+        probes.addPod(pod);
         const { waiting, retryAfterMs } = await executor.apply(pod, todo, volumes, signal);
         work.waiting = waiting;
         nextMs = retryAfterMs;
@@ -284,9 +224,9 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       }
       publish(work, false);
       noteStarted(work);
-      const deadline = untilDeadlineMs(work);
-      if (deadline === undefined) return nextMs;
-      return Math.min(Math.max(0, deadline), nextMs ?? Number.POSITIVE_INFINITY);
+      const leftMs = deadlines.untilMs(work);
+      if (leftMs === undefined) return nextMs;
+      return Math.min(Math.max(0, leftMs), nextMs ?? Number.POSITIVE_INFINITY);
     },
 
     /** SyncTerminatingPod: ends every container. */
