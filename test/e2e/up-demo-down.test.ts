@@ -60,6 +60,17 @@ story('status tells components with their pids, the node, pods, versions and fil
   t.regex(forPeople, /^newcomer +Ready/m);
 });
 
+story('doctor finds no problem, and the runtime with which pods start faster in use', async (t) => {
+  const { findings } = JSON.parse((await cluster.berthOk('doctor', '-o', 'json')).stdout);
+  const states = new Map(findings.map(({ check, state }: { check: string; state: string }) => [check, state]));
+  t.is(states.get('docker engine'), 'ok');
+  t.is(states.get('pod runtime'), 'ok');
+  t.false([...states.values()].includes('problem'));
+  const forPeople = (await cluster.berthOk('doctor')).stdout;
+  t.regex(forPeople, /^pod runtime +ok +berth /m);
+  t.regex(forPeople, /^0 problems, /m);
+});
+
 story('the node describes itself', async (t) => {
   const node = await cluster.get<Node>('node', 'newcomer');
   t.like(node.status?.nodeInfo, {

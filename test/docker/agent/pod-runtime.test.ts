@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import test from 'ava';
 import { createPodRuntime, NETNS_VARIABLE } from '../../../agent/sandbox/pod-runtime.ts';
 import { choosePodRuntime, installPodRuntime } from '../../../cli/engine/pod-runtime.ts';
@@ -12,6 +14,7 @@ import { createTestAgent, eventually, type TestAgent } from '../../support/agent
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
 import { BUSYBOX_IMAGE, loadTestImages, PAUSE_IMAGE } from '../../support/images.ts';
 
+const CLI = join(import.meta.dirname, '../../../cli/main.ts');
 const obstacle = whyNoDockerd();
 const real = obstacle ? test.serial.skip : test.serial;
 const flags: string[] = [];
@@ -230,3 +233,31 @@ real('dockerd restarts without the runtime: its pods live and end, new ones star
   await gone('before');
   await gone('after');
 });
+
+real(
+  "an Engine of one's own: registered as berth engine-runtime says, without a restart; berth doctor sees it",
+  async (t) => {
+    const config = `${folder}/daemon.json`;
+    await writeFile(config, '{}');
+    flags.push('--config-file', config);
+    await engine.restart();
+    const doctor = async () => {
+      const args = [CLI, 'doctor', '-o', 'json', '--root-dir', folder, '--docker-endpoint', engine.endpoint];
+      const { stdout } = await promisify(execFile)(process.execPath, args).catch((error) => error);
+      const { findings } = JSON.parse(stdout) as { findings: { check: string; state: string; detail: string }[] };
+      return findings.find(({ check }) => check === 'pod runtime');
+    };
+    t.is((await doctor())?.state, 'warning');
+    const { stdout } = await promisify(execFile)(process.execPath, [CLI, 'engine-runtime']);
+    await writeFile(script, stdout, { mode: 0o755 });
+    await writeFile(config, JSON.stringify({ runtimes: { berth: { path: script } } }));
+    process.kill(engine.pid, 'SIGHUP');
+    await eventually('the Engine has it', async () => (await engine.docker.info()).runtimes.includes('berth'));
+    t.is((await doctor())?.detail, 'berth (--pod-runtime auto)');
+    await node.remove();
+    await startAgent();
+    await start('own');
+    t.is(attachmentOf('own')[0]!.path.split('/fd/')[0], `/proc/${process.pid}`);
+    await gone('own');
+  },
+);
