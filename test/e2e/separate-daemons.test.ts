@@ -235,6 +235,52 @@ story(named('an agent without an API server runs static pods'), async (t) => {
   t.deepEqual(diffSnapshots(before, await snapshotOfTwo()), []);
 });
 
+story(named('an agent whose API server is away runs static pods; they are shown when it comes back'), async (t) => {
+  await credentials('node');
+  const server = (await shell(`sed -n 's/ *server: //p' /etc/berth/node.kubeconfig`)).stdout.trim();
+  await shell(
+    'mkdir -p /etc/berth/early && cat > /etc/berth/early/early.yaml',
+    JSON.stringify({
+      ...web('early', ''),
+      spec: { hostNetwork: true, containers: [{ name: 'web', image: 'berth/nginx:1' }] },
+    }),
+  );
+  // Where nobody listens, until a wire to the real one is laid.
+  await shell(
+    'umask 077; sed "s,server: .*,server: https://127.0.0.1:9," /etc/berth/node.kubeconfig >/etc/berth/away.kubeconfig',
+  );
+  daemon(
+    'agent',
+    '--kubeconfig',
+    '/etc/berth/away.kubeconfig',
+    '--pod-manifest-path',
+    '/etc/berth/early',
+    '--node-name',
+    'two',
+    '--node-ip',
+    TWO,
+    '--root-dir',
+    '/var/lib/berth-early',
+  );
+  await eventually(
+    'the static pod answers',
+    async () => (await shell(`curl -sf -m 2 http://${TWO}/ >/dev/null`)).code === 0,
+  );
+  const { host, port } = { host: new URL(server).hostname, port: Number(new URL(server).port) };
+  const wire = `require('node:net').createServer((a) => { const b = require('node:net').connect(${port}, '${host}'); a.pipe(b).pipe(a); for (const s of [a, b]) s.on('error', () => { a.destroy(); b.destroy(); }); }).listen(9, '127.0.0.1')`;
+  const relay = two.spawn([process.execPath, '-e', wire], { stdio: 'ignore' });
+  await eventually('it is shown, with its state', async () => {
+    const shown = (await one.list<Pod>('pods')).find(({ metadata }) => metadata.name === 'early-two');
+    return shown?.status?.phase === 'Running';
+  });
+  t.pass();
+  relay.kill();
+  await stopDaemons();
+  await two.run([BERTH, 'node', '--cleanup', '--node-name', 'two', '--root-dir', '/var/lib/berth-early'], {
+    timeoutMs: 60_000,
+  });
+});
+
 for (const [what, args, message] of [
   [
     'a configuration field that is wrong',
