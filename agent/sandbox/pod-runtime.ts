@@ -9,7 +9,7 @@ import type { Logger } from '../../src/runtime/log.ts';
  */
 export const NETNS_VARIABLE = 'BERTH_NETNS';
 
-/** An OCI runtime that joins pods' containers to namespaces as the Engine itself cannot (docs/adr/0017). */
+/** An OCI runtime that joins pods' containers to namespaces as the Engine itself cannot (docs/adr/0019). */
 export interface PodRuntime {
   /** The Engine, which makes pods' containers with that runtime. */
   docker: DockerEngine;

@@ -18,7 +18,7 @@ export const POD_RUNTIME_NAME = 'berth';
  */
 export function renderPodRuntimeScript(program = 'runc'): string {
   return `#!/bin/sh
-# Berth's OCI runtime for pods' containers, in front of ${program}. Made by 'berth engine-runtime'; docs/adr/0017 explains it.
+# Berth's OCI runtime for pods' containers, in front of ${program}. Made by 'berth engine-runtime'; docs/adr/0019 explains it.
 creating= bundle= previous=
 for argument; do
   case $previous in
