@@ -10,8 +10,8 @@ import {
   objectKey,
   pods as podResource,
 } from '../../src/kube/resources.ts';
-import type { Node, Pod, PodCondition } from '../../src/kube/types.ts';
-import { type Clock, timestamp } from '../../src/runtime/clock.ts';
+import type { Node, Pod } from '../../src/kube/types.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
@@ -21,6 +21,7 @@ import { choosePlacement } from './placement.ts';
 import { usesPodAffinity } from './pod-affinity.ts';
 import { type AttemptResult, schedulerMetrics } from './scheduler-metrics.ts';
 import { createSchedulingQueue } from './scheduling-queue.ts';
+import { unschedulableConditions } from './unschedulable.ts';
 import { createVolumeBinding } from './volume-binding.ts';
 
 export interface SchedulerOptions {
@@ -295,17 +296,4 @@ export function createScheduler(options: SchedulerOptions, dependencies: Schedul
 /** What of a node decides whether pods fit; its heartbeats don't. */
 function relevantParts({ metadata: { labels }, spec, status }: Node) {
   return { labels, taints: spec?.taints, unschedulable: spec?.unschedulable, allocatable: status?.allocatable };
-}
-
-/** A pod's conditions with PodScheduled False; undefined when they say so already. */
-export function unschedulableConditions(pod: Pod, message: string, nowMs: number): PodCondition[] | undefined {
-  const conditions = pod.status?.conditions ?? [];
-  const before = conditions.find(({ type }) => type === 'PodScheduled');
-  const [status, reason] = ['False', 'Unschedulable'];
-  if (before?.status === status && before.reason === reason && before.message === message) return undefined;
-  const lastTransitionTime = before?.status === status ? before.lastTransitionTime : timestamp(nowMs);
-  return [
-    ...conditions.filter((condition) => condition !== before),
-    { type: 'PodScheduled', status, reason, message, lastTransitionTime },
-  ];
 }

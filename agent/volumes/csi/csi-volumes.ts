@@ -9,6 +9,7 @@ import type { Logger } from '../../../src/runtime/log.ts';
 import type { MountedVolume } from '../../containers/mounts.ts';
 import type { VolumeStats } from '../persistent/volume-stats.ts';
 import type { VolumeDirectory } from '../plugin.ts';
+import { attachedContext } from './attachment.ts';
 import type { CsiDriver, CsiDrivers } from './drivers.ts';
 import { createKeyedLock } from './keyed-lock.ts';
 import {
@@ -53,9 +54,6 @@ const TOKENS = 'csi.storage.k8s.io/serviceAccount.tokens';
 const CALL_TIMEOUT_MS = 120_000;
 /** Somebody waits for the metrics. */
 const STATS_TIMEOUT_MS = 5_000;
-/** How long one look waits for the attachment; the pod is tried again then. */
-const ATTACH_WAIT_MS = 10_000;
-const ATTACH_POLL_MS = 250;
 
 /**
  * Volumes that drivers mount for pods: staged once on the node, published once for each pod. A file beside the mount,
@@ -117,7 +115,7 @@ export function createCsiVolumes(options: CsiVolumesOptions, dependencies: CsiVo
     await mkdir(directory, { recursive: true, mode: 0o750 });
     await writeVolumeData(directory, data);
     if (isAttached) inUse.set(directory, uniqueName(data));
-    const publishContext = isAttached ? await attached(data.attachmentID, signal) : {};
+    const publishContext = isAttached ? await attachedContext(data.attachmentID, { api, clock }, signal) : {};
     const { fsGroup } = pod.spec.securityContext ?? {};
     const mountGroup = driver.has('VOLUME_MOUNT_GROUP') ? fsGroup : undefined;
     const capability = volumeCapability(volume, (one) => driver.has(one), mountGroup);
@@ -179,24 +177,6 @@ export function createCsiVolumes(options: CsiVolumesOptions, dependencies: CsiVo
 
   const isStaged = (volume: Pick<CsiVolume, 'mode'>, driver: CsiDriver) =>
     volume.mode === 'Persistent' && driver.has('STAGE_UNSTAGE_VOLUME');
-
-  /** Waits a little for the external attacher. @returns what it told for the driver */
-  async function attached(name: string, signal?: AbortSignal): Promise<Record<string, string>> {
-    const deadlineMs = clock.monotonicMs() + ATTACH_WAIT_MS;
-    for (;;) {
-      const attachment = await api.attachment(name);
-      const { status } = attachment ?? {};
-      if (status?.attached && !attachment?.metadata.deletionTimestamp) return status.attachmentMetadata ?? {};
-      if (status?.attachError?.message) throw new Error(status.attachError.message);
-      if (clock.monotonicMs() >= deadlineMs)
-        throw new Error(
-          attachment
-            ? `volume attachment ${name} is being waited for: ${attachment.spec.attacher} has not attached the volume yet`
-            : `volume attachment ${name} is being waited for: the attach/detach controller has not made it yet`,
-        );
-      await clock.sleep(ATTACH_POLL_MS, signal);
-    }
-  }
 
   async function tearDown({ path, name }: VolumeDirectory): Promise<void> {
     const data = await readVolumeData(path);
