@@ -41,8 +41,8 @@ const HANGUP_MS = 1000;
  * Exec and attach with stdin. The Engine hands over the connection itself ("hijacks" it), which its ordinary client cannot do.
  * @param endpoint `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`
  */
-export function connectTerminals(endpoint: string, apiVersion = API_VERSION): ContainerTerminals {
-  const http = createTransport(endpoint, apiVersion);
+export function connectTerminals(endpoint: string): ContainerTerminals {
+  const http = createTransport(endpoint, API_VERSION);
   const target = parseEndpoint(endpoint);
   const short = (id: string) => id.slice(0, 12);
   const container = (id: string) => `/containers/${encodeURIComponent(id)}`;
@@ -54,7 +54,7 @@ export function connectTerminals(endpoint: string, apiVersion = API_VERSION): Co
       const request = httpRequest({
         ...target,
         method: 'POST',
-        path: `/v${apiVersion}${path}`,
+        path: `/v${http.apiVersion()}${path}`,
         headers: {
           'Content-Type': 'application/json',
           'Content-Length': Buffer.byteLength(text),
@@ -156,6 +156,8 @@ export function connectTerminals(endpoint: string, apiVersion = API_VERSION): Co
         stderr: String(stderr),
       });
       const path = container(id);
+      // A word over the ordinary way first: it settles which version of the API is spoken.
+      await http.json({ operation: 'docker version', method: 'GET', path: '/version', signal });
       const stream = await hijack(`attach to container ${short(id)}`, `${path}/attach?${query}`, {}, signal);
       return {
         stream,

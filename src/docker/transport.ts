@@ -21,6 +21,8 @@ export interface EngineTransport {
   /** The parsed JSON answer; undefined when there is none (204, 304). */
   json<T>(request: EngineRequest): Promise<T>;
   stream(request: EngineRequest): Promise<Readable>;
+  /** The one in use: the oldest that both sides speak, since that is the one we know best. */
+  apiVersion(): string;
   close(): void;
 }
 
@@ -52,13 +54,27 @@ class TerseAgent extends Agent {
  */
 export function createTransport(
   endpoint: string,
-  apiVersion: string,
+  oldestApiVersion: string,
   requestTimeoutMs = REQUEST_TIMEOUT_MS,
 ): EngineTransport {
   const agent = new TerseAgent({ keepAlive: true, scheduling: 'lifo' });
-  const options = { ...parseEndpoint(endpoint), version: `v${apiVersion}`, agent };
-  const docker = new Docker(options);
-  const modem = docker.modem as Modem;
+  let apiVersion = oldestApiVersion;
+  let modem = connect();
+
+  function connect(): Modem {
+    const options = { ...parseEndpoint(endpoint), version: `v${apiVersion}`, agent };
+    const docker = new Docker(options);
+    return docker.modem as Modem;
+  }
+
+  /** An Engine that no longer speaks our version names its oldest; also one that was upgraded while we run. */
+  function adopt(error: EngineFailure): boolean {
+    const oldest = oldestAccepted(error);
+    if (oldest === undefined || oldest === apiVersion) return false;
+    apiVersion = oldest;
+    modem = connect();
+    return true;
+  }
 
   /** Resolves to the answer with its head read; a stream in any case, since the modem waits for ever for the rest of a torn answer. */
   function dial(request: EngineRequest, signal: AbortSignal | undefined): Promise<Readable> {
@@ -75,8 +91,9 @@ export function createTransport(
     };
     return new Promise((resolve, reject) => {
       modem.dial(options, (error, data) => {
-        if (error) reject(error);
-        else resolve(data as Readable);
+        if (!error) resolve(data as Readable);
+        else if (adopt(error)) dial(request, signal).then(resolve, reject);
+        else reject(error);
       });
     });
   }
@@ -112,8 +129,15 @@ export function createTransport(
     json: <T>(request: EngineRequest) =>
       inTime(request, async (signal) => parseBody(await readWhole(await dial(request, signal), signal)) as T),
     stream: (request) => inTime(request, (signal) => dial(request, signal)),
+    apiVersion: () => apiVersion,
     close: () => agent.destroy(),
   };
+}
+
+/** `client version 1.41 is too old. Minimum supported API version is 1.44, …` → `1.44`. */
+function oldestAccepted({ message, json }: EngineFailure): string | undefined {
+  const text = `${message} ${(json as { message?: unknown } | null | undefined)?.message ?? ''}`;
+  return /client version \S+ is too old\. Minimum supported API version is (\d+\.\d+)/.exec(text)?.[1];
 }
 
 type EngineFailure = Error & { statusCode?: number; json?: unknown };

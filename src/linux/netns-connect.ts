@@ -11,7 +11,12 @@ import { withNetns } from './netns.ts';
  * @param address IPv4 or IPv6, as the namespace knows it: `127.0.0.1` is its own loopback
  * @throws what connect(2) says (`code` ECONNREFUSED, …), ENOENT when the namespace is gone
  */
-export function connectInNetns(netnsPath: string, address: string, port: number, signal?: AbortSignal): Promise<Socket> {
+export function connectInNetns(
+  netnsPath: string,
+  address: string,
+  port: number,
+  signal?: AbortSignal,
+): Promise<Socket> {
   const fd = withNetns(netnsPath, () => tcpSocket(ipFamily(address)));
   // Reading before it is connected would be an error, which manualStart avoids. Halves close by themselves.
   const socket = new Socket({ fd, allowHalfOpen: true, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
