@@ -127,6 +127,8 @@ export interface Agent {
   run(signal: AbortSignal): Promise<void>;
 }
 
+/** An Engine that gives no events is followed by its list alone. */
+const EVENTS_PATIENCE_MS = 5_000;
 const ENGINE_RETRY = { initialMs: 200, maxMs: 5_000 };
 
 /** The node agent: sources → workers → plan → executor, with the Engine's events as the trigger and its list as the truth. */
@@ -284,7 +286,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
         });
         reopenEvents = engineEvents.reopen;
         const following = engineEvents.run(own);
-        await Promise.race([first.promise, following]);
+        await Promise.race([first.promise, following, clock.sleep(EVENTS_PATIENCE_MS, own).catch(() => undefined)]);
         await relister.first(own);
         const unsubscribe = [
           probes.onChange(onChange),

@@ -289,6 +289,8 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
         operation: 'follow events',
         method: 'GET',
         path: '/events',
+        // Its head comes at once, before any event.
+        timeoutMs: inspectTimeoutMs,
         query: {
           since: sinceNano === undefined ? undefined : nanoToSeconds(sinceNano),
           filters: JSON.stringify({

@@ -245,6 +245,19 @@ real(
   },
 );
 
+real('an Engine that gives no events at all: a new agent goes by the list', async (t) => {
+  await node.stop();
+  proxy.on({ path: /\/events/ }, { kind: 'hang', when: 'before' });
+  node = await createNode(network.attachments, node.manifests.replace(/\/manifests$/, ''));
+  node.start();
+  await run('unheard');
+  await engine.docker.killContainer(app('unheard')!.id, 'SIGKILL');
+  await eventually('restarted', () => app('unheard')?.restartCount === 1 && app('unheard')?.state === 'running');
+  proxy.clear();
+  await gone('unheard');
+  t.pass();
+});
+
 real('an Engine that answers 500 to everything, for seconds: few calls, no restarts, and all goes on', async (t) => {
   await run('patient');
   const before = await picture();
