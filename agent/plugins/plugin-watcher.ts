@@ -102,7 +102,7 @@ export function createPluginWatcher(
       if (name.startsWith('.')) continue;
       const path = join(directory, name);
       const stats = await lstat(path).catch(() => undefined);
-      if (stats?.isSocket()) found.set(path, `${stats.ino}@${stats.ctimeMs}`);
+      if (stats?.isSocket()) found.set(path, `${stats.ino}@${stats.birthtimeMs}`);
     }
     for (const [socket, entry] of [...known]) if (found.get(socket) !== entry.identity) await forget(socket, entry);
     for (const [socket, identity] of found) {
