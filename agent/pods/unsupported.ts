@@ -7,6 +7,7 @@ import { supportOf } from './field-support/field-support.ts';
 /** What the Engine can do about a container's confinement; its `/info` tells. */
 export interface EngineFeatures {
   appArmor: boolean;
+  /** System calls are filtered, by default with the Engine's own profile: what RuntimeDefault promises. */
   seccomp: boolean;
   seLinux: boolean;
 }
@@ -18,8 +19,10 @@ export interface Refusal {
 
 /** `SecurityOptions` of the Engine's `/info`: `name=seccomp,profile=default`, `name=apparmor`, …. */
 export function parseEngineFeatures(securityOptions: readonly string[]): EngineFeatures {
-  const names = new Set(securityOptions.map((option) => /(?:^|,)name=([^,]+)/.exec(option)?.[1] ?? option));
-  return { appArmor: names.has('apparmor'), seccomp: names.has('seccomp'), seLinux: names.has('selinux') };
+  const options = securityOptions.map((option) => Object.fromEntries(option.split(',').map((part) => part.split('='))));
+  const has = (wanted: string) => options.some(({ name }) => name === wanted);
+  const seccomp = options.some(({ name, profile }) => name === 'seccomp' && profile !== 'unconfined');
+  return { appArmor: has('apparmor'), seccomp, seLinux: has('selinux') };
 }
 
 /**
@@ -31,7 +34,9 @@ export function refuseUnsupported(pod: Pod, engine: EngineFeatures): Refusal | u
   if (pod.spec.hostPID && pod.spec.shareProcessNamespace)
     refused.push('spec.shareProcessNamespace: not with hostPID, which shares the host’s processes');
   if (!engine.seccomp && asksForSeccomp(pod))
-    refused.push('seccompProfile: the Engine runs without seccomp, so that nothing would be filtered');
+    refused.push(
+      'seccompProfile: the Engine runs without seccomp or without a default profile, so that nothing would be filtered',
+    );
   if (refused.length > 0)
     return { reason: 'PodFeatureUnsupported', message: `not supported by this node: ${refused.join('; ')}` };
   const appArmor = whyNoAppArmor(pod, engine.appArmor);

@@ -159,5 +159,7 @@ test('what the Engine tells of itself', (t) => {
     seccomp: true,
     seLinux: false,
   });
+  t.false(parseEngineFeatures(['name=seccomp,profile=unconfined']).seccomp);
+  t.true(parseEngineFeatures(['name=seccomp,profile=/etc/docker/own.json']).seccomp);
   t.deepEqual(parseEngineFeatures([]), { appArmor: false, seccomp: false, seLinux: false });
 });
