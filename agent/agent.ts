@@ -12,6 +12,7 @@ import { buildAgentParts } from './agent-parts.ts';
 import { LABEL, podKey } from './containers/identity.ts';
 import type { ImagePartDependencies, ImageSettings } from './images/image-parts.ts';
 import { isStaticPod } from './pods/annotations.ts';
+import { createPodDirectory } from './pods/directory.ts';
 import { buildOrphanPod } from './pods/orphans.ts';
 import type {
   AdmitPod,
@@ -232,25 +233,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   }
 
   return {
-    directory: {
-      list: () =>
-        workers
-          .list()
-          .filter((work) => !work.isOrphan)
-          .map(({ pod, uid }) => withStatus(pod, uid)),
-      get(namespace, name) {
-        const work = workers
-          .list()
-          .find(({ pod, isOrphan }) => !isOrphan && pod.metadata.namespace === namespace && pod.metadata.name === name);
-        return work && withStatus(work.pod, work.uid);
-      },
-      getByUid(uid) {
-        const work = workers.get(uid);
-        return work && !work.isOrphan ? withStatus(work.pod, uid) : undefined;
-      },
-      runtime: (uid) => (workers.get(uid) ? runtime.pod(uid) : undefined),
-      lastRelistMonotonicMs: () => runtime.lastRelistMonotonicMs(),
-    },
+    directory: createPodDirectory({ workers, runtime, status }),
 
     async run(signal) {
       const stop = new AbortController();
@@ -314,9 +297,4 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
       }
     },
   };
-
-  function withStatus(pod: Pod, uid: string): Pod {
-    const newest = status.get(uid);
-    return newest ? { ...pod, status: newest } : pod;
-  }
 }

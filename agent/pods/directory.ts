@@ -1,0 +1,34 @@
+import type { Pod } from '../../src/kube/types.ts';
+import type { PodDirectory, StatusManager } from './ports.ts';
+import type { RuntimeCache } from './runtime-cache.ts';
+import type { PodWorkers } from './workers.ts';
+
+export interface PodDirectoryDependencies {
+  workers: Pick<PodWorkers, 'get' | 'list'>;
+  runtime: Pick<RuntimeCache, 'pod' | 'lastRelistMonotonicMs'>;
+  status: Pick<StatusManager, 'get'>;
+}
+
+/** What the rest of the agent (server, metrics, node status) may know of its pods. Orphans belong to nobody and are not shown. */
+export function createPodDirectory({ workers, runtime, status }: PodDirectoryDependencies): PodDirectory {
+  const shown = () => workers.list().filter(({ isOrphan }) => !isOrphan);
+
+  function withStatus(pod: Pod): Pod {
+    const newest = status.get(pod.metadata.uid);
+    return newest ? { ...pod, status: newest } : pod;
+  }
+
+  return {
+    list: () => shown().map(({ pod }) => withStatus(pod)),
+    get(namespace, name) {
+      const work = shown().find(({ pod }) => pod.metadata.namespace === namespace && pod.metadata.name === name);
+      return work && withStatus(work.pod);
+    },
+    getByUid(uid) {
+      const work = workers.get(uid);
+      return work && !work.isOrphan ? withStatus(work.pod) : undefined;
+    },
+    runtime: (uid) => (workers.get(uid) ? runtime.pod(uid) : undefined),
+    lastRelistMonotonicMs: () => runtime.lastRelistMonotonicMs(),
+  };
+}
