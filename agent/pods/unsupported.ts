@@ -33,7 +33,7 @@ export function refuseUnsupported(pod: Pod, engine: EngineFeatures): Refusal | u
   const refused = findFields(pod, 'refused');
   if (pod.spec.hostPID && pod.spec.shareProcessNamespace)
     refused.push('spec.shareProcessNamespace: not with hostPID, which shares the host’s processes');
-  if (!engine.seccomp && asksForSeccomp(pod))
+  if (!engine.seccomp && asksForDefaultSeccomp(pod))
     refused.push(
       'seccompProfile: the Engine runs without seccomp or without a default profile, so that nothing would be filtered',
     );
@@ -58,9 +58,10 @@ function everyContainer({ spec }: Pod): Container[] {
   return [...(spec.initContainers ?? []), ...spec.containers, ...((spec.ephemeralContainers ?? []) as Container[])];
 }
 
-function asksForSeccomp(pod: Pod): boolean {
+/** With a profile of its own a container is filtered by that, or the Engine says that it can't. */
+function asksForDefaultSeccomp(pod: Pod): boolean {
   const profiles = [pod.spec, ...everyContainer(pod)].map(({ securityContext }) => securityContext?.seccompProfile);
-  return profiles.some((profile) => profile && profile.type !== 'Unconfined');
+  return profiles.some((profile) => profile?.type === 'RuntimeDefault');
 }
 
 function findFields(pod: Pod, kind: 'refused' | 'no effect'): string[] {

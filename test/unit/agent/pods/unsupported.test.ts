@@ -148,9 +148,11 @@ for (const [title, spec, annotations, enabled, message] of [
 
 test('an Engine without seccomp runs nobody who asks for a filter', (t) => {
   const engine = { ...ENGINE, seccomp: false };
-  const asking = (type: 'RuntimeDefault' | 'Unconfined') => podOf({ securityContext: { seccompProfile: { type } } });
+  const asking = (type: 'RuntimeDefault' | 'Unconfined' | 'Localhost') =>
+    podOf({ securityContext: { seccompProfile: { type } } });
   t.regex(refuseUnsupported(asking('RuntimeDefault'), engine)!.message, /runs without seccomp/);
   t.is(refuseUnsupported(asking('Unconfined'), engine), undefined);
+  t.is(refuseUnsupported(asking('Localhost'), engine), undefined);
 });
 
 test('what the Engine tells of itself', (t) => {
