@@ -33,6 +33,8 @@ interface Watched {
 export interface ObjectWatches {
   add(object: ObjectKey, user: string): void;
   remove(object: ObjectKey, user: string): void;
+  /** Whoever uses it. */
+  end(object: ObjectKey): void;
   /** The object as the watch has it (`value` undefined: it does not exist); undefined while it is not known. */
   get(object: ObjectKey): Promise<{ value: ConfigObject | undefined } | undefined>;
 }
@@ -92,6 +94,10 @@ export function createObjectWatches(deps: ObjectWatchesDependencies): ObjectWatc
       if (!entry?.users.delete(user) || entry.users.size > 0) return;
       watched.delete(key);
       entry.stop.abort();
+    },
+    end(object) {
+      watched.get(keyOf(object))?.stop.abort();
+      watched.delete(keyOf(object));
     },
     async get(object) {
       const entry = watched.get(keyOf(object));

@@ -26,7 +26,7 @@ const TTL_MS = 60_000;
 export function createReferencedObjects(
   { strategy }: ReferencedObjectsOptions,
   deps: ReferencedObjectsDependencies,
-): ReferencedObjects {
+): ReferencedObjects & { close(): void } {
   const { client, clock } = deps;
   const handlers = new Set<(uid: string) => void>();
   const watches = createObjectWatches({
@@ -103,6 +103,11 @@ export function createReferencedObjects(
     onChange(handler) {
       handlers.add(handler);
       return () => handlers.delete(handler);
+    },
+    /** Ends all watches: an open one keeps the program alive. */
+    close() {
+      for (const { objects } of followed.values()) for (const object of objects.values()) watches.end(object);
+      followed.clear();
     },
   };
 }

@@ -251,6 +251,7 @@ export async function createAgentPart(
         };
         await runTogether(parts, all);
       } finally {
+        api?.config.close();
         network.close();
         terminals.close();
         docker.close();
