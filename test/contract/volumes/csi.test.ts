@@ -97,54 +97,46 @@ real('one staging for a node, one publishing for each pod; all is undone with th
   t.is(await readFile(join(driver.data, HANDLE, 'hello'), 'utf8'), 'from one', 'the data stays');
 });
 
-real('killed between stage and publish: the next life doubles nothing and leaks nothing', async (t) => {
-  const { driver, ready, mounts, hostPathOf, rootDir } = await createNode(t);
-  const objects = [...boundVolume(), driverObject()];
-  const pod = podOf('u1');
-  await driver.hold('NodePublishVolume');
-  const child = fork(join(import.meta.dirname, 'storage-child.ts'), [JSON.stringify({ rootDir, objects, pod })]);
-  await eventually(
-    'it is staged and about to be published',
-    async () => (await driver.calls('NodePublishVolume')).length > 0,
-  );
+/** Runs a life in which the pod's volume is set up and taken down, and kills it, and the driver, in the middle of this call. */
+async function killDuring(method: string, node: Awaited<ReturnType<typeof createNode>>, objects: KubeObject[]) {
+  const { driver, rootDir } = node;
+  await driver.hold(method);
+  const argument = JSON.stringify({ rootDir, objects, pod: podOf('u1') });
+  const child = fork(join(import.meta.dirname, 'storage-child.ts'), [argument]);
+  await eventually(`it is in ${method}`, async () => (await driver.calls(method)).length > 0);
   child.kill('SIGKILL');
   await once(child, 'exit');
   await driver.kill();
-  await driver.release('NodePublishVolume');
+  await driver.release(method);
   await driver.start();
-  t.is(mounts().length, 1);
-  t.regex(mounts()[0]!, STAGED);
+}
 
-  const life = await ready(objects);
-  await hostPathOf(life, pod);
-  t.is(mounts().length, 2, 'one staged, one published');
-  t.is(mounts()[1], target('u1'));
-  t.true(await life.volumes.remove('u1', pod));
-  t.deepEqual(mounts(), []);
-});
-
-real(
-  'killed between stage and publish, and the pod is gone meanwhile: the next life takes all of it down',
-  async (t) => {
-    const { driver, ready, mounts, rootDir } = await createNode(t);
+for (const method of ['NodeStageVolume', 'NodePublishVolume', 'NodeUnpublishVolume', 'NodeUnstageVolume']) {
+  real(`killed in ${method}: the next life has the volume once, and then takes all of it down`, async (t) => {
+    const node = await createNode(t);
     const objects = [...boundVolume(), driverObject()];
-    await driver.hold('NodePublishVolume');
-    const child = fork(join(import.meta.dirname, 'storage-child.ts'), [
-      JSON.stringify({ rootDir, objects, pod: podOf('u1') }),
-    ]);
-    await eventually('it is about to be published', async () => (await driver.calls('NodePublishVolume')).length > 0);
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-    await driver.kill();
-    await driver.release('NodePublishVolume');
-    await driver.start();
-    const life = await ready([]);
+    await killDuring(method, node, objects);
+    const life = await node.ready(objects);
+    await node.hostPathOf(life, podOf('u1'));
+    t.is(node.mounts().length, 2, 'one staged, one published');
+    t.regex(node.mounts()[0]!, STAGED);
+    t.is(node.mounts()[1], target('u1'));
+    t.true(await life.volumes.remove('u1', podOf('u1')));
+    t.deepEqual(node.mounts(), []);
+    t.deepEqual(await readdir(join(node.rootDir, 'plugins/kubernetes.io/csi', DRIVER)), []);
+  });
+
+  real(`killed in ${method}, and the pod is gone meanwhile: nothing is left`, async (t) => {
+    const node = await createNode(t);
+    await killDuring(method, node, [...boundVolume(), driverObject()]);
+    const life = await node.ready([]);
     t.deepEqual(await life.directories.list(), ['u1']);
     t.true(await life.volumes.remove('u1'));
-    t.deepEqual(mounts(), []);
+    t.deepEqual(node.mounts(), []);
     t.deepEqual(await life.directories.list(), []);
-  },
-);
+    t.deepEqual(await readdir(join(node.rootDir, 'plugins/kubernetes.io/csi', DRIVER)), []);
+  });
+}
 
 real('what is staged for no pod is unstaged when its driver comes back', async (t) => {
   const { driver, ready, mounts, hostPathOf, rootDir } = await createNode(t);

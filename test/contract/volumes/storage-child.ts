@@ -1,4 +1,4 @@
-/** A life of the agent's volumes in a process of its own, to be killed: sets up the volumes of one pod. Argument: JSON of rootDir, objects, pod. */
+/** A life of the agent's volumes in a process of its own, to be killed: sets up the volumes of one pod and takes them down again. Argument: JSON of rootDir, objects, pod. */
 import type { KubeObject, Pod } from '../../../src/kube/types.ts';
 import { createStorageLife } from './storage-life.ts';
 
@@ -14,4 +14,4 @@ for (;;) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
-process.send?.('set up');
+await life.volumes.remove(pod.metadata.uid, pod);
