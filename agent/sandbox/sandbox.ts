@@ -28,6 +28,9 @@ export interface SandboxDependencies {
   log: Logger;
 }
 
+/** After so many starts in a row that failed with a prepared namespace, it is tried without: it may be the reason. */
+const FAILED_STARTS = 3;
+
 /** Pause containers and their network. */
 export interface Sandboxes {
   /** Makes the pause container, not started. A leftover of the same name (ours, by its name) gives way. */
@@ -42,6 +45,7 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
   const { docker, network, resources, metrics, log, podRuntime } = deps;
   /** By container id, from create to start: where the pod's network is being set up before its pause runs. */
   const prepared = new Map<string, HeldNetns>();
+  let failedStarts = 0;
 
   function release(id: string): void {
     prepared.get(id)?.close();
@@ -141,9 +145,12 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
       network.attach({ ...attachment(pod, id), netnsPath: netns.path }, signal),
     ]);
     if (started.status === 'rejected') {
-      if (String(started.reason).includes(netns.path)) podRuntime?.stopPreparing(dockerMessage(started.reason));
+      failedStarts++;
+      if (failedStarts >= FAILED_STARTS || String(started.reason).includes(netns.path))
+        podRuntime?.stopPreparing(dockerMessage(started.reason));
       throw started.reason;
     }
+    failedStarts = 0;
     if (attached.status === 'rejected') throw attached.reason;
     const netnsPath = await netnsOf(id, signal);
     if (netnsId(netnsPath) === netns.id) return attached.value.ips;

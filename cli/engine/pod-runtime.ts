@@ -12,9 +12,16 @@ const POD_RUNTIME_NONE = 'none';
  * The runtime that pods' containers get; undefined: the Engine's default.
  * @throws UserError when one was named that the Engine does not have.
  */
-export function choosePodRuntime(choice: string, engine: Pick<EngineInfo, 'runtimes'>): string | undefined {
+export function choosePodRuntime(
+  choice: string,
+  engine: Pick<EngineInfo, 'runtimes' | 'securityOptions'>,
+): string | undefined {
   if (choice === POD_RUNTIME_NONE) return undefined;
-  if (choice === POD_RUNTIME_AUTO) return engine.runtimes.includes(POD_RUNTIME_NAME) ? POD_RUNTIME_NAME : undefined;
+  if (choice === POD_RUNTIME_AUTO) {
+    // A container in a user namespace of its own may not mount what belongs to a network namespace of the host's user.
+    const remapped = engine.securityOptions.some((option) => /name=(userns|rootless)/.test(option));
+    return engine.runtimes.includes(POD_RUNTIME_NAME) && !remapped ? POD_RUNTIME_NAME : undefined;
+  }
   if (engine.runtimes.includes(choice)) return choice;
   throw new UserError(
     `--pod-runtime ${choice}: the Docker Engine has no runtime of that name, only ${engine.runtimes.join(', ')}; 'berth engine-runtime' tells how Berth's own is registered`,

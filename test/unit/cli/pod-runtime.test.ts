@@ -106,11 +106,13 @@ test('every call but create goes on untouched', (t) => {
 });
 
 test('the choice: what the Engine has, by name or by itself', (t) => {
-  t.is(choosePodRuntime('auto', { runtimes: ['runc', 'berth'] }), 'berth');
-  t.is(choosePodRuntime('auto', { runtimes: ['runc'] }), undefined);
-  t.is(choosePodRuntime('none', { runtimes: ['runc', 'berth'] }), undefined);
-  t.is(choosePodRuntime('crun', { runtimes: ['runc', 'crun'] }), 'crun');
-  t.throws(() => choosePodRuntime('crun', { runtimes: ['runc'] }), {
+  const securityOptions: string[] = [];
+  t.is(choosePodRuntime('auto', { runtimes: ['runc', 'berth'], securityOptions }), 'berth');
+  t.is(choosePodRuntime('auto', { runtimes: ['runc'], securityOptions }), undefined);
+  t.is(choosePodRuntime('auto', { runtimes: ['runc', 'berth'], securityOptions: ['name=userns'] }), undefined);
+  t.is(choosePodRuntime('none', { runtimes: ['runc', 'berth'], securityOptions }), undefined);
+  t.is(choosePodRuntime('crun', { runtimes: ['runc', 'crun'], securityOptions }), 'crun');
+  t.throws(() => choosePodRuntime('crun', { runtimes: ['runc'], securityOptions }), {
     message: /has no runtime of that name, only runc/,
   });
 });
