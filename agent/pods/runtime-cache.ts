@@ -55,7 +55,7 @@ type Entry = ObservedContainer & {
 const RANK: Record<SandboxStatus['state'], number> = { unknown: 0, created: 1, running: 2, exited: 3 };
 const INSPECT_CONCURRENCY = 8;
 /** What the list shows and no event has told after this time was missed. */
-const EVENT_PATIENCE_MS = 2_000;
+const EVENT_PATIENCE_MS = 5_000;
 
 export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache {
   const { docker, clock, log } = deps;

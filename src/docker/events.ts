@@ -32,9 +32,10 @@ export function createEventStream(options: EventStreamOptions): EventStream {
   const backoff = createBackoff({ initialMs: 100, maxMs: 5_000, jitter: 0.2 });
   let sinceNano: bigint | undefined;
   let current = new AbortController();
+  let openedMs: number | undefined;
 
   async function follow(signal: AbortSignal): Promise<void> {
-    let openedMs: number | undefined;
+    openedMs = undefined;
     const onOpen = () => {
       openedMs = clock.monotonicMs();
       options.onOpen();
@@ -66,6 +67,13 @@ export function createEventStream(options: EventStreamOptions): EventStream {
         }
       }
     },
-    reopen: () => current.abort(new Error('the event stream missed what the container list shows')),
+    reopen() {
+      const stream = current;
+      const leave = () => stream.abort(new Error('the event stream missed what has happened'));
+      // Not more often than that: under load events are late, which a new stream would only make worse.
+      const waitMs = PROVEN_MS - (clock.monotonicMs() - (openedMs ?? clock.monotonicMs()));
+      if (waitMs > 0) clock.after(waitMs, leave);
+      else leave();
+    },
   };
 }

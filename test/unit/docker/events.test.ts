@@ -48,8 +48,10 @@ test('a deaf stream is left for a new one, which goes on after the last event', 
   const running = stream.run(stop.signal);
   await settle();
   stream.reopen();
-  await settle();
-  await clock.advance(200);
+  stream.reopen();
+  await clock.advance(4_000);
+  t.is(asked.length, 1, 'a young stream gets its time');
+  await clock.advance(1_200);
   t.deepEqual(asked, [undefined, 4_000n]);
   t.is(seen.length, 2);
   stop.abort();

@@ -123,7 +123,7 @@ test('a half-open stream: the list shows an end that no event told of', async (t
   await cache.relist(signal);
   t.is(cache.pod('b').containers[0]!.state, 'exited');
   t.is(missedEvents(), 0, 'it may still be on its way');
-  await clock.advance(2_000);
+  await clock.advance(5_000);
   t.is(missedEvents(), 1);
 });
 
@@ -133,7 +133,7 @@ test('a half-open stream: what we started ourselves is not told of', async (t) =
   await cache.relist(signal);
   for (const id of [told, untold]) cache.recordContainerStarted(id, 1);
   cache.onEvent(event('start', told));
-  await clock.advance(2_000);
+  await clock.advance(5_000);
   t.is(missedEvents(), 1);
 });
 
