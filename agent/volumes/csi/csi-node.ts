@@ -17,6 +17,8 @@ export interface CsiNodeKeeperDependencies {
 const NODE_ID_ANNOTATION = 'csi.volume.kubernetes.io/nodeid';
 const RETRY = { initialMs: 200, maxMs: 10_000 };
 const ATTEMPTS = 5;
+/** Seldom: clusters have many nodes, and the object hardly ever changes. */
+const LOOK_MS = 300_000;
 
 /** The list with the driver in it; the same list when it says so already. Pure. */
 export function withDriver(drivers: readonly CSINodeDriver[], name: string, info: NodeInfo): readonly CSINodeDriver[] {
@@ -37,6 +39,9 @@ export function withDriver(drivers: readonly CSINodeDriver[], name: string, info
 
 /** This node's CSINode object, its annotation with the drivers' ids of it, and the labels of its place in their topology. */
 export function createCsiNodeKeeper(nodeName: string, { client, clock, log }: CsiNodeKeeperDependencies) {
+  /** What was told of drivers that are here. */
+  const registered = new Map<string, NodeInfo>();
+
   async function write(change: (drivers: readonly CSINodeDriver[]) => readonly CSINodeDriver[]): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -67,6 +72,10 @@ export function createCsiNodeKeeper(nodeName: string, { client, clock, log }: Cs
     await client.create(csiNodes, { metadata: { name: nodeName, ownerReferences }, spec: { drivers: [...drivers] } });
   }
 
+  function withRegistered(drivers: readonly CSINodeDriver[]): readonly CSINodeDriver[] {
+    return [...registered].reduce((list, [name, info]) => withDriver(list, name, info), drivers);
+  }
+
   async function annotate(driver: string, info: NodeInfo | undefined): Promise<void> {
     const node = await client.get(nodes, { name: nodeName });
     const ids = parseIds(node);
@@ -86,8 +95,10 @@ export function createCsiNodeKeeper(nodeName: string, { client, clock, log }: Cs
     async add(driver, info) {
       await annotate(driver, info);
       await write((drivers) => withDriver(drivers, driver, info));
+      registered.set(driver, info);
     },
     async remove(driver) {
+      registered.delete(driver);
       await write((drivers) =>
         drivers.some(({ name }) => name === driver) ? drivers.filter(({ name }) => name !== driver) : drivers,
       );
@@ -97,11 +108,21 @@ export function createCsiNodeKeeper(nodeName: string, { client, clock, log }: Cs
 
   return {
     record,
-    /** Sees to it that the object exists, also without any driver: schedulers tell by it that the node is known. */
-    async ensure(signal: AbortSignal): Promise<void> {
+    /**
+     * Sees to it that the object exists, also without any driver: schedulers tell by it that the node is known. It goes
+     * with its Node, and comes back when somebody has deleted that.
+     */
+    async run(signal: AbortSignal): Promise<void> {
       const onFailure = (error: unknown, retryMs: number) =>
         log.debug({ err: error, retryMs }, 'the CSINode object could not be made yet');
-      await retry(() => write((drivers) => drivers), { ...RETRY, clock, signal, onFailure });
+      try {
+        while (!signal.aborted) {
+          await retry(() => write(withRegistered), { ...RETRY, clock, signal, onFailure });
+          await clock.sleep(LOOK_MS, signal);
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
     },
   };
 }

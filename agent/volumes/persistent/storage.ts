@@ -116,8 +116,7 @@ export function createStorage({ nodeName, rootDir }: StorageOptions, dependencie
       await csi
         .restore()
         .catch((error) => log.warn({ err: error }, 'CSI volumes of an earlier life could not be read'));
-      const ensuring = csiNode.ensure(signal).catch(() => {});
-      await Promise.all([watcher.run(signal), ensuring]);
+      await Promise.all([watcher.run(signal), csiNode.run(signal)]);
     },
   };
 }
