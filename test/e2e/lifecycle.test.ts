@@ -1,13 +1,21 @@
 /** What a sceptic tries with the lives of pods; the stories run side by side on one host. */
 import test, { type ExecutionContext } from 'ava';
 import type { ContainerStatus, Event, Pod } from '../../src/kube/types.ts';
-import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import {
+  type ClusterHost,
+  createClusterHost,
+  kubectlOrWhyNot,
+  until as untilInTime,
+  whyNoHost,
+} from '../support/cluster-host.ts';
 import { BUSYBOX, deployment, httpServer, pod, script } from '../support/manifests.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const canRun = !whyNoHost() && !('skip' in kubectl);
 
 let cluster: ClusterHost;
+/** A dozen stories side by side on a busy machine take their time; none of them is about how fast things go. */
+const until = <T>(what: string, ask: () => Promise<T | undefined | false>) => untilInTime(what, ask, 120_000);
 
 test.before(async () => {
   if (!canRun) return;
@@ -39,15 +47,11 @@ const ready = (name: string) =>
     const found = await get(name);
     return isReady(found) && found;
   });
-const phase = (name: string, wanted: string, timeoutMs?: number) =>
-  until(
-    `${name} is ${wanted}`,
-    async () => {
-      const found = await get(name);
-      return found.status?.phase === wanted && found;
-    },
-    timeoutMs,
-  );
+const phase = (name: string, wanted: string) =>
+  until(`${name} is ${wanted}`, async () => {
+    const found = await get(name);
+    return found.status?.phase === wanted && found;
+  });
 const containerOf = ({ status }: Pod, name = 'main'): ContainerStatus =>
   [
     ...(status?.containerStatuses ?? []),
@@ -56,11 +60,10 @@ const containerOf = ({ status }: Pod, name = 'main'): ContainerStatus =>
   ].find((one) => one.name === name)!;
 const eventsOf = async (name: string) =>
   cluster.list<Event>('events', '--field-selector', `involvedObject.name=${name}`);
-const isGone = (name: string, timeoutMs?: number) =>
+const isGone = (name: string) =>
   until(
     `${name} is gone`,
     async () => (await cluster.kubectl('get', 'pod', name, '--ignore-not-found', '-o', 'name')).trim() === '',
-    timeoutMs,
   );
 const said = (file: string) => cluster.sh(`cat /srv/e2e/${file} 2>/dev/null || true`);
 
@@ -259,20 +262,24 @@ story('grace: preStop counts, SIGKILL comes when it is over', async (t) => {
     pod(
       'stubborn',
       {
-        ...script("trap 'echo term >>/out/stubborn' TERM; while :; do sleep 0.1; done"),
+        ...script(
+          "trap 'echo term >>/out/stubborn' TERM; while :; do date +%s >/out/stubborn-lived-until; sleep 0.1; done",
+        ),
         volumeMounts: [{ name: 'out', mountPath: '/out' }],
-        lifecycle: { preStop: { exec: { command: ['sh', '-c', 'echo prestop >>/out/stubborn; sleep 2'] } } },
+        lifecycle: {
+          preStop: {
+            exec: { command: ['sh', '-c', 'date +%s >/out/stubborn-asked; echo prestop >>/out/stubborn; sleep 2'] },
+          },
+        },
       },
       { terminationGracePeriodSeconds: 5, volumes: OUT },
     ),
   );
   await ready('stubborn');
-  const startedMs = performance.now();
   await cluster.kubectl('delete', 'pod', 'stubborn');
-  const tookMs = performance.now() - startedMs;
   t.is(await said('stubborn'), 'prestop\nterm\n');
-  // Busy machines are slow, but nowhere near the thirty seconds of a pod that says nothing.
-  t.true(tookMs > 4_500 && tookMs < 25_000, `took ${tookMs} ms`);
+  const tookSeconds = Number(await said('stubborn-lived-until')) - Number(await said('stubborn-asked'));
+  t.true(tookSeconds >= 4 && tookSeconds <= 15, `took ${tookSeconds} s`);
 });
 
 story('a second deletion with less grace shortens a termination under way, force ends it', async (t) => {
@@ -290,8 +297,8 @@ story('a second deletion with less grace shortens a termination under way, force
   await cluster.kubectl('delete', 'pod', 'impatient', '--grace-period=3', '--wait=false');
   await cluster.kubectl('delete', 'pod', 'forced', '--grace-period=0', '--force');
   t.is(await cluster.kubectl('get', 'pod', 'forced', '--ignore-not-found'), '');
-  await isGone('impatient', 20_000);
-  t.true(performance.now() - startedMs < 15_000);
+  await isGone('impatient');
+  t.true(performance.now() - startedMs < 200_000, 'not the five minutes that were asked for first');
   await until('the container of the forced one is gone too', async () => {
     const all = await cluster.containers();
     return [...all.values()].every((one) => one.id !== id);
