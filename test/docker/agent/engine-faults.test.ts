@@ -245,6 +245,22 @@ real(
   },
 );
 
+real('a crash-looping container keeps its count and its wait over a restart of the agent', async (t) => {
+  const waiting = () => node.pod('looper')?.status?.containerStatuses?.[0]?.state?.waiting;
+  await node.apply(manifest('looper', ['false']));
+  await eventually('it waits', () => app('looper')?.restartCount === 1 && waiting()?.reason === 'CrashLoopBackOff');
+  const { finishedAtMs } = app('looper')!;
+  await node.stop();
+  node = await createNode(network.attachments, node.manifests.replace(/\/manifests$/, ''));
+  node.start();
+  await eventually('it waits on', () => waiting()?.reason === 'CrashLoopBackOff' || app('looper')?.restartCount === 2);
+  t.is(app('looper')!.restartCount, 1, 'not restarted because the agent was');
+  t.regex(waiting()!.message!, /^back-off 10s restarting failed container=app /);
+  await eventually('restarted in its time', () => app('looper')?.restartCount === 2);
+  t.true(app('looper')!.createdAtMs - finishedAtMs! >= 9_900, `${app('looper')!.createdAtMs - finishedAtMs!} ms`);
+  await gone('looper');
+});
+
 real('an Engine that gives no events at all: a new agent goes by the list', async (t) => {
   await node.stop();
   proxy.on({ path: /\/events/ }, { kind: 'hang', when: 'before' });
