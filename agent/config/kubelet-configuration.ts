@@ -207,7 +207,7 @@ const evictionLogsAndShutdown = {
   shutdownGracePeriod: unsupported(duration(0)),
   shutdownGracePeriodCriticalPods: unsupported(duration(0)),
   shutdownGracePeriodByPodPriority: unsupported(anything()),
-  crashLoopBackOff: { maxContainerRestartPeriod: duration(5 * MINUTE_MS, { minMs: SECOND_MS }) },
+  crashLoopBackOff: { maxContainerRestartPeriod: duration(5 * MINUTE_MS, { minMs: SECOND_MS, zeroIsUnset: false }) },
 };
 
 const runtime = {
