@@ -4,7 +4,7 @@ import { hasProgram } from '../../src/linux/exec.ts';
 import { UserError } from '../output/failure.ts';
 import { renderTable } from '../output/table.ts';
 import { engineEndpoint, readSettings } from '../settings.ts';
-import { judgeEngine } from './engine.ts';
+import { type EngineUse, judgeEngine } from './engine.ts';
 import type { Finding } from './finding.ts';
 import { judgeKernel } from './kernel.ts';
 import { readKernelFacts } from './kernel-facts.ts';
@@ -43,15 +43,16 @@ async function examine(options: DoctorOptions): Promise<Finding[]> {
   const settings = readSettings(options.rootDir);
   const endpoint = options.dockerEndpoint ?? (settings ? engineEndpoint(settings) : HOST_ENGINE);
   const podRuntime = options.podRuntime ?? settings?.podRuntime ?? 'auto';
-  const [engine, kernel] = await Promise.all([examineEngine(endpoint, podRuntime), readKernelFacts()]);
+  const isOwn = settings !== undefined && settings.dockerEndpoint === undefined && !options.dockerEndpoint;
+  const [engine, kernel] = await Promise.all([examineEngine(endpoint, { podRuntime, isOwn }), readKernelFacts()]);
   return [...engine, ...judgeKernel(kernel), ...examinePrograms()];
 }
 
-async function examineEngine(endpoint: string, podRuntime: string): Promise<Finding[]> {
+async function examineEngine(endpoint: string, use: EngineUse): Promise<Finding[]> {
   const docker = connectDocker(endpoint);
   try {
     const signal = AbortSignal.timeout(ENGINE_TIMEOUT_MS);
-    return judgeEngine(await docker.info(signal), await docker.version(signal), podRuntime);
+    return judgeEngine(await docker.info(signal), await docker.version(signal), use);
   } catch (error) {
     return [
       {

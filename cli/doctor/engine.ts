@@ -14,8 +14,15 @@ const RUNC_FLAWS: { name: string; fixed: Record<string, string>; since: string }
   { name: 'CVE-2025-31133, CVE-2025-52565, CVE-2025-52881', fixed: { '1.2': '1.2.8', '1.3': '1.3.3' }, since: '1.4' },
 ];
 
+/** What the agent was told, and whether the Engine is one that Berth started. */
+export interface EngineUse {
+  /** As `--pod-runtime` has it. */
+  podRuntime: string;
+  isOwn: boolean;
+}
+
 /** What the Engine is, and what of it matters to pods. Pure. */
-export function judgeEngine(info: EngineInfo, version: EngineVersion, podRuntime: string): Finding[] {
+export function judgeEngine(info: EngineInfo, version: EngineVersion, use: EngineUse): Finding[] {
   return [
     isOlder(version.version, OLDEST_ENGINE)
       ? {
@@ -42,7 +49,7 @@ export function judgeEngine(info: EngineInfo, version: EngineVersion, podRuntime
           detail: 'off: whoever restarts dockerd ends all pods',
           remedy: 'put { "live-restore": true } into /etc/docker/daemon.json and reload dockerd',
         },
-    judgePodRuntime(info, version, podRuntime),
+    judgePodRuntime(info, version, use),
     judgeRunc(version.components.runc),
   ];
 }
@@ -66,7 +73,7 @@ function judgeCgroups({ cgroupDriver, cgroupVersion }: EngineInfo): Finding {
   return { check: 'cgroups', state: 'ok', detail };
 }
 
-function judgePodRuntime(info: EngineInfo, version: EngineVersion, choice: string): Finding {
+function judgePodRuntime(info: EngineInfo, version: EngineVersion, { podRuntime: choice, isOwn }: EngineUse): Finding {
   const check = 'pod runtime';
   let name: string | undefined;
   try {
@@ -81,12 +88,20 @@ function judgePodRuntime(info: EngineInfo, version: EngineVersion, choice: strin
   }
   if (name !== undefined) return { check, state: 'ok', detail: `${name} (--pod-runtime ${choice})` };
   if (choice === 'none') return { check, state: 'ok', detail: `${info.defaultRuntime}, as told (--pod-runtime none)` };
-  const hook = isOlder(version.version, '28');
+  if (info.runtimes.includes(POD_RUNTIME_NAME))
+    return {
+      check,
+      state: 'ok',
+      detail: `${info.defaultRuntime}: an Engine that remaps users cannot use ${POD_RUNTIME_NAME}`,
+    };
+  const gain = isOlder(version.version, '28') ? ', with which a pod starts in two thirds of the time' : '';
   return {
     check,
     state: 'warning',
-    detail: `${info.defaultRuntime}: the Engine has no runtime ${POD_RUNTIME_NAME}${hook ? ', with which a pod starts in two thirds of the time' : ''}`,
-    remedy: "'berth engine-runtime --help' tells how it is registered; restart the agent after that",
+    detail: `${info.defaultRuntime}: the Engine has no runtime ${POD_RUNTIME_NAME}${gain}`,
+    remedy: isOwn
+      ? "'berth down' and 'berth up' start the Engine with it; the daemon's log tells if it cannot be run there"
+      : "'berth engine-runtime --help' tells how it is registered; restart the agent after that",
   };
 }
 

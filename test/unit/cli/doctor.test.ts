@@ -36,8 +36,12 @@ const KERNEL: KernelFacts = {
   sysctl: () => '9223372036854775807',
 };
 
-const engine = (info: Partial<EngineInfo> = {}, version: Partial<EngineVersion> = {}, podRuntime = 'auto') =>
-  judgeEngine({ ...INFO, ...info }, { ...VERSION, ...version }, podRuntime);
+const engine = (
+  info: Partial<EngineInfo> = {},
+  version: Partial<EngineVersion> = {},
+  podRuntime = 'auto',
+  isOwn = false,
+) => judgeEngine({ ...INFO, ...info }, { ...VERSION, ...version }, { podRuntime, isOwn });
 const kernel = (facts: Partial<KernelFacts>) => judgeKernel({ ...KERNEL, ...facts });
 const notOk = (findings: Finding[]) => findings.filter(({ state }) => state !== 'ok');
 
@@ -100,6 +104,10 @@ test('the runtime of pods: used, turned off, or to be had', (t) => {
   t.is(said(engine()).detail, 'berth (--pod-runtime auto)');
   t.is(said(engine({}, {}, 'none')).detail, 'runc, as told (--pod-runtime none)');
   t.regex(said(engine({ runtimes: ['runc'] })).remedy!, /berth engine-runtime/);
+  t.regex(said(engine({ runtimes: ['runc'] }, {}, 'auto', true)).remedy!, /berth down/);
+  t.regex(said(engine({ runtimes: ['runc'] })).detail, /two thirds/);
+  t.notRegex(said(engine({ runtimes: ['runc'] }, { version: '28.1.0' })).detail, /two thirds/);
+  t.regex(said(engine({ securityOptions: ['name=userns'] })).detail, /remaps users/);
 });
 
 test('sysctls that the kernel does not have are not judged', (t) => {
