@@ -208,6 +208,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
     },
     synced() {
       isSynced = true;
+      deps.mirrors?.collect();
       collect().catch((error) => log.warn({ err: error }, 'collecting leftovers failed'));
     },
   });

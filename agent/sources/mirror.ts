@@ -22,6 +22,8 @@ export interface MirrorDependencies {
 export interface MirrorPodKeeper extends MirrorPods {
   /** The static pods that there are now; one per name: while an earlier version ends, it is the one that is shown. */
   setStaticPods(staticPods: readonly Pod[]): void;
+  /** Every source has spoken: mirrors of what none of them has are removed from now on. */
+  collect(): void;
   /** Hears of each mirror that the API now shows, by its static pod's uid: a new one knows nothing of the pod's status yet. */
   onShown(handler: (staticUid: string) => void): () => void;
   run(signal: AbortSignal): Promise<void>;
@@ -50,6 +52,8 @@ export function buildMirrorPod(staticPod: Pod, nodeUid: string): Draft<Pod> {
 export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper {
   const { client, informer, log } = deps;
   let desired = new Map<string, Pod>();
+  /** Before, a mirror without a pod may be one whose manifest has not been read yet. */
+  let isComplete = false;
   const listeners = new Set<(staticUid: string) => void>();
   const queue = createKeyedQueue({
     concurrency: 4,
@@ -67,6 +71,7 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
   async function reconcile(key: string): Promise<void> {
     const staticPod = desired.get(key);
     const mirror = mirrorOf(key);
+    if (!staticPod && !isComplete) return;
     const wantedHash = staticPod?.metadata.annotations?.[ANNOTATION.hash];
     const isRight =
       mirror && !mirror.metadata.deletionTimestamp && mirror.metadata.annotations?.[ANNOTATION.mirror] === wantedHash;
@@ -104,6 +109,10 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
       desired = new Map(staticPods.map((pod) => [podKey(pod), pod]));
       for (const key of new Set([...before.keys(), ...desired.keys()]))
         if (before.get(key)?.metadata.uid !== desired.get(key)?.metadata.uid) queue.add(key);
+    },
+    collect() {
+      isComplete = true;
+      for (const pod of informer.list()) if (isMirrorPod(pod)) queue.add(podKey(pod));
     },
     onShown(handler) {
       listeners.add(handler);
