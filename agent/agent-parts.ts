@@ -57,7 +57,7 @@ export function buildAgentParts(
   const imageBackoff = { initialMs: BACKOFF_INITIAL_MS, maxMs: IMAGE_BACKOFF_MAX_MS };
   const imageParts = buildImageParts({ ...options.images, rootDir: options.rootDir, backoff: imageBackoff }, deps);
   const { images } = imageParts;
-  const slots = createStartSlots(options.maxParallelStarts);
+  const slots = createStartSlots(options.maxParallelStarts, deps.clock);
   const mounts = createContainerMounts({ ...deps, directories });
   const launcher = createContainerLauncher(
     {

@@ -5,6 +5,7 @@ import { createSandboxes } from '../../../../agent/sandbox/sandbox.ts';
 import type { ContainerConfig } from '../../../../src/docker/engine.ts';
 import { DockerError } from '../../../../src/docker/errors.ts';
 import type { HeldNetns } from '../../../../src/linux/netns.ts';
+import { systemClock } from '../../../../src/runtime/clock.ts';
 import { type Logger, silentLogger } from '../../../../src/runtime/log.ts';
 import { createFakeDocker } from '../../../fakes/docker.ts';
 import { createFakePodNetwork } from '../../../fakes/pod-network.ts';
@@ -51,7 +52,7 @@ function scene() {
       network,
       resources: { cgroupParent: () => '/kubepods', oomScoreAdj: () => 0 },
       metrics: noMetrics,
-      slots: createStartSlots(4),
+      slots: createStartSlots(4, systemClock),
       podRuntime,
       pullImage: async () => {},
       log: silentLogger,
