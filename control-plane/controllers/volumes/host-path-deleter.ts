@@ -1,5 +1,6 @@
-import { realpath, rm } from 'node:fs/promises';
+import { lstat, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { removeTree } from '../../../src/linux/remove-tree.ts';
 
 /**
  * Deletes the data of a released hostPath volume on this host. Like upstream's, made for trying things on one machine:
@@ -18,6 +19,9 @@ export async function deleteHostPath(path: string): Promise<void> {
   }
   if (parent !== '/tmp' && !parent.startsWith('/tmp/'))
     throw new Error(`host_path deleter only supports /tmp/.+ but ${path} leads to ${parent}`);
-  // A link at the end is removed itself, not what it points to.
-  await rm(join(parent, basename(path)), { recursive: true, force: true });
+  const target = join(parent, basename(path));
+  const stats = await lstat(target).catch(() => undefined);
+  // What is mounted below stays, and is the error; a link at the end is removed itself, not what it points to.
+  if (stats?.isDirectory()) await removeTree(target);
+  else await rm(target, { force: true });
 }
