@@ -7,7 +7,7 @@ import test from 'ava';
 import type { Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { diffSnapshots } from '../support/host-snapshot.ts';
-import { pod } from '../support/manifests.ts';
+import { pod, script } from '../support/manifests.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const story = whyNoHost() || 'skip' in kubectl ? test.skip : test.serial;
@@ -156,6 +156,56 @@ story('a static pod whose manifest goes away while the daemon is dead ends with 
   await until('the mirror is gone', async () => (await cluster.tryKubectl(['get', 'pod', 'static-faults'])).code !== 0);
   await settled();
   await nothingTwice(t.deepEqual.bind(t));
+});
+
+story('the daemon is killed while it restarts all containers of a pod: the next one goes on, once', async (t) => {
+  const exitCodes = { operator: 'In', values: [42] };
+  const volumeMounts = [{ name: 'work', mountPath: '/work' }];
+  const image = 'berth/busybox:1';
+  const fails = 'echo main >>/work/log; until [ -e /work/fail ]; do sleep 0.1; done; rm /work/fail; exit 42';
+  await cluster.apply(
+    pod(
+      'anew',
+      {},
+      {
+        restartPolicy: 'Never',
+        initContainers: [{ name: 'prepare', image, ...script('echo prepared >>/work/log'), volumeMounts }],
+        containers: [
+          {
+            name: 'main',
+            image,
+            ...script(fails),
+            restartPolicy: 'Never',
+            restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes }],
+            volumeMounts,
+          },
+          // Takes its two seconds to be ended: that is when the daemon dies.
+          { name: 'other', image, ...script("trap '' TERM; while :; do sleep 0.1; done") },
+        ],
+        volumes: [{ name: 'work', emptyDir: {} }],
+      },
+    ),
+  );
+  await settled();
+  const anew = () => cluster.get<Pod>('pod', 'anew');
+  const { podIP } = (await anew()).status!;
+  await cluster.inPod('anew', 'touch /work/fail');
+  await until('all are to be restarted', async () =>
+    (await anew()).status?.conditions?.some(
+      ({ type, status }) => type === 'AllContainersRestarting' && status === 'True',
+    ),
+  );
+  await cluster.sh(`kill -KILL ${await daemonPid()}`);
+  await cluster.berthOk('up');
+  await until('all run again', async () =>
+    (await anew()).status?.containerStatuses?.every(({ ready, restartCount }) => ready && restartCount === 1),
+  );
+  const after = await anew();
+  t.is(after.status!.podIP, podIP);
+  t.is(after.status!.initContainerStatuses![0]!.restartCount, 1);
+  t.is((await cluster.inPod('anew', 'cat /work/log')).output, 'prepared\nmain\nprepared\nmain\n');
+  await nothingTwice(t.deepEqual.bind(t));
+  await cluster.kubectl('delete', 'pod', 'anew');
 });
 
 async function daemonPid(): Promise<number> {
