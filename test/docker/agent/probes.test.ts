@@ -1,12 +1,14 @@
 /** Probes, status and static pods on a real Engine: what somebody who does not believe it would try. */
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { dirname } from 'node:path';
 import test from 'ava';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
 import { createTestAgent, eventually, type TestAgent } from '../../support/agent.ts';
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
 import { BUSYBOX_IMAGE, loadTestImages } from '../../support/images.ts';
 
+const network = createFakePodNetwork();
 const obstacle = whyNoDockerd();
 const real = obstacle ? test.serial.skip : test.serial;
 let engine: PrivateDockerd;
@@ -24,7 +26,7 @@ else {
     const { port } = manifests.address() as AddressInfo;
     node = await createTestAgent({
       docker: engine.docker,
-      network: createFakePodNetwork(),
+      network,
       options: { staticPodUrl: `http://127.0.0.1:${port}/`, httpCheckMs: 200 },
     });
     node.start();
@@ -249,12 +251,12 @@ real(
           {
             name: 'quick',
             readinessProbe: { exec: { command: script('[ -e /tmp/ready ]') }, periodSeconds: 1, failureThreshold: 1 },
-            lifecycle: { preStop: { exec: { command: script('rm /tmp/ready; sleep 6') } } },
+            lifecycle: { preStop: { exec: { command: script('rm /tmp/ready; sleep 4') } } },
           },
           {
             name: 'tardy',
             command: script('trap "exit 0" TERM; while [ ! -e /tmp/die ]; do sleep 0.05; done'),
-            lifecycle: { postStart: { exec: { command: ['sleep', '6'] } } },
+            lifecycle: { postStart: { exec: { command: ['sleep', '4'] } } },
           },
         ],
       }),
@@ -268,7 +270,7 @@ real(
       return newest?.restartCount === 1 && newest.isStarting && newest.state === 'running';
     });
     await exec('busy', 'quick', 'rm /tmp/ready');
-    await eventually('unready', () => statusOf('busy', 'quick')?.ready === false, 4000);
+    await eventually('unready', () => statusOf('busy', 'quick')?.ready === false, 3500);
     t.truthy(statusOf('busy', 'tardy')?.state?.waiting, 'what its hook holds up is not shown as running');
     await exec('busy', 'quick', 'touch /tmp/ready');
     await eventually('all ready again', () => isReady('busy'));
@@ -336,4 +338,32 @@ real('pods from a URL: they run, survive its failures, and go when it says so', 
   await eventually('the new version', () => isReady('far') && idOf('far', 'app') !== first);
   served = (response) => response.end(answer());
   await eventually('it goes', () => !node.pod('far'));
+});
+
+real('a manifest that changes while no agent runs: its old pod ends before the new one begins', async (t) => {
+  // Two at once could not both have the port; the first is slow to let go of it.
+  const text = (greeting: string) =>
+    `mkdir -p /www; echo ${greeting} >/www/index.html; httpd -p 127.0.0.1:18082 -h /www || exit 1; trap "sleep 1; exit 0" TERM; while :; do sleep 0.05; done`;
+  const readinessProbe = { httpGet: { host: '127.0.0.1', port: 18082 }, periodSeconds: 1 };
+  const version = (greeting: string) =>
+    pod('moved', { containers: [{ name: 'app', command: script(text(greeting)), readinessProbe }] });
+  await node.apply(version('one'));
+  await eventually('ready', () => isReady('moved'));
+  const first = idOf('moved', 'app');
+  await node.stop();
+  await node.apply(version('two'));
+  const next = await createTestAgent({ docker: engine.docker, network, base: dirname(node.rootDir) });
+  next.start();
+  try {
+    const found = await eventually('the new version is ready', () => {
+      const shown = next.pod('moved')?.status;
+      return shown?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') && shown;
+    });
+    const [app] = found.containerStatuses!;
+    t.not(app!.containerID, `docker://${first}`);
+    t.is(app!.restartCount, 0, 'the port was free when it began');
+    await t.throwsAsync(engine.docker.inspectContainer(first), undefined, 'nothing is left of the old one');
+  } finally {
+    await next.stop();
+  }
 });
