@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { imagesFolder } from '../../cli/cluster/images-folder.ts';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
+import { installPodRuntime } from '../../cli/engine/pod-runtime.ts';
 import { createHost, type Host } from '../../cli/hosts/host.ts';
 import type { Switch } from '../../cli/hosts/switch.ts';
 import { recipes } from '../../cli/images/catalog.ts';
@@ -14,6 +15,8 @@ const SOCKET = '/run/docker.sock';
 const CREDENTIALS = '/etc/berth';
 /** Where static pods are read from. */
 export const MANIFESTS = '/etc/berth/manifests';
+/** An Engine of an operator's own, as `berth engine-runtime` has it. */
+const POD_RUNTIME = '/usr/local/bin/berth-runtime';
 const PID = '/run/berth-node.pid';
 const LOG = '/var/log/berth-node.log';
 
@@ -42,10 +45,23 @@ export interface NodeHost {
 export async function createNodeHost(name: string, net: Switch): Promise<NodeHost> {
   const host = await createHost(name);
   const address = await net.plug(host);
+  const problem = installPodRuntime(host.path(POD_RUNTIME));
+  if (problem) throw new Error(`the runtime of pods does not run: ${problem}`);
   const flags = ['--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-masq=false', '--ip-forward=false'];
-  host.spawn(['sh', '-c', 'exec dockerd "$@" >/var/log/dockerd.log 2>&1', 'sh', ...flags, '--live-restore'], {
-    stdio: 'ignore',
-  });
+  host.spawn(
+    [
+      'sh',
+      '-c',
+      'exec dockerd "$@" >/var/log/dockerd.log 2>&1',
+      'sh',
+      ...flags,
+      '--live-restore',
+      `--add-runtime=berth=${POD_RUNTIME}`,
+    ],
+    {
+      stdio: 'ignore',
+    },
+  );
   const endpoint = `unix://${host.path(SOCKET)}`;
   const engine = connectDocker(endpoint);
   await until(`the Docker Engine of host ${name} answers`, async () => (await engine.info()) !== undefined);
