@@ -157,7 +157,7 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
       if (!isStaticPod(pod)) return entry?.status ?? pod.status;
       // Before the mirror is known, a static pod that runs since the agent's last life looks as if it had just begun.
       const shown = entry && entry.publishedVersion > 0 ? undefined : mirrors.of(pod)?.status;
-      return (shown?.startTime ? shown : entry?.status) ?? pod.status;
+      return (shown?.startTime ? withoutVerdict(shown) : entry?.status) ?? pod.status;
     },
     set(pod, status) {
       const { uid } = pod.metadata;
@@ -234,6 +234,13 @@ function isNewer(one: Pod, other: Pod): boolean {
   const [a, b] = [one.metadata.resourceVersion, other.metadata.resourceVersion];
   if (!/^\d+$/.test(a ?? '') || !/^\d+$/.test(b ?? '')) return a !== b;
   return BigInt(a) > BigInt(b);
+}
+
+/** A static pod that was rejected in an earlier life, or ended, is looked at anew: its containers tell how it is. */
+function withoutVerdict(status: PodStatus): PodStatus {
+  if (!isTerminalPhase(status.phase)) return status;
+  const { phase: _phase, reason: _reason, message: _message, ...rest } = status;
+  return rest;
 }
 
 function nameOf(pod: Pod | undefined): string {
