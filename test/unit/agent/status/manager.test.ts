@@ -272,7 +272,11 @@ test("a static pod's history is its mirror's, until it has told something itself
   mirrored = { ...mirror, status: { phase: 'Pending' } };
   t.is(manager.known(source), first, 'a fresh mirror knows nothing');
   mirrored = { ...mirror, status: { ...shown, phase: 'Failed', reason: 'OutOfcpu' } };
-  t.deepEqual(manager.known(source), { startTime: shown.startTime }, 'a verdict of an earlier life is none of this one');
+  t.deepEqual(
+    manager.known(source),
+    { startTime: shown.startTime },
+    'a verdict of an earlier life is none of this one',
+  );
   mirrored = mirror;
   t.is(manager.known(source), shown);
   manager.set(source, shown);
