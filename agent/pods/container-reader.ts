@@ -1,4 +1,5 @@
 import type { ContainerDetail, ContainerSummary, DockerEngine } from '../../src/docker/engine.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
 import { type ContainerIdentity, LABEL, parseIdentity, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import { describeContainer, formatImageId } from '../containers/observe.ts';
 import type { ContainerRuntimeStatus, PodNetwork, SandboxStatus } from './ports.ts';
@@ -18,13 +19,35 @@ export interface ContainerReader {
   fromRow(row: ContainerSummary): ObservedContainer | undefined;
 }
 
+const SIGKILLED = 137;
+/** Ends older than this are as they are. */
+const OOM_PATIENCE_MS = 2_000;
+const OOM_LOOKS = 3;
+const OOM_LOOK_MS = 100;
+
 /** Turns the Engine's words about our containers into statuses. */
 export function createContainerReader(deps: {
   docker: DockerEngine;
   network: Pick<PodNetwork, 'ips'>;
+  clock: Clock;
 }): ContainerReader {
-  const { docker, network } = deps;
+  const { docker, network, clock } = deps;
   const imageIds = new Map<string, string>();
+
+  /** The Engine hears of a container's end and of the kernel's out-of-memory killer on two ways, and may take the end first. */
+  async function inspectWithCause(id: string, signal?: AbortSignal): Promise<ContainerDetail> {
+    let detail = await docker.inspectContainer(id, signal);
+    for (let tries = 0; tries < OOM_LOOKS && mayBeOutOfMemory(detail); tries++) {
+      await clock.sleep(OOM_LOOK_MS, signal);
+      detail = await docker.inspectContainer(id, signal);
+    }
+    return detail;
+  }
+
+  function mayBeOutOfMemory({ state, exitCode, oomKilled, memoryBytes, finishedAtMs = 0 }: ContainerDetail): boolean {
+    if (state !== 'exited' || exitCode !== SIGKILLED || oomKilled || memoryBytes === 0) return false;
+    return clock.nowMs() - finishedAtMs < OOM_PATIENCE_MS;
+  }
 
   async function imageIdOf(detail: ContainerDetail): Promise<string> {
     const image = detail.labels[LABEL.image] ?? detail.image;
@@ -49,7 +72,7 @@ export function createContainerReader(deps: {
 
   return {
     async read(id, signal) {
-      const detail = await docker.inspectContainer(id, signal);
+      const detail = await inspectWithCause(id, signal);
       const identity = parseIdentity(detail.name, detail.labels);
       if (!identity) return undefined;
       if (identity.container === SANDBOX_CONTAINER_NAME)

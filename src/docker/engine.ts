@@ -107,6 +107,8 @@ export interface ContainerDetail {
   tty: boolean;
   logPath: string;
   networkMode: string;
+  /** Its memory limit; 0: none. */
+  memoryBytes: number;
 }
 
 export interface ImageDetail {

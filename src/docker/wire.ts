@@ -40,7 +40,7 @@ export interface WireDetail {
     FinishedAt: string;
   };
   Config: { Image: string; Labels: Record<string, string> | null; Tty?: boolean };
-  HostConfig: { NetworkMode: string };
+  HostConfig: { NetworkMode: string; Memory?: number };
   Mounts?: { Source: string; Destination: string }[] | null;
 }
 
@@ -150,6 +150,7 @@ export function parseDetail(wire: WireDetail): ContainerDetail {
     tty: wire.Config.Tty ?? false,
     logPath: wire.LogPath ?? '',
     networkMode: wire.HostConfig.NetworkMode,
+    memoryBytes: wire.HostConfig.Memory ?? 0,
   };
 }
 

@@ -175,6 +175,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
           tty: config.Tty ?? false,
           logPath: `/var/lib/docker/containers/${id}/${id}-json.log`,
           networkMode: config.HostConfig?.NetworkMode ?? 'default',
+          memoryBytes: config.HostConfig?.Memory ?? 0,
         },
       };
       containers.set(id, container);

@@ -1,0 +1,47 @@
+import test from 'ava';
+import { LABEL } from '../../../../agent/containers/identity.ts';
+import { createContainerReader } from '../../../../agent/pods/container-reader.ts';
+import { createFakeClock } from '../../../fakes/clock.ts';
+import { createFakeDocker } from '../../../fakes/docker.ts';
+
+/** A container that was killed at once; the Engine hears of the out-of-memory killer only at its n-th inspection. */
+async function readKilled(tellsAt: number, { memoryBytes = 1 << 20, exitCode = 137, agoMs = 0 } = {}) {
+  const clock = createFakeClock();
+  const docker = createFakeDocker({ nowMs: clock.nowMs });
+  docker.addImage('i:1');
+  const { id } = await docker.createContainer('k8s_app_p_default_uid-1_0', {
+    Image: 'i:1',
+    Labels: {
+      [LABEL.podName]: 'p',
+      [LABEL.podNamespace]: 'default',
+      [LABEL.podUid]: 'uid-1',
+      [LABEL.containerName]: 'app',
+    },
+    HostConfig: { Memory: memoryBytes },
+  });
+  await docker.startContainer(id);
+  docker.exit(id, exitCode);
+  await clock.advance(agoMs);
+  const inspect = docker.inspectContainer.bind(docker);
+  let looks = 0;
+  docker.inspectContainer = async (one, signal) => {
+    looks++;
+    return { ...(await inspect(one, signal)), oomKilled: looks >= tellsAt };
+  };
+  const reading = createContainerReader({ docker, network: { ips: () => [] }, clock }).read(id);
+  await clock.advance(1_000);
+  const observed = await reading;
+  return { looks, reason: observed?.kind === 'container' ? observed.status.reason : undefined };
+}
+
+test('a limited container that was killed is looked at again, for the Engine may not have heard why yet', async (t) => {
+  t.deepEqual(await readKilled(1), { looks: 1, reason: 'OOMKilled' });
+  t.deepEqual(await readKilled(3), { looks: 3, reason: 'OOMKilled' });
+  t.deepEqual(await readKilled(99), { looks: 4, reason: 'Error' });
+});
+
+test('not one without a limit, that ended by itself, or long ago', async (t) => {
+  t.is((await readKilled(99, { memoryBytes: 0 })).looks, 1);
+  t.is((await readKilled(99, { exitCode: 1 })).looks, 1);
+  t.is((await readKilled(99, { agoMs: 5_000 })).looks, 1);
+});
