@@ -2,7 +2,8 @@
  * The agent on a real Engine that hangs, errs, lies, dies and comes back. Whatever befalls one container or one call, the
  * other pods go on, nothing is made twice, nothing is restarted without cause.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { connectDocker } from '../../../src/docker/connect.ts';
@@ -26,7 +27,7 @@ let node: TestAgent;
 const RELIST_MS = 1_000;
 
 async function createNode(attachments = network.attachments, base?: string): Promise<TestAgent> {
-  const options = { relistMs: RELIST_MS, fileCheckMs: 1_000 };
+  const options = { relistMs: RELIST_MS, fileCheckMs: 1_000, crashLoopMaxMs: 3_000 };
   const own = attachments === network.attachments ? network : createFakePodNetwork(attachments);
   return createTestAgent({ docker, network: own, options, ...(base && { base }) });
 }
@@ -37,11 +38,16 @@ else {
     engine = await startDockerd({ flags: dockerdFlags });
     await loadTestImages(engine.socketPath);
     proxy = await startDockerFaultProxy(engine.socketPath);
-    docker = connectDocker(proxy.endpoint, { requestTimeoutMs: 3_000, inspectTimeoutMs: 1_000 });
+    docker = connectDocker(proxy.endpoint, { requestTimeoutMs: 2_000, inspectTimeoutMs: 1_000 });
     node = await createNode();
     node.start();
   });
-  test.afterEach.always(() => proxy.clear());
+  // What a failed test leaves behind must not fail the next one.
+  test.afterEach.always(async () => {
+    proxy.clear();
+    for (const name of await readdir(node.manifests)) await rm(join(node.manifests, name));
+    await eventually('no pod is left', () => node.agent.directory.list().length === 0);
+  });
   test.after.always(async () => {
     proxy?.clear();
     await node?.remove().finally(async () => {
@@ -255,9 +261,9 @@ real('a crash-looping container keeps its count and its wait over a restart of t
   node.start();
   await eventually('it waits on', () => waiting()?.reason === 'CrashLoopBackOff' || app('looper')?.restartCount === 2);
   t.is(app('looper')!.restartCount, 1, 'not restarted because the agent was');
-  t.regex(waiting()!.message!, /^back-off 10s restarting failed container=app /);
+  t.regex(waiting()!.message!, /^back-off 3s restarting failed container=app /);
   await eventually('restarted in its time', () => app('looper')?.restartCount === 2);
-  t.true(app('looper')!.createdAtMs - finishedAtMs! >= 9_900, `${app('looper')!.createdAtMs - finishedAtMs!} ms`);
+  t.true(app('looper')!.createdAtMs - finishedAtMs! >= 2_900, `${app('looper')!.createdAtMs - finishedAtMs!} ms`);
   await gone('looper');
 });
 
@@ -316,13 +322,14 @@ real(
     );
     t.is(node.pod('steady')!.status!.podIP, ip);
     t.is(app('steady')!.restartCount, 0);
-    await gone('after');
+    await gone('after', 'steady');
   },
 );
 
 real(
   'R14: agent and dockerd restarted together: still the same, and the address comes from where it was kept',
   async (t) => {
+    await run('steady');
     const before = await picture();
     const ip = node.pod('steady')!.status!.podIP;
     await node.stop();
