@@ -3,7 +3,7 @@
  * adopts them, and nothing is made twice or leaked.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import type { Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { diffSnapshots } from '../support/host-snapshot.ts';
@@ -12,7 +12,8 @@ import { pod, script } from '../support/manifests.ts';
 const kubectl = await kubectlOrWhyNot();
 const story = whyNoHost() || 'skip' in kubectl ? test.skip : test.serial;
 /** What takes a minute: with `--full` only. */
-const slow = process.env.BERTH_TEST_FULL === '1' ? story : test.skip;
+const slow = (title: string, run: (t: ExecutionContext) => Promise<void>) =>
+  process.env.BERTH_TEST_FULL === '1' ? story(title, run) : test.skip(`${title} (with --full only)`, run);
 /** Milliseconds into a rollout (which takes some two seconds) at which the daemon is killed: one early, one in the middle, one late. */
 const KILL_POINTS = [0, 700, 1400].map((from) => Math.round(from + Math.random() * 700));
 
