@@ -36,6 +36,9 @@ const API_VERSION = '1.41';
 const EXIT_CODE_TRIES = 40;
 const EXIT_CODE_PAUSE_MS = 25;
 const HANGUP_MS = 1000;
+/** The Engine hands over the stream before there is a process: a size that comes so early is refused. */
+const RESIZE_TRIES = 20;
+const RESIZE_PAUSE_MS = 50;
 
 /**
  * Exec and attach with stdin. The Engine hands over the connection itself ("hijacks" it), which its ordinary client cannot do.
@@ -86,14 +89,22 @@ export function connectTerminals(endpoint: string): ContainerTerminals {
     });
   }
 
-  const resizer =
-    (path: string, tty: boolean): ContainerSession['resize'] =>
-    async ({ width, height }) => {
+  /** The newest size wins. The process may have ended in the meantime; a size is never worth an error. */
+  function resizer(path: string, tty: boolean): ContainerSession['resize'] {
+    let newest: { width: number; height: number } | undefined;
+    return async (size) => {
       if (!tty) return;
+      newest = size;
       const call = { operation: 'resize terminal', method: 'POST', path: `${path}/resize` } as const;
-      // It may have ended in the meantime; a size is never worth an error.
-      await http.json({ ...call, query: { w: width, h: height } }).catch(() => undefined);
+      for (let tries = 0; tries < RESIZE_TRIES && newest === size; tries++)
+        try {
+          await http.json({ ...call, query: { w: size.width, h: size.height } });
+          return;
+        } catch {
+          await sleep(RESIZE_PAUSE_MS);
+        }
     };
+  }
 
   interface ExecState {
     Running: boolean;
