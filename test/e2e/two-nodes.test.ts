@@ -290,8 +290,12 @@ async function talk(t: ExecutionContext, pods: Pod[]): Promise<void> {
         15_000,
       );
     // Each endpoint is met through the Service, whichever node it is on.
-    const { output } = await inPod(from, 'for i in $(seq 40); do wget -q -T 3 -O - http://web/; done | sort -u');
-    t.deepEqual(output.trim().split('\n'), pods.map(({ metadata }) => metadata.name).sort(), where);
+    // A pod that has just become Ready is in the rules with the proxy's next sync.
+    const all = pods.map(({ metadata }) => metadata.name).sort();
+    await until(`the Service leads to all pods ${where}`, async () => {
+      const { output } = await inPod(from, 'for i in $(seq 40); do wget -q -T 3 -O - http://web/; done | sort -u');
+      return output.trim() === all.join('\n');
+    });
     t.is((await inPod(from, 'nc -w 5 kubernetes.default 443 </dev/null')).code, 0, where);
     await one.kubectl('logs', from.metadata.name);
   }
