@@ -13,8 +13,7 @@ import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { configMaps, pods } from '../../src/kube/resources.ts';
 import { floorPair, realPod } from './pods.ts';
 import {
-  berth,
-  continueInside,
+  benchInCluster,
   cpuSeconds,
   isReady,
   line,
@@ -23,7 +22,6 @@ import {
   say,
   summarize,
   watchPods,
-  withHost,
 } from './support.ts';
 
 const BATCH = 30;
@@ -33,16 +31,7 @@ const ROUNDS = 4;
 const CONCURRENCY = 4;
 const NAMES = Array.from({ length: BATCH }, (_, index) => `batch-${index}`);
 
-if (process.argv[2] === 'inside') await inside();
-else {
-  await withHost('bench', async (host) => {
-    await berth(host, 'up', ...process.argv.slice(2));
-    await berth(host, 'demo');
-    await berth(host, 'demo', '--remove');
-    await continueInside(host, import.meta.filename);
-    await berth(host, 'down');
-  });
-}
+await benchInCluster(import.meta.filename, inside);
 
 async function inside(): Promise<void> {
   const docker = connectDocker('unix:///run/berth/docker.sock');

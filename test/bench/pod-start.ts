@@ -16,20 +16,11 @@ import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { configMaps, pods } from '../../src/kube/resources.ts';
 import { floorPair, realPod } from './pods.ts';
-import { berth, continueInside, isReady, line, removePods, say, summarize, watchPods, withHost } from './support.ts';
+import { benchInCluster, isReady, line, removePods, say, summarize, watchPods } from './support.ts';
 
 const ITERATIONS = 100;
 
-if (process.argv[2] === 'inside') await inside();
-else {
-  await withHost('bench', async (host) => {
-    await berth(host, 'up', ...process.argv.slice(2));
-    await berth(host, 'demo');
-    await berth(host, 'demo', '--remove');
-    await continueInside(host, import.meta.filename);
-    await berth(host, 'down');
-  });
-}
+await benchInCluster(import.meta.filename, inside);
 
 async function inside(): Promise<void> {
   const docker = connectDocker('unix:///run/berth/docker.sock');

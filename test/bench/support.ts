@@ -117,3 +117,15 @@ export function cpuSeconds(pid: number): number {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
+
+/** Makes a cluster on a host of its own, with the demo's images, and runs `inside` of the bench there, in a process of its own. */
+export async function benchInCluster(file: string, inside: () => Promise<void>): Promise<void> {
+  if (process.argv[2] === 'inside') return inside();
+  await withHost('bench', async (host) => {
+    await berth(host, 'up', ...process.argv.slice(2));
+    await berth(host, 'demo');
+    await berth(host, 'demo', '--remove');
+    await continueInside(host, file);
+    await berth(host, 'down');
+  });
+}

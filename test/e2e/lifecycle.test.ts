@@ -161,7 +161,7 @@ story('kubectl debug: a pod in back-off, a copy of a pod, a node', async (t) => 
 
 story('RestartAllContainers: init containers too, the address and what is in emptyDir stay', async (t) => {
   const restartPolicyRules = [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }];
-  const volumeMounts = [{ name: 'work', mountPath: '/work' }];
+  const volumeMounts = [{ name: 'work', mountPath: '/shared' }];
   await cluster.apply(
     pod(
       'anew',
@@ -169,7 +169,7 @@ story('RestartAllContainers: init containers too, the address and what is in emp
       {
         restartPolicy: 'Never',
         initContainers: [
-          { name: 'prepare', image: BUSYBOX, ...script('echo prepared >>/work/log'), volumeMounts },
+          { name: 'prepare', image: BUSYBOX, ...script('echo prepared >>/shared/log'), volumeMounts },
           { name: 'side', image: BUSYBOX, ...POLITE, restartPolicy: 'Always' },
         ],
         containers: [
@@ -177,7 +177,9 @@ story('RestartAllContainers: init containers too, the address and what is in emp
             name: 'main',
             image: BUSYBOX,
             // Only the first run fails, and only when asked to.
-            ...script('echo main >>/work/log; until [ -e /work/fail ]; do sleep 0.1; done; rm /work/fail; exit 42'),
+            ...script(
+              'echo main >>/shared/log; until [ -e /shared/fail ]; do sleep 0.1; done; rm /shared/fail; exit 42',
+            ),
             restartPolicy: 'Never',
             restartPolicyRules,
             volumeMounts,
@@ -189,7 +191,7 @@ story('RestartAllContainers: init containers too, the address and what is in emp
     ),
   );
   const before = await ready('anew');
-  await cluster.inPod('anew', 'touch /work/fail');
+  await cluster.inPod('anew', 'touch /shared/fail');
   const after = await until('restarted', async () => {
     const found = await get('anew');
     return isReady(found) && containerOf(found).restartCount === 1 && found;
@@ -206,7 +208,7 @@ story('RestartAllContainers: init containers too, the address and what is in emp
     after.status!.conditions!.find(({ type }) => type === 'AllContainersRestarting'),
     { status: 'False' },
   );
-  t.is((await cluster.inPod('anew', 'cat /work/log')).output, 'prepared\nmain\nprepared\nmain\n');
+  t.is((await cluster.inPod('anew', 'cat /shared/log')).output, 'prepared\nmain\nprepared\nmain\n');
 });
 
 story('rules of a container: restarted by its exit code, whatever the pod says, until another one comes', async (t) => {
@@ -215,10 +217,10 @@ story('rules of a container: restarted by its exit code, whatever the pod says, 
     pod(
       'ruled',
       {
-        ...script('echo x >>/work/runs; [ $(wc -l </work/runs) -ge 2 ] && exit 5; exit 7'),
+        ...script('echo x >>/shared/runs; [ $(wc -l </shared/runs) -ge 2 ] && exit 5; exit 7'),
         restartPolicy: 'Never',
         restartPolicyRules: [{ action: 'Restart', exitCodes }],
-        volumeMounts: [{ name: 'work', mountPath: '/work' }],
+        volumeMounts: [{ name: 'work', mountPath: '/shared' }],
       },
       { volumes: [{ name: 'work', emptyDir: {} }] },
     ),

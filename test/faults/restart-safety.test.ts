@@ -161,16 +161,16 @@ story('a static pod whose manifest goes away while the daemon is dead ends with 
 
 story('the daemon is killed while it restarts all containers of a pod: the next one goes on, once', async (t) => {
   const exitCodes = { operator: 'In', values: [42] };
-  const volumeMounts = [{ name: 'work', mountPath: '/work' }];
+  const volumeMounts = [{ name: 'work', mountPath: '/shared' }];
   const image = 'berth/busybox:1';
-  const fails = 'echo main >>/work/log; until [ -e /work/fail ]; do sleep 0.1; done; rm /work/fail; exit 42';
+  const fails = 'echo main >>/shared/log; until [ -e /shared/fail ]; do sleep 0.1; done; rm /shared/fail; exit 42';
   await cluster.apply(
     pod(
       'anew',
       {},
       {
         restartPolicy: 'Never',
-        initContainers: [{ name: 'prepare', image, ...script('echo prepared >>/work/log'), volumeMounts }],
+        initContainers: [{ name: 'prepare', image, ...script('echo prepared >>/shared/log'), volumeMounts }],
         containers: [
           {
             name: 'main',
@@ -190,7 +190,7 @@ story('the daemon is killed while it restarts all containers of a pod: the next 
   await settled();
   const anew = () => cluster.get<Pod>('pod', 'anew');
   const { podIP } = (await anew()).status!;
-  await cluster.inPod('anew', 'touch /work/fail');
+  await cluster.inPod('anew', 'touch /shared/fail');
   await until('all are to be restarted', async () =>
     (await anew()).status?.conditions?.some(
       ({ type, status }) => type === 'AllContainersRestarting' && status === 'True',
@@ -204,7 +204,7 @@ story('the daemon is killed while it restarts all containers of a pod: the next 
   const after = await anew();
   t.is(after.status!.podIP, podIP);
   t.is(after.status!.initContainerStatuses![0]!.restartCount, 1);
-  t.is((await cluster.inPod('anew', 'cat /work/log')).output, 'prepared\nmain\nprepared\nmain\n');
+  t.is((await cluster.inPod('anew', 'cat /shared/log')).output, 'prepared\nmain\nprepared\nmain\n');
   await nothingTwice(t.deepEqual.bind(t));
   await cluster.kubectl('delete', 'pod', 'anew');
 });

@@ -1,4 +1,5 @@
 import type { PersistentVolume } from '../../../src/kube/types.ts';
+import { volumeSources } from '../../../src/kube/volume-source.ts';
 import type { MountedVolume } from '../../containers/mounts.ts';
 import { volumeReaches } from '../../resources/node-affinity.ts';
 import type { CsiVolumes } from '../csi/csi-volumes.ts';
@@ -77,7 +78,7 @@ export function createClaimPlugins(dependencies: ClaimPluginDependencies): Claim
       await ensureNfsMount(spec.nfs, spec.mountOptions ?? [], path, signal);
       return { hostPath: path, readOnly: readOnly || (spec.nfs.readOnly ?? false), agentOwned: false };
     }
-    const [type] = Object.entries(spec).find(([key, value]) => value && !NOT_A_SOURCE.has(key)) ?? ['none'];
+    const [type] = volumeSources(spec)[0] ?? ['none'];
     throw new Error(
       `PersistentVolume ${metadata.name} is of type ${type}, which this node does not mount; it mounts csi, hostPath, local and nfs`,
     );
@@ -120,18 +121,6 @@ function nfsPlugin(tearDown: (directory: VolumeDirectory) => Promise<void>): Vol
     tearDown,
   };
 }
-
-const NOT_A_SOURCE: ReadonlySet<string> = new Set([
-  'capacity',
-  'accessModes',
-  'claimRef',
-  'persistentVolumeReclaimPolicy',
-  'storageClassName',
-  'mountOptions',
-  'volumeMode',
-  'nodeAffinity',
-  'volumeAttributesClassName',
-]);
 
 /** Standalone nodes have NFS alone: the others need an API server. */
 export function createStandalonePlugins(): VolumePlugin[] {

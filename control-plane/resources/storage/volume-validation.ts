@@ -1,5 +1,6 @@
 import { parseQuantity } from '../../../src/kube/quantity.ts';
 import type { PersistentVolume, PersistentVolumeSpec, VolumeNodeAffinity } from '../../../src/kube/types.ts';
+import { volumeSources } from '../../../src/kube/volume-source.ts';
 import { type FieldError, forbidden, invalid, notSupported, required } from '../../apiserver/field-error.ts';
 import { subdomainName } from '../../apiserver/names.ts';
 import { semanticEqual } from '../equality.ts';
@@ -13,23 +14,6 @@ import { validateDriverName } from './driver-name.ts';
 /** PersistentVolumes (upstream's ValidatePersistentVolume and …Update). */
 
 const RECLAIM_POLICIES = ['Delete', 'Recycle', 'Retain'];
-
-const NOT_A_SOURCE: ReadonlySet<string> = new Set<keyof PersistentVolumeSpec>([
-  'capacity',
-  'accessModes',
-  'claimRef',
-  'persistentVolumeReclaimPolicy',
-  'storageClassName',
-  'mountOptions',
-  'volumeMode',
-  'nodeAffinity',
-  'volumeAttributesClassName',
-]);
-
-/** What the volume is made of: `['hostPath', {…}]`, one entry in a valid volume. */
-function sourcesOf(spec: PersistentVolumeSpec): [string, unknown][] {
-  return Object.entries(spec).filter(([key, value]) => !NOT_A_SOURCE.has(key) && value !== undefined && value !== null);
-}
 
 export function validateVolume({ spec }: PersistentVolume): FieldError[] {
   const errors = validateAccessModes(spec.accessModes, 'spec.accessModes');
@@ -69,7 +53,7 @@ function validateNodeAffinity(affinity: VolumeNodeAffinity | undefined): FieldEr
 }
 
 function validateSources(spec: PersistentVolumeSpec): FieldError[] {
-  const sources = sourcesOf(spec);
+  const sources = volumeSources(spec);
   if (sources.length === 0) return [required('spec', 'must specify a volume type')];
   const errors = sources.slice(1).map(([type]) => forbidden(`spec.${type}`, 'may not specify more than 1 volume type'));
   const { hostPath, local, nfs, csi } = spec;
@@ -101,7 +85,7 @@ function validateSources(spec: PersistentVolumeSpec): FieldError[] {
 
 export function validateVolumeUpdate(volume: PersistentVolume, old: PersistentVolume): FieldError[] {
   const errors: FieldError[] = [];
-  if (!semanticEqual(sourcesOf(volume.spec), sourcesOf(old.spec)))
+  if (!semanticEqual(volumeSources(volume.spec), volumeSources(old.spec)))
     errors.push(forbidden('spec.persistentvolumesource', 'spec.persistentvolumesource is immutable after creation'));
   errors.push(...validateImmutable(volume.spec.volumeMode, old.spec.volumeMode, 'spec.volumeMode'));
   if (old.spec.nodeAffinity)
