@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import type { EngineInfo } from '../src/docker/engine.ts';
 import { findProcessesOfCgroup } from '../src/linux/processes.ts';
-import type { AgentDependencies, AgentOptions } from './agent.ts';
+import type { AgentDependencies } from './agent.ts';
+import type { AgentOptions } from './agent-options.ts';
 import { createCrashBackoff } from './containers/crash-backoff.ts';
 import { createContainerEnds } from './containers/ends.ts';
 import { createContainerExec } from './containers/exec.ts';

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { AGENT_DEFAULTS, type AgentOptions, createAgent } from '../../agent/agent.ts';
+import { createAgent } from '../../agent/agent.ts';
+import { AGENT_DEFAULTS, type AgentOptions } from '../../agent/agent-options.ts';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { ImageSettings } from '../../agent/images/image-parts.ts';

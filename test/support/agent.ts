@@ -1,12 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  AGENT_DEFAULTS,
-  type Agent,
-  type AgentDependencies,
-  type AgentOptions,
-  createAgent,
-} from '../../agent/agent.ts';
+import { type Agent, type AgentDependencies, createAgent } from '../../agent/agent.ts';
+import { AGENT_DEFAULTS, type AgentOptions } from '../../agent/agent-options.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { AgentMetrics, EventSink, PodNetwork, PodRuntimeStatus } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { AGENT_DEFAULTS } from '../../agent/agent.ts';
+import { AGENT_DEFAULTS } from '../../agent/agent-options.ts';
 import { buildImageParts, type ImagePartDependencies, type ImageSettings } from '../../agent/images/image-parts.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
 import type { BackoffOptions } from '../../src/runtime/backoff.ts';

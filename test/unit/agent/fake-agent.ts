@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { AGENT_DEFAULTS, type AgentDependencies, type AgentOptions } from '../../../agent/agent.ts';
+import type { AgentDependencies } from '../../../agent/agent.ts';
+import { AGENT_DEFAULTS, type AgentOptions } from '../../../agent/agent-options.ts';
 import { buildAgentParts } from '../../../agent/agent-parts.ts';
 import type { ProbeManager, StatusManager } from '../../../agent/pods/ports.ts';
 import { computePodStatus } from '../../../agent/status/compute.ts';
