@@ -1,4 +1,5 @@
-import { type KubeletConfiguration, nodeStatusReportFrequencyMs } from '../../agent/config/kubelet-configuration.ts';
+import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { nodeStatusReportFrequencyMs } from '../../agent/config/sections/api.ts';
 import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
 import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';

@@ -1,12 +1,10 @@
 import { mkdirSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { createAgent } from '../../agent/agent.ts';
-import { AGENT_DEFAULTS, type AgentOptions } from '../../agent/agent-options.ts';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { ImageSettings } from '../../agent/images/image-parts.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
-import type { EventSink, PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
+import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { admitPod } from '../../agent/resources/admission.ts';
@@ -28,13 +26,14 @@ import type { Node } from '../../src/kube/types.ts';
 import { supportsRecursiveReadOnly } from '../../src/linux/mounts.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import { createHeartbeats } from '../../src/runtime/heartbeat.ts';
-import type { Logger } from '../../src/runtime/log.ts';
 import { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { choosePodRuntime } from '../engine/pod-runtime.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
+import { agentOptions } from './agent-options.ts';
 import type { ProgramContext } from './context.ts';
+import { logEvents } from './log-events.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 
 export interface AgentPartOptions {
@@ -258,45 +257,5 @@ export async function createAgentPart(
         docker.close();
       }
     },
-  };
-}
-
-/** Without an API server events go where people look next. */
-function logEvents(log: Logger): EventSink {
-  return {
-    event: (pod, type, reason, message) =>
-      log[type === 'Warning' ? 'warn' : 'info'](
-        { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, reason },
-        message,
-      ),
-  };
-}
-
-/** KubeletConfiguration and flags in the agent's own terms. */
-function agentOptions(options: AgentPartOptions): AgentOptions {
-  const { config } = options;
-  return {
-    ...AGENT_DEFAULTS,
-    nodeName: options.nodeName,
-    nodeHostname: hostname(),
-    nodeIps: options.nodeIps,
-    rootDir: options.rootDir,
-    podLogsDir: options.podLogsDir,
-    containerLogsDir: options.containerLogsDir,
-    pauseImage: options.pauseImage,
-    clusterDns: [...config.clusterDNS],
-    clusterDomain: config.clusterDomain,
-    resolvConfPath: config.resolvConf,
-    ...(config.staticPodPath && { staticPodPath: config.staticPodPath }),
-    fileCheckMs: config.fileCheckFrequencyMs,
-    ...(config.staticPodURL && { staticPodUrl: config.staticPodURL }),
-    staticPodUrlHeaders: config.staticPodURLHeader,
-    httpCheckMs: config.httpCheckFrequencyMs,
-    resyncMs: config.syncFrequencyMs,
-    images: options.images,
-    containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
-    containerLogMaxFiles: config.containerLogMaxFiles,
-    seccompDefault: config.seccompDefault,
-    crashLoopMaxMs: config.crashLoopBackOff.maxContainerRestartPeriodMs,
   };
 }

@@ -1,7 +1,8 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { type KubeletConfiguration, parallelImagePulls } from '../../agent/config/kubelet-configuration.ts';
+import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { parallelImagePulls } from '../../agent/config/sections/images.ts';
 import { readCredentialProviderConfig } from '../../agent/images/credential-providers/config.ts';
 import type { ImageSettings } from '../../agent/images/image-parts.ts';
 import { parseGoDurationMs } from '../../src/config/duration.ts';

@@ -4,13 +4,16 @@ import { LineCounter, parseAllDocuments } from 'yaml';
 import { type ConfigOf, type Field, type FieldTree, isField } from './field.ts';
 import { nearestName } from './nearest-name.ts';
 
+/** Tells of a value that cannot be taken, and what could be. */
+export type Refuse = (field: string, value: unknown, accepted: string) => void;
+
 /** A configuration kind: its fields by upstream's names, and what must hold between them. */
 export interface ConfigDefinition<Tree extends FieldTree> {
   apiVersion: string;
   kind: string;
   fields: Tree;
   /** What one field alone cannot tell. Each call of `refuse` is one line of the error. */
-  validate?(config: ConfigOf<Tree>, refuse: (field: string, value: unknown, accepted: string) => void): void;
+  validate?(config: ConfigOf<Tree>, refuse: Refuse): void;
 }
 
 /** A command line flag that stands above the file: `{ flag: '--cluster-dns', field: 'clusterDNS', value: '10.96.0.10' }`. */

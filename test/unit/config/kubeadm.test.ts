@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { kubeletConfiguration, nodeStatusReportFrequencyMs } from '../../../agent/config/kubelet-configuration.ts';
+import { kubeletConfiguration } from '../../../agent/config/kubelet-configuration.ts';
+import { nodeStatusReportFrequencyMs } from '../../../agent/config/sections/api.ts';
 import { kubeProxyConfiguration, resolveBindAddresses } from '../../../proxy/config/kube-proxy-configuration.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 

@@ -1,0 +1,13 @@
+import { deferred, duration, ignored, switches, text } from '../../../src/config/field.ts';
+
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+
+/** The container runtime and feature gates. */
+export const runtimeFields = {
+  // The container runtime is always Docker's Engine (--docker-endpoint); kubeadm writes a CRI socket here.
+  containerRuntimeEndpoint: ignored(text()),
+  imageServiceEndpoint: ignored(text()),
+  runtimeRequestTimeout: duration(2 * MINUTE_MS, { minMs: SECOND_MS }),
+  featureGates: deferred(switches()),
+};

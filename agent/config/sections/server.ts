@@ -1,0 +1,63 @@
+import {
+  address,
+  anything,
+  boolean,
+  type ConfigOf,
+  choice,
+  deferred,
+  duration,
+  ignored,
+  integer,
+  list,
+  text,
+  unsupported,
+} from '../../../src/config/field.ts';
+import type { Refuse } from '../../../src/config/load.ts';
+
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+
+/** The HTTPS port and the health port. */
+export const serverFields = {
+  address: address('0.0.0.0'),
+  port: integer(10250, { max: 65535, zeroIsUnset: true }),
+  readOnlyPort: unsupported(integer(0, { max: 65535 })),
+  tlsCertFile: text(),
+  tlsPrivateKeyFile: text(),
+  tlsCipherSuites: unsupported(list()),
+  tlsCurvePreferences: unsupported(anything()),
+  tlsMinVersion: unsupported(choice('VersionTLS12', ['VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'])),
+  // kubeadm writes true. Until rotation exists, a certificate simply stays what it is.
+  rotateCertificates: deferred(boolean(false)),
+  serverTLSBootstrap: unsupported(boolean(false)),
+  authentication: {
+    x509: { clientCAFile: text() },
+    webhook: { enabled: deferred(boolean(true)), cacheTTL: deferred(duration(2 * MINUTE_MS)) },
+    anonymous: { enabled: unsupported(boolean(false)) },
+  },
+  authorization: {
+    mode: unsupported(choice('Webhook', ['Webhook', 'AlwaysAllow'])),
+    webhook: {
+      cacheAuthorizedTTL: deferred(duration(5 * MINUTE_MS)),
+      cacheUnauthorizedTTL: deferred(duration(30 * SECOND_MS)),
+    },
+  },
+  healthzPort: integer(10248, { max: 65535 }),
+  healthzBindAddress: address('127.0.0.1'),
+  enableDebuggingHandlers: unsupported(boolean(true)),
+  enableContentionProfiling: ignored(boolean(false)),
+  enableProfilingHandler: deferred(boolean(true)),
+  enableDebugFlagsHandler: deferred(boolean(true)),
+  enableSystemLogHandler: deferred(boolean(true)),
+  enableSystemLogQuery: unsupported(boolean(false)),
+  streamingConnectionIdleTimeout: duration(4 * HOUR_MS),
+  showHiddenMetricsForVersion: ignored(text()),
+  tracing: deferred(anything()),
+  logging: deferred(anything()),
+};
+
+export function validateServer(config: ConfigOf<typeof serverFields>, refuse: Refuse): void {
+  if ((config.tlsCertFile === '') !== (config.tlsPrivateKeyFile === ''))
+    refuse('tlsPrivateKeyFile', config.tlsPrivateKeyFile, 'both tlsCertFile and tlsPrivateKeyFile, or neither');
+}
