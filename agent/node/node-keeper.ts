@@ -23,7 +23,7 @@ import type { RuntimeMonitor } from './runtime-monitor.ts';
 export interface NodeKeeperOptions {
   identity: NodeIdentity;
   /** What does not change while the agent runs. */
-  facts: Omit<NodeFacts, 'images' | 'nodeInfo'> & {
+  facts: Omit<NodeFacts, keyof NodeCapacity | 'images' | 'nodeInfo'> & {
     nodeInfo: Omit<NodeFacts['nodeInfo'], 'containerRuntimeVersion'>;
   };
   /** nodeStatusUpdateFrequency: how often the status is computed. */
@@ -36,6 +36,9 @@ export interface NodeKeeperOptions {
   warnings?: readonly { reason: string; message: string }[];
 }
 
+/** What may change while the agent runs: device plugins come and go. Who changes it calls `refresh()`. */
+export type NodeCapacity = Pick<NodeFacts, 'capacity' | 'allocatable'>;
+
 export interface NodeKeeperDeps {
   client: KubeClient;
   events: EventRecorder;
@@ -43,6 +46,8 @@ export interface NodeKeeperDeps {
   log: Logger;
   runtime: Pick<RuntimeMonitor, 'problem' | 'version'>;
   network: () => NetworkStatus;
+  /** Asked at each look. */
+  resources: () => NodeCapacity;
   /** Age of the last relist of the runtime by the pod workers; undefined before the first. */
   lastRelistMonotonicMs: () => number | undefined;
   pressure?: () => Pick<NodeHealth, 'memoryPressure' | 'diskPressure' | 'pidPressure'>;
@@ -56,7 +61,7 @@ export interface NodeKeeperDeps {
 
 export interface NodeKeeper {
   run(signal: AbortSignal): Promise<void>;
-  /** Something changed (runtime, network): looks now. */
+  /** Something changed (runtime, network, resources): looks now. */
   refresh(): void;
   /** The Node object as last seen; undefined before the registration. */
   node(): Node | undefined;
@@ -126,7 +131,11 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
     );
     const nodeInfo = { ...facts.nodeInfo, containerRuntimeVersion: `docker://${deps.runtime.version()}` };
     const volumesInUse = deps.volumesInUse?.() ?? [];
-    return computeNodeStatus(identity, { ...facts, nodeInfo, images: await currentImages(), volumesInUse }, next);
+    return computeNodeStatus(
+      identity,
+      { ...facts, ...deps.resources(), nodeInfo, images: await currentImages(), volumesInUse },
+      next,
+    );
   }
 
   async function register(signal: AbortSignal): Promise<Node> {

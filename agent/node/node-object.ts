@@ -158,7 +158,7 @@ function diffMap(
 ): Record<string, string | null> | undefined {
   const changes: Record<string, string | null> = {};
   for (const [name, value] of Object.entries(wanted)) if (!isEqualQuantity(live[name], value)) changes[name] = value;
-  // Extended resources are written by others (device plugins of a later issue, administrators).
+  // Extended resources that are not in our list were written by others: administrators patch them into the status.
   for (const name of Object.keys(live)) if (!(name in wanted) && name.startsWith('hugepages-')) changes[name] = null;
   return Object.keys(changes).length > 0 ? changes : undefined;
 }

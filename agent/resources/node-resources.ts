@@ -1,4 +1,11 @@
-import { bytes, cpuMillis, formatBytes, formatCpuMillis, parseQuantity } from '../../src/kube/quantity.ts';
+import {
+  bytes,
+  canonicalQuantity,
+  cpuMillis,
+  formatBytes,
+  formatCpuMillis,
+  parseQuantity,
+} from '../../src/kube/quantity.ts';
 import { binarySize } from './hugepages.ts';
 
 /** What a node has, or what is left of it for pods. */
@@ -12,6 +19,8 @@ export interface NodeResources {
   pids?: number;
   /** Preallocated huge pages: page size in bytes → bytes in total. */
   hugepages: ReadonlyMap<number, number>;
+  /** Extended resources that this node's device plugins offer: name → whole units. 0: offered once, and gone. */
+  extended?: ReadonlyMap<string, number>;
 }
 
 /** What the host reports. */
@@ -100,5 +109,6 @@ export function renderNodeResources(resources: NodeResources): Record<string, st
     pods: String(resources.pods),
   };
   for (const [size, total] of resources.hugepages) list[`hugepages-${binarySize(size)}`] = formatBytes(total);
+  for (const [name, units] of resources.extended ?? []) list[name] = canonicalQuantity(units);
   return list;
 }

@@ -3,7 +3,7 @@ import { nodeStatusReportFrequencyMs } from '../../agent/config/sections/api.ts'
 import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
 import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';
-import { createNodeKeeper } from '../../agent/node/node-keeper.ts';
+import { createNodeKeeper, type NodeCapacity } from '../../agent/node/node-keeper.ts';
 import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
 import { startWarnings } from '../../agent/node/warnings.ts';
 import type { PodNetwork } from '../../agent/pods/ports.ts';
@@ -22,7 +22,6 @@ import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import type { ProgramContext } from './context.ts';
-import type { NodeShares } from './node-resources.ts';
 
 /** What the agent has of an API server: its pods, the objects they name, events; a node without one has none of it. */
 export function connectAgentToApi(
@@ -74,7 +73,8 @@ export interface NodeObjectOptions {
   nodeName: string;
   nodeIps: string[];
   facts: HostFacts;
-  shares: NodeShares;
+  /** What the node has now; `keeper.refresh()` after it changed. */
+  resources: () => NodeCapacity;
   engine: EngineInfo;
   docker: DockerEngine;
   network: PodNetwork;
@@ -85,7 +85,7 @@ export interface NodeObjectOptions {
 
 /** The Node object and its lease: registered, and kept up to date while the agent lives. */
 export function keepNodeObject(options: NodeObjectOptions, { log, clock }: ProgramContext) {
-  const { api, config, nodeName, facts, shares, docker } = options;
+  const { api, config, nodeName, facts, docker } = options;
   const monitor = createRuntimeMonitor({ docker, clock, log, onChange: () => keeper.refresh() });
   const keeper = createNodeKeeper(
     {
@@ -99,8 +99,6 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
         ...(config.providerID && { providerId: config.providerID }),
       },
       facts: {
-        capacity: shares.capacity,
-        allocatable: shares.allocatable,
         serverPort: config.port,
         nodeInfo: { ...facts.identity, kubeletVersion: KUBERNETES_VERSION },
         handlerFeatures: { recursiveReadOnlyMounts: supportsRecursiveReadOnly(), userNamespaces: false },
@@ -120,6 +118,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       log,
       runtime: monitor,
       network: options.network.status,
+      resources: options.resources,
       lastRelistMonotonicMs: options.lastRelistMonotonicMs,
       volumesInUse: options.volumesInUse,
       images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),

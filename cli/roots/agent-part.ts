@@ -201,7 +201,7 @@ export async function createAgentPart(
         ...options,
         api,
         facts,
-        shares,
+        resources: () => shares,
         engine,
         docker,
         network,

@@ -64,8 +64,6 @@ function keep(t: ExecutionContext, client: KubeClient, ip: string): NodeKeeper {
         registerWithTaints: [],
       },
       facts: {
-        capacity: resources,
-        allocatable: resources,
         serverPort: 10250,
         nodeInfo: {
           machineID: 'm',
@@ -90,6 +88,7 @@ function keep(t: ExecutionContext, client: KubeClient, ip: string): NodeKeeper {
       events: { event() {}, flush: async () => {} },
       runtime: { problem: () => undefined, version: () => '20.10.24' },
       network: () => ({ ready: true }),
+      resources: () => ({ capacity: resources, allocatable: resources }),
       lastRelistMonotonicMs: () => clock.monotonicMs(),
       images: async () => [{ names: ['busybox:1'], sizeBytes: 1000 }],
     },

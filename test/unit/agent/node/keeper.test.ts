@@ -19,8 +19,6 @@ const options: NodeKeeperOptions = {
     registerWithTaints: [],
   },
   facts: {
-    capacity: resources,
-    allocatable: resources,
     serverPort: 10250,
     nodeInfo: { bootID: 'boot-2' } as never,
     handlerFeatures: { recursiveReadOnlyMounts: true },
@@ -36,6 +34,7 @@ function scene(seed?: Partial<Node['status']> & object) {
   const client = createFakeKubeClient(clock);
   if (seed) client.seed(nodes, { metadata: { name: 'n1' }, spec: {}, status: seed } as never);
   const events: string[] = [];
+  const more: { extended?: Map<string, number> } = {};
   const health = {
     runtime: undefined as string | undefined,
     network: { ready: true } as NetworkStatus,
@@ -48,6 +47,7 @@ function scene(seed?: Partial<Node['status']> & object) {
     events: { event: (_, type, reason, message) => events.push(`${type} ${reason} ${message}`), flush: async () => {} },
     runtime: { problem: () => health.runtime, version: () => '20.10' },
     network: () => health.network,
+    resources: () => ({ capacity: { ...resources, ...more }, allocatable: { ...resources, ...more } }),
     lastRelistMonotonicMs: () => health.relistMs,
     images: async () => [{ names: ['a'], sizeBytes: 1 }],
   });
@@ -55,7 +55,7 @@ function scene(seed?: Partial<Node['status']> & object) {
   const start = () => keeper.run(stop.signal);
   const live = () => client.peek(nodes, 'n1');
   const ready = () => live()?.status?.conditions?.find(({ type }) => type === 'Ready');
-  return { clock, client, events, health, keeper, stop, start, live, ready };
+  return { clock, client, events, health, more, keeper, stop, start, live, ready };
 }
 
 test('registers, is Ready at once, then writes only on change or when a report is due', async (t) => {
@@ -141,6 +141,27 @@ test('a deleted Node object is made again', async (t) => {
   t.is(live(), undefined);
   await clock.advance(10_100);
   t.truthy(live());
+  stop.abort();
+  await done;
+});
+
+test('extended resources appear, change and fall to 0 as device plugins come and go; those of administrators stay', async (t) => {
+  const { clock, client, health, keeper, more, stop, start, live } = scene();
+  health.relistMs = 1e9;
+  const done = start();
+  await clock.advance(0);
+  client.edit(nodes, 'n1', (node) => {
+    node.status!.capacity!['example.com/dongle'] = '7';
+  });
+  more.extended = new Map([['example.com/gpu', 4]]);
+  keeper.refresh();
+  await clock.advance(0);
+  t.like(live()?.status?.capacity, { 'example.com/gpu': '4', 'example.com/dongle': '7', cpu: '2' });
+  t.is(live()?.status?.allocatable?.['example.com/gpu'], '4');
+  more.extended = new Map([['example.com/gpu', 0]]);
+  keeper.refresh();
+  await clock.advance(0);
+  t.like(live()?.status?.capacity, { 'example.com/gpu': '0', 'example.com/dongle': '7' });
   stop.abort();
   await done;
 });
