@@ -33,7 +33,7 @@ export function createDeadlines(deps: {
     },
     fail(work) {
       const message = 'Pod was active on the node longer than the specified deadline';
-      work.override = { phase: 'Failed', reason: 'DeadlineExceeded', message };
+      work.override = { phase: 'Failed', reason: 'DeadlineExceeded', message, wasAdmitted: true };
       events.event(work.pod, 'Normal', 'DeadlineExceeded', message);
       requestTermination(work, ownGraceSeconds(work.pod));
     },

@@ -6,6 +6,7 @@
  *          ProbeResults ──────┘   └─▶ ComputePodStatus ─▶ StatusManager ─▶ API
  */
 import type { EnvVar, Pod, PodStatus } from '../../src/kube/types.ts';
+import type { PodVerdict } from './verdict.ts';
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Network (implemented by cni/invoke)
@@ -125,8 +126,8 @@ export interface PodStatusInput {
   previous?: PodStatus;
   /** True when the worker has decided that this pod never runs again (SyncTerminatingPod and later): containers still missing count as terminated. */
   terminal: boolean;
-  /** The worker's own verdict, such as DeadlineExceeded or an admission reject. */
-  override?: { phase: 'Failed'; reason: string; message: string };
+  /** The node's own verdict, such as DeadlineExceeded, Evicted or an admission reject. */
+  override?: PodVerdict;
   nowMs: number;
 }
 

@@ -1,5 +1,6 @@
 import type { Pod } from '../../src/kube/types.ts';
 import type { WaitingReason } from './ports.ts';
+import type { PodVerdict } from './verdict.ts';
 
 /**
  * A pod's life with its worker. Only forwards.
@@ -25,7 +26,7 @@ export interface PodWork {
   /** It cannot be admitted and is not rejected yet; that was told. */
   isKeptWaiting: boolean;
   /** The worker's own verdict on the pod. */
-  override: { phase: 'Failed'; reason: string; message: string } | undefined;
+  override: PodVerdict | undefined;
   /** What the last pass could not start. */
   waiting: ReadonlyMap<string, WaitingReason>;
   /** Grace of the termination under way or asked for; may only shrink. */

@@ -4,8 +4,10 @@ import { createKeyedQueue } from '../../src/runtime/keyed-queue.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { podKey } from '../containers/identity.ts';
 import { isStaticPod } from './annotations.ts';
+import { createEndWaiters } from './end-waiters.ts';
 import type { Passes } from './pass.ts';
 import type { AgentMetrics } from './ports.ts';
+import type { PodVerdict } from './verdict.ts';
 import { asksForSomethingElse, createPodWork, ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
 
 export interface WorkerOptions {
@@ -31,6 +33,11 @@ export interface PodWorkers {
   remove(uid: string): void;
   /** The runtime has containers of a pod that no source knows. */
   adoptOrphan(pod: Pod): void;
+  /**
+   * The node fails the pod. Resolves when its last container has ended (at once for a pod that has none left); rejects with the signal's
+   * reason when the workers stop before. A verdict that stands is kept; the grace only shrinks.
+   */
+  condemn(uid: string, verdict: PodVerdict): Promise<void>;
   /** What its volumes show has changed. */
   refresh(uid: string): void;
   /** Something about the pod may have changed. */
@@ -50,6 +57,7 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
   const { clock, log } = deps;
   const random = deps.random ?? Math.random;
   const works = new Map<string, PodWork>();
+  const ends = createEndWaiters();
   const queue = createKeyedQueue({
     concurrency: Number.POSITIVE_INFINITY,
     clock,
@@ -92,6 +100,7 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
     } finally {
       deps.metrics.podWorker(state === 'syncing' ? 'sync' : 'kill', (clock.monotonicMs() - startedMs) / 1000);
     }
+    if (state === 'terminating' && work.state !== state) ends.ended(uid);
     if (!works.has(uid)) return;
     if (nextMs === 0 || work.state !== state) queue.add(uid);
     else if (nextMs !== undefined) queue.addAfter(uid, nextMs);
@@ -158,6 +167,15 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
       works.set(uid, work);
       queue.add(uid);
     },
+    condemn(uid, verdict) {
+      const work = works.get(uid);
+      if (!work || work.state === 'terminated' || work.state === 'finished') return Promise.resolve();
+      work.override ??= { ...verdict, wasAdmitted: true };
+      const graceSeconds = ownGraceSeconds(work.pod);
+      requestTermination(work, Math.min(verdict.graceSeconds ?? graceSeconds, graceSeconds));
+      queue.add(uid);
+      return ends.wait(uid);
+    },
     refresh(uid) {
       const work = works.get(uid);
       if (!work) return;
@@ -169,7 +187,10 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
     },
     get: (uid) => works.get(uid),
     list: () => [...works.values()],
-    run: (signal) => queue.run(signal),
+    async run(signal) {
+      signal.addEventListener('abort', () => ends.abandon(signal.reason), { once: true });
+      await queue.run(signal);
+    },
   };
   return workers;
 }

@@ -50,6 +50,8 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
     init: initContainerStatuses,
     sandboxReady: !decideSandbox(pod, runtime).create,
     restartsAll: restartAllSources(pod, runtime).length > 0,
+    // As upstream, together with the phase that it explains.
+    ...(override?.condition && !delayed && phase === 'Failed' && { disruption: override.condition }),
     now,
   });
   if (reason && !delayed) status.reason = reason;
@@ -77,7 +79,7 @@ export function rejectedPodStatus(pod: Pod, rejection: { reason: string; message
 /** Nothing of the pod has ever been here: the verdict is a reject at the door. */
 function isRejection({ runtime, override, previous }: PodStatusInput): boolean {
   const neverRan = runtime.sandboxes.length === 0 && runtime.containers.length === 0;
-  return neverRan && !previous?.containerStatuses?.length && override?.reason !== 'DeadlineExceeded';
+  return neverRan && !previous?.containerStatuses?.length && !override?.wasAdmitted;
 }
 
 function decidePhase(
@@ -87,7 +89,7 @@ function decidePhase(
 ): { phase: PodPhase; reason?: string; message?: string } {
   const settled = [previous?.phase, pod.status?.phase].find(isTerminalPhase);
   const phase = settled ?? override?.phase ?? byContainers();
-  if (!settled && override) return { ...override };
+  if (!settled && override) return { phase: override.phase, reason: override.reason, message: override.message };
   if (phase !== previous?.phase) return { phase };
   return {
     phase,

@@ -1,6 +1,7 @@
 import type { ContainerStatus, Pod, PodCondition, PodStatus } from '../../src/kube/types.ts';
 import { isSidecar } from '../containers/restart.ts';
 import { ALL_CONTAINERS_RESTARTING, couldRestartAll } from '../pods/restart-all.ts';
+import type { PodVerdict } from '../pods/verdict.ts';
 import { hasBegun } from './phase.ts';
 
 /** Conditions that the agent writes; all others belong to somebody else and are kept. */
@@ -33,6 +34,8 @@ export interface ConditionsInput {
   sandboxReady: boolean;
   /** A container has ended that restarts all of the pod, and its record is still there. */
   restartsAll: boolean;
+  /** The DisruptionTarget of the node's own verdict. */
+  disruption?: PodVerdict['condition'];
   /** RFC 3339 time for conditions that change now. */
   now: string;
 }
@@ -41,9 +44,6 @@ export interface ConditionsInput {
 export function computeConditions(input: ConditionsInput): PodCondition[] {
   const { pod, previous, now } = input;
   const kept = (pod.status?.conditions ?? []).filter(({ type }) => !OWNED.has(type) && type !== 'DisruptionTarget');
-  const disruption =
-    previous?.conditions?.find(({ type }) => type === 'DisruptionTarget') ??
-    pod.status?.conditions?.find(({ type }) => type === 'DisruptionTarget');
   const containersReady = containersReadyVerdict(input);
   const owned: [string, Verdict][] = [
     [
@@ -57,19 +57,22 @@ export function computeConditions(input: ConditionsInput): PodCondition[] {
   ];
   if (couldRestartAll(pod)) owned.push([ALL_CONTAINERS_RESTARTING, restartingVerdict(input)]);
   const before = [...(previous?.conditions ?? []), ...(pod.status?.conditions ?? [])];
+  const known = before.find(({ type }) => type === 'DisruptionTarget');
   return [
     ...kept,
-    ...(disruption ? [disruption] : []),
-    ...owned.map(([type, verdict]) => {
-      const old = before.find((condition) => condition.type === type);
-      const unchanged = old?.status === verdict.status ? old.lastTransitionTime : undefined;
-      const condition: PodCondition = { type, status: verdict.status, lastTransitionTime: unchanged ?? now };
-      if (pod.metadata.generation !== undefined) condition.observedGeneration = pod.metadata.generation;
-      if (verdict.reason) condition.reason = verdict.reason;
-      if (verdict.message) condition.message = verdict.message;
-      return condition;
-    }),
+    ...(input.disruption ? [written(input.disruption.type, input.disruption)] : known ? [known] : []),
+    ...owned.map(([type, verdict]) => written(type, verdict)),
   ];
+
+  function written(type: string, verdict: Verdict): PodCondition {
+    const old = before.find((condition) => condition.type === type);
+    const unchanged = old?.status === verdict.status ? old.lastTransitionTime : undefined;
+    const condition: PodCondition = { type, status: verdict.status, lastTransitionTime: unchanged ?? now };
+    if (pod.metadata.generation !== undefined) condition.observedGeneration = pod.metadata.generation;
+    if (verdict.reason) condition.reason = verdict.reason;
+    if (verdict.message) condition.message = verdict.message;
+    return condition;
+  }
 }
 
 function restartingVerdict({ phase, restartsAll }: ConditionsInput): Verdict {
