@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { EngineInfo } from '../src/docker/engine.ts';
 import { findProcessesOfCgroup } from '../src/linux/processes.ts';
+import { createSerial } from '../src/runtime/serial.ts';
 import type { AgentDependencies } from './agent.ts';
 import type { AgentOptions } from './agent-options.ts';
 import { createCrashBackoff } from './containers/crash-backoff.ts';
@@ -12,11 +13,12 @@ import { createContainerLauncher } from './containers/launcher.ts';
 import { createLogLinks, type LogDirectories } from './containers/log-links.ts';
 import { createStartSlots } from './containers/start-slots.ts';
 import { buildImageParts } from './images/image-parts.ts';
+import { createAdmissionChain } from './pods/admission-chain.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
 import { createRejectionBackoff } from './pods/rejections.ts';
 import { createRuntimeCache, type RuntimeCacheDependencies } from './pods/runtime-cache.ts';
-import { parseEngineFeatures } from './pods/unsupported.ts';
+import { createFeaturesHandler, parseEngineFeatures } from './pods/unsupported.ts';
 import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
@@ -86,6 +88,10 @@ export function buildAgentParts(
       ...(deps.volumePlugins ?? []),
     ],
   });
+  const admission = createAdmissionChain(
+    { ...deps.admission, features: createFeaturesHandler(() => engineFeatures) },
+    deps,
+  );
   const passes = createPasses(
     { engineFeatures: () => engineFeatures },
     {
@@ -98,7 +104,11 @@ export function buildAgentParts(
       logLinks,
       images,
       crashes,
+      admission,
+      oneAtATime: createSerial(),
+      rejected: (reason) => deps.onRejected?.(reason),
       others,
+      works: () => workers.list(),
     },
   );
   const workers: PodWorkers = createPodWorkers(
@@ -114,7 +124,7 @@ export function buildAgentParts(
     },
   );
 
-  /** Pods that hold their share of the node: admitted and not ended. */
+  /** Pods that hold their share of the node: admitted and not ended. What runs is admitted before any other pod is looked at. */
   function others(work: PodWork) {
     return workers
       .list()
@@ -128,6 +138,7 @@ export function buildAgentParts(
     runtime,
     workers,
     show: passes.show,
+    admission,
     images: imageParts,
     directories,
     logLinks,

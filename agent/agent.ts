@@ -15,7 +15,7 @@ import { isStaticPod } from './pods/annotations.ts';
 import { createPodDirectory } from './pods/directory.ts';
 import { buildOrphanPod } from './pods/orphans.ts';
 import type {
-  AdmitPod,
+  AdmitHandlers,
   AgentMetrics,
   ComputePodStatus,
   EventSink,
@@ -44,7 +44,10 @@ export interface AgentDependencies
   probes: ProbeManager;
   status: StatusManager;
   computeStatus: ComputePodStatus;
-  admit: AdmitPod;
+  /** Who decides on new pods, beside the agent itself. */
+  admission: AdmitHandlers;
+  /** A pod was rejected, for this reason. */
+  onRejected?(reason: string): void;
   events: EventSink;
   metrics: AgentMetrics;
   heartbeats?: Heartbeats;
@@ -121,6 +124,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
     const uids = new Set([...workers.list().map((work) => work.uid), ...runtime.uids()]);
     status.retain(uids);
     probes.retain(uids);
+    parts.admission.retain(uids);
     const steps: [string, Promise<unknown>][] = [
       ['network', deps.network.collect(runtime.sandboxIds())],
       ['cgroups', deps.resources.retain(uids)],

@@ -1,19 +1,26 @@
 import type { Pod } from '../../src/kube/types.ts';
-import type { AdmitPod, EventSink } from './ports.ts';
+import type { Serial } from '../../src/runtime/serial.ts';
+import type { AdmissionChain } from './admission-chain.ts';
+import type { EventSink, Rejection } from './ports.ts';
 import type { RejectionBackoff } from './rejections.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
-import { type EngineFeatures, fieldsWithoutEffect, refuseUnsupported } from './unsupported.ts';
+import { type EngineFeatures, fieldsWithoutEffect } from './unsupported.ts';
 import { type PodWork, requestTermination } from './work.ts';
 
 export interface AdmittanceDependencies {
   runtime: Pick<RuntimeCache, 'pod'>;
   rejections: RejectionBackoff;
-  admit: AdmitPod;
+  admission: AdmissionChain;
+  /** One pod at a time: two that are admitted at once must not both get the last CPU. */
+  oneAtATime: Serial;
+  /** A pod was rejected, for this reason. */
+  rejected(reason: string): void;
   events: EventSink;
   /** Asked for when a pod is to be admitted: by then the Engine has answered. */
   engineFeatures(): EngineFeatures;
   /** The other pods that hold resources of the node. */
   others(work: PodWork): Pod[];
+  works(): PodWork[];
 }
 
 /** While a pod is kept waiting: room is made by others, and nobody tells. */
@@ -23,17 +30,17 @@ const RECHECK_MS = 5_000;
 export function createAdmittance(deps: AdmittanceDependencies) {
   const { runtime, rejections, events } = deps;
 
-  function letIn(work: PodWork, engine: EngineFeatures, runs: boolean): void {
+  function letIn(work: PodWork, runs: boolean): void {
     work.isAdmitted = true;
     work.waiting = new Map();
     rejections.admitted(work.pod);
-    const inVain = runs ? [] : fieldsWithoutEffect(work.pod, engine);
+    const inVain = runs ? [] : fieldsWithoutEffect(work.pod, deps.engineFeatures());
     if (inVain.length > 0)
       events.event(work.pod, 'Warning', 'FieldsWithoutEffect', `without effect on this node: ${inVain.join('; ')}`);
   }
 
   /** It would only be made anew: it stays Pending, and comes in if there is room meanwhile. */
-  function keepWaiting(work: PodWork, refusal: { reason: string; message: string }, holdMs: number): number {
+  function keepWaiting(work: PodWork, refusal: Rejection, holdMs: number): number {
     const seconds = Math.ceil(holdMs / 1000);
     const message = `${refusal.message} (its controller's last pod was rejected too: this one waits ${seconds}s)`;
     if (!work.isKeptWaiting) events.event(work.pod, 'Warning', refusal.reason, message);
@@ -43,26 +50,47 @@ export function createAdmittance(deps: AdmittanceDependencies) {
     return Math.min(holdMs, RECHECK_MS);
   }
 
-  /** @returns undefined when the pod may run; else in how many milliseconds to ask again: 0 when it is on its way out. */
-  return function admit(work: PodWork): number | undefined {
-    if (work.isAdmitted) return undefined;
-    const { pod } = work;
+  /** What runs already was admitted by an earlier life of this agent. */
+  function runs(work: PodWork): boolean {
     const observed = runtime.pod(work.uid);
-    // What runs already was admitted by an earlier life of this agent.
-    const runs = observed.containers.length > 0 || observed.sandboxes.length > 0;
-    const engine = deps.engineFeatures();
-    const refusal = runs ? undefined : (refuseUnsupported(pod, engine) ?? deps.admit(pod, deps.others(work)));
-    if (!refusal) {
-      letIn(work, engine, runs);
-      return undefined;
+    return observed.containers.length > 0 || observed.sandboxes.length > 0;
+  }
+
+  /** All that runs has its share before anything new gets one. */
+  async function takeOver(): Promise<void> {
+    for (const work of deps.works()) {
+      const isOver = work.state === 'terminated' || work.state === 'finished';
+      if (work.isAdmitted || work.isOrphan || isOver || !runs(work)) continue;
+      await deps.admission.readmit(work.pod);
+      letIn(work, true);
     }
+  }
+
+  function reject(work: PodWork, refusal: Rejection): number {
+    const { pod } = work;
     const holdMs = rejections.holdMs(pod, work.firstSeenMonotonicMs);
     if (holdMs > 0) return keepWaiting(work, refusal, holdMs);
     rejections.rejected(pod, work.firstSeenMonotonicMs);
     const message = `Pod was rejected: ${refusal.message}`;
     work.override = { phase: 'Failed', reason: refusal.reason, message };
     events.event(pod, 'Warning', refusal.reason, refusal.message);
+    deps.rejected(refusal.reason);
     requestTermination(work, 0);
     return 0;
+  }
+
+  /** @returns undefined when the pod may run; else in how many milliseconds to ask again: 0 when it is on its way out. */
+  return async function admit(work: PodWork, signal: AbortSignal): Promise<number | undefined> {
+    if (work.isAdmitted) return undefined;
+    return deps.oneAtATime(async () => {
+      signal.throwIfAborted();
+      await takeOver();
+      signal.throwIfAborted();
+      if (work.isAdmitted) return undefined;
+      const refusal = await deps.admission.admit(work.pod, deps.others(work), signal);
+      if (refusal) return reject(work, refusal);
+      letIn(work, false);
+      return undefined;
+    });
   };
 }

@@ -1,4 +1,3 @@
-import type { Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
@@ -9,12 +8,11 @@ import type { Images } from '../images/images.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import type { ServiceAccountTokens } from '../volumes/tokens.ts';
 import type { Volumes } from '../volumes/volumes.ts';
-import { createAdmittance } from './admittance.ts';
+import { type AdmittanceDependencies, createAdmittance } from './admittance.ts';
 import { createDeadlines } from './deadline.ts';
 import type { PodExecutor } from './executor.ts';
 import { computePodPlan, isPodOver, type PodPlan } from './plan.ts';
 import type {
-  AdmitPod,
   AgentMetrics,
   ComputePodStatus,
   EventSink,
@@ -34,7 +32,8 @@ export interface PassOptions {
   engineFeatures(): EngineFeatures;
 }
 
-export interface PassDependencies {
+export interface PassDependencies
+  extends Pick<AdmittanceDependencies, 'admission' | 'oneAtATime' | 'rejected' | 'others' | 'works'> {
   runtime: RuntimeCache;
   executor: PodExecutor;
   volumes: Volumes;
@@ -50,13 +49,10 @@ export interface PassDependencies {
   probes: ProbeManager;
   computeStatus: ComputePodStatus;
   status: StatusManager;
-  admit: AdmitPod;
   events: EventSink;
   metrics: AgentMetrics;
   clock: Clock;
   log: Logger;
-  /** The other pods that hold resources of the node. */
-  others(work: PodWork): Pod[];
 }
 
 /** When to come back, if nothing happens before. undefined: the regular resync. */
@@ -186,7 +182,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         requestTermination(work, ownGraceSeconds(pod));
         return 0;
       }
-      const heldMs = admit(work);
+      const heldMs = await admit(work, signal);
       if (heldMs) publish(work, false);
       if (heldMs !== undefined) return heldMs;
       deps.config?.follow(pod);
@@ -243,6 +239,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         disarm();
       }
       work.state = 'terminated';
+      deps.admission.release(work.uid);
       publish(work, true);
       return 0;
     },

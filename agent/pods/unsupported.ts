@@ -3,6 +3,7 @@ import type { Container, Pod } from '../../src/kube/types.ts';
 import { whyNoAppArmor } from '../containers/apparmor.ts';
 import type { FieldSupport } from './field-support/entry.ts';
 import { supportOf } from './field-support/field-support.ts';
+import type { AdmitHandler, Rejection } from './ports.ts';
 
 /** What the Engine can do about a container's confinement; its `/info` tells. */
 export interface EngineFeatures {
@@ -10,11 +11,6 @@ export interface EngineFeatures {
   /** System calls are filtered, by default with the Engine's own profile: what RuntimeDefault promises. */
   seccomp: boolean;
   seLinux: boolean;
-}
-
-export interface Refusal {
-  reason: string;
-  message: string;
 }
 
 /** `SecurityOptions` of the Engine's `/info`: `name=seccomp,profile=default`, `name=apparmor`, …. */
@@ -29,7 +25,7 @@ export function parseEngineFeatures(securityOptions: readonly string[]): EngineF
  * Why this node does not take the pod: what it asks for and cannot have is named, field by field, since running without
  * would break what its author relies on. undefined: nothing.
  */
-export function refuseUnsupported(pod: Pod, engine: EngineFeatures): Refusal | undefined {
+export function refuseUnsupported(pod: Pod, engine: EngineFeatures): Rejection | undefined {
   const refused = findFields(pod, 'refused');
   if (pod.spec.hostPID && pod.spec.shareProcessNamespace)
     refused.push('spec.shareProcessNamespace: not with hostPID, which shares the host’s processes');
@@ -41,6 +37,11 @@ export function refuseUnsupported(pod: Pod, engine: EngineFeatures): Refusal | u
     return { reason: 'PodFeatureUnsupported', message: `not supported by this node: ${refused.join('; ')}` };
   const appArmor = whyNoAppArmor(pod, engine.appArmor);
   return appArmor === undefined ? undefined : { reason: 'AppArmor', message: `Cannot enforce AppArmor: ${appArmor}` };
+}
+
+/** The stage of admission that asks whether the Engine can do what the pod wants. By then the Engine has answered. */
+export function createFeaturesHandler(engine: () => EngineFeatures): AdmitHandler {
+  return { name: 'features', admit: (pod) => refuseUnsupported(pod, engine()) };
 }
 
 /** Fields that the pod sets in vain, each with the reason; for an event. */

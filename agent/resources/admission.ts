@@ -1,4 +1,5 @@
 import type { Pod, Taint, Toleration } from '../../src/kube/types.ts';
+import type { AdmitHandlers, Rejection } from '../pods/ports.ts';
 import { nodeMatches } from './node-affinity.ts';
 import type { NodeResources } from './node-resources.ts';
 import { plus, podRequests, type ResourceAmounts } from './requests.ts';
@@ -13,20 +14,16 @@ export interface AdmittingNode {
   allowedUnsafeSysctls: readonly string[];
 }
 
-/** Without the prefix `Pod was rejected: `, which the status gets and the event does not. */
-export interface Rejection {
-  reason: string;
-  message: string;
-}
-
-/** Decides whether this node takes a pod beside the others that it runs (sheet §17); undefined: yes. Pure. */
-export function admitPod(pod: Pod, others: readonly Pod[], node: AdmittingNode): Rejection | undefined {
-  return (
-    checkSysctls(pod, node.allowedUnsafeSysctls) ??
-    checkOperatingSystem(pod, node) ??
-    checkResources(pod, others, node.allocatable) ??
-    checkPredicates(pod, others, node)
-  );
+/** What this node itself decides on a pod (sheet §17), from its labels, taints and resources at that moment. */
+export function createNodeAdmission(node: () => AdmittingNode): AdmitHandlers {
+  return {
+    sysctls: { name: 'sysctls', admit: (pod) => checkSysctls(pod, node().allowedUnsafeSysctls) },
+    allocation: { name: 'allocation', admit: (pod, others) => checkResources(pod, others, node().allocatable) },
+    predicates: {
+      name: 'predicates',
+      admit: (pod, others) => checkOperatingSystem(pod, node()) ?? checkPredicates(pod, others, node()),
+    },
+  };
 }
 
 function checkSysctls(pod: Pod, allowedUnsafe: readonly string[]): Rejection | undefined {

@@ -7,7 +7,6 @@ import { readHostFacts } from '../../agent/node/host-facts.ts';
 import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
-import { admitPod } from '../../agent/resources/admission.ts';
 import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
 import { createPodConnector } from '../../agent/server/pod-connection.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
@@ -30,6 +29,7 @@ import { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { choosePodRuntime } from '../engine/pod-runtime.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
+import { createAdmissionPart } from './admission.ts';
 import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import { agentOptions } from './agent-options.ts';
 import type { ProgramContext } from './context.ts';
@@ -152,18 +152,8 @@ export async function createAgentPart(
     probes,
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
-    admit: (pod, others) => {
-      const node = nodeOf();
-      const rejection = admitPod(pod, others, {
-        name: nodeName,
-        labels: node?.metadata.labels ?? {},
-        taints: node?.spec.taints ?? [],
-        allocatable: shares.allocatable,
-        allowedUnsafeSysctls: config.allowedUnsafeSysctls,
-      });
-      if (rejection) metrics.rejected(rejection.reason);
-      return rejection;
-    },
+    admission: createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => shares.allocatable }),
+    onRejected: metrics.rejected,
     events,
     metrics,
     registry,

@@ -129,7 +129,7 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
     probes,
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
-    admit: () => undefined,
+    admission: {},
     events: sink,
     metrics: noMetrics,
     ...(given.podRuntime && { podRuntime: given.podRuntime }),

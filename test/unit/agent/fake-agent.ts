@@ -81,7 +81,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
     status,
     computeStatus: (input) =>
       computePodStatus(input, { startup: () => undefined, readiness: () => undefined }, { hostIps: [] }),
-    admit: () => undefined,
+    admission: {},
     events: { event: (_pod, _type, reason, message, fieldPath) => events.push({ reason, message, fieldPath }) },
     metrics: noMetrics,
     clock: systemClock,

@@ -7,7 +7,12 @@ import { deleted, pod } from './story-pods.ts';
 test('R20: the first pod of a controller is rejected at once, the next ones wait, and run when there is room', async (t) => {
   let isFull = true;
   const agent = await createFakeAgent(t, {
-    admit: () => (isFull ? { reason: 'OutOfcpu', message: 'Node didn’t have enough resource: cpu' } : undefined),
+    admission: {
+      allocation: {
+        name: 'allocation',
+        admit: () => (isFull ? { reason: 'OutOfcpu', message: 'Node didn’t have enough resource: cpu' } : undefined),
+      },
+    },
   });
   const ownerReferences = [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'rs', uid: 'rs-1', controller: true }];
   const named = (uid: string, owned = true) => pod({}, { uid, name: uid, ...(owned && { ownerReferences }) });

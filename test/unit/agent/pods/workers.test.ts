@@ -185,7 +185,12 @@ test('a failed liveness probe restarts the container', async (t) => {
 
 test('rejected pods end as Failed without a container', async (t) => {
   const agent = await createFakeAgent(t, {
-    admit: () => ({ reason: 'OutOfcpu', message: 'Node didn’t have enough resource: cpu' }),
+    admission: {
+      allocation: {
+        name: 'allocation',
+        admit: () => ({ reason: 'OutOfcpu', message: 'Node didn’t have enough resource: cpu' }),
+      },
+    },
   });
   const one = pod();
   agent.workers.update(one);

@@ -1,5 +1,6 @@
 import test from 'ava';
-import { type AdmittingNode, admitPod, tolerates } from '../../../../agent/resources/admission.ts';
+import { createAdmissionChain } from '../../../../agent/pods/admission-chain.ts';
+import { type AdmittingNode, createNodeAdmission, tolerates } from '../../../../agent/resources/admission.ts';
 import {
   computeAllocatable,
   computeCapacity,
@@ -9,6 +10,7 @@ import {
   thresholdBytes,
 } from '../../../../agent/resources/node-resources.ts';
 import type { Pod } from '../../../../src/kube/types.ts';
+import { silentLogger } from '../../../../src/runtime/log.ts';
 import { podOf, resources } from '../pod.ts';
 
 const host = { cpus: 2, memoryBytes: 1000 * 2 ** 20, nodeFsBytes: 10_000_000_000, pidMax: 32768, hugepages: new Map() };
@@ -191,8 +193,10 @@ const cases: [string, Pod, Pod[], Partial<AdmittingNode>, string | undefined, st
   ],
 ];
 for (const [title, pod, others, change, reason, message] of cases)
-  test(`admission: ${title}`, (t) => {
-    const rejection = admitPod(pod, others, { ...node, ...change });
+  test(`admission: ${title}`, async (t) => {
+    const handlers = createNodeAdmission(() => ({ ...node, ...change }));
+    const chain = createAdmissionChain(handlers, { log: silentLogger });
+    const rejection = await chain.admit(pod, others, new AbortController().signal);
     t.is(rejection?.reason, reason);
     if (message) t.is(rejection?.message, message);
   });
