@@ -5,7 +5,7 @@ export function defineTest(program: Command): void {
   program
     .command('test')
     .description('run every test that this host can run')
-    .argument('[rungs...]', 'only these: lint unit contract netns docker e2e guest bench')
+    .argument('[rungs...]', 'only these: lint unit contract netns docker uml e2e guest bench; or single files of test/')
     .option(
       '--full',
       'also the benchmarks, and what takes minutes to make: a real Kubernetes to test against, an image with systemd',

@@ -39,7 +39,9 @@ export function lintChecks(checkout: string): Check[] {
 }
 
 function shellScripts(checkout: string): string[] {
-  return ['berth', '.ci/run', 'cli/hosts/setup.sh'].filter((file) => existsSync(join(checkout, file)));
+  return ['berth', '.ci/run', 'cli/hosts/setup.sh', 'cli/uml/init.sh'].filter((file) =>
+    existsSync(join(checkout, file)),
+  );
 }
 
 function systemdVerify(checkout: string): Check {

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { collectDeadHosts, createHost } from '../hosts/host.ts';
 import { UserError } from '../output/failure.ts';
+import { fetchUmlKernel } from '../uml/kernel.ts';
 import { startAssetsBuild } from './assets-build.ts';
 import { runBenches } from './benches.ts';
 import { fetchDockerRegistry } from './docker-registry.ts';
@@ -13,6 +14,8 @@ import { type Rung, rungs } from './rungs.ts';
 import { createTapReader, type TapTotals } from './tap.ts';
 
 const CHECKOUT = dirname(dirname(import.meta.dirname));
+
+const UML = join(CHECKOUT, 'cli/uml/main.ts');
 
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 /** Somebody ended this run: no further rung begins. */
@@ -26,20 +29,21 @@ interface RungResult extends TapTotals {
 /** Runs the rungs one after another, prints a table and the closing line, and tells the exit code. */
 export async function runTests(options: { only: string[]; full: boolean }): Promise<number> {
   const names = ['lint', ...rungs.map((rung) => rung.name), 'bench'];
-  const unknown = options.only.find((name) => !names.includes(name));
+  const unknown = options.only.find((name) => !names.includes(name) && !isTestFile(name));
   if (unknown) throw new UserError(`test: there is no rung '${unknown}'; the rungs are ${names.join(', ')}`, 2);
+  const files = options.only.filter(isTestFile);
   const wanted = (name: string) => options.only.length === 0 || options.only.includes(name);
   await collectDeadHosts();
   const assets = options.full && wanted('e2e') ? startAssetsBuild(CHECKOUT, print) : undefined;
   const results: RungResult[] = [];
   if (wanted('lint')) results.push(await timed('lint', runLint));
   for (const rung of rungs) {
-    if (stopped || !wanted(rung.name)) continue;
+    const chosen = testFiles(rung).filter((file) => wanted(rung.name) || files.includes(file));
+    if (stopped || chosen.length === 0) continue;
     // The rung's host has no network; without the registry its tests skip by name.
     if (rung.name === 'docker') await fetchDockerRegistry(CHECKOUT).catch((error) => print(String(error)));
-    const files = testFiles(rung);
     if (rung.name === 'e2e') await assets;
-    if (files.length > 0) results.push(await timed(rung.name, () => runRung(rung, files, options.full)));
+    results.push(await timed(rung.name, () => runRung(rung, chosen, options.full)));
   }
   if (options.full ? wanted('bench') : options.only.includes('bench'))
     results.push(await timed('bench', async () => runBenches(CHECKOUT, print)));
@@ -74,7 +78,15 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapT
   const flags = rung.serial ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
   const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), '--tap', ...flags, ...files];
   const reader = createTapReader(print);
-  const code = await (rung.inHost ? inHost(rung.name, argv, reader.line, full) : here(argv, reader.line, full));
+  if (rung.place === 'uml') {
+    const missing = await fetchUmlKernel(CHECKOUT).then(() => undefined, String);
+    if (missing !== undefined)
+      return { ...reader.totals, skipped: files.length, skippedNames: [`all of it: ${missing}`] };
+    argv.unshift(process.execPath, UML);
+  }
+  const code = await (rung.place === 'here'
+    ? here(argv, reader.line, full)
+    : inHost(rung.name, argv, reader.line, full));
   if (code !== 0 && reader.totals.failed === 0) {
     reader.totals.failed++;
     print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
@@ -116,6 +128,9 @@ async function follow(child: ChildProcess, onLine: (line: string) => void): Prom
   for (const signal of STOP_SIGNALS) process.off(signal, stop);
   return code ?? -1;
 }
+
+/** A file may be named in place of its rung. */
+const isTestFile = (name: string) => name.startsWith('test/') && name.endsWith('.test.ts');
 
 function testFiles(rung: Rung): string[] {
   return rung.folders.flatMap((folder) => {
