@@ -44,8 +44,10 @@ interface Field<T> {
   initial(): T;
   write(value: T): Buffer[];
   /** The value after one more occurrence on the wire. */
-  read(current: T, reader: WireReader): T;
+  read(current: T, reader: WireReader, wire: number): T;
   readonly wire: number;
+  /** Another wire type that stands for the same: packed numbers. */
+  readonly alsoWire?: number;
 }
 
 export function field<T>(number: number, kind: Kind<T>): Field<T> {
@@ -65,6 +67,25 @@ export function repeated<T>(number: number, kind: Kind<T>): Field<T[]> {
     initial: () => [],
     write: (values) => values.flatMap((value) => [tag(number, kind.wire), kind.write(value)]),
     read: (values, reader) => [...values, kind.read(reader)],
+  };
+}
+
+/** Repeated integers: packed, as proto3 writes them; one by one, as older writers may, is read too. */
+export function integers(number: number): Field<number[]> {
+  return {
+    number,
+    wire: wireType.bytes,
+    alsoWire: wireType.varint,
+    initial: () => [],
+    write: (values) =>
+      values.length === 0 ? [] : [tag(number, wireType.bytes), prefixed(Buffer.concat(values.map(integer.write)))],
+    read(values, reader, wire) {
+      if (wire === wireType.varint) return [...values, reader.varint()];
+      const packed = reader.message();
+      const read = [...values];
+      while (!packed.done) read.push(packed.varint());
+      return read;
+    },
   };
 }
 
@@ -116,9 +137,12 @@ export function message<T extends object>(fields: Fields<T>): Message<T> {
       const reader = new WireReader(bytes, 0, bytes.length);
       while (!reader.done) {
         const key = reader.varint();
-        const known = entries.find(([, one]) => one.number === key >>> 3 && one.wire === (key & 7));
-        if (known) value[known[0]] = known[1].read(value[known[0]], reader);
-        else reader.skip(key & 7);
+        const wire = key & 7;
+        const known = entries.find(
+          ([, one]) => one.number === key >>> 3 && (one.wire === wire || one.alsoWire === wire),
+        );
+        if (known) value[known[0]] = known[1].read(value[known[0]], reader, wire);
+        else reader.skip(wire);
       }
       return value;
     },
