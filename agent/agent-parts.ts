@@ -21,6 +21,7 @@ import { createRuntimeCache, type RuntimeCacheDependencies } from './pods/runtim
 import { createFeaturesHandler, parseEngineFeatures } from './pods/unsupported.ts';
 import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
+import { createAllocations } from './resources/allocation/allocations.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
 import { createSandboxes } from './sandbox/sandbox.ts';
 import { createContainerMounts } from './volumes/container-mounts.ts';
@@ -88,6 +89,7 @@ export function buildAgentParts(
       ...(deps.volumePlugins ?? []),
     ],
   });
+  const allocations = deps.allocations ?? createAllocations();
   const admission = createAdmissionChain(
     { ...deps.admission, features: createFeaturesHandler(() => engineFeatures) },
     deps,
@@ -105,6 +107,7 @@ export function buildAgentParts(
       images,
       crashes,
       admission,
+      allocations,
       oneAtATime: createSerial(),
       rejected: (reason) => deps.onRejected?.(reason),
       others,
@@ -131,7 +134,7 @@ export function buildAgentParts(
       .filter(
         (other) => other !== work && other.isAdmitted && other.state !== 'terminated' && other.state !== 'finished',
       )
-      .map(({ pod }) => pod);
+      .map(({ pod }) => allocations.allocatedPod(pod));
   }
 
   return {
@@ -139,6 +142,7 @@ export function buildAgentParts(
     workers,
     show: passes.show,
     admission,
+    allocations,
     images: imageParts,
     directories,
     logLinks,

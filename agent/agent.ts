@@ -28,6 +28,7 @@ import type {
   StatusManager,
 } from './pods/ports.ts';
 import { createRelister } from './pods/relister.ts';
+import type { Allocations } from './resources/allocation/allocations.ts';
 import type { PodRuntime } from './sandbox/pod-runtime.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods } from './sources/source.ts';
@@ -46,6 +47,8 @@ export interface AgentDependencies
   computeStatus: ComputePodStatus;
   /** Who decides on new pods, beside the agent itself. */
   admission: AdmitHandlers;
+  /** What was set aside for pods, by an earlier life of this agent too; absent: nothing outlives the process. */
+  allocations?: Allocations;
   /** A pod was rejected, for this reason. */
   onRejected?(reason: string): void;
   events: EventSink;
@@ -125,6 +128,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
     status.retain(uids);
     probes.retain(uids);
     parts.admission.retain(uids);
+    parts.allocations.retain(uids);
     const steps: [string, Promise<unknown>][] = [
       ['network', deps.network.collect(runtime.sandboxIds())],
       ['cgroups', deps.resources.retain(uids)],
@@ -178,7 +182,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   }
 
   return {
-    directory: createPodDirectory({ workers, runtime, status }),
+    directory: createPodDirectory({ workers, runtime, status, allocations: parts.allocations }),
 
     async run(signal) {
       const stop = new AbortController();

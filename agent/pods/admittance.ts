@@ -1,5 +1,6 @@
 import type { Pod } from '../../src/kube/types.ts';
 import type { Serial } from '../../src/runtime/serial.ts';
+import type { Allocations } from '../resources/allocation/allocations.ts';
 import type { AdmissionChain } from './admission-chain.ts';
 import type { EventSink, Rejection } from './ports.ts';
 import type { RejectionBackoff } from './rejections.ts';
@@ -11,6 +12,7 @@ export interface AdmittanceDependencies {
   runtime: Pick<RuntimeCache, 'pod'>;
   rejections: RejectionBackoff;
   admission: AdmissionChain;
+  allocations: Allocations;
   /** One pod at a time: two that are admitted at once must not both get the last CPU. */
   oneAtATime: Serial;
   /** A pod was rejected, for this reason. */
@@ -28,7 +30,7 @@ const RECHECK_MS = 5_000;
 
 /** The door of the node: a pod comes in, is rejected, or, made anew right after a rejection, is kept waiting before it. */
 export function createAdmittance(deps: AdmittanceDependencies) {
-  const { runtime, rejections, events } = deps;
+  const { runtime, rejections, events, allocations } = deps;
 
   function letIn(work: PodWork, runs: boolean): void {
     work.isAdmitted = true;
@@ -61,7 +63,8 @@ export function createAdmittance(deps: AdmittanceDependencies) {
     for (const work of deps.works()) {
       const isOver = work.state === 'terminated' || work.state === 'finished';
       if (work.isAdmitted || work.isOrphan || isOver || !runs(work)) continue;
-      await deps.admission.readmit(work.pod);
+      if (!allocations.isAllocated(work.uid)) allocations.allocate(work.pod);
+      await deps.admission.readmit(allocations.allocatedPod(work.pod));
       letIn(work, true);
     }
   }
@@ -87,8 +90,11 @@ export function createAdmittance(deps: AdmittanceDependencies) {
       await takeOver();
       signal.throwIfAborted();
       if (work.isAdmitted) return undefined;
-      const refusal = await deps.admission.admit(work.pod, deps.others(work), signal);
+      // It may have been admitted before the agent was restarted, and resized since.
+      const pod = allocations.allocatedPod(work.pod);
+      const refusal = await deps.admission.admit(pod, deps.others(work), signal);
       if (refusal) return reject(work, refusal);
+      allocations.allocate(pod);
       letIn(work, false);
       return undefined;
     });

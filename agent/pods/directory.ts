@@ -1,4 +1,5 @@
 import type { Pod } from '../../src/kube/types.ts';
+import type { Allocations } from '../resources/allocation/allocations.ts';
 import type { PodDirectory, StatusManager } from './ports.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 import type { PodWorkers } from './workers.ts';
@@ -7,13 +8,16 @@ export interface PodDirectoryDependencies {
   workers: Pick<PodWorkers, 'get' | 'list'>;
   runtime: Pick<RuntimeCache, 'pod' | 'lastRelistMonotonicMs'>;
   status: Pick<StatusManager, 'get'>;
+  allocations: Pick<Allocations, 'allocatedPod'>;
 }
 
 /** What the rest of the agent (server, metrics, node status) may know of its pods. Orphans belong to nobody and are not shown. */
-export function createPodDirectory({ workers, runtime, status }: PodDirectoryDependencies): PodDirectory {
+export function createPodDirectory({ workers, runtime, status, allocations }: PodDirectoryDependencies): PodDirectory {
   const shown = () => workers.list().filter(({ isOrphan }) => !isOrphan);
 
-  function withStatus(pod: Pod): Pod {
+  /** As it is here: what a resize asks for is not shown before it is allocated. */
+  function withStatus(asked: Pod): Pod {
+    const pod = allocations.allocatedPod(asked);
     const newest = status.get(pod.metadata.uid);
     return newest ? { ...pod, status: newest } : pod;
   }

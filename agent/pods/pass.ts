@@ -33,7 +33,7 @@ export interface PassOptions {
 }
 
 export interface PassDependencies
-  extends Pick<AdmittanceDependencies, 'admission' | 'oneAtATime' | 'rejected' | 'others' | 'works'> {
+  extends Pick<AdmittanceDependencies, 'admission' | 'allocations' | 'oneAtATime' | 'rejected' | 'others' | 'works'> {
   runtime: RuntimeCache;
   executor: PodExecutor;
   volumes: Volumes;
@@ -74,7 +74,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
 
   function publish(work: PodWork, isTerminal: boolean): void {
     if (work.isOrphan) return;
-    const { pod } = work;
+    const pod = deps.allocations.allocatedPod(work.pod);
     const observed = runtime.pod(work.uid, pod.metadata.name, pod.metadata.namespace);
     // First, so that what it knows of these very containers is in the status.
     if (!isTerminal) probes.observe(pod, observed);
@@ -103,7 +103,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
   function plan(work: PodWork): PodPlan {
     recallCrashes(work);
     return computePodPlan({
-      pod: work.pod,
+      pod: deps.allocations.allocatedPod(work.pod),
       runtime: runtime.pod(work.uid),
       status: status.get(work.uid) ?? work.pod.status,
       nowMs: clock.nowMs(),
@@ -125,7 +125,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     work.volumesRefreshedMonotonicMs = clock.monotonicMs();
     try {
       await deps.directories.ensure(work.uid);
-      return await deps.volumes.ensure(work.pod, signal);
+      return await deps.volumes.ensure(deps.allocations.allocatedPod(work.pod), signal);
     } catch (error) {
       work.volumesRefreshedMonotonicMs = undefined;
       throw error;
@@ -176,15 +176,15 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
 
     /** SyncPod: brings the pod nearer to running. */
     async sync(work: PodWork, signal: AbortSignal): Promise<NextPassMs> {
-      const { pod } = work;
       // The API has recorded the end already (this agent may have been restarted since).
-      if (isTerminalPhase((status.get(work.uid) ?? pod.status)?.phase)) {
-        requestTermination(work, ownGraceSeconds(pod));
+      if (isTerminalPhase((status.get(work.uid) ?? work.pod.status)?.phase)) {
+        requestTermination(work, ownGraceSeconds(work.pod));
         return 0;
       }
       const heldMs = await admit(work, signal);
       if (heldMs) publish(work, false);
       if (heldMs !== undefined) return heldMs;
+      const pod = deps.allocations.allocatedPod(work.pod);
       deps.config?.follow(pod);
       const deadlineMs = deadlines.untilMs(work);
       if (deadlineMs !== undefined && deadlineMs <= 0) {
@@ -253,6 +253,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       deps.config?.forget(work.uid);
       await deps.resources.removePod(work.uid);
       if (!work.isOrphan) status.finished(work.pod);
+      deps.allocations.release(work.uid);
       work.state = 'finished';
       log.info({ pod: podKey(work.pod), uid: work.uid }, 'pod finished');
       return work.isGone ? 0 : undefined;

@@ -32,6 +32,7 @@ import { KUBERNETES_VERSION } from '../version.ts';
 import { createAdmissionPart } from './admission.ts';
 import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import { agentOptions } from './agent-options.ts';
+import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
 import { logEvents } from './log-events.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
@@ -75,6 +76,8 @@ export async function createAgentPart(
   const { config, nodeName, nodeIps, client } = options;
   const { log, clock } = context;
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
+  // Before anything is touched: a checkpoint that cannot be used ends the start.
+  const allocations = await openAllocations(options.rootDir, log);
   const connection = connectDocker(options.dockerEndpoint, { requestTimeoutMs: config.runtimeRequestTimeoutMs });
   const engine = await retry(() => connection.info(signal), {
     ...ENGINE_RETRY,
@@ -154,6 +157,7 @@ export async function createAgentPart(
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admission: createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => shares.allocatable }),
     onRejected: metrics.rejected,
+    allocations,
     events,
     metrics,
     registry,

@@ -1,0 +1,123 @@
+import type { Pod, ResourceRequirements } from '../../../src/kube/types.ts';
+import type { CheckpointFile } from './checkpoint-file.ts';
+import { allocationOf, type PodAllocation, withAllocation } from './pod-allocation.ts';
+
+/**
+ * What this node has set aside for each pod. A spec may ask for something else since: that is a resize, which is decided
+ * and carried out elsewhere; until then the pod is what was allocated.
+ *
+ *     spec (asked) ──resize decision──▶ allocated ──executor──▶ actuated (the Engine has accepted it)
+ */
+export interface Allocations {
+  /** The pod with the resources that were allocated to it; the very same object when they are what its spec says. */
+  allocatedPod(pod: Pod): Pod;
+  isAllocated(uid: string): boolean;
+  /** A pod that is admitted gets what its spec asks for. Never throws: what could not be written is written with the next change. */
+  allocate(pod: Pod): void;
+  /** The same for a resize. Resolves when a restart of the agent would know it; nothing has changed when it throws. */
+  reallocate(pod: Pod): Promise<void>;
+  /** What the Engine has accepted for a container; undefined: as allocated. */
+  actuated(uid: string, container: string): ResourceRequirements | undefined;
+  /** The Engine has accepted a container's resources. Never throws; what is not written is written with the next. */
+  recordActuated(uid: string, container: string, resources: ResourceRequirements): void;
+  /** The pod as it runs: what was actuated for the running containers, what was allocated for the others and the pod itself. */
+  actuatedPod(allocated: Pod, running: ReadonlySet<string>): Pod;
+  /** Pod-level resources as its cgroup has them; undefined: as allocated. */
+  recordPodActuated(uid: string, resources: ResourceRequirements | undefined): void;
+  release(uid: string): void;
+  /** Forgets all other pods. */
+  retain(uids: ReadonlySet<string>): void;
+}
+
+export interface AllocationFiles {
+  allocated: Pick<CheckpointFile, 'load' | 'save'>;
+  actuated: Pick<CheckpointFile, 'load' | 'save'>;
+  /** A checkpoint could not be written, and nobody waits for it. */
+  onError(error: unknown): void;
+}
+
+/** Reads what an earlier life of the agent has allocated. Throws when a checkpoint is corrupt. */
+export async function loadAllocations(files: AllocationFiles): Promise<Allocations> {
+  return createAllocations(files, await files.allocated.load(), await files.actuated.load());
+}
+
+/** Without files nothing outlives the process. */
+export function createAllocations(
+  files?: AllocationFiles,
+  allocated = new Map<string, PodAllocation>(),
+  actuated = new Map<string, PodAllocation>(),
+): Allocations {
+  /** The same pod gives the same allocated pod: its cgroup is looked at again only when something has changed. */
+  const shown = new WeakMap<Pod, { allocation: PodAllocation; pod: Pod }>();
+
+  function saveActuated(): void {
+    files?.actuated.save(actuated).catch(files.onError);
+  }
+
+  function changeActuated(uid: string, change: (known: PodAllocation) => PodAllocation): void {
+    actuated.set(uid, change(actuated.get(uid) ?? { ContainerResources: {} }));
+    saveActuated();
+  }
+
+  return {
+    allocatedPod(pod) {
+      const allocation = allocated.get(pod.metadata.uid);
+      if (!allocation) return pod;
+      const known = shown.get(pod);
+      if (known?.allocation === allocation) return known.pod;
+      const made = withAllocation(pod, allocation);
+      shown.set(pod, { allocation, pod: made });
+      return made;
+    },
+    isAllocated: (uid) => allocated.has(uid),
+    allocate(pod) {
+      allocated.set(pod.metadata.uid, allocationOf(pod));
+      files?.allocated.save(allocated).catch(files.onError);
+    },
+    async reallocate(pod) {
+      const { uid } = pod.metadata;
+      const before = allocated.get(uid);
+      allocated.set(uid, allocationOf(pod));
+      try {
+        await files?.allocated.save(allocated);
+      } catch (error) {
+        // What a restart would not know is not promised to anybody.
+        if (before) allocated.set(uid, before);
+        else allocated.delete(uid);
+        throw error;
+      }
+    },
+    actuated: (uid, container) => actuated.get(uid)?.ContainerResources[container],
+    recordActuated(uid, container, resources) {
+      changeActuated(uid, (known) => ({
+        ...known,
+        ContainerResources: { ...known.ContainerResources, [container]: resources },
+      }));
+    },
+    actuatedPod(pod, running) {
+      const known = actuated.get(pod.metadata.uid);
+      if (!known) return pod;
+      const { ContainerResources, PodLevelResources } = known;
+      const runs = Object.entries(ContainerResources).filter(([name]) => running.has(name));
+      const podLevel = PodLevelResources ?? pod.spec.resources;
+      return withAllocation(pod, {
+        ContainerResources: Object.fromEntries(runs),
+        ...(podLevel && { PodLevelResources: podLevel }),
+      });
+    },
+    recordPodActuated(uid, resources) {
+      const { PodLevelResources: _before, ...known } = actuated.get(uid) ?? { ContainerResources: {} };
+      actuated.set(uid, { ...known, ...(resources && { PodLevelResources: resources }) });
+      saveActuated();
+    },
+    release(uid) {
+      // Written with the next change: a pod too many in the file does no harm.
+      allocated.delete(uid);
+      actuated.delete(uid);
+    },
+    retain(uids) {
+      for (const uid of allocated.keys()) if (!uids.has(uid)) allocated.delete(uid);
+      for (const uid of actuated.keys()) if (!uids.has(uid)) actuated.delete(uid);
+    },
+  };
+}
