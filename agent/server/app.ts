@@ -8,7 +8,7 @@ import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { PodDirectory } from '../pods/ports.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
-import { refuseAccess } from './access.ts';
+import type { RefuseAccess } from './access.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
@@ -22,6 +22,8 @@ export interface AgentAppDeps {
   probeRegistry: Registry;
   slis: HealthMetrics;
   metrics?: Pick<NodeMetrics, 'request'>;
+  /** Who may do what. */
+  refuseAccess: RefuseAccess;
   /** KubeletConfiguration in force, for /configz. */
   configuration: () => object;
   clock: Clock;
@@ -42,13 +44,13 @@ const LATER = [
   'metrics/resource',
 ];
 
-/** Routes of port 10250. Every request is authenticated by its client certificate first, then authorized. */
+/** Routes of port 10250. Every request is authenticated first, then authorized. */
 export function createAgentApp(deps: AgentAppDeps): Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
   app.use(measure(deps));
-  app.use(requireUser);
+  app.use(requireAccess(deps));
 
   app.get(['/healthz', '/healthz/syncloop'], (request, response) => {
     const { healthy, text } = reportHealth(deps, 'verbose' in request.query);
@@ -77,10 +79,12 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   return app;
 }
 
-function requireUser(request: Request, response: Response, next: NextFunction) {
-  const refusal = refuseAccess(request, request.path);
-  if (refusal) return plainText(response, refusal.status, refusal.text);
-  next();
+function requireAccess({ refuseAccess }: Pick<AgentAppDeps, 'refuseAccess'>) {
+  return async (request: Request, response: Response, next: NextFunction) => {
+    const refusal = await refuseAccess(request, request.path);
+    if (refusal) plainText(response, refusal.status, refusal.text);
+    else next();
+  };
 }
 
 /** First parts of paths that the metrics name; what clients make up is one `other`. */

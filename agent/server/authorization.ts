@@ -1,12 +1,12 @@
-/** Who asks, as the client's certificate says. */
-export interface NodeUser {
-  username: string;
-  groups: readonly string[];
-}
+import type { UserInfo } from '../../src/auth/user.ts';
+import type { Reviews } from './reviews.ts';
 
+/** Decides about a request to the node; throws when whoever knows cannot be asked. */
+export type Authorizer = (user: UserInfo, verb: string, subresources: readonly string[]) => Promise<boolean>;
+
+const ADMINISTRATORS = 'system:masters';
 /** The API server's own client certificate on nodes (kubeadm's and ours). */
 const API_SERVER_CLIENT = 'kube-apiserver-kubelet-client';
-const ADMINISTRATORS = 'system:masters';
 /** Who scrapes: may read nodes/metrics, and nothing else of the node. */
 const MONITORING = 'system:monitoring';
 
@@ -19,7 +19,11 @@ const VERBS: Record<string, string> = {
   DELETE: 'delete',
 };
 
-/** Subresources of `nodes` that a path stands for, in the order they are tried (sheet §21). */
+export function verbOf(method: string): string {
+  return VERBS[method] ?? method.toLowerCase();
+}
+
+/** Subresources of `nodes` that a path stands for, in the order they are tried; one that is allowed is enough (sheet §21, KEP-2862). */
 export function subresourcesOf(path: string): string[] {
   const first = path.split('/')[1] ?? '';
   switch (first) {
@@ -41,11 +45,21 @@ export function subresourcesOf(path: string): string[] {
   }
 }
 
-/** The text of the refusal, or undefined when the user may. Other users come with authorization webhooks, later. */
-export function authorize(user: NodeUser, method: string, path: string): string | undefined {
-  if (user.username === API_SERVER_CLIENT || user.groups.includes(ADMINISTRATORS)) return undefined;
-  const verb = VERBS[method] ?? method.toLowerCase();
-  const subresources = subresourcesOf(path);
-  if (user.groups.includes(MONITORING) && verb === 'get' && subresources.includes('metrics')) return undefined;
-  return `Forbidden (user=${user.username}, verb=${verb}, resource=nodes, subresource=[${subresources.join(' ')}])`;
+/** `authorization.mode: Webhook`: the API server decides. Its administrators may all by definition, so they are not asked for: they get in while it is away. */
+export function reviewedAccess(nodeName: string, reviews: Pick<Reviews, 'mayAccess'>): Authorizer {
+  return async (user, verb, subresources) => {
+    if (user.groups.includes(ADMINISTRATORS)) return true;
+    for (const subresource of subresources)
+      if (await reviews.mayAccess(user, { verb, node: nodeName, subresource })) return true;
+    return false;
+  };
 }
+
+/** On a node without an API server the certificates of its own authority say what their owners may. */
+export const certifiedAccess: Authorizer = async (user, verb, subresources) => {
+  if (user.username === API_SERVER_CLIENT || user.groups.includes(ADMINISTRATORS)) return true;
+  return user.groups.includes(MONITORING) && verb === 'get' && subresources.includes('metrics');
+};
+
+/** `authorization.mode: AlwaysAllow`. */
+export const unlimitedAccess: Authorizer = async () => true;

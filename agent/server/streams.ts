@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ContainerTerminals } from '../../src/docker/terminals.ts';
 import type { Pod } from '../../src/kube/types.ts';
@@ -11,7 +12,7 @@ import { servePortForwardOverWebSocket } from '../../src/streaming/port-forward/
 import { refuseUpgrade, type UpgradeRequest, upgradeKind } from '../../src/streaming/upgrade.ts';
 import type { PodDirectory } from '../pods/ports.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
-import { refuseAccess } from './access.ts';
+import type { RefuseAccess } from './access.ts';
 import { runSession } from './sessions.ts';
 import { chooseTarget, parseCommandRequest, parseStreamPath, type StreamPath, StreamRefusal } from './stream-target.ts';
 
@@ -24,6 +25,8 @@ export interface StreamDeps {
   /** Connects to a port of the pod's own loopback. */
   connectToPod(pod: Pod, port: number, signal: AbortSignal): Promise<Duplex>;
   metrics?: Pick<NodeMetrics, 'request'>;
+  /** Who may do what. */
+  refuseAccess: RefuseAccess;
   /** KubeletConfiguration: streamingConnectionIdleTimeout. */
   streamingIdleTimeoutMs: number;
   clock: Clock;
@@ -37,9 +40,11 @@ export function createStreamHandler(deps: StreamDeps): (upgrade: UpgradeRequest)
     socket.on('error', () => {});
     const startedAtMs = deps.clock.monotonicMs();
     const { pathname, searchParams: query } = new URL(request.url ?? '/', 'https://node');
-    const refusal = refuseAccess(request, pathname);
-    if (refusal)
-      return refuseUpgrade(socket, refusal.status, refusal.status === 401 ? 'Unauthorized' : 'Forbidden', refusal.text);
+    // What a hasty client sends meanwhile must wait for its reader: a socket that flows without one loses it.
+    socket.pause();
+    const refusal = await deps.refuseAccess(request, pathname);
+    socket.resume();
+    if (refusal) return refuseUpgrade(socket, refusal.status, STATUS_CODES[refusal.status] ?? '', refusal.text);
     try {
       const path = parseStreamPath(pathname);
       if (path.kind === 'portForward') await portForward(deps, upgrade, path, query);

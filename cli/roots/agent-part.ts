@@ -35,6 +35,7 @@ import { agentOptions } from './agent-options.ts';
 import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
 import { logEvents } from './log-events.ts';
+import { createNodeAccess } from './node-access.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 
 export interface AgentPartOptions {
@@ -220,6 +221,7 @@ export async function createAgentPart(
       pods: agent.directory,
       docker,
       terminals,
+      refuseAccess: createNodeAccess(options, context),
       connectToPod: createPodConnector({ pods: agent.directory, docker }),
       // 0 switches it off: the longest that a timer can wait, which is 24 days.
       streamingIdleTimeoutMs: config.streamingConnectionIdleTimeoutMs || 2 ** 31 - 1,

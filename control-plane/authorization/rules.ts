@@ -61,6 +61,16 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
     { apiGroups: [''], resources: ['services', 'namespaces', 'nodes'], verbs: READ },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
   ],
+  // The API server itself, on the nodes' own port (upstream's system:kubelet-api-admin): nodes ask about it like about anybody.
+  'kube-apiserver-kubelet-client': [
+    {
+      apiGroups: [''],
+      resources: ['checkpoint', 'configz', 'healthz', 'log', 'metrics', 'pods', 'proxy', 'stats', 'statusz'].map(
+        (subresource) => `nodes/${subresource}`,
+      ),
+      verbs: ['get', 'create', 'update', 'patch', 'delete'],
+    },
+  ],
   // A Prometheus outside of the cluster: what its service discovery looks at. What it scrapes is its group's.
   'berth-prometheus': [
     { apiGroups: [''], resources: ['nodes', 'services', 'endpoints', 'pods'], verbs: READ },

@@ -1,3 +1,5 @@
+import type { TokenReview } from './schema/generated/types/authentication-v1.ts';
+import type { SubjectAccessReview } from './schema/generated/types/authorization-v1.ts';
 import type {
   ConfigMap,
   CSIDriver,
@@ -67,6 +69,14 @@ export const volumeAttachments = resource<VolumeAttachment>(
   'storage.k8s.io',
   'volumeattachments',
   'VolumeAttachment',
+  'Cluster',
+);
+/** Reviews are answered, never stored. */
+export const tokenReviews = resource<TokenReview>('authentication.k8s.io', 'tokenreviews', 'TokenReview', 'Cluster');
+export const subjectAccessReviews = resource<SubjectAccessReview>(
+  'authorization.k8s.io',
+  'subjectaccessreviews',
+  'SubjectAccessReview',
   'Cluster',
 );
 export const leases = resource<Lease>('coordination.k8s.io', 'leases', 'Lease');

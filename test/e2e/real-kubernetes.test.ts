@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { findKubeAssets } from '../../cli/kube-assets/assets.ts';
-import type { Event, Lease, Node, Pod } from '../../src/kube/types.ts';
+import type { Event, Lease, Node, Pod, Secret } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { startCsiDriver } from '../support/csi-driver.ts';
 import { pod, script, service } from '../support/manifests.ts';
@@ -302,6 +302,33 @@ chapter('security contexts hold; what the node cannot give is refused by name', 
   t.not(phase, 'Running');
   t.is(containerStatuses?.[0]?.state?.running, undefined);
   await cluster.kubectl('delete', 'pod', 'tight', 'root', 'unsafe', 'armor', '--wait=false');
+});
+
+chapter("a ServiceAccount may on a node's port what RBAC gives it there", async (t) => {
+  await cluster.kubectl('create', 'serviceaccount', 'scraper');
+  await cluster.kubectl('create', 'clusterrole', 'node-metrics', '--verb=get', '--resource=nodes/metrics');
+  await cluster.kubectl(
+    'create',
+    'clusterrolebinding',
+    'scraper',
+    '--clusterrole=node-metrics',
+    '--serviceaccount=default:scraper',
+  );
+  const secret = await until('the account has its token', async () => {
+    const found = await cluster.list<Secret>('secrets');
+    return found.find(({ metadata }) => metadata.annotations?.['kubernetes.io/service-account.name'] === 'scraper');
+  });
+  const token = Buffer.from(secret.data?.['token'] ?? '', 'base64').toString();
+  for (const node of nodes.values()) {
+    const ask = async (path: string) =>
+      (
+        await node.sh(
+          `curl -sSk -o /dev/null -w '%{http_code}' -H 'Authorization: Bearer ${token}' https://${node.address}:10250${path}`,
+        )
+      ).stdout;
+    t.is(await ask('/metrics'), '200');
+    t.is(await ask('/pods'), '403');
+  }
 });
 
 chapter('a static pod is shown by its node, and gone with its file', async (t) => {

@@ -66,6 +66,18 @@ story('kubectl in a pod reaches the API and is told who it is', async (t) => {
   t.regex(output, /authentication\.kubernetes\.io\/pod-name +\[insider\]\n/);
 });
 
+story("the node's own port knows its token, and asks the API server what it may", async (t) => {
+  const ask = async (path: string, credentials: string) =>
+    cluster.sh(`curl -sSk ${credentials} -w ' %{http_code}' https://${cluster.address}:10250${path}`);
+  const token = `-H 'Authorization: Bearer ${(await cluster.kubectl('create', 'token', 'default')).trim()}'`;
+  t.is(await ask('/pods', ''), 'Unauthorized 401');
+  t.is(await ask('/pods', "-H 'Authorization: Bearer made-up'"), 'Unauthorized 401');
+  t.is(
+    await ask('/metrics', token),
+    'Forbidden (user=system:serviceaccount:default:default, verb=get, resource=nodes, subresource=[metrics]) 403',
+  );
+});
+
 story('it reaches the API by name, with a token read from its own mount', async (t) => {
   const byName = `--server=https://kubernetes.default.svc --certificate-authority=${MOUNT}/ca.crt --token="$(cat ${MOUNT}/token)"`;
   const answer = await inside(`${byName} auth whoami -o jsonpath={.status.userInfo.username}`);

@@ -33,14 +33,14 @@ export const serverFields = {
   serverTLSBootstrap: unsupported(boolean(false)),
   authentication: {
     x509: { clientCAFile: text() },
-    webhook: { enabled: deferred(boolean(true)), cacheTTL: deferred(duration(2 * MINUTE_MS)) },
-    anonymous: { enabled: unsupported(boolean(false)) },
+    webhook: { enabled: boolean(true), cacheTTL: duration(2 * MINUTE_MS) },
+    anonymous: { enabled: boolean(false) },
   },
   authorization: {
-    mode: unsupported(choice('Webhook', ['Webhook', 'AlwaysAllow'])),
+    mode: choice('Webhook', ['Webhook', 'AlwaysAllow']),
     webhook: {
-      cacheAuthorizedTTL: deferred(duration(5 * MINUTE_MS)),
-      cacheUnauthorizedTTL: deferred(duration(30 * SECOND_MS)),
+      cacheAuthorizedTTL: duration(5 * MINUTE_MS),
+      cacheUnauthorizedTTL: duration(30 * SECOND_MS),
     },
   },
   healthzPort: integer(10248, { max: 65535 }),

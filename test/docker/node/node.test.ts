@@ -1,5 +1,7 @@
 import { request } from 'node:https';
 import test from 'ava';
+import { createAccess } from '../../../agent/server/access.ts';
+import { certifiedAccess } from '../../../agent/server/authorization.ts';
 import { createAgentServer } from '../../../agent/server/server.ts';
 import { createCertificateAuthority, issueCertificate } from '../../../src/auth/authority.ts';
 import type { Container } from '../../../src/kube/types.ts';
@@ -154,6 +156,7 @@ real('logs over HTTPS: text of both streams, tail, times, follow, previous', asy
       probeRegistry: new Registry(),
       configuration: () => ({}),
       ...noStreams,
+      refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,
     },

@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import test from 'ava';
 import type { PodDirectory } from '../../../../agent/pods/ports.ts';
+import { createAccess } from '../../../../agent/server/access.ts';
+import { certifiedAccess } from '../../../../agent/server/authorization.ts';
 import { createAgentServer } from '../../../../agent/server/server.ts';
 import { createNodeMetrics } from '../../../../agent/stats/metrics.ts';
 import { type CertificatePair, createCertificateAuthority, issueCertificate } from '../../../../src/auth/authority.ts';
@@ -108,6 +110,7 @@ async function scene() {
       metrics,
       configuration: () => ({ kind: 'KubeletConfiguration' }),
       ...noStreams,
+      refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,
     },

@@ -5,6 +5,8 @@ import { Duplex, type Readable } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { WebSocket } from 'ws';
 import type { PodDirectory } from '../../../../agent/pods/ports.ts';
+import { createAccess } from '../../../../agent/server/access.ts';
+import { certifiedAccess } from '../../../../agent/server/authorization.ts';
 import { createAgentServer } from '../../../../agent/server/server.ts';
 import { createCertificateAuthority, issueCertificate } from '../../../../src/auth/authority.ts';
 import type { ContainerSession, ContainerTerminals, SessionOptions } from '../../../../src/docker/terminals.ts';
@@ -91,6 +93,7 @@ async function scene(t: ExecutionContext) {
         return socket;
       },
       streamingIdleTimeoutMs: 5_000,
+      refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,
     } as never,
