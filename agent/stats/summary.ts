@@ -88,7 +88,7 @@ export interface PsiStats {
 }
 
 export interface PsiData {
-  /** Nanoseconds, as upstream tells it. */
+  /** Microseconds, the kernel's own number, as upstream passes it on (whose docs say nanoseconds). */
   total: number;
   /** Percent of the last 10, 60, 300 s. */
   avg10: number;
