@@ -14,6 +14,7 @@ import { podBinding } from './pods/binding.ts';
 import { podAddress, podColumns } from './pods/columns.ts';
 import { ephemeralContainersSubresource } from './pods/ephemeral-containers.ts';
 import { qosClassOf } from './pods/qos.ts';
+import { resizeSubresource } from './pods/resize.ts';
 import { validatePodStatusUpdate } from './pods/status-update.ts';
 
 export interface PodOptions extends PodAdmissionOptions {
@@ -63,6 +64,7 @@ export function definePods(options: PodOptions): ResourceDefinition<Pod> {
       subresources: {
         binding: podBinding,
         ephemeralcontainers: ephemeralContainersSubresource(validatePod),
+        resize: resizeSubresource(validatePod),
         ...options.subresources,
       },
     },

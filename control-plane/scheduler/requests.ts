@@ -23,12 +23,18 @@ export function addAmounts(into: Map<string, number>, amounts: Amounts, factor =
 const requestsOf = new WeakMap<Pod, Amounts>();
 const nonZeroOf = new WeakMap<Pod, { cpu: number; memory: number }>();
 
-/** What a pod asks of its node (KEP-753's rule): containers and sidecars together, or the largest init step, plus overhead. */
+/**
+ * What a pod asks of its node (KEP-753's rule): containers and sidecars together, or the largest init step, plus overhead.
+ * While a resize is under way, the node has set aside what was asked before too (KEP-1287).
+ */
 export function podRequests(pod: Pod): Amounts {
   const known = requestsOf.get(pod);
   if (known) return known;
-  const amounts = totalOf(pod, ({ resources }) => parseAmounts(resources?.requests));
-  for (const [name, amount] of parseAmounts(pod.spec.resources?.requests)) amounts.set(name, amount);
+  const amounts = totalOf(pod, (container) => reservedFor(pod, container));
+  const { allocatedResources, resources } = pod.status ?? {};
+  const whole =
+    pod.spec.resources && largestOf(pod, pod.spec.resources.requests, allocatedResources, resources?.requests);
+  for (const [name, amount] of whole ?? []) amounts.set(name, amount);
   addAmounts(amounts, parseAmounts(pod.spec.overhead));
   requestsOf.set(pod, amounts);
   return amounts;
@@ -38,14 +44,35 @@ export function podRequests(pod: Pod): Amounts {
 export function nonZeroRequests(pod: Pod): { cpu: number; memory: number } {
   const known = nonZeroOf.get(pod);
   if (known) return known;
-  const amounts = totalOf(pod, ({ resources }) => {
-    const requests = parseAmounts(resources?.requests);
+  const amounts = totalOf(pod, (container) => {
+    const requests = reservedFor(pod, container);
     for (const name of ['cpu', 'memory'] as const) if (!requests.get(name)) requests.set(name, NON_ZERO[name]);
     return requests;
   });
   const result = { cpu: amounts.get('cpu') ?? 0, memory: amounts.get('memory') ?? 0 };
   nonZeroOf.set(pod, result);
   return result;
+}
+
+/** The largest of what a container asks for, what was set aside for it and what it runs with. */
+function reservedFor(pod: Pod, container: Container): Map<string, number> {
+  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
+  const status = [...containerStatuses, ...initContainerStatuses].find(({ name }) => name === container.name);
+  return largestOf(pod, container.resources?.requests, status?.allocatedResources, status?.resources?.requests);
+}
+
+/** Whatever a resize asks for that this node can never give, it is not reserved. */
+function largestOf(
+  pod: Pod,
+  asked: Record<string, Quantity> | undefined,
+  allocated: Record<string, Quantity> | undefined,
+  actual: Record<string, Quantity> | undefined,
+): Map<string, number> {
+  const pending = pod.status?.conditions?.find(({ type }) => type === 'PodResizePending');
+  const isInfeasible = pending?.reason === 'Infeasible' && (allocated ?? actual) !== undefined;
+  const largest = parseAmounts(isInfeasible ? {} : asked);
+  for (const list of [allocated, actual]) takeLarger(largest, parseAmounts(list));
+  return largest;
 }
 
 function totalOf(pod: Pod, amountsOf: (container: Container) => Map<string, number>): Map<string, number> {

@@ -144,6 +144,25 @@ test('requests: containers and sidecars, or the largest init step, plus overhead
   t.is(of({ containers: [container('100m')], initContainers: [sidecar], overhead: { cpu: '10m' } }), 160);
 });
 
+test('requests of a pod that is being resized: the largest of what was asked, allocated and is in use', (t) => {
+  const of = (asked: string, allocated: string, actual: string, status: object = {}) =>
+    podRequests({
+      ...makePod('p', { spec: { containers: [{ name: 'c', image: 'i', resources: { requests: { cpu: asked } } }] } }),
+      status: {
+        containerStatuses: [
+          { name: 'c', allocatedResources: { cpu: allocated }, resources: { requests: { cpu: actual } } },
+        ],
+        ...status,
+      },
+    } as never).get('cpu');
+  t.is(of('300m', '100m', '100m'), 300);
+  t.is(of('100m', '300m', '300m'), 300);
+  t.is(of('100m', '100m', '300m'), 300);
+  const conditions = [{ type: 'PodResizePending', status: 'True', reason: 'Infeasible' }];
+  t.is(of('9', '100m', '200m', { conditions }), 200);
+  t.is(of('9', '100m', '200m', { conditions: [{ ...conditions[0], reason: 'Deferred' }] }), 9000);
+});
+
 const spread = (key: string, extra: object = {}) => ({
   topologySpreadConstraints: [
     {
