@@ -5,7 +5,7 @@ import { cgroupsFields, validateCgroups } from './sections/cgroups.ts';
 import { dnsFields, validateDns } from './sections/dns.ts';
 import { evictionFields } from './sections/eviction.ts';
 import { imagesFields, validateImages } from './sections/images.ts';
-import { logsFields } from './sections/logs.ts';
+import { logsFields, validateLogs } from './sections/logs.ts';
 import { managersFields } from './sections/managers.ts';
 import { podsFields, validatePods } from './sections/pods.ts';
 import { runtimeFields } from './sections/runtime.ts';
@@ -39,5 +39,6 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
     validateImages(config, refuse);
     validateDns(config, refuse);
     validateCgroups(config, refuse);
+    validateLogs(config, refuse);
   },
 };

@@ -65,12 +65,13 @@ export function buildContainerConfig(input: ContainerConfigInput): ContainerConf
   };
 }
 
-/** Rotation by the Engine itself: our symlink to the current file stays valid. */
-export function buildLogConfig(rotation: LogRotation): NonNullable<HostConfig['LogConfig']> {
-  return {
-    Type: 'json-file',
-    Config: { 'max-size': String(rotation.maxSizeBytes), 'max-file': String(rotation.maxFiles) },
-  };
+/** Rotation by the Engine itself: our symlink to the current file stays valid. A negative size switches it off, as upstream. */
+export function buildLogConfig({ maxSizeBytes, maxFiles }: LogRotation): NonNullable<HostConfig['LogConfig']> {
+  const Type = 'json-file';
+  if (maxSizeBytes < 0) return { Type, Config: {} };
+  const sizes = { 'max-size': String(maxSizeBytes), 'max-file': String(maxFiles) };
+  // The Engine refuses to compress where there is nothing but the file that is written to.
+  return { Type, Config: { ...sizes, ...(maxFiles > 1 && { compress: 'true' }) } };
 }
 
 function namespaceModes(pod: Pod, { sandboxId, pidTargetId }: ContainerConfigInput): HostConfig {

@@ -19,6 +19,7 @@ import { createStandalonePlugins } from '../../agent/volumes/persistent/claim-pl
 import { createStorage } from '../../agent/volumes/persistent/storage.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
+import { createContainerLogs } from '../../src/docker/log-files/container-logs.ts';
 import { connectTerminals } from '../../src/docker/terminals.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
@@ -219,7 +220,7 @@ export async function createAgentPart(
     },
     {
       pods: agent.directory,
-      docker,
+      docker: { ...docker, containerLogs: createContainerLogs({ docker, clock, log }) },
       terminals,
       refuseAccess: createNodeAccess(options, context),
       connectToPod: createPodConnector({ pods: agent.directory, docker }),

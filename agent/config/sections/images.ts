@@ -1,4 +1,4 @@
-import { boolean, type ConfigOf, choice, deferred, duration, integer, list } from '../../../src/config/field.ts';
+import { boolean, type ConfigOf, choice, duration, integer, list } from '../../../src/config/field.ts';
 import type { Refuse } from '../../../src/config/load.ts';
 import { allowlistProblem } from '../../images/verification.ts';
 
@@ -12,10 +12,12 @@ export const imagesFields = {
   // True, unless maxParallelImagePulls is above 1.
   serializeImagePulls: boolean<boolean | undefined>(undefined),
   maxParallelImagePulls: integer(undefined, { min: 1 }),
-  imageMinimumGCAge: deferred(duration(2 * MINUTE_MS)),
-  imageMaximumGCAge: deferred(duration(0)),
-  imageGCHighThresholdPercent: deferred(integer(85, { max: 100 })),
-  imageGCLowThresholdPercent: deferred(integer(80, { max: 100 })),
+  imageMinimumGCAge: duration(2 * MINUTE_MS),
+  /** 0: however old. */
+  imageMaximumGCAge: duration(0),
+  /** 100: no collection for want of room. */
+  imageGCHighThresholdPercent: integer(85, { max: 100 }),
+  imageGCLowThresholdPercent: integer(80, { max: 100 }),
   imagePullCredentialsVerificationPolicy: choice('NeverVerifyPreloadedImages', [
     'NeverVerify',
     'NeverVerifyPreloadedImages',
@@ -29,6 +31,16 @@ export const imagesFields = {
 };
 
 export function validateImages(config: ConfigOf<typeof imagesFields>, refuse: Refuse): void {
+  const { imageGCHighThresholdPercent: high, imageGCLowThresholdPercent: low } = config;
+  if (low >= high)
+    refuse('imageGCLowThresholdPercent', low, `an integer below imageGCHighThresholdPercent, which is ${high}`);
+  const { imageMaximumGCAgeMs: maximumMs, imageMinimumGCAgeMs: minimumMs } = config;
+  if (maximumMs > 0 && maximumMs <= minimumMs)
+    refuse(
+      'imageMaximumGCAge',
+      `${maximumMs / SECOND_MS}s`,
+      `a duration above imageMinimumGCAge, which is ${minimumMs / SECOND_MS}s, or 0s for none`,
+    );
   if (config.serializeImagePulls && (config.maxParallelImagePulls ?? 1) > 1)
     refuse('maxParallelImagePulls', config.maxParallelImagePulls, '1, unless serializeImagePulls is false');
   if (

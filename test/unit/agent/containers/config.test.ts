@@ -1,5 +1,9 @@
 import test from 'ava';
-import { buildContainerConfig, type ContainerConfigInput } from '../../../../agent/containers/config.ts';
+import {
+  buildContainerConfig,
+  buildLogConfig,
+  type ContainerConfigInput,
+} from '../../../../agent/containers/config.ts';
 import { formatContainerName, parseIdentity } from '../../../../agent/containers/identity.ts';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../../agent/containers/masked-paths.ts';
 import type { Container, Pod } from '../../../../src/kube/types.ts';
@@ -70,7 +74,7 @@ test('the whole create call', (t) => {
       CgroupParent: '/kubepods/pod1',
       RestartPolicy: { Name: 'no' },
       Mounts: [{ Type: 'bind', Source: '/pods/etc-hosts', Target: '/etc/hosts' }],
-      LogConfig: { Type: 'json-file', Config: { 'max-size': '1000', 'max-file': '3' } },
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '1000', 'max-file': '3', compress: 'true' } },
     },
   });
 });
@@ -104,4 +108,8 @@ test('namespaces', (t) => {
     PidMode: 'host',
     UTSMode: 'host',
   });
+});
+
+test('a negative size of logs switches rotation off', (t) => {
+  t.deepEqual(buildLogConfig({ maxSizeBytes: -1, maxFiles: 5 }), { Type: 'json-file', Config: {} });
 });
