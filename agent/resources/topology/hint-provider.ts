@@ -29,6 +29,8 @@ export interface HintProvider {
   allocate(pod: Pod, container: Container, affinity: TopologyHint): Promise<void> | void;
   /** Gives back what the pod (or that container of it) holds. Idempotent. */
   remove(uid: string, container?: string): void;
+  /** UIDs of pods that hold something: what is held by pods that are gone is taken back. */
+  holders?(): Iterable<string>;
 }
 
 /** A pod is not admitted, since a container of it cannot be given what it asks for. */
