@@ -29,6 +29,7 @@ import type {
 } from './pods/ports.ts';
 import { createRelister } from './pods/relister.ts';
 import type { Allocations } from './resources/allocation/allocations.ts';
+import type { PodWorkers } from './pods/workers.ts';
 import type { PodRuntime } from './sandbox/pod-runtime.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods } from './sources/source.ts';
@@ -70,6 +71,8 @@ export interface AgentDependencies
 
 export interface Agent {
   directory: PodDirectory;
+  /** For those who end pods by their own decision: eviction, a shutdown of the node. */
+  workers: Pick<PodWorkers, 'condemn' | 'get' | 'list'>;
   /** Runs pods (and the status manager, the probes and the mirror pods) until aborted. Leaves the containers as they are. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -182,6 +185,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
   }
 
   return {
+    workers,
     directory: createPodDirectory({ workers, runtime, status, allocations: parts.allocations }),
 
     async run(signal) {

@@ -10,7 +10,7 @@ import { managersFields } from './sections/managers.ts';
 import { podsFields, validatePods } from './sections/pods.ts';
 import { runtimeFields } from './sections/runtime.ts';
 import { serverFields, validateServer } from './sections/server.ts';
-import { shutdownFields } from './sections/shutdown.ts';
+import { shutdownFields, validateShutdown } from './sections/shutdown.ts';
 
 /** Fields of `kubelet.config.k8s.io/v1beta1`, with upstream's names and defaults (kubelet 1.36). */
 const fields = {
@@ -39,6 +39,7 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
     validateImages(config, refuse);
     validateDns(config, refuse);
     validateCgroups(config, refuse);
+    validateShutdown(config, refuse);
     validateLogs(config, refuse);
   },
 };
