@@ -53,6 +53,8 @@ export interface NodeKeeperDeps {
   pressure?: () => Pick<NodeHealth, 'memoryPressure' | 'diskPressure' | 'pidPressure'>;
   /** Images on the node, as `computeNodeImages` gives them. */
   images?: () => Promise<ContainerImage[]>;
+  /** Reason against Ready while the node shuts down. */
+  shutdownProblem?: () => string | undefined;
   /** Unique names of attached volumes that pods have mounted. */
   volumesInUse?: () => string[];
   /** Told after each pass, for /healthz. */
@@ -107,6 +109,8 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
       found.push(
         `container runtime network not ready: NetworkReady=false reason:${network.reason} message:${network.message}`,
       );
+    const shutdown = deps.shutdownProblem?.();
+    if (shutdown) found.push(shutdown);
     return found;
   }
 

@@ -81,6 +81,8 @@ export interface NodeObjectOptions {
   heartbeats: Heartbeats;
   lastRelistMonotonicMs: () => number | undefined;
   volumesInUse: () => string[];
+  /** Reason against Ready while the node shuts down. */
+  shutdownProblem: () => string | undefined;
 }
 
 /** The Node object and its lease: registered, and kept up to date while the agent lives. */
@@ -121,6 +123,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       resources: options.resources,
       lastRelistMonotonicMs: options.lastRelistMonotonicMs,
       volumesInUse: options.volumesInUse,
+      shutdownProblem: options.shutdownProblem,
       images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
       beat: options.heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
     },

@@ -38,6 +38,7 @@ import type { ProgramContext } from './context.ts';
 import { logEvents } from './log-events.ts';
 import { createNodeAccess } from './node-access.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
+import { createNodeShutdownPart } from './node-shutdown.ts';
 
 export interface AgentPartOptions {
   config: KubeletConfiguration;
@@ -146,6 +147,11 @@ export async function createAgentPart(
   });
   const nodeView = { hostIps: client ? nodeIps : [], recursiveReadOnly: supportsRecursiveReadOnly() };
   let nodeOf: () => Node | undefined = () => undefined;
+  const shutdown = createNodeShutdownPart(
+    options,
+    { agent: () => agent, refreshNode: () => node?.keeper.refresh(), events: api?.events, registry },
+    context,
+  );
   const agent = createAgent(agentOptions(options), {
     docker,
     network,
@@ -203,6 +209,7 @@ export async function createAgentPart(
         network,
         heartbeats,
         lastRelistMonotonicMs: agent.directory.lastRelistMonotonicMs,
+        shutdownProblem: () => shutdown?.problem(),
         volumesInUse: storage.volumesInUse,
       },
       context,
@@ -243,6 +250,7 @@ export async function createAgentPart(
           'agent server': server,
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,
+          ...(shutdown && { 'node shutdown': shutdown }),
           ...(storage && { 'storage plugins': storage }),
           agent,
         };
