@@ -3,7 +3,7 @@ import type { ConfigDefinition } from '../../src/config/load.ts';
 import { apiFields } from './sections/api.ts';
 import { cgroupsFields, validateCgroups } from './sections/cgroups.ts';
 import { dnsFields, validateDns } from './sections/dns.ts';
-import { evictionFields } from './sections/eviction.ts';
+import { evictionFields, validateEviction } from './sections/eviction.ts';
 import { imagesFields, validateImages } from './sections/images.ts';
 import { logsFields, validateLogs } from './sections/logs.ts';
 import { managersFields } from './sections/managers.ts';
@@ -39,6 +39,7 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
     validateImages(config, refuse);
     validateDns(config, refuse);
     validateCgroups(config, refuse);
+    validateEviction(config, refuse);
     validateShutdown(config, refuse);
     validateLogs(config, refuse);
   },

@@ -1,11 +1,5 @@
-import {
-  bytes,
-  canonicalQuantity,
-  cpuMillis,
-  formatBytes,
-  formatCpuMillis,
-  parseQuantity,
-} from '../../src/kube/quantity.ts';
+import { bytes, canonicalQuantity, cpuMillis, formatBytes, formatCpuMillis } from '../../src/kube/quantity.ts';
+import { amountOf, parseThresholdValue } from '../eviction/thresholds.ts';
 import { binarySize } from './hugepages.ts';
 
 /** What a node has, or what is left of it for pods. */
@@ -62,42 +56,71 @@ export function computeCapacity(host: HostCapacity, limits: { maxPods: number; p
   };
 }
 
-/** Capacity less reservations: the limit of the `kubepods` cgroup. */
+/** What capacity cannot hold: reservations and hard eviction thresholds together, in words. Empty when all is well. */
+export function findOverReservation(capacity: NodeResources, reservations: Reservations): string[] {
+  const { kubeReserved, systemReserved, evictionHard } = reservations;
+  const check = (
+    name: string,
+    unit: (quantity: string | undefined) => number,
+    capacityUnits: number,
+    threshold: [signal: string, units: number] | undefined,
+    format: (units: number) => string,
+  ): string[] => {
+    const parts = [
+      [`kubeReserved.${name}`, unit(kubeReserved[name])] as const,
+      [`systemReserved.${name}`, unit(systemReserved[name])] as const,
+      ...(threshold ? [threshold] : []),
+    ].filter(([, units]) => units > 0);
+    const sum = parts.reduce((total, [, units]) => total + units, 0);
+    if (sum <= capacityUnits) return [];
+    const terms = parts.map(([term, units]) => `${term} ${format(units)}`).join(' + ');
+    return [`${terms} = ${format(sum)}; accepted: up to this node's ${name} of ${format(capacityUnits)}`];
+  };
+  const { memoryBytes, ephemeralStorageBytes: storageBytes, cpuMillis: millis, pids } = capacity;
+  const memory = thresholdBytes(evictionHard['memory.available'], memoryBytes);
+  const storage = thresholdBytes(evictionHard['nodefs.available'], storageBytes);
+  return [
+    ...check('cpu', cpuMillis, millis, undefined, formatCpuMillis),
+    ...check('memory', bytes, memoryBytes, ['evictionHard.memory.available', memory], formatBytes),
+    ...check('ephemeral-storage', bytes, storageBytes, ['evictionHard.nodefs.available', storage], formatBytes),
+    ...(pids === undefined ? [] : check('pid', bytes, pids, undefined, String)),
+  ];
+}
+
+/** Capacity less reservations and preallocated huge pages: the limit of the `kubepods` cgroup. */
 export function computeUnreserved(
   capacity: NodeResources,
   { kubeReserved, systemReserved }: Reservations,
 ): NodeResources {
   const reserved = (name: string, unit: (quantity: string | undefined) => number) =>
     unit(kubeReserved[name]) + unit(systemReserved[name]);
+  const hugepageBytes = [...capacity.hugepages.values()].reduce((sum, size) => sum + size, 0);
   return {
     ...capacity,
     cpuMillis: Math.max(0, capacity.cpuMillis - reserved('cpu', cpuMillis)),
-    memoryBytes: Math.max(0, capacity.memoryBytes - reserved('memory', bytes)),
+    memoryBytes: Math.max(0, capacity.memoryBytes - reserved('memory', bytes) - hugepageBytes),
     ephemeralStorageBytes: Math.max(0, capacity.ephemeralStorageBytes - reserved('ephemeral-storage', bytes)),
     ...(capacity.pids !== undefined && { pids: Math.max(0, capacity.pids - reserved('pid', bytes)) }),
   };
 }
 
-/** What the scheduler may give to pods: unreserved, less hard eviction thresholds and preallocated huge pages. */
+/** What the scheduler may give to pods: unreserved, less hard eviction thresholds. */
 export function computeAllocatable(capacity: NodeResources, reservations: Reservations): NodeResources {
   const unreserved = computeUnreserved(capacity, reservations);
   const { evictionHard } = reservations;
-  const hugepageBytes = [...capacity.hugepages.values()].reduce((sum, size) => sum + size, 0);
   const memory = thresholdBytes(evictionHard['memory.available'], capacity.memoryBytes);
   const storage = thresholdBytes(evictionHard['nodefs.available'], capacity.ephemeralStorageBytes);
   return {
     ...unreserved,
-    memoryBytes: Math.max(0, unreserved.memoryBytes - memory - hugepageBytes),
+    memoryBytes: Math.max(0, unreserved.memoryBytes - memory),
     ephemeralStorageBytes: Math.max(0, unreserved.ephemeralStorageBytes - storage),
   };
 }
 
 /** Bytes of an eviction threshold: `100Mi`, or `10%` of the capacity (rounded down). */
 export function thresholdBytes(threshold: string | undefined, capacityBytes: number): number {
-  if (threshold === undefined) return 0;
-  const percent = /^([\d.]+)%$/.exec(threshold);
-  if (percent) return Math.floor((capacityBytes * Number(percent[1])) / 100);
-  return Number(parseQuantity(threshold).value);
+  const value = threshold === undefined ? undefined : parseThresholdValue(threshold);
+  return value === undefined || value === 'bad' ? 0 : amountOf(value, capacityBytes);
 }
 
 /** As `status.capacity` and `status.allocatable` write it, in canonical form: what the API server would make of it. */

@@ -1,4 +1,5 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { evictionHardOf } from '../../agent/config/sections/eviction.ts';
 import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import {
@@ -24,7 +25,7 @@ export function computeNodeShares(config: KubeletConfiguration, facts: HostFacts
   const reservations = {
     kubeReserved: config.kubeReserved,
     systemReserved: config.systemReserved,
-    evictionHard: config.evictionHard,
+    evictionHard: evictionHardOf(config),
   };
   return {
     capacity,

@@ -1,4 +1,6 @@
-import { boolean, deferred, duration, integer, map, unsupported } from '../../../src/config/field.ts';
+import { boolean, type ConfigOf, duration, integer, map } from '../../../src/config/field.ts';
+import type { Refuse } from '../../../src/config/load.ts';
+import { thresholdProblems } from '../../eviction/thresholds.ts';
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -14,12 +16,30 @@ const DEFAULT_EVICTION_HARD = {
 
 /** When pods are evicted. */
 export const evictionFields = {
-  evictionHard: unsupported(map(DEFAULT_EVICTION_HARD)),
-  evictionSoft: unsupported(map()),
-  evictionSoftGracePeriod: unsupported(map()),
-  evictionPressureTransitionPeriod: deferred(duration(5 * MINUTE_MS)),
-  evictionMaxPodGracePeriod: unsupported(integer(0)),
-  evictionMinimumReclaim: unsupported(map()),
-  mergeDefaultEvictionSettings: deferred(boolean(false)),
-  localStorageCapacityIsolation: deferred(boolean(true)),
+  evictionHard: map(DEFAULT_EVICTION_HARD),
+  evictionSoft: map(),
+  evictionSoftGracePeriod: map(),
+  evictionPressureTransitionPeriod: duration(5 * MINUTE_MS),
+  // Negative: the pod's own grace.
+  evictionMaxPodGracePeriod: integer(0, { min: -1 }),
+  evictionMinimumReclaim: map(),
+  mergeDefaultEvictionSettings: boolean(false),
+  localStorageCapacityIsolation: boolean(true),
 };
+
+type EvictionConfig = ConfigOf<typeof evictionFields>;
+
+/** evictionHard as it counts: with the defaults of what it does not name, where they are to be merged. */
+export function evictionHardOf(
+  config: Pick<EvictionConfig, 'evictionHard' | 'mergeDefaultEvictionSettings'>,
+): Readonly<Record<string, string>> {
+  return config.mergeDefaultEvictionSettings
+    ? { ...DEFAULT_EVICTION_HARD, ...config.evictionHard }
+    : config.evictionHard;
+}
+
+export function validateEviction(config: EvictionConfig, refuse: Refuse): void {
+  const { evictionHard, evictionSoft, evictionSoftGracePeriod, evictionMinimumReclaim } = config;
+  const settings = { evictionHard, evictionSoft, evictionSoftGracePeriod, evictionMinimumReclaim };
+  for (const [field, value, accepted] of thresholdProblems(settings)) refuse(field, value, accepted);
+}
