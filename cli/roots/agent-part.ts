@@ -163,7 +163,10 @@ export async function createAgentPart(
     probes,
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
-    admission: createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => shares.allocatable }),
+    admission: {
+      ...createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => shares.allocatable }),
+      ...(shutdown && { shutdown: shutdown.admission }),
+    },
     onRejected: metrics.rejected,
     allocations,
     events,
