@@ -16,6 +16,7 @@ import type { PodDirectories } from '../volumes/pod-directories.ts';
 import { createImageAccountsReader } from './accounts.ts';
 import { buildContainerConfig, type LogRotation } from './config.ts';
 import { createContainerOnce, takeOver } from './create-once.ts';
+import { type ContainerDevices, withDevices, withDeviceVariables } from './device-settings.ts';
 import { buildEnvironment } from './environment.ts';
 import { targetContainerId } from './ephemeral-target.ts';
 import { ContainerStartError, configError } from './errors.ts';
@@ -52,6 +53,8 @@ export interface LauncherDependencies {
   mounts: ContainerMounts;
   config?: ConfigSources;
   services?: ServiceEnvironment;
+  /** Absent: containers have no devices of plugins. */
+  devices?: ContainerDevices;
   events: EventSink;
   metrics: AgentMetrics;
   clock: Clock;
@@ -145,8 +148,9 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
       if (start.isAfterLoss) await assertLost(request, signal);
       const pidTargetId = targetContainerId(container, runtime.pod(pod.metadata.uid));
       const image = await deps.images.ensure(pod, container, signal);
+      const devices = await deps.devices?.prepare(pod, container);
       const [variables, terminationMessage, seccompProfile] = await Promise.all([
-        environment(request),
+        environment(request).then((own) => withDeviceVariables(own, devices)),
         terminationMessageFile(pod, container),
         seccompProfileOf(pod, container),
       ]);
@@ -187,7 +191,7 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         log: options.log,
       });
       try {
-        const config = await accounts.complete(basic, pod, container, image);
+        const config = await accounts.complete(withDevices(basic, devices), pod, container, image);
         const { id } = await deps.slots.run('container', () =>
           metrics.runtimeOperation('create_container', () =>
             createContainerOnce(deps, formatContainerName(identity), config, signal),

@@ -1,4 +1,4 @@
-import type { Pod, PodStatus } from '../../src/kube/types.ts';
+import type { ContainerStatus, Pod, PodStatus, ResourceStatus } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
 import { decideSandbox } from '../pods/plan.ts';
 import type { PodStatusInput } from '../pods/ports.ts';
@@ -16,6 +16,8 @@ export interface NodeView {
   hostIps: readonly string[];
   /** Whether its kernel can make a tree of mounts read-only. */
   recursiveReadOnly?: boolean;
+  /** Devices that the container holds, and how they are; undefined: none. */
+  heldDevices?(podUid: string, container: string): ResourceStatus[] | undefined;
 }
 
 /** The status of a pod from what is observed of it (sheet §13). Pure. */
@@ -27,6 +29,7 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
   const containerStatuses = computeContainerStatuses(input, 'regular', probes, node);
   const initContainerStatuses = computeContainerStatuses(input, 'init', probes, node);
   const ephemeralContainerStatuses = computeContainerStatuses(input, 'ephemeral', probes, node);
+  for (const status of containerStatuses) showDevices(status, input, node);
   if (terminal) endMissingContainers(pod, runtime, containerStatuses, initContainerStatuses);
 
   const stillRuns = runtime.containers.some(({ state }) => state === 'running');
@@ -64,6 +67,13 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
     status.ephemeralContainerStatuses = limitMessages(pod, ephemeralContainerStatuses);
   status.qosClass = podQosClass(pod);
   return status;
+}
+
+/** Devices that the container holds; when they are given back, as they were last: somebody may ask why it has failed. */
+function showDevices(status: ContainerStatus, { pod, previous = pod.status }: PodStatusInput, node: NodeView): void {
+  const before = previous?.containerStatuses?.find(({ name }) => name === status.name);
+  const devices = node.heldDevices?.(pod.metadata.uid, status.name) ?? before?.allocatedResourcesStatus;
+  if (devices) status.allocatedResourcesStatus = devices;
 }
 
 /** The status of a pod that this node does not take: nothing about containers. `Pod was rejected: ` is put before the message. */

@@ -38,6 +38,10 @@ export interface HostConfig {
   Sysctls?: Record<string, string>;
   Mounts?: BindMount[];
   Devices?: { PathOnHost: string; PathInContainer: string; CgroupPermissions: string }[];
+  /** `cdi`: fully qualified names of CDI devices; Engines before 25, or without the feature, refuse it. */
+  DeviceRequests?: { Driver: 'cdi'; DeviceIDs: string[] }[];
+  /** For the OCI runtime; since API 1.43, older ones pass over it. */
+  Annotations?: Record<string, string>;
   LogConfig?: { Type: string; Config: Record<string, string> };
 }
 
@@ -150,6 +154,8 @@ export interface EngineInfo {
   storageDriver: string;
   /** Containers outlive dockerd. */
   liveRestore: boolean;
+  /** Where it looks for CDI devices; empty: it knows nothing of them. */
+  cdiSpecDirs: string[];
 }
 
 export interface EngineVersion {

@@ -78,6 +78,7 @@ export interface WireInfo {
   DefaultRuntime?: string;
   Driver?: string;
   LiveRestoreEnabled?: boolean;
+  CDISpecDirs?: string[] | null;
 }
 
 export interface WireVersion {
@@ -211,6 +212,7 @@ export function parseInfo(wire: WireInfo): EngineInfo {
     defaultRuntime: wire.DefaultRuntime ?? '',
     storageDriver: wire.Driver ?? '',
     liveRestore: wire.LiveRestoreEnabled ?? false,
+    cdiSpecDirs: wire.CDISpecDirs ?? [],
   };
 }
 

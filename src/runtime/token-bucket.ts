@@ -11,14 +11,28 @@ export interface TokenBucketOptions {
 export function createTokenBucket({ perSecond, burst }: TokenBucketOptions, clock: Clock) {
   let tokens = burst;
   let countedMs = clock.monotonicMs();
+
+  function refill(): void {
+    const now = clock.monotonicMs();
+    tokens = Math.min(burst, tokens + ((now - countedMs) / 1000) * perSecond);
+    countedMs = now;
+  }
+
   return {
     /** Takes a token, one of the future if need be. @returns milliseconds to wait for it. */
     reserve(): number {
       if (perSecond <= 0) return 0;
-      const now = clock.monotonicMs();
-      tokens = Math.min(burst, tokens + ((now - countedMs) / 1000) * perSecond) - 1;
-      countedMs = now;
+      refill();
+      tokens--;
       return tokens >= 0 ? 0 : (-tokens / perSecond) * 1000;
+    },
+    /** Takes a token if there is one. */
+    tryTake(): boolean {
+      if (perSecond <= 0) return true;
+      refill();
+      if (tokens < 1) return false;
+      tokens--;
+      return true;
     },
   };
 }

@@ -129,6 +129,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
         defaultRuntime: 'runc',
         storageDriver: 'overlay2',
         liveRestore: true,
+        cdiSpecDirs: [],
       };
     },
     async ping() {

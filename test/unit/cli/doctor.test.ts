@@ -16,6 +16,7 @@ const INFO: EngineInfo = {
   defaultRuntime: 'runc',
   storageDriver: 'overlay2',
   liveRestore: true,
+  cdiSpecDirs: [],
 };
 const VERSION: EngineVersion = {
   version: '20.10.24+dfsg1',

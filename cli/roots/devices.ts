@@ -1,0 +1,125 @@
+import { join } from 'node:path';
+import { createPluginWatcher, type PluginHandler } from '../../agent/plugins/plugin-watcher.ts';
+import type { Holdings } from '../../agent/pod-resources-api/answers.ts';
+import { CDI_DIRECTORIES, createCdiDirectories } from '../../agent/resources/devices/cdi/cdi-directories.ts';
+import { createContainerDevices } from '../../agent/resources/devices/container-devices.ts';
+import { describeAllocatableDevices, describeHeldDevices } from '../../agent/resources/devices/device-holdings.ts';
+import { createDeviceManager } from '../../agent/resources/devices/device-manager.ts';
+import { createInventory } from '../../agent/resources/devices/inventory.ts';
+import { createDeviceMetrics } from '../../agent/resources/devices/metrics.ts';
+import { createPluginSessions } from '../../agent/resources/devices/plugin-sessions.ts';
+import { createDevicePluginHandler, createDeviceRegistration } from '../../agent/resources/devices/registration.ts';
+import type { NodeResources } from '../../agent/resources/node-resources.ts';
+import type { EngineInfo } from '../../src/docker/engine.ts';
+import { retry } from '../../src/runtime/backoff.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
+import type { ProgramContext } from './context.ts';
+
+export interface DevicesPartOptions {
+  /** Sockets and the checkpoint are in `<root>/device-plugins`. */
+  rootDir: string;
+  numaNodes(): readonly number[];
+}
+
+const EXPIRY_MS = 10_000;
+const LISTEN_RETRY = { initialMs: 1_000, maxMs: 60_000 };
+
+/** Device plugins of this node. @throws CheckpointError when what an earlier life of the agent gave out cannot be read */
+export async function createDevicesPart(
+  { rootDir, numaNodes }: DevicesPartOptions,
+  { registry }: { registry: Registry },
+  { log, clock }: ProgramContext,
+) {
+  const directory = join(rootDir, 'device-plugins');
+  const metrics = createDeviceMetrics(registry);
+  const inventory = createInventory({ clock });
+  const manager = createDeviceManager(
+    { checkpointPath: join(directory, 'kubelet_internal_checkpoint') },
+    { inventory, numaNodes, metrics, clock, log },
+  );
+  await manager.restore();
+  const podHandlers = new Set<(uid: string) => void>();
+  const nodeHandlers = new Set<() => void>();
+
+  function changed(resource: string, ids: readonly string[]): void {
+    manager.save();
+    for (const handler of nodeHandlers) handler();
+    for (const uid of manager.holders(resource, ids)) for (const handler of podHandlers) handler(uid);
+  }
+
+  const sessions = createPluginSessions({ inventory, onChange: changed, log });
+  const registration = createDeviceRegistration(directory, { sessions, metrics, log });
+  const pluginHandler = createDevicePluginHandler({ sessions, metrics, log });
+  const holdings: Holdings['devices'] = {
+    ofContainer: (uid, container) => describeHeldDevices(manager.held(uid, container)),
+    allocatable: () => describeAllocatableDevices(inventory),
+  };
+
+  return {
+    /** For the topology manager. */
+    provider: manager.provider,
+    /** For pods' status. */
+    heldDevices: manager.status,
+    pluginHandler,
+    holdings,
+
+    /** For the launcher and the agent. */
+    ofContainers(engine: Pick<EngineInfo, 'cdiSpecDirs'>) {
+      const cdi = createCdiDirectories(CDI_DIRECTORIES, { log });
+      return {
+        ...createContainerDevices({ manager, cdi, engineHasCdi: engine.cdiSpecDirs.length > 0 }),
+        onChange(handler: (uid: string) => void) {
+          podHandlers.add(handler);
+          return () => podHandlers.delete(handler);
+        },
+      };
+    },
+
+    /** The node's resources with those that plugins bring. */
+    withDevices<T extends { capacity: NodeResources; allocatable: NodeResources }>(shares: T): T {
+      const { capacity, allocatable } = manager.amounts();
+      return {
+        ...shares,
+        capacity: { ...shares.capacity, extended: capacity },
+        allocatable: { ...shares.allocatable, extended: allocatable },
+      };
+    },
+
+    /** The same for admission: what is given out counts also while its plugin is away, so that pods that have it are not too many. */
+    admissible(allocatable: NodeResources): NodeResources {
+      const extended = new Map(manager.amounts().allocatable);
+      for (const [resource, count] of manager.allocated())
+        if (extended.has(resource)) extended.set(resource, Math.max(count, extended.get(resource)!));
+      return { ...allocatable, extended };
+    },
+
+    onNodeChange(handler: () => void): void {
+      nodeHandlers.add(handler);
+    },
+
+    async run(signal: AbortSignal): Promise<void> {
+      const onFailure = (error: unknown, retryMs: number) =>
+        log.error({ directory, err: error, retryMs }, 'device plugins cannot register: their socket cannot be made');
+      try {
+        await retry(() => registration.start(), { ...LISTEN_RETRY, clock, signal, onFailure });
+        while (!signal.aborted) {
+          await clock.sleep(EXPIRY_MS, signal);
+          for (const resource of inventory.expire()) {
+            log.warn({ resource }, 'no device plugin for five minutes: its resource is taken from the node');
+            changed(resource, []);
+          }
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      } finally {
+        await registration.stop();
+        await sessions.closeAll();
+      }
+    },
+  };
+}
+
+/** For a node without the storage part, which follows the plugin registry otherwise. */
+export function followPluginRegistry(rootDir: string, handler: PluginHandler, { log, clock }: ProgramContext) {
+  return createPluginWatcher({ directory: join(rootDir, 'plugins_registry') }, { handlers: [handler], clock, log });
+}
