@@ -1,8 +1,9 @@
 import { availableParallelism } from 'node:os';
+import type { GarbageCollectionOptions } from './gc/build.ts';
 import type { ImageSettings } from './images/image-parts.ts';
 import type { SourcesOptions } from './sources/sources.ts';
 
-export interface AgentOptions extends SourcesOptions {
+export interface AgentOptions extends SourcesOptions, GarbageCollectionOptions {
   /** The kernel's host name, for host-network pods. */
   nodeHostname: string;
   nodeIps: string[];
@@ -12,7 +13,6 @@ export interface AgentOptions extends SourcesOptions {
   podLogsDir: string;
   /** /var/log/containers */
   containerLogsDir: string;
-  pauseImage: string;
   clusterDns: string[];
   clusterDomain: string;
   /** The node's resolv.conf; empty string: none. */
@@ -60,4 +60,7 @@ export const AGENT_DEFAULTS = {
   containerLogMaxFiles: 5,
   seccompDefault: false,
   crashLoopMaxMs: 300_000,
+  imageGc: { highThresholdPercent: 85, lowThresholdPercent: 80, minimumAgeMs: 120_000, maximumAgeMs: 0 },
+  containerGc: { maximumPerContainer: 1, maximumTotal: -1, minimumAgeMs: 0 },
+  sharesEngine: false,
 };

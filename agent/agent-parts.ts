@@ -12,6 +12,8 @@ import { createContainerKiller } from './containers/kill.ts';
 import { createContainerLauncher } from './containers/launcher.ts';
 import { createLogLinks, type LogDirectories } from './containers/log-links.ts';
 import { createStartSlots } from './containers/start-slots.ts';
+import { buildGarbageCollection } from './gc/build.ts';
+import { keptEndedRuns } from './gc/container-plan.ts';
 import { buildImageParts } from './images/image-parts.ts';
 import { createAdmissionChain } from './pods/admission-chain.ts';
 import { createPodExecutor } from './pods/executor.ts';
@@ -59,7 +61,10 @@ export function buildAgentParts(
   const killer = createContainerKiller({ ...deps, hooks });
   const crashes = createCrashBackoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: options.crashLoopMaxMs }, deps.clock);
   const imageBackoff = { initialMs: BACKOFF_INITIAL_MS, maxMs: IMAGE_BACKOFF_MAX_MS };
-  const imageParts = buildImageParts({ ...options.images, rootDir: options.rootDir, backoff: imageBackoff }, deps);
+  const imageParts = buildImageParts(
+    { ...options.images, rootDir: options.rootDir, backoff: imageBackoff },
+    { ...deps, onUsed: (id) => gc.touchImage(id) },
+  );
   const { images } = imageParts;
   const slots = createStartSlots(options.maxParallelStarts, deps.clock);
   const mounts = createContainerMounts({ ...deps, directories });
@@ -80,6 +85,15 @@ export function buildAgentParts(
   );
   const podFiles = createPodFiles(options, { directories, events: deps.events });
   const ends = createContainerEnds({ ...deps, runtime, killer, findProcesses: findProcessesOfCgroup, killProcess });
+  const gc = buildGarbageCollection(options, {
+    ...deps,
+    runtime,
+    ends,
+    sandboxes,
+    imageParts,
+    work: (uid) => workers.get(uid),
+    engineRoot: () => logDirectories.dockerRoot,
+  });
   const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, ends, crashes, podFiles });
   const volumes = createVolumes({
     ...deps,
@@ -94,8 +108,21 @@ export function buildAgentParts(
     { ...deps.admission, features: createFeaturesHandler(() => engineFeatures) },
     deps,
   );
+  const oneAtATime = createSerial();
+  const noResizes = { deferred: 0, infeasible: 0, inProgress: 0 };
+  const resizeMetrics = createResizeMetrics(deps.registry ?? new Registry(), () => resizes?.counts() ?? noResizes);
+  const resizes = createResizes({
+    ...deps,
+    allocations,
+    oneAtATime,
+    node: () => deps.resizingNode?.() ?? UNLIMITED_NODE,
+    works: () => workers.list(),
+    others,
+    poke: (uid) => workers.poke(uid),
+    metrics: resizeMetrics,
+  });
   const passes = createPasses(
-    { engineFeatures: () => engineFeatures },
+    { engineFeatures: () => engineFeatures, keptEndedRuns: keptEndedRuns(options.containerGc) },
     {
       ...deps,
       rejections: createRejectionBackoff(deps.clock),
@@ -108,7 +135,8 @@ export function buildAgentParts(
       crashes,
       admission,
       allocations,
-      oneAtATime: createSerial(),
+      resizes,
+      oneAtATime,
       rejected: (reason) => deps.onRejected?.(reason),
       others,
       works: () => workers.list(),
@@ -143,7 +171,9 @@ export function buildAgentParts(
     show: passes.show,
     admission,
     allocations,
+    resizes,
     images: imageParts,
+    gc,
     directories,
     logLinks,
     volumes,

@@ -10,6 +10,8 @@ import type { Logger } from '../src/runtime/log.ts';
 import type { AgentOptions } from './agent-options.ts';
 import { buildAgentParts } from './agent-parts.ts';
 import { LABEL, podKey } from './containers/identity.ts';
+import type { NodeEvent } from './gc/node-event.ts';
+import type { Reclaim } from './gc/reclaim.ts';
 import type { ImagePartDependencies } from './images/image-parts.ts';
 import { isStaticPod } from './pods/annotations.ts';
 import { createPodDirectory } from './pods/directory.ts';
@@ -28,8 +30,8 @@ import type {
   StatusManager,
 } from './pods/ports.ts';
 import { createRelister } from './pods/relister.ts';
-import type { Allocations } from './resources/allocation/allocations.ts';
 import type { PodWorkers } from './pods/workers.ts';
+import type { Allocations } from './resources/allocation/allocations.ts';
 import type { PodRuntime } from './sandbox/pod-runtime.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods } from './sources/source.ts';
@@ -50,6 +52,9 @@ export interface AgentDependencies
   admission: AdmitHandlers;
   /** What was set aside for pods, by an earlier life of this agent too; absent: nothing outlives the process. */
   allocations?: Allocations;
+  nodeEvent?: NodeEvent;
+  /** What this node has for pods that ask for more while they run; absent: whatever they ask for. */
+  resizingNode?(): ResizingNode;
   /** A pod was rejected, for this reason. */
   onRejected?(reason: string): void;
   events: EventSink;
@@ -73,6 +78,8 @@ export interface Agent {
   directory: PodDirectory;
   /** For those who end pods by their own decision: eviction, a shutdown of the node. */
   workers: Pick<PodWorkers, 'condemn' | 'get' | 'list'>;
+  /** For those who are short of room on the disk. */
+  reclaim: Reclaim;
   /** Runs pods (and the status manager, the probes and the mirror pods) until aborted. Leaves the containers as they are. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -186,6 +193,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
 
   return {
     workers,
+    reclaim: parts.gc.reclaim,
     directory: createPodDirectory({ workers, runtime, status, allocations: parts.allocations }),
 
     async run(signal) {
@@ -234,8 +242,10 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
             following,
             workers.run(own),
             parts.images.run(own),
+            parts.gc.run(own),
             desired.run(own),
             relister.run(own),
+            parts.resizes.run(own),
             probes.run(own),
             status.run(own),
             ...(deps.mirrors ? [deps.mirrors.run(own)] : []),

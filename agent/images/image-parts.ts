@@ -33,6 +33,7 @@ export interface ImagePartDependencies {
   config?: ConfigSources;
   tokens?: ServiceAccountTokens;
   serviceAccount?: CredentialProviderDependencies['serviceAccount'];
+  onUsed?(imageId: string): void;
   events: EventSink;
   metrics: Pick<AgentMetrics, 'runtimeOperation'>;
   /** Where metrics about images are shown; nowhere when absent. */
@@ -45,8 +46,13 @@ export interface ImageParts {
   images: Images;
   /** Pulls what the node itself needs (the pause image), with the node's own credentials. Throws PullError. */
   pullForNode(image: string, signal: AbortSignal): Promise<void>;
-  /** At the start, before the first pod: settles what an earlier agent left half done. Never throws but for the abort. */
+  /**
+   * Compares what is written down of pulls with the images that there are: at the start, before the first pod, what an earlier agent left
+   * half done; later what has been removed. Never throws but for the abort.
+   */
   recover(signal: AbortSignal): Promise<void>;
+  /** Whether an agent of this root directory has pulled it. */
+  isPulledHere(imageId: string): Promise<boolean>;
   /** Now and then drops records of images that are gone. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -96,6 +102,12 @@ export function buildImageParts(
       await access.pullSucceeded(image, detail.id, { nodePodsAccessible: true });
     },
     recover: settle,
+    // A record that cannot be read says nothing.
+    isPulledHere: (imageId) =>
+      records.pulled(imageId).then(
+        (record) => record !== undefined,
+        () => false,
+      ),
     async run(signal) {
       while (!signal.aborted) {
         await deps.clock.sleep(PRUNE_MS, signal).catch(() => {});

@@ -20,6 +20,8 @@ export interface ImageDependencies {
   events: EventSink;
   metrics: Pick<AgentMetrics, 'runtimeOperation'>;
   imageMetrics: Pick<ImageMetrics, 'ensured'>;
+  /** A pod is about to use the image: it must not be collected meanwhile. */
+  onUsed?(imageId: string): void;
 }
 
 /** An image that something of a pod needs: a container, or an image volume. */
@@ -111,7 +113,9 @@ export function createImages(deps: ImageDependencies): Images {
     const policy = request.pullPolicy ?? defaultPullPolicy(request.image);
     const seen: Seen = {};
     try {
-      return await ensureBy(policy, request, seen, signal);
+      const detail = await ensureBy(policy, request, seen, signal);
+      deps.onUsed?.(detail.id);
+      return detail;
     } finally {
       deps.imageMetrics.ensured(policy, seen.present, seen.pullRequired);
     }

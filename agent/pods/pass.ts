@@ -30,6 +30,8 @@ import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
 export interface PassOptions {
   /** Asked for when a pod is to be admitted: by then the Engine has answered. */
   engineFeatures(): EngineFeatures;
+  /** How many ended runs of a container are left when a later one ends. */
+  keptEndedRuns: number;
 }
 
 export interface PassDependencies
@@ -105,6 +107,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     return computePodPlan({
       pod: deps.allocations.allocatedPod(work.pod),
       runtime: runtime.pod(work.uid),
+      keptEndedRuns: options.keptEndedRuns,
       status: status.get(work.uid) ?? work.pod.status,
       nowMs: clock.nowMs(),
       liveness: (id) => probes.liveness(id),

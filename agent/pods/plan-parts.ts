@@ -27,6 +27,8 @@ export interface PodPlanInput {
   runtime: PodRuntimeStatus;
   /** What was published last: counts the runs of containers whose records are gone. */
   status?: PodStatus;
+  /** How many ended runs of a container stay beside a newer one; 1. */
+  keptEndedRuns?: number;
   nowMs: number;
   liveness(containerId: string): ProbeResult | undefined;
   startup(containerId: string): ProbeResult | undefined;

@@ -73,7 +73,7 @@ export function decideSandbox(
 
 function planNewSandbox(input: PodPlanInput, attempt: number): PodPlan {
   const { pod, runtime, status } = input;
-  const plan: PodPlan = { ...emptyPlan(attempt), killPod: true, createSandbox: true, remove: superseded(runtime) };
+  const plan: PodPlan = { ...emptyPlan(attempt), killPod: true, createSandbox: true, remove: superseded(input) };
   // Whoever may not restart is not brought back by a lost sandbox either.
   const neverRestarts = pod.spec.containers.every((container) => restartPolicyOf(pod, container) === 'Never');
   if (neverRestarts && runtime.containers.some(({ state }) => state !== 'created'))
@@ -165,15 +165,16 @@ function planRegularContainers(input: PodPlanInput, plan: PodPlan): void {
   }
 }
 
-/** Ended runs before the newest ended one of each container, and containers that were made but never started. */
-function superseded(runtime: PodRuntimeStatus): string[] {
-  const newestEnded = new Set<string>();
+/** Ended runs before the newest ended one (or as many as are kept) of each container, and containers that were made but never started. */
+function superseded({ runtime, keptEndedRuns = 1 }: PodPlanInput): string[] {
+  const ended = new Map<string, number>();
   const ids: string[] = [];
   for (const { id, name, state } of runtime.containers) {
     if (state === 'created') ids.push(id);
     if (state !== 'exited') continue;
-    if (newestEnded.has(name)) ids.push(id);
-    newestEnded.add(name);
+    const newer = ended.get(name) ?? 0;
+    if (newer >= keptEndedRuns) ids.push(id);
+    ended.set(name, newer + 1);
   }
   return ids;
 }
@@ -223,7 +224,7 @@ export function computePodPlan(input: PodPlanInput): PodPlan {
   const reset = planReset(input, empty);
   if (reset) return reset;
   if (create) return planNewSandbox(input, attempt);
-  const plan: PodPlan = { ...empty, remove: superseded(runtime), start: planEphemeralContainers(input) };
+  const plan: PodPlan = { ...empty, remove: superseded(input), start: planEphemeralContainers(input) };
   const init = planInitContainers(input, sandbox!.id);
   plan.kill.push(...init.kill);
   plan.start.push(...init.start);
