@@ -108,19 +108,6 @@ export function buildAgentParts(
     { ...deps.admission, features: createFeaturesHandler(() => engineFeatures) },
     deps,
   );
-  const oneAtATime = createSerial();
-  const noResizes = { deferred: 0, infeasible: 0, inProgress: 0 };
-  const resizeMetrics = createResizeMetrics(deps.registry ?? new Registry(), () => resizes?.counts() ?? noResizes);
-  const resizes = createResizes({
-    ...deps,
-    allocations,
-    oneAtATime,
-    node: () => deps.resizingNode?.() ?? UNLIMITED_NODE,
-    works: () => workers.list(),
-    others,
-    poke: (uid) => workers.poke(uid),
-    metrics: resizeMetrics,
-  });
   const passes = createPasses(
     { engineFeatures: () => engineFeatures, keptEndedRuns: keptEndedRuns(options.containerGc) },
     {
@@ -135,8 +122,7 @@ export function buildAgentParts(
       crashes,
       admission,
       allocations,
-      resizes,
-      oneAtATime,
+      oneAtATime: createSerial(),
       rejected: (reason) => deps.onRejected?.(reason),
       others,
       works: () => workers.list(),
@@ -171,7 +157,6 @@ export function buildAgentParts(
     show: passes.show,
     admission,
     allocations,
-    resizes,
     images: imageParts,
     gc,
     directories,
