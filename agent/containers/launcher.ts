@@ -11,6 +11,7 @@ import type { ContainerStart } from '../pods/plan-parts.ts';
 import type { AgentMetrics, ConfigSources, EventSink, PodResources, ServiceEnvironment } from '../pods/ports.ts';
 import type { RuntimeCache } from '../pods/runtime-cache.ts';
 import { type EngineFeatures, refuseUnsupported } from '../pods/unsupported.ts';
+import type { Allocations } from '../resources/allocation/allocations.ts';
 import type { ContainerMounts } from '../volumes/container-mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import { createImageAccountsReader } from './accounts.ts';
@@ -50,6 +51,8 @@ export interface LauncherDependencies {
   hooks: LifecycleHooks;
   killer: ContainerKiller;
   slots: StartSlots;
+  /** What was given to each container that has started. */
+  allocations: Pick<Allocations, 'recordActuated'>;
   mounts: ContainerMounts;
   config?: ConfigSources;
   services?: ServiceEnvironment;
@@ -88,6 +91,16 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
   async function userOf(pod: Pod, id: string) {
     const [pid] = await resources.containerProcesses(pod, id).catch(() => []);
     return pid === undefined ? undefined : await readProcessUser(pid, id);
+  }
+
+  /** What the Engine cannot be told; the pod's own cgroup holds in any case. */
+  async function limit(pod: Pod, container: Container, id: string): Promise<void> {
+    try {
+      await resources.limitContainer(pod, container.name, id);
+    } catch (error) {
+      const message = `Container runs without all of its limits: ${(error as Error).message}`;
+      events.event(pod, 'Warning', 'FailedContainerLimits', message, containerFieldPath(pod, container.name));
+    }
   }
 
   /** The host file behind the termination message path, writable by whatever user the container has. */
@@ -240,7 +253,10 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
         // It counts as a run that has ended: from here on the crash back-off decides.
         throw new ContainerStartError('RunContainerError', dockerMessage(error), { cause: error, retryAfterMs: 0 });
       }
-      runtime.recordContainerStarted(id, clock.nowMs(), await userOf(pod, id));
+      const [user] = await Promise.all([userOf(pod, id), limit(pod, container, id)]);
+      runtime.recordContainerStarted(id, clock.nowMs(), user);
+      if (start.kind !== 'ephemeral')
+        deps.allocations.recordActuated(pod.metadata.uid, container.name, container.resources ?? {});
       metrics.containerStarted(type);
       events.event(pod, 'Normal', 'Started', 'Container started', fieldPath);
       if (!postStart) return;

@@ -5,7 +5,7 @@
  *                             ▲   │
  *          ProbeResults ──────┘   └─▶ ComputePodStatus ─▶ StatusManager ─▶ API
  */
-import type { EnvVar, Pod, PodStatus } from '../../src/kube/types.ts';
+import type { EnvVar, Pod, PodStatus, ResourceRequirements } from '../../src/kube/types.ts';
 import type { PodVerdict } from './verdict.ts';
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -128,7 +128,19 @@ export interface PodStatusInput {
   terminal: boolean;
   /** The node's own verdict, such as DeadlineExceeded, Evicted or an admission reject. */
   override?: PodVerdict;
+  /** What the containers that run have been given, by name, and the pod itself; undefined: what was allocated. */
+  actuated?(container: string): ResourceRequirements | undefined;
+  podActuated?: ResourceRequirements;
+  resize?: ResizeConditions;
   nowMs: number;
+}
+
+/** What the status says of a resize. */
+export interface ResizeConditions {
+  /** Asked for and not allocated. */
+  pending?: { reason: 'Deferred' | 'Infeasible'; message: string; generation: number | undefined };
+  /** Allocated and not yet what runs. */
+  inProgress?: { generation: number | undefined; error?: string };
 }
 
 /** Pure: agent/status/compute. Probe results and host IPs are bound in by the composition root. */
@@ -224,6 +236,13 @@ export interface PodResources {
   oomScoreAdj(pod: Pod, container: string | 'POD'): number;
   /** CPU and memory for the container's `HostConfig` (of the spec's requests and limits; init containers too). */
   containerResources(pod: Pod, container: string): ContainerResources;
+  /**
+   * Writes the limits that the Engine's API has no words for (huge pages, swap, memory.high, memory.oom.group) into the cgroup of a
+   * container that has started or was updated. Nothing happens when it has ended meanwhile.
+   */
+  limitContainer(pod: Pod, container: string, containerId: string): Promise<void>;
+  /** Memory charged to the pod, or to one container of it, page cache too; undefined when its cgroup is not there. */
+  memoryInUseBytes(pod: Pod, containerId?: string): Promise<number | undefined>;
   /** Defaults of the downward API's `limits.*` when the container has none: the node's allocatable. */
   nodeAllocatable(): { cpuMillis: number; memoryBytes: number; ephemeralStorageBytes: number };
 }
@@ -238,6 +257,9 @@ export interface ContainerResources {
   Memory?: number;
   /** Memory and swap together; equal to Memory: no swap. */
   MemorySwap?: number;
+  /** CPUs and NUMA nodes as the kernel lists them: `0-1,4`. */
+  CpusetCpus?: string;
+  CpusetMems?: string;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -34,6 +34,12 @@ export function sliceName(name: CgroupName): string {
   return `${name.map((part) => part.replaceAll('-', '_')).join('-')}.slice`;
 }
 
+/** `a-b.slice` → `/a.slice/a-b.slice`: where systemd puts a slice. */
+export function slicePath(slice: string): string {
+  const parts = slice.replace(/\.slice$/, '').split('-');
+  return `/${parts.map((_, index) => `${parts.slice(0, index + 1).join('-')}.slice`).join('/')}`;
+}
+
 /** The UID in the last part of a pod's cgroup, of either driver; undefined when it is none of a pod. */
 export function uidOfCgroup(driver: CgroupDriver, directory: string): string | undefined {
   const match = driver === 'cgroupfs' ? /^pod(.+)$/.exec(directory) : /-pod([^-]+)\.slice$/.exec(directory);

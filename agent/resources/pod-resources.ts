@@ -16,7 +16,7 @@ import {
   uidOfCgroup,
 } from './cgroup-names.ts';
 import { type CgroupSettings, computeKubepodsLimits, computePodLimits, computeQosLimits } from './cgroup-plan.ts';
-import { computeContainerResources } from './container-resources.ts';
+import { computeContainerLimits, computeContainerResources } from './container-resources.ts';
 import type { NodeResources } from './node-resources.ts';
 import { computeOomScoreAdj } from './oom-score.ts';
 import { podQosClass, type QosClass } from './qos.ts';
@@ -30,8 +30,10 @@ export interface PodResourcesOptions extends CgroupSettings {
   /** Capacity less reservations: what all pods together may use. */
   unreserved: NodeResources;
   allocatable: NodeResources;
-  /** enforceNodeAllocatable holds `pods`. */
+  /** enforceNodeAllocatable holds `pods`: all pods together get what is not reserved, else the whole capacity. */
   enforcePods: boolean;
+  /** qosReserved.memory: percent of the higher classes' memory requests that the lower ones must leave. */
+  reservedMemoryPercent?: number;
   /** False: this host refuses negative oom_score_adj values, so they are raised to 0. */
   canLowerOomScore: boolean;
 }
@@ -43,8 +45,13 @@ export interface PodResourcesDeps {
 }
 
 export interface NodePodResources extends PodResources {
-  /** Makes `kubepods` and its QoS children with their limits. Before the first pod; again to correct drift. */
+  /**
+   * Makes `kubepods` and its QoS children with their limits. Before the first pod. A limit that the kernel refuses because more is in
+   * use already is left out: see `enforceNode`.
+   */
   ensureNode(): Promise<void>;
+  /** Writes those limits again, whatever they were, to correct drift. Throws when one does not hold (yet). */
+  enforceNode(): Promise<void>;
   /** Removes `kubepods` with everything in it: `berth down`. */
   removeAll(): Promise<void>;
 }
@@ -58,6 +65,8 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
   if (driver === 'systemd' && !slices) throw new Error("Docker's systemd cgroup driver needs a systemd connection");
   const root: CgroupName = (options.cgroupRoot ?? '/').split('/').filter(Boolean);
   const pathOf = (name: CgroupName) => cgroupPath(driver, [...root, ...name]);
+  const containerPath = (pod: Pod, id: string) =>
+    `${pathOf(podCgroup(podQosClass(pod), pod.metadata.uid))}/${driver === 'systemd' ? `docker-${id}.scope` : id}`;
   const hugepageSizes = [...options.capacity.hugepages.keys()];
   /** Pods whose cgroup we made: for the shares of the Burstable class. */
   const pods = new Map<string, Pod>();
@@ -81,21 +90,73 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     await cgroups.remove(path);
   }
 
+  /** Limits of `kubepods` and the two QoS classes below it, for the pods of this moment. */
+  async function nodeLimits(): Promise<[CgroupName, CgroupLimits][]> {
+    const available = options.enforcePods ? options.unreserved : options.capacity;
+    const qos = computeQosLimits(pods.values(), {
+      hugepageSizesBytes: hugepageSizes,
+      v2: options.v2,
+      ...(options.reservedMemoryPercent !== undefined && {
+        reserved: { memoryPercent: options.reservedMemoryPercent, memoryBytes: options.unreserved.memoryBytes },
+      }),
+    });
+    for (const [name, limits] of [['Burstable', qos.burstable] as const, ['BestEffort', qos.besteffort] as const])
+      if (limits.memoryBytes !== undefined)
+        // A class above its limit must not grow; to get it below is the eviction's business, not the OOM killer's.
+        limits.memoryBytes = Math.max(Number(limits.memoryBytes), await usedBytes(qosCgroup(name)));
+    return [
+      [KUBEPODS, { ...computeKubepodsLimits(available), ...qos.kubepods }],
+      [qosCgroup('Burstable'), qos.burstable],
+      [qosCgroup('BestEffort'), qos.besteffort],
+    ];
+  }
+
+  async function usedBytes(name: CgroupName): Promise<number> {
+    const file = cgroups.version === 1 ? 'memory.usage_in_bytes' : 'memory.current';
+    return Number((await cgroups.read(pathOf(name), 'memory', file)) ?? 0);
+  }
+
+  /** v2 takes a limit below what is in use and kills for it, where v1 refuses: here neither kills. */
+  async function assertFits(name: CgroupName, { memoryBytes = 'max' }: CgroupLimits): Promise<void> {
+    if (cgroups.version === 1 || memoryBytes === 'max') return;
+    const bytes = await usedBytes(name);
+    if (bytes > memoryBytes)
+      throw new Error(`cannot limit cgroup ${pathOf(name)} to ${memoryBytes} bytes of memory: ${bytes} are in use`, {
+        cause: { code: 'EBUSY' },
+      });
+  }
+
   /** One at a time: two pods that start together must not leave the older sum behind. */
   let shared: Promise<void> = Promise.resolve();
-  function ensureNode(): Promise<void> {
-    const next = async () => {
-      await ensure(KUBEPODS, computeKubepodsLimits(options.unreserved, options.enforcePods));
-      const { burstable, besteffort } = computeQosLimits(pods.values());
-      await ensure(qosCgroup('Burstable'), burstable);
-      await ensure(qosCgroup('BestEffort'), besteffort);
-    };
+  function inTurn(next: () => Promise<void>): Promise<void> {
     shared = shared.then(next, next);
     return shared;
   }
 
+  const ensureNode = () =>
+    inTurn(async () => {
+      for (const [name, limits] of await nodeLimits()) {
+        try {
+          await assertFits(name, limits);
+          await ensure(name, limits);
+        } catch (error) {
+          if (!isBusy(error)) throw error;
+          const { memoryBytes: _, ...others } = limits;
+          await ensure(name, others);
+        }
+      }
+    });
+
   return {
     ensureNode,
+    enforceNode: () =>
+      inTurn(async () => {
+        for (const [name, limits] of await nodeLimits()) {
+          written.delete(pathOf(name));
+          await assertFits(name, limits);
+          await ensure(name, limits);
+        }
+      }),
     async ensurePod(pod) {
       if (pods.get(pod.metadata.uid) !== pod) {
         pods.set(pod.metadata.uid, pod);
@@ -132,19 +193,33 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
       written.clear();
     },
     cgroupParent: (pod) => dockerCgroupParent(driver, [...root, ...podCgroup(podQosClass(pod), pod.metadata.uid)]),
-    containerProcesses(pod, containerId) {
-      const parent = pathOf(podCgroup(podQosClass(pod), pod.metadata.uid));
-      return cgroups.processes(`${parent}/${driver === 'systemd' ? `docker-${containerId}.scope` : containerId}`);
-    },
+    containerProcesses: (pod, containerId) => cgroups.processes(containerPath(pod, containerId)),
     oomScoreAdj(pod, container) {
       const score = computeOomScoreAdj(pod, container, options.capacity.memoryBytes);
       return options.canLowerOomScore ? score : Math.max(0, score);
     },
     containerResources: (pod, container) => computeContainerResources(pod, container, options),
+    async memoryInUseBytes(pod, containerId) {
+      const path = containerId
+        ? containerPath(pod, containerId)
+        : pathOf(podCgroup(podQosClass(pod), pod.metadata.uid));
+      const file = cgroups.version === 1 ? 'memory.usage_in_bytes' : 'memory.current';
+      const text = await cgroups.read(path, 'memory', file);
+      return text === undefined ? undefined : Number(text);
+    },
+    async limitContainer(pod, container, containerId) {
+      const limits = computeContainerLimits(pod, container, options, hugepageSizes);
+      if (Object.keys(limits).length > 0) await cgroups.update(containerPath(pod, containerId), limits);
+    },
     nodeAllocatable: () => ({
       cpuMillis: options.allocatable.cpuMillis,
       memoryBytes: options.allocatable.memoryBytes,
       ephemeralStorageBytes: options.allocatable.ephemeralStorageBytes,
     }),
   };
+}
+
+/** v1 refuses a memory limit below what is in use. */
+function isBusy(error: unknown): boolean {
+  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'EBUSY';
 }

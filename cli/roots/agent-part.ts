@@ -37,6 +37,7 @@ import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
 import { logEvents } from './log-events.ts';
 import { createNodeAccess } from './node-access.ts';
+import { startNodeAllocatable } from './node-allocatable.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 import { createNodeShutdownPart } from './node-shutdown.ts';
 
@@ -53,6 +54,8 @@ export interface AgentPartOptions {
   dockerEndpoint: string;
   /** `auto`, `none`, or a runtime that the Engine knows. */
   podRuntime: string;
+  /** What failSwapOn is where the configuration says nothing; true, as upstream, unless given. */
+  failSwapOnUnsaid?: boolean;
   /** Of the HTTPS port; signed by whoever the API server trusts for nodes. */
   serving: CertificatePair;
   /** Who signs the certificates of that port's clients. */
@@ -95,7 +98,6 @@ export async function createAgentPart(
   const facts = await readHostFacts(options.rootDir);
   const shares = computeNodeShares(config, facts);
   const resources = await openPodResources(config, shares, engine);
-  await resources.ensureNode();
 
   const api =
     client &&
@@ -108,6 +110,11 @@ export async function createAgentPart(
       },
       context,
     );
+  const nodeAllocatable = await startNodeAllocatable(
+    { config, nodeName, shares, engine, failSwapOnUnsaid: options.failSwapOnUnsaid ?? true },
+    { resources, ...(api && { events: api.events }) },
+    context,
+  );
   const storage =
     api &&
     createStorage(
@@ -251,6 +258,7 @@ export async function createAgentPart(
       try {
         const parts = {
           'agent server': server,
+          'node allocatable': nodeAllocatable,
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),

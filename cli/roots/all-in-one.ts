@@ -187,6 +187,8 @@ function createAgent(
       images: imageSettings(config, settings),
       dockerEndpoint: engineEndpoint(settings),
       podRuntime: settings.podRuntime,
+      // For machines of people, which have swap: their pods use none of it all the same.
+      failSwapOnUnsaid: false,
       serving: pki.nodeServing,
       clientCaPem: pki.ca.certPem,
       clientCertPem: pki.node.certPem,

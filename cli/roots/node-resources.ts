@@ -1,17 +1,22 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { reservedPercent } from '../../agent/config/sections/cgroups.ts';
 import { evictionHardOf } from '../../agent/config/sections/eviction.ts';
 import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
+import type { CgroupDriver } from '../../agent/resources/cgroup-names.ts';
+import type { UnifiedSettings } from '../../agent/resources/cgroup-plan.ts';
 import {
   computeAllocatable,
   computeCapacity,
   computeUnreserved,
   type NodeResources,
+  type Reservations,
 } from '../../agent/resources/node-resources.ts';
 import { createPodResources, type NodePodResources } from '../../agent/resources/pod-resources.ts';
 import type { EngineInfo } from '../../src/docker/engine.ts';
 import { openCgroups } from '../../src/linux/cgroup/cgroups.ts';
 import { createSystemdSlices } from '../../src/linux/cgroup/systemd.ts';
+import { readSwapDevices } from '../../src/linux/swap.ts';
 
 export interface NodeShares {
   capacity: NodeResources;
@@ -22,16 +27,43 @@ export interface NodeShares {
 /** What the node has and what is left for pods, from the host's facts and the configuration's reservations. */
 export function computeNodeShares(config: KubeletConfiguration, facts: HostFacts): NodeShares {
   const capacity = computeCapacity(facts.capacity, { maxPods: config.maxPods, podsPerCore: config.podsPerCore });
-  const reservations = {
-    kubeReserved: config.kubeReserved,
-    systemReserved: config.systemReserved,
-    evictionHard: evictionHardOf(config),
-  };
+  const reservations = reservationsOf(config);
   return {
     capacity,
     allocatable: computeAllocatable(capacity, reservations),
     unreserved: computeUnreserved(capacity, reservations),
   };
+}
+
+export function reservationsOf(config: KubeletConfiguration): Reservations {
+  return {
+    kubeReserved: config.kubeReserved,
+    systemReserved: config.systemReserved,
+    evictionHard: evictionHardOf(config),
+  };
+}
+
+/** What cgroup v2 alone can do, as the configuration wants it. */
+function unifiedSettings(config: KubeletConfiguration, shares: NodeShares, swapTotalBytes: number): UnifiedSettings {
+  return {
+    swap: {
+      behavior: config.memorySwap.swapBehavior,
+      totalBytes: swapTotalBytes,
+      memoryBytes: shares.capacity.memoryBytes,
+    },
+    singleProcessOomKill: config.singleProcessOOMKill ?? false,
+    ...(config.featureGates['MemoryQoS'] && {
+      memoryQos: {
+        throttlingFactor: config.memoryThrottlingFactor,
+        reservation: config.memoryReservationPolicy,
+        allocatableBytes: shares.allocatable.memoryBytes,
+      },
+    }),
+  };
+}
+
+export function driverOf(engine: Pick<EngineInfo, 'cgroupDriver'>): CgroupDriver {
+  return engine.cgroupDriver === 'systemd' ? 'systemd' : 'cgroupfs';
 }
 
 /** The pods' cgroups, by the Engine's own driver and on whichever cgroup version this host has. */
@@ -41,7 +73,9 @@ export async function openPodResources(
   engine: EngineInfo,
 ): Promise<NodePodResources> {
   const cgroups = await openCgroups();
-  const driver = engine.cgroupDriver === 'systemd' ? 'systemd' : 'cgroupfs';
+  const driver = driverOf(engine);
+  const swapTotalBytes = (await readSwapDevices()).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const memoryPercent = reservedPercent(config.qosReserved['memory'] ?? '');
   return createPodResources(
     {
       driver,
@@ -52,6 +86,8 @@ export async function openPodResources(
       cpuCfsQuota: config.cpuCFSQuota,
       cpuCfsQuotaPeriodUs: config.cpuCFSQuotaPeriodMs * 1000,
       podPidsLimit: config.podPidsLimit,
+      ...(memoryPercent !== undefined && { reservedMemoryPercent: memoryPercent }),
+      ...(cgroups.version === 2 && { v2: unifiedSettings(config, shares, swapTotalBytes) }),
     },
     { cgroups, ...(driver === 'systemd' && { slices: createSystemdSlices(cgroups.version) }) },
   );

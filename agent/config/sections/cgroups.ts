@@ -12,8 +12,18 @@ import {
   unsupported,
 } from '../../../src/config/field.ts';
 import type { Refuse } from '../../../src/config/load.ts';
-import { isQuantity } from '../../../src/kube/quantity.ts';
+import { isQuantity, parseQuantity } from '../../../src/kube/quantity.ts';
 import { sysctlNamespace } from '../../resources/sysctls.ts';
+
+const ENFORCEABLE: readonly string[] = [
+  'none',
+  'pods',
+  'system-reserved',
+  'kube-reserved',
+  'system-reserved-compressible',
+  'kube-reserved-compressible',
+];
+const RESERVABLE: readonly string[] = ['cpu', 'memory', 'ephemeral-storage', 'pid'];
 
 /** Cgroups: reservations, limits, swap. */
 export const cgroupsFields = {
@@ -24,28 +34,38 @@ export const cgroupsFields = {
   systemCgroups: deferred(text()),
   systemReserved: map(),
   kubeReserved: map(),
-  systemReservedCgroup: unsupported(text()),
-  kubeReservedCgroup: unsupported(text()),
-  enforceNodeAllocatable: unsupported(list({ fallback: ['pods'] })),
-  qosReserved: unsupported(map()),
+  systemReservedCgroup: text(),
+  kubeReservedCgroup: text(),
+  enforceNodeAllocatable: list({
+    fallback: ['pods'],
+    accepts: ENFORCEABLE.map((one) => JSON.stringify(one)).join(', '),
+    valid: (item) => ENFORCEABLE.includes(item),
+  }),
+  qosReserved: map(),
   cpuCFSQuota: boolean(true),
   cpuCFSQuotaPeriod: duration(100),
   maxOpenFiles: deferred(integer(1_000_000, { zeroIsUnset: true })),
-  oomScoreAdj: deferred(integer(-999, { min: -1000, max: 1000 })),
-  failSwapOn: deferred(boolean(true)),
-  memorySwap: { swapBehavior: unsupported(choice('NoSwap', ['NoSwap', 'LimitedSwap'])) },
-  memoryThrottlingFactor: deferred(fraction(0.9)),
-  memoryReservationPolicy: unsupported(choice('None', ['None', 'TieredReservation', 'HardReservation'])),
-  singleProcessOOMKill: deferred(boolean(false)),
-  failCgroupV1: deferred(boolean(true)),
+  oomScoreAdj: integer(-999, { min: -1000, max: 1000 }),
+  // Unsaid it is true for a node, as upstream, and false for the all-in-one program, which is for machines with swap, too.
+  failSwapOn: boolean<boolean | undefined>(undefined),
+  memorySwap: { swapBehavior: choice('NoSwap', ['NoSwap', 'LimitedSwap']) },
+  memoryThrottlingFactor: fraction(0.9),
+  memoryReservationPolicy: choice('None', ['None', 'TieredReservation']),
+  // Unsaid it is what the cgroup version can do: true on v1, false on v2.
+  singleProcessOOMKill: boolean<boolean | undefined>(undefined),
+  // Unsaid, cgroup v1 is taken with a warning (docs/adr/0022).
+  failCgroupV1: boolean<boolean | undefined>(undefined),
   protectKernelDefaults: unsupported(boolean(false)),
-  kernelMemcgNotification: deferred(boolean(false)),
+  // Absent: notifications of the kernel are taken where it gives them.
+  kernelMemcgNotification: boolean<boolean | undefined>(undefined),
   allowedUnsafeSysctls: list(),
   seccompDefault: boolean(false),
   userNamespaces: { idsPerPod: deferred(integer(65536)) },
 };
 
-export function validateCgroups(config: ConfigOf<typeof cgroupsFields>, refuse: Refuse): void {
+type CgroupsConfig = ConfigOf<typeof cgroupsFields> & { readonly featureGates: Readonly<Record<string, boolean>> };
+
+export function validateCgroups(config: CgroupsConfig, refuse: Refuse): void {
   for (const pattern of config.allowedUnsafeSysctls)
     if (!sysctlNamespace(pattern))
       refuse(
@@ -53,7 +73,56 @@ export function validateCgroups(config: ConfigOf<typeof cgroupsFields>, refuse: 
         pattern,
         'sysctls of namespaces: kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.*',
       );
+  validateReservations(config, refuse);
+  if (config.cpuCFSQuotaPeriodMs < 1 || config.cpuCFSQuotaPeriodMs > 1000)
+    refuse('cpuCFSQuotaPeriod', `${config.cpuCFSQuotaPeriodMs}ms`, 'a duration from "1ms" to "1s"');
+  validateMemoryQos(config, refuse);
+}
+
+function validateReservations(config: CgroupsConfig, refuse: Refuse): void {
   for (const name of ['systemReserved', 'kubeReserved'] as const)
-    for (const [resource, amount] of Object.entries(config[name]))
-      if (!isQuantity(amount)) refuse(`${name}.${resource}`, amount, 'a quantity such as "500m" or "1Gi"');
+    for (const [resource, amount] of Object.entries(config[name])) {
+      if (!RESERVABLE.includes(resource))
+        refuse(`${name}.${resource}`, amount, `the resources ${RESERVABLE.join(', ')}`);
+      else if (!isQuantity(amount) || parseQuantity(amount).nano < 0n)
+        refuse(`${name}.${resource}`, amount, 'a quantity such as "500m" or "1Gi", not below 0');
+    }
+  const enforced = config.enforceNodeAllocatable;
+  if (enforced.includes('none') && enforced.length > 1)
+    refuse('enforceNodeAllocatable', enforced, '"none" only by itself');
+  for (const name of ['system', 'kube'] as const) {
+    const [whole, part] = [`${name}-reserved`, `${name}-reserved-compressible`];
+    if (enforced.includes(whole) && enforced.includes(part))
+      refuse('enforceNodeAllocatable', enforced, `one of "${whole}" and "${part}"`);
+    if ((enforced.includes(whole) || enforced.includes(part)) && !config[`${name}ReservedCgroup`])
+      refuse(
+        'enforceNodeAllocatable',
+        enforced,
+        `"${enforced.includes(whole) ? whole : part}" only with ${name}ReservedCgroup, which names the cgroup to be limited`,
+      );
+  }
+}
+
+function validateMemoryQos(config: CgroupsConfig, refuse: Refuse): void {
+  for (const [resource, amount] of Object.entries(config.qosReserved)) {
+    if (resource !== 'memory') refuse(`qosReserved.${resource}`, amount, 'the resource memory');
+    else if (reservedPercent(amount) === undefined)
+      refuse('qosReserved.memory', amount, 'a percentage such as "50%", up to "100%"');
+    else if (!config.featureGates['QOSReserved'])
+      refuse('qosReserved', config.qosReserved, 'it only with the feature gate: featureGates: { QOSReserved: true }');
+  }
+  if (config.memoryThrottlingFactor <= 0 || config.memoryThrottlingFactor > 1)
+    refuse('memoryThrottlingFactor', config.memoryThrottlingFactor, 'a number above 0 and up to 1');
+  if (config.memoryReservationPolicy !== 'None' && !config.featureGates['MemoryQoS'])
+    refuse(
+      'memoryReservationPolicy',
+      config.memoryReservationPolicy,
+      '"None", or the feature gate with it: featureGates: { MemoryQoS: true }',
+    );
+}
+
+/** `50%` → 50. */
+export function reservedPercent(text: string): number | undefined {
+  const percent = /^(\d{1,3})%$/.exec(text)?.[1];
+  return percent !== undefined && Number(percent) <= 100 ? Number(percent) : undefined;
 }

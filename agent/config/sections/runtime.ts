@@ -1,4 +1,4 @@
-import { deferred, duration, ignored, switches, text } from '../../../src/config/field.ts';
+import { duration, ignored, switches, text } from '../../../src/config/field.ts';
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -9,5 +9,6 @@ export const runtimeFields = {
   containerRuntimeEndpoint: ignored(text()),
   imageServiceEndpoint: ignored(text()),
   runtimeRequestTimeout: duration(2 * MINUTE_MS, { minMs: SECOND_MS }),
-  featureGates: deferred(switches()),
+  // Which of them do something here is told at start: cli/roots/feature-gates.ts.
+  featureGates: switches(),
 };

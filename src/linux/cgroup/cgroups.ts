@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../runtime/clock.ts';
 import { type CgroupHierarchies, findHierarchies } from './hierarchies.ts';
@@ -14,6 +14,8 @@ export interface Cgroups {
   readonly hierarchies: CgroupHierarchies;
   /** Makes the cgroup with its ancestors and writes the limits. Idempotent; limits not named stay as they are. */
   ensure(path: string, limits: CgroupLimits): Promise<void>;
+  /** Writes the limits of a cgroup that somebody else made. False when it is not there (any more). */
+  update(path: string, limits: CgroupLimits): Promise<boolean>;
   /** Whether it exists in every managed hierarchy. */
   exists(path: string): Promise<boolean>;
   /** Names of the child cgroups, of any hierarchy. Empty when the cgroup does not exist. */
@@ -61,17 +63,34 @@ export async function openCgroups(
     }
   }
 
+  async function writeLimits(path: string, limits: CgroupLimits) {
+    for (const { controller, file, value, isOptional } of renderLimits(version, limits)) {
+      const directory = controllers.get(controller);
+      // A kernel without hugetlb or pids still runs pods; cpu and memory were checked when opening.
+      if (!directory) continue;
+      const target = join(directory, path, file);
+      if (isOptional && !(await isThere(target)) && (await isThere(join(directory, path)))) continue;
+      await writeSetting(target, value);
+    }
+  }
+
   const cgroups: Cgroups = {
     version,
     hierarchies,
     async ensure(path, limits) {
       if (version === 1) await Promise.all(managed.map((directory) => makeV1(directory, path)));
       else await makeV2(path);
-      for (const { controller, file, value } of renderLimits(version, limits)) {
-        const directory = controllers.get(controller);
-        // A kernel without hugetlb or pids still runs pods; cpu and memory were checked when opening.
-        if (!directory) continue;
-        await writeSetting(join(directory, path, file), value);
+      await writeLimits(path, limits);
+    },
+    async update(path, limits) {
+      try {
+        await writeLimits(path, limits);
+        return true;
+      } catch (error) {
+        // ENODEV: removed between open and write.
+        const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+        if ((code === 'ENOENT' || code === 'ENODEV') && !(await cgroups.exists(path))) return false;
+        throw error;
       }
     },
     async exists(path) {
@@ -189,6 +208,13 @@ async function readIfThere(path: string): Promise<string | undefined> {
     if (error.code === 'ENOENT' || error.code === 'ENODEV') return undefined;
     throw error;
   });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -61,7 +61,13 @@ export function renderSliceProperties(version: 1 | 2, limits: CgroupLimits): Sli
       limits.cpuQuotaUs === 'max' ? 'max' : Math.ceil((limits.cpuQuotaUs * 1_000_000) / periodUs / 10_000) * 10_000;
     add('CPUQuotaPerSecUSec', perSecond);
   }
+  if (version === 2) {
+    add('MemoryMin', limits.memoryMinBytes);
+    add('MemoryLow', limits.memoryLowBytes);
+    add('MemoryHigh', limits.memoryHighBytes);
+  }
   add(version === 1 ? 'MemoryLimit' : 'MemoryMax', limits.memoryBytes);
+  if (version === 2) add('MemorySwapMax', limits.swapBytes);
   add('TasksMax', limits.pids);
   return properties;
 }

@@ -14,6 +14,16 @@ export interface CgroupLimits {
   cpuQuotaUs?: number | 'max';
   cpuPeriodUs?: number;
   memoryBytes?: number | 'max';
+  /** v2 only, as the next five: never reclaimed below this. */
+  memoryMinBytes?: number;
+  /** Reclaimed below this only when nothing else is left. */
+  memoryLowBytes?: number;
+  /** Throttled above this. */
+  memoryHighBytes?: number | 'max';
+  /** Swap beside the memory; not where the kernel accounts for none. (v1 has memory and swap as one sum: the Engine sets that.) */
+  swapBytes?: number | 'max';
+  /** Out of memory, all processes of the cgroup end together. */
+  oomGroup?: boolean;
   pids?: number | 'max';
   /** By the kernel's page size name (`2MB`, `1GB`); bytes. */
   hugepageBytes?: Record<string, number | 'max'>;
@@ -24,6 +34,8 @@ export interface CgroupWrite {
   controller: string;
   file: string;
   value: string;
+  /** Kernels may lack the file; then there is nothing to limit. */
+  isOptional?: boolean;
 }
 
 /** Shares for a CPU request: 1024 a core, clamped; no request gives the minimum. */
@@ -68,7 +80,13 @@ function renderV2(limits: CgroupLimits): CgroupWrite[] {
   if (limits.cpuShares !== undefined) write('cpu', 'cpu.weight', cpuWeight(limits.cpuShares));
   if (limits.cpuQuotaUs !== undefined)
     write('cpu', 'cpu.max', `${limits.cpuQuotaUs} ${limits.cpuPeriodUs ?? DEFAULT_CPU_PERIOD_US}`);
+  if (limits.memoryMinBytes !== undefined) write('memory', 'memory.min', limits.memoryMinBytes);
+  if (limits.memoryLowBytes !== undefined) write('memory', 'memory.low', limits.memoryLowBytes);
+  if (limits.memoryHighBytes !== undefined) write('memory', 'memory.high', limits.memoryHighBytes);
   if (limits.memoryBytes !== undefined) write('memory', 'memory.max', limits.memoryBytes);
+  if (limits.swapBytes !== undefined)
+    writes.push({ controller: 'memory', file: 'memory.swap.max', value: String(limits.swapBytes), isOptional: true });
+  if (limits.oomGroup !== undefined) write('memory', 'memory.oom.group', limits.oomGroup ? 1 : 0);
   if (limits.pids !== undefined) write('pids', 'pids.max', limits.pids);
   for (const [size, limit] of Object.entries(limits.hugepageBytes ?? {}))
     write('hugetlb', `hugetlb.${size}.max`, limit);

@@ -10,6 +10,14 @@ test('properties of v1 and v2', (t) => {
     ['MemoryMax', 't', '4096'],
     ['TasksMax', 't', '18446744073709551615'],
   ]);
+  const memory = { memoryMinBytes: 1, memoryLowBytes: 2, memoryHighBytes: 'max' as const, swapBytes: 0 };
+  t.deepEqual(renderSliceProperties(2, memory), [
+    ['MemoryMin', 't', '1'],
+    ['MemoryLow', 't', '2'],
+    ['MemoryHigh', 't', '18446744073709551615'],
+    ['MemorySwapMax', 't', '0'],
+  ]);
+  t.deepEqual(renderSliceProperties(1, memory), []);
   t.deepEqual(renderSliceProperties(1, { cpuShares: 1024, memoryBytes: 4096 }), [
     ['CPUShares', 't', '1024'],
     ['MemoryLimit', 't', '4096'],

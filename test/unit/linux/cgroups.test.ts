@@ -85,3 +85,17 @@ test('refuses the root and paths that climb', async (t) => {
   await t.throwsAsync(cgroups.remove('/a/../..'), { message: /must not hold/ });
   await rm(root, { recursive: true });
 });
+
+test('update: only what is there, and nothing of what the kernel lacks', async (t) => {
+  const root = await tree({
+    'cgroup.controllers': 'cpu memory pids\n',
+    'pod/container/memory.max': 'max\n',
+    'pod/container/memory.oom.group': '0\n',
+  });
+  const cgroups = await openCgroups({ mountRoot: root });
+  t.true(await cgroups.update('/pod/container', { memoryBytes: 4096, swapBytes: 0, oomGroup: true }));
+  t.is(await cgroups.read('/pod/container', 'memory', 'memory.oom.group'), '1');
+  t.is(await cgroups.read('/pod/container', 'memory', 'memory.swap.max'), undefined);
+  t.false(await cgroups.update('/pod/gone', { memoryBytes: 4096 }));
+  await rm(root, { recursive: true });
+});

@@ -6,6 +6,7 @@ import {
   computeCapacity,
   computeUnreserved,
   DEFAULT_EVICTION_HARD,
+  findOverReservation,
   renderNodeResources,
   thresholdBytes,
 } from '../../../../agent/resources/node-resources.ts';
@@ -53,6 +54,22 @@ test('capacity: pods per core, huge pages', (t) => {
   const none = { kubeReserved: {}, systemReserved: {}, evictionHard: {} };
   t.is(computeAllocatable(capacity, none).memoryBytes, 936 * 2 ** 20);
   t.is(computeAllocatable(capacity, { ...none, kubeReserved: { memory: '1Ti' } }).memoryBytes, 0);
+});
+
+test('more is reserved than there is: each sum with its parts, and what is accepted', (t) => {
+  const capacity = computeCapacity(host, { maxPods: 110, podsPerCore: 0 });
+  const fits = { kubeReserved: { cpu: '1', memory: '400Mi' }, systemReserved: { cpu: '1', pid: '32768' } };
+  t.deepEqual(findOverReservation(capacity, { ...fits, evictionHard: { 'memory.available': '600Mi' } }), []);
+  const tooMuch = {
+    kubeReserved: { cpu: '1500m', memory: '400Mi' },
+    systemReserved: { cpu: '1', memory: '500Mi', pid: '32769' },
+    evictionHard: { 'memory.available': '200Mi', 'nodefs.available': '10%' },
+  };
+  t.deepEqual(findOverReservation(capacity, tooMuch), [
+    "kubeReserved.cpu 1500m + systemReserved.cpu 1 = 2500m; accepted: up to this node's cpu of 2",
+    "kubeReserved.memory 400Mi + systemReserved.memory 500Mi + evictionHard.memory.available 200Mi = 1100Mi; accepted: up to this node's memory of 1000Mi",
+    "systemReserved.pid 32769 = 32769; accepted: up to this node's pid of 32768",
+  ]);
 });
 
 test('thresholds', (t) => {

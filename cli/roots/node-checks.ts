@@ -1,0 +1,39 @@
+import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { findOverReservation } from '../../agent/resources/node-resources.ts';
+import { type ReservedCgroup, whyNotLimited } from '../../agent/resources/reserved-cgroups.ts';
+import type { Cgroups } from '../../src/linux/cgroup/cgroups.ts';
+import type { SwapDevice } from '../../src/linux/swap.ts';
+import { UserError } from '../output/failure.ts';
+import { type NodeShares, reservationsOf } from './node-resources.ts';
+
+export interface NodeCheckInput {
+  config: KubeletConfiguration;
+  shares: NodeShares;
+  swapDevices: readonly SwapDevice[];
+  /** What failSwapOn is where the configuration says nothing. */
+  failSwapOnUnsaid: boolean;
+  reserved: readonly ReservedCgroup[];
+}
+
+/** Throws one error with all that keeps this machine from being the node that its configuration describes. Nothing has been changed yet. */
+export async function checkNode(input: NodeCheckInput, cgroups: Cgroups): Promise<void> {
+  const { config, swapDevices } = input;
+  const problems = findOverReservation(input.shares.capacity, reservationsOf(config));
+  if (cgroups.version === 1 && config.failCgroupV1)
+    problems.push(
+      'failCgroupV1 is true and this machine has cgroup v1; accepted: false, or a machine that boots with cgroup v2',
+    );
+  if (cgroups.version === 1 && config.singleProcessOOMKill === false)
+    problems.push(
+      'singleProcessOOMKill is false and this machine has cgroup v1, which ends single processes; accepted: true, or leave it out',
+    );
+  if (swapDevices.length > 0 && (config.failSwapOn ?? input.failSwapOnUnsaid))
+    problems.push(
+      `running with swap on is not supported: ${swapDevices.map(({ name }) => name).join(', ')}; accepted: no swap (swapoff -a), or failSwapOn: false (--fail-swap-on=false)`,
+    );
+  for (const cgroup of input.reserved) {
+    const problem = await whyNotLimited(cgroups, cgroup);
+    if (problem) problems.push(problem);
+  }
+  if (problems.length > 0) throw new UserError(['this machine cannot be such a node:', ...problems].join('\n  - '));
+}
