@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { ConfigFlag } from '../../src/config/load.ts';
 import { PAUSE_IMAGE } from '../images/catalog.ts';
 import type { NodeDaemonFlags } from '../roots/standalone.ts';
+import { CONTAINER_GC_FLAGS } from './container-gc-flags.ts';
 import { IMAGE_FLAGS } from './image-flags.ts';
 
 /** Kubelet flags and the KubeletConfiguration fields that they stand above. */
@@ -42,6 +43,15 @@ const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
   ['--registry-qps <n>', 'registryPullQPS', 'image pulls a second; 0: no limit'],
   ['--registry-burst <n>', 'registryBurst', 'image pulls at once, above that'],
   ['--serialize-image-pulls <bool>', 'serializeImagePulls', 'one image pull after another'],
+  [
+    '--image-gc-high-threshold <percent>',
+    'imageGCHighThresholdPercent',
+    'images are removed from this use of the disk on',
+  ],
+  ['--image-gc-low-threshold <percent>', 'imageGCLowThresholdPercent', 'down to this use'],
+  ['--minimum-image-ttl-duration <duration>', 'imageMinimumGCAge', 'an unused image stays for so long at least'],
+  ['--container-log-max-size <quantity>', 'containerLogMaxSize', 'a log is rotated at this size'],
+  ['--container-log-max-files <n>', 'containerLogMaxFiles', 'files of a log that stay'],
   ['--max-pods <n>', 'maxPods', 'how many pods may run'],
   ['--client-ca-file <file>', 'authentication.x509.clientCAFile', "who signs clients' certificates"],
   ['--tls-cert-file <file>', 'tlsCertFile', "the HTTPS port's certificate"],
@@ -69,7 +79,7 @@ export function addNodeFlags(command: Command): Command {
     .option('--service-cidr <cidr>', 'the addresses of all services', '10.96.0.0/12')
     .option('--bridge <name>', 'the bridge that pods hang on', 'cni0')
     .option('-v, --verbose', 'log more');
-  for (const [flag, text, fallback] of IMAGE_FLAGS) command.option(flag, text, fallback);
+  for (const [flag, text, fallback] of [...IMAGE_FLAGS, ...CONTAINER_GC_FLAGS]) command.option(flag, text, fallback);
   for (const [flag, , text] of KUBELET_FLAGS) command.option(flag, text);
   return command;
 }

@@ -26,6 +26,14 @@ export function agentOptions(options: AgentPartOptions): AgentOptions {
     images: options.images,
     containerLogMaxSizeBytes: config.containerLogMaxSizeBytes,
     containerLogMaxFiles: config.containerLogMaxFiles,
+    imageGc: {
+      highThresholdPercent: config.imageGCHighThresholdPercent,
+      lowThresholdPercent: config.imageGCLowThresholdPercent,
+      minimumAgeMs: config.imageMinimumGCAgeMs,
+      maximumAgeMs: config.imageMaximumGCAgeMs,
+    },
+    ...(options.containerGc && { containerGc: options.containerGc }),
+    sharesEngine: options.sharesEngine ?? false,
     seccompDefault: config.seccompDefault,
     crashLoopMaxMs: config.crashLoopBackOff.maxContainerRestartPeriodMs,
   };

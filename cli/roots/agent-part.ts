@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { createAgent } from '../../agent/agent.ts';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
+import type { ContainerGcPolicy } from '../../agent/gc/container-plan.ts';
 import type { ImageSettings } from '../../agent/images/image-parts.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
 import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
@@ -37,6 +38,7 @@ import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
 import { logEvents } from './log-events.ts';
 import { createNodeAccess } from './node-access.ts';
+import { nodeEvents } from './node-events.ts';
 import { startNodeAllocatable } from './node-allocatable.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 import { createNodeShutdownPart } from './node-shutdown.ts';
@@ -52,6 +54,10 @@ export interface AgentPartOptions {
   pauseImage: string;
   images: ImageSettings;
   dockerEndpoint: string;
+  /** Others use the Engine too: what they brought there is not ours to remove. */
+  sharesEngine?: boolean;
+  /** Absent: upstream's defaults. */
+  containerGc?: ContainerGcPolicy;
   /** `auto`, `none`, or a runtime that the Engine knows. */
   podRuntime: string;
   /** What failSwapOn is where the configuration says nothing; true, as upstream, unless given. */
@@ -175,6 +181,7 @@ export async function createAgentPart(
       ...(shutdown && { shutdown: shutdown.admission }),
     },
     onRejected: metrics.rejected,
+    ...(api && { nodeEvent: nodeEvents(api.events, nodeName) }),
     allocations,
     events,
     metrics,

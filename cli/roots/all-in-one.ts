@@ -186,6 +186,7 @@ function createAgent(
       pauseImage: settings.pauseImage,
       images: imageSettings(config, settings),
       dockerEndpoint: engineEndpoint(settings),
+      sharesEngine: settings.dockerEndpoint !== undefined,
       podRuntime: settings.podRuntime,
       // For machines of people, which have swap: their pods use none of it all the same.
       failSwapOnUnsaid: false,

@@ -13,6 +13,7 @@ import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
+import type { ContainerGcFlags } from '../commands/container-gc-flags.ts';
 import type { ImageFlags } from '../commands/image-flags.ts';
 import { enginePings } from '../engine/ping.ts';
 import { recipes } from '../images/catalog.ts';
@@ -23,6 +24,7 @@ import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
+import { parseContainerGcPolicy } from './container-gc-policy.ts';
 import type { ProgramContext } from './context.ts';
 import { imageSettings } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
@@ -30,7 +32,7 @@ import { createProxyPart } from './proxy-part.ts';
 import { findServingCertificate } from './serving-certificate.ts';
 
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
-export interface NodeDaemonFlags extends ImageFlags {
+export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
   config?: string;
   proxyConfig?: string;
   kubeconfig?: string;
@@ -81,6 +83,7 @@ export async function prepareAgent(
     onWarning: (message) => log.warn(message),
   });
   const images = imageSettings(config, flags);
+  const containerGc = parseContainerGcPolicy(flags);
   const nodeName = nodeNameOf(flags);
   const nodeIps = [flags.nodeIp ?? (await detectNodeIp())];
   checkNodeIp(nodeIps[0]!);
@@ -125,6 +128,7 @@ export async function prepareAgent(
       containerLogsDir: join(flags.podLogsDir, '../containers'),
       pauseImage: flags.podInfraContainerImage,
       images,
+      containerGc,
       dockerEndpoint: flags.dockerEndpoint,
       podRuntime: flags.podRuntime,
       serving,
