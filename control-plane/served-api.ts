@@ -3,10 +3,11 @@ import type { TokenAuthenticator } from '../src/auth/token-authenticator.ts';
 import type { Pod } from '../src/kube/types.ts';
 import type { Clock } from '../src/runtime/clock.ts';
 import type { Registry } from '../src/runtime/metrics.ts';
-import type { Authorizer } from './apiserver/authorization.ts';
+import type { AuthorizationAttributes, Authorizer, UserInfo } from './apiserver/authorization.ts';
 import type { ObjectReader, ResourceDefinition, SubresourceDefinition } from './apiserver/definition.ts';
 import { createObjectReader } from './apiserver/object-reader.ts';
 import { createAuthorizer } from './authorization/authorizer.ts';
+import { createBootstrapTokenAuthenticator } from './bootstrap-tokens/token-authenticator.ts';
 import type { ServiceAllocator } from './resources/allocation/service-allocator.ts';
 import type { DefaultTolerationSeconds } from './resources/pods/admission.ts';
 import { authenticationReviews } from './resources/reviews/authentication.ts';
@@ -59,6 +60,10 @@ export function createServedApi(options: ServedApiOptions, dependencies: ServedA
     serviceAccountSubresources: { token: defineTokenRequest(tokenOptions, signingKey) },
     ...(options.tolerationSeconds && { tolerationSeconds: options.tolerationSeconds }),
     ...(options.nodeTokenAudiences && { nodeTokenAudiences: options.nodeTokenAudiences }),
+    certificateRequests: {
+      mayUseSigner: async (user, verb, name) =>
+        (await authorizer.authorize(signerAttributes(user, verb, name))).allowed,
+    },
     clock,
   });
   const objects = createObjectReader(store, stored);
@@ -72,7 +77,25 @@ export function createServedApi(options: ServedApiOptions, dependencies: ServedA
     definitions: [...stored, ...reviews],
     objects,
     authorizer,
-    tokens: [serviceAccounts],
+    tokens: [serviceAccounts, createBootstrapTokenAuthenticator({ objects, clock })],
     issuer: createIssuerDiscovery(options, signingKey),
+  };
+}
+
+/** The right to decide for a signer is one to the resource `signers` of that name, which no path leads to. */
+function signerAttributes(user: UserInfo, verb: 'approve' | 'sign', name: string): AuthorizationAttributes {
+  return {
+    user,
+    verb,
+    resourceRequest: true,
+    path: '',
+    apiGroup: 'certificates.k8s.io',
+    apiVersion: '*',
+    resource: 'signers',
+    subresource: '',
+    namespace: '',
+    name,
+    fieldSelector: '',
+    labelSelector: '',
   };
 }

@@ -13,6 +13,7 @@ import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { addressAt, dnsServiceAddress } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
+import { renderNodeConfig } from '../cluster/node-config.ts';
 import { createPrivateEngine } from '../engine/private-engine.ts';
 import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
@@ -97,6 +98,10 @@ export async function runAllInOne(
         unreachable: settings.defaultUnreachableTolerationSeconds,
       },
       nodeTokenAudiences: pluginAudiences(settings),
+      nodeConfig: {
+        kubelet: renderNodeConfig(settings),
+        facts: { 'cluster-cidr': settings.podCidr, 'service-cidr': settings.serviceCidr },
+      },
       pki,
     },
     context,

@@ -7,6 +7,7 @@ import { createControllers } from '../../control-plane/controllers/controllers.t
 import type { NodeLifecycleOptions } from '../../control-plane/controllers/node-lifecycle.ts';
 import { createServiceAllocator } from '../../control-plane/resources/allocation/service-allocator.ts';
 import { createBootstrap } from '../../control-plane/resources/bootstrap.ts';
+import { type ClusterInfoOptions, createClusterInfo } from '../../control-plane/resources/cluster-info.ts';
 import { createDnsService, type DnsServiceOptions } from '../../control-plane/resources/dns-service.ts';
 import type { DefaultTolerationSeconds } from '../../control-plane/resources/pods/admission.ts';
 import { createScheduler } from '../../control-plane/scheduler/scheduler.ts';
@@ -43,6 +44,8 @@ export interface ControlPlaneOptions {
   tolerationSeconds: DefaultTolerationSeconds;
   /** Audiences of the tokens that image credential providers are given. */
   nodeTokenAudiences: readonly string[];
+  /** For hosts that join: their KubeletConfiguration, and what they must know beside it. */
+  nodeConfig: ClusterInfoOptions['nodeConfig'];
   pki: ClusterPki;
 }
 
@@ -126,6 +129,10 @@ export async function createControlPlanePart(
     { client: admin, clock, log },
   );
   const dnsService = createDnsService(options.dns, { client: admin, clock, log });
+  const clusterInfo = createClusterInfo(
+    { server: `https://${serverAddress}`, caPem: pki.ca.certPem, nodeConfig: options.nodeConfig },
+    { client: admin, clock, log },
+  );
   const controllerClient = clientAs(pki.controllerManager, 'kube-controller-manager');
   const controllerInformers = createInformerSet(controllerClient, { log, clock });
   // Kinds that only take requests (bindings) have nothing to collect.
@@ -133,7 +140,13 @@ export async function createControlPlanePart(
     .filter(({ verbs }) => verbs.includes('list') && verbs.includes('watch'))
     .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }));
   const controllers = createControllers(
-    { resources, clusterCidr: options.podCidr, caPem: pki.ca.certPem, nodeLifecycle: options.nodeLifecycle },
+    {
+      resources,
+      clusterCidr: options.podCidr,
+      caPem: pki.ca.certPem,
+      authority: pki.ca,
+      nodeLifecycle: options.nodeLifecycle,
+    },
     { client: controllerClient, informers: controllerInformers, log, clock, metrics, heartbeats },
   );
   const schedulerClient = clientAs(pki.scheduler, 'kube-scheduler');
@@ -167,6 +180,7 @@ export async function createControlPlanePart(
             'API server': { run: (all) => Promise.race([serving, aborted(all)]) },
             bootstrap,
             'DNS service': dnsService,
+            'cluster info': clusterInfo,
             'controller informers': controllerInformers,
             controllers,
             'scheduler informers': schedulerInformers,

@@ -9,10 +9,15 @@ import type { HttpRequest } from './exchange.ts';
 export const ANONYMOUS: UserInfo = { username: 'system:anonymous', groups: ['system:unauthenticated'] };
 
 /** The only paths that answer without credentials (and what is below them: /livez/ping). */
-const ANONYMOUS_PATHS = ['/healthz', '/livez', '/readyz', '/version'];
+const OPEN_PATHS = ['/healthz', '/livez', '/readyz', '/version'];
+/** What a host reads before it can show who it is; whether it may is still the authorizer's to say. */
+const CLUSTER_INFO_PATH = '/api/v1/namespaces/kube-public/configmaps/cluster-info';
 
-export const allowsAnonymous = (path: string) =>
-  ANONYMOUS_PATHS.some((open) => path === open || path.startsWith(`${open}/`));
+/** Paths that anybody may read, whoever it is. */
+export const isOpen = (path: string) => OPEN_PATHS.some((open) => path === open || path.startsWith(`${open}/`));
+
+/** Whether a request without credentials is anonymous people's; elsewhere it is refused as such. */
+export const allowsAnonymous = (path: string) => isOpen(path) || path === CLUSTER_INFO_PATH;
 
 export interface Authenticator {
   /** Who sent the request; `undefined` without credentials, `'rejected'` when those that came are not valid. */

@@ -4,7 +4,7 @@ import type { HealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
-import { ANONYMOUS, type Authenticator, allowsAnonymous } from './authentication.ts';
+import { ANONYMOUS, type Authenticator, allowsAnonymous, isOpen } from './authentication.ts';
 import type { AuthorizationAttributes, Authorizer } from './authorization.ts';
 import type { Discovery } from './discovery.ts';
 import { Exchange, type HttpRequest, type HttpResponse, type Upgrade } from './exchange.ts';
@@ -95,7 +95,7 @@ async function authenticate({ authenticator, metrics }: HandlerParts, exchange: 
     throw badRequest('impersonation (Impersonate-… headers) is not supported by this server');
   const user = await authenticator.authenticate(exchange.request);
   // The health endpoints are asked all the time and by nobody in particular.
-  if (!allowsAnonymous(exchange.path)) metrics.authenticated(user);
+  if (!isOpen(exchange.path)) metrics.authenticated(user);
   if (user && user !== 'rejected') return user;
   if (user === undefined && allowsAnonymous(exchange.path)) return ANONYMOUS;
   throw unauthorized();
@@ -107,7 +107,7 @@ async function authorize(
   info: RequestInfo,
   user: UserInfo,
 ): Promise<void> {
-  if (allowsAnonymous(exchange.path)) return;
+  if (isOpen(exchange.path)) return;
   const attributes = authorizationAttributes(exchange, info, user);
   const decision = await authorizer.authorize(attributes);
   if (decision.allowed) return;

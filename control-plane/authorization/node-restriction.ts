@@ -1,7 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
+import { parseCertificateRequest } from '../../src/auth/certificate-request.ts';
+import type { CertificateSigningRequest } from '../../src/kube/schema/generated/types/certificates-v1.ts';
 import type { KubeObject, Node, Pod } from '../../src/kube/types.ts';
 import type { ResourceDefinition, StrategyContext } from '../apiserver/definition.ts';
 import { forbidden } from '../apiserver/status-error.ts';
+import { KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER } from '../certificates/signers.ts';
 import { nodeNameOf } from './node-identity.ts';
 import { referencesOf } from './pod-references.ts';
 
@@ -91,6 +94,7 @@ const RULES: Readonly<Record<string, Rules>> = {
     update: ownLease,
     delete: ownLease,
   },
+  'certificates.k8s.io/certificatesigningrequests': { create: createCertificateRequest },
   'storage.k8s.io/csinodes': {
     create: ownCsiNode,
     update: ownCsiNode,
@@ -188,6 +192,15 @@ function updatePodStatus({ node, object, old, refuse }: Attempt): void {
     throw refuse(`node ${quote(node)} can only update pod status for pods with spec.nodeName set to itself`);
   if (!isDeepStrictEqual(object.metadata.labels ?? {}, old?.metadata.labels ?? {}))
     throw refuse(`node ${quote(node)} cannot update labels through pod status`);
+}
+
+/** A node that asks for another node's name would become that node. */
+async function createCertificateRequest({ object, context, refuse }: Attempt): Promise<void> {
+  const { signerName, request } = (object as CertificateSigningRequest).spec;
+  if (signerName !== KUBELET_SERVING_SIGNER && signerName !== KUBELET_CLIENT_SIGNER) return;
+  const asked = await parseCertificateRequest(Buffer.from(request, 'base64').toString()).catch(() => undefined);
+  if (asked?.commonName !== context.user.username)
+    throw refuse(`can only create a node CSR with CN=${context.user.username}`);
 }
 
 function ownLease({ node, object, refuse }: Attempt): void {

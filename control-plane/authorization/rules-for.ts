@@ -7,8 +7,8 @@ import { GROUP_RULES, NODE_RULES, PATHS_BY_GROUP, type Rule, USER_RULES } from '
 const EVERYTHING = ['*'];
 const READ_PATH = ['get'];
 
-/** All that the fixed rules let a user do, for a SelfSubjectRulesReview. */
-export function rulesFor(user: UserInfo): SubjectRulesReviewStatus {
+/** All that the fixed rules let a user do in a namespace, for a SelfSubjectRulesReview. */
+export function rulesFor(user: UserInfo, namespace: string): SubjectRulesReviewStatus {
   if (user.groups.includes(ADMINISTRATORS))
     return {
       resourceRules: [{ verbs: EVERYTHING, apiGroups: EVERYTHING, resources: EVERYTHING }],
@@ -22,7 +22,7 @@ export function rulesFor(user: UserInfo): SubjectRulesReviewStatus {
     ...(isNode ? NODE_RULES : []),
   ];
   return {
-    resourceRules: rules.map(resourceRule),
+    resourceRules: rules.filter((rule) => (rule.namespace ?? namespace) === namespace).map(resourceRule),
     nonResourceRules: user.groups.flatMap((group) =>
       PATHS_BY_GROUP[group] ? [{ verbs: READ_PATH, nonResourceURLs: [...PATHS_BY_GROUP[group]] }] : [],
     ),
@@ -32,8 +32,9 @@ export function rulesFor(user: UserInfo): SubjectRulesReviewStatus {
   };
 }
 
-const resourceRule = ({ verbs, apiGroups, resources }: Rule) => ({
+const resourceRule = ({ verbs, apiGroups, resources, resourceNames }: Rule) => ({
   verbs: [...verbs],
   apiGroups: [...apiGroups],
   resources: [...resources],
+  ...(resourceNames && { resourceNames: [...resourceNames] }),
 });

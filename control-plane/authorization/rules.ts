@@ -7,6 +7,9 @@ export interface Rule {
   /** `pods`, `pods/status`, or '*' for everything. */
   readonly resources: readonly string[];
   readonly verbs: readonly string[];
+  /** Only there and only these; anywhere and any without. */
+  readonly namespace?: string;
+  readonly resourceNames?: readonly string[];
 }
 
 const READ = ['get', 'list', 'watch'];
@@ -51,6 +54,9 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
       verbs: ['create'],
     },
     { apiGroups: ['storage.k8s.io'], resources: ['volumeattachments'], verbs: ['create'] },
+    // Whoever asks for a certificate is asked about; what is approved is signed.
+    { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
+    { apiGroups: ['certificates.k8s.io'], resources: ['signers'], verbs: ['approve', 'sign'] },
     { apiGroups: ['apps'], resources: ['replicasets'], verbs: ['create'] },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['create'] },
     LEADER_LEASES,
@@ -80,10 +86,38 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
   'system:berth-overlay': [{ apiGroups: [''], resources: ['nodes'], verbs: READ }],
 };
 
+const CLUSTER_INFO: Rule = {
+  apiGroups: [''],
+  resources: ['configmaps'],
+  verbs: ['get'],
+  namespace: 'kube-public',
+  resourceNames: ['cluster-info'],
+};
+
 /** What members of a group may. system:monitoring: also the nodes' own /metrics. system:authenticated: upstream's system:basic-user, to ask what oneself is and may. */
 export const GROUP_RULES: Readonly<Record<string, readonly Rule[]>> = {
   'system:monitoring': [{ apiGroups: [''], resources: ['nodes/metrics'], verbs: ['get'] }],
+  // Hosts that show a bootstrap token (upstream's system:node-bootstrapper, and kubeadm's roles for joining).
+  'system:bootstrappers': [
+    {
+      apiGroups: ['certificates.k8s.io'],
+      resources: ['certificatesigningrequests'],
+      verbs: ['create', 'get', 'list', 'watch'],
+    },
+    { apiGroups: ['certificates.k8s.io'], resources: ['certificatesigningrequests/nodeclient'], verbs: ['create'] },
+    {
+      apiGroups: [''],
+      resources: ['configmaps'],
+      verbs: ['get'],
+      namespace: 'kube-system',
+      resourceNames: ['kubelet-config'],
+    },
+    { apiGroups: [''], resources: ['nodes'], verbs: ['get'] },
+  ],
+  // What is public of the cluster: where it is and by whom it is certified.
+  'system:unauthenticated': [CLUSTER_INFO],
   'system:authenticated': [
+    CLUSTER_INFO,
     { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
     {
       apiGroups: ['authorization.k8s.io'],
@@ -98,6 +132,13 @@ export const NODE_RULES: readonly Rule[] = [
   { apiGroups: [''], resources: ['services', 'nodes'], verbs: READ },
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
   { apiGroups: ['storage.k8s.io'], resources: ['csidrivers'], verbs: READ },
+  // Its own certificates, before they end.
+  {
+    apiGroups: ['certificates.k8s.io'],
+    resources: ['certificatesigningrequests'],
+    verbs: ['create', 'get', 'list', 'watch'],
+  },
+  { apiGroups: ['certificates.k8s.io'], resources: ['certificatesigningrequests/selfnodeclient'], verbs: ['create'] },
   // Who a request to the node's own port comes from, and whether he may.
   { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
   {
@@ -109,11 +150,16 @@ export const NODE_RULES: readonly Rule[] = [
 ];
 
 export function rulesAllow(rules: readonly Rule[], attributes: AuthorizationAttributes): boolean {
-  const { apiGroup, resource, subresource, verb } = attributes;
+  const { apiGroup, resource, subresource, verb, namespace, name } = attributes;
   const wanted = subresource ? `${resource}/${subresource}` : resource;
   const has = (list: readonly string[], value: string) => list.includes(value) || list.includes('*');
   return rules.some(
-    (rule) => has(rule.apiGroups, apiGroup) && has(rule.resources, wanted) && rule.verbs.includes(verb),
+    (rule) =>
+      has(rule.apiGroups, apiGroup) &&
+      has(rule.resources, wanted) &&
+      rule.verbs.includes(verb) &&
+      (rule.namespace === undefined || rule.namespace === namespace) &&
+      (rule.resourceNames?.includes(name) ?? true),
   );
 }
 

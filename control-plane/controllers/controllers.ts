@@ -1,5 +1,11 @@
+import type { CertificateAuthority } from '../../src/auth/authority.ts';
 import { createEventRecorder } from '../../src/kube/events.ts';
 import type { Resource } from '../../src/kube/resources.ts';
+import { createClusterInfoSigner } from './bootstrap-tokens/cluster-info-signer.ts';
+import { createTokenCleaner } from './bootstrap-tokens/token-cleaner.ts';
+import { createCertificateApprover } from './certificates/approver.ts';
+import { createCertificateCleaner } from './certificates/cleaner.ts';
+import { createCertificateSigner } from './certificates/signer.ts';
 import type { Controller, ControllerDependencies } from './controller.ts';
 import { createDeploymentController } from './deployment.ts';
 import { createEndpointSliceController } from './endpointslice.ts';
@@ -26,6 +32,8 @@ export interface ControllersOptions {
   clusterCidr: string;
   /** What clients of the API server must trust, PEM: published in every namespace. */
   caPem: string;
+  /** Signs the certificates that nodes ask for. */
+  authority: CertificateAuthority;
   /** Prefix length of a node's share; 24 unless said. */
   nodeMask?: number;
   nodeLifecycle?: Partial<NodeLifecycleOptions>;
@@ -52,6 +60,11 @@ export function createControllers(
     createGarbageCollector({ resources: owned }, reportingAs('garbage-collector-controller')),
     createNamespaceController({ resources: options.resources }, reportingAs('namespace-controller')),
     createServiceAccountController(reportingAs('serviceaccount-controller')),
+    createCertificateApprover(reportingAs('certificate-controller')),
+    createCertificateSigner({ authority: options.authority }, reportingAs('certificate-controller')),
+    createCertificateCleaner(reportingAs('certificate-controller')),
+    createClusterInfoSigner(reportingAs('bootstrap-signer')),
+    createTokenCleaner(reportingAs('token-cleaner')),
     createRootCaController({ caPem: options.caPem }, reportingAs('root-ca-cert-publisher')),
     createNodeLifecycleController(
       { ...NODE_LIFECYCLE_DEFAULTS, ...options.nodeLifecycle },

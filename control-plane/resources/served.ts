@@ -5,6 +5,7 @@ import { restrictNodes } from '../authorization/node-restriction.ts';
 import { restrictNodeTokens } from '../authorization/node-token-restriction.ts';
 import type { ServiceAllocator } from './allocation/service-allocator.ts';
 import { bindings } from './bindings.ts';
+import { type CertificateRequestPolicy, defineCertificateSigningRequests } from './certificatesigningrequests.ts';
 import { configMaps } from './configmaps.ts';
 import { deployments } from './deployments.ts';
 import { endpoints } from './endpoints.ts';
@@ -35,6 +36,8 @@ export interface ServedResourcesOptions {
   serviceAccountSubresources?: Readonly<Record<string, SubresourceDefinition<ServiceAccount>>>;
   /** Audiences of tokens that nodes may have for any of their pods. */
   nodeTokenAudiences?: readonly string[];
+  /** Who may decide about requests for certificates; absent: none are taken. */
+  certificateRequests?: CertificateRequestPolicy;
   /** Upstream's five minutes unless said. */
   tolerationSeconds?: DefaultTolerationSeconds;
   clock?: Clock;
@@ -47,6 +50,7 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     podSubresources = {},
     serviceAccountSubresources = {},
     tolerationSeconds,
+    certificateRequests,
     clock = systemClock,
   } = options;
   const pods = definePods({
@@ -75,6 +79,7 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     csiNodes,
     storageClasses,
     volumeAttachments,
+    ...(certificateRequests ? [defineCertificateSigningRequests(certificateRequests)] : []),
   ].map((definition) =>
     restrictNodeTokens(
       restrictNodes(definition as unknown as ResourceDefinition<KubeObject>),

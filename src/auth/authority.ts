@@ -2,6 +2,7 @@
 import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
+import type { ParsedCertificateRequest } from './certificate-request.ts';
 
 /** A certificate and its private key (PKCS #8), both PEM. */
 export interface CertificatePair {
@@ -110,6 +111,51 @@ export async function issueCertificate(
     ],
   });
   return { certPem: pemText(certificate), keyPem: await privateKeyPem(keys.privateKey) };
+}
+
+/** Usages of the certificates API that a node or a client asks for, in its words. */
+export type SignedUsage = 'digital signature' | 'key encipherment' | 'client auth' | 'server auth';
+
+/**
+ * Issues the certificate that somebody else's key asked for, subject and names as in the request: who may have them is decided before.
+ * It never outlives the authority. @returns PEM
+ */
+export async function signCertificateRequest(
+  authority: CertificateAuthority,
+  request: ParsedCertificateRequest,
+  options: { usages: readonly SignedUsage[]; seconds: number; nowMs: number },
+): Promise<string> {
+  const { usages, seconds, nowMs } = options;
+  const has = (usage: SignedUsage) => usages.includes(usage);
+  const names = [
+    ...request.dnsNames.map((value) => ({ type: 'dns' as const, value })),
+    ...request.ipAddresses.map((value) => ({ type: 'ip' as const, value })),
+  ];
+  const keyUsages =
+    (has('digital signature') ? x509.KeyUsageFlags.digitalSignature : 0) |
+    (has('key encipherment') ? x509.KeyUsageFlags.keyEncipherment : 0);
+  const extended = [
+    ...(has('client auth') ? [x509.ExtendedKeyUsage.clientAuth] : []),
+    ...(has('server auth') ? [x509.ExtendedKeyUsage.serverAuth] : []),
+  ];
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: request.subject.toJSON(),
+    issuer: authority.certificate.subjectName,
+    notBefore: new Date(nowMs - BACKDATE_MS),
+    notAfter: new Date(Math.min(nowMs + seconds * 1000, authority.certificate.notAfter.getTime())),
+    signingKey: authority.privateKey,
+    publicKey: request.publicKey,
+    signingAlgorithm: KEY_ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(keyUsages, true),
+      new x509.ExtendedKeyUsageExtension(extended),
+      await x509.AuthorityKeyIdentifierExtension.create(authority.certificate.publicKey),
+      ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
+    ],
+  });
+  return pemText(certificate);
 }
 
 function generateKeys(): Promise<webcrypto.CryptoKeyPair> {

@@ -1,5 +1,6 @@
 import type { TokenReview } from './schema/generated/types/authentication-v1.ts';
 import type { SubjectAccessReview } from './schema/generated/types/authorization-v1.ts';
+import type { CertificateSigningRequest } from './schema/generated/types/certificates-v1.ts';
 import type {
   ConfigMap,
   CSIDriver,
@@ -77,6 +78,12 @@ export const subjectAccessReviews = resource<SubjectAccessReview>(
   'authorization.k8s.io',
   'subjectaccessreviews',
   'SubjectAccessReview',
+  'Cluster',
+);
+export const certificateSigningRequests = resource<CertificateSigningRequest>(
+  'certificates.k8s.io',
+  'certificatesigningrequests',
+  'CertificateSigningRequest',
   'Cluster',
 );
 export const leases = resource<Lease>('coordination.k8s.io', 'leases', 'Lease');

@@ -121,6 +121,7 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
   return {
     url,
     port,
+    ca,
     caPem: ca.certPem,
     signingKey,
     store,

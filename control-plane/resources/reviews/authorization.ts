@@ -54,7 +54,7 @@ export function authorizationReviews(authorizer: Authorizer): ResourceDefinition
       plural: 'selfsubjectrulesreviews',
       answer({ spec }, { context }) {
         if (!spec?.namespace) throw badRequest('no namespace on request');
-        return rulesFor(context.user);
+        return rulesFor(context.user, spec.namespace);
       },
     }),
   ] as unknown as ResourceDefinition<KubeObject>[];
