@@ -6,7 +6,7 @@ import { dnsFields, validateDns } from './sections/dns.ts';
 import { evictionFields, validateEviction } from './sections/eviction.ts';
 import { imagesFields, validateImages } from './sections/images.ts';
 import { logsFields, validateLogs } from './sections/logs.ts';
-import { managersFields } from './sections/managers.ts';
+import { managersFields, validateManagers } from './sections/managers.ts';
 import { podsFields, validatePods } from './sections/pods.ts';
 import { runtimeFields } from './sections/runtime.ts';
 import { serverFields, validateServer } from './sections/server.ts';
@@ -39,8 +39,9 @@ export const kubeletConfiguration: ConfigDefinition<typeof fields> = {
     validateImages(config, refuse);
     validateDns(config, refuse);
     validateCgroups(config, refuse);
-    validateEviction(config, refuse);
     validateShutdown(config, refuse);
+    validateEviction(config, refuse);
     validateLogs(config, refuse);
+    validateManagers(config, refuse);
   },
 };

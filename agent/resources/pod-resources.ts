@@ -36,6 +36,8 @@ export interface PodResourcesOptions extends CgroupSettings {
   reservedMemoryPercent?: number;
   /** False: this host refuses negative oom_score_adj values, so they are raised to 0. */
   canLowerOomScore: boolean;
+  /** Whether a container of the pod has CPUs of its own: a quota on the pod would throttle it there. */
+  hasExclusiveCpus?(uid: string): boolean;
 }
 
 export interface PodResourcesDeps {
@@ -81,6 +83,10 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     // Also where systemd owns it: huge pages and v1's cpuset are nothing that systemd sets (runc does the same).
     await cgroups.ensure(path, limits);
     written.set(path, text);
+  }
+
+  function settingsFor(pod: Pod): CgroupSettings {
+    return options.hasExclusiveCpus?.(pod.metadata.uid) ? { ...options, cpuCfsQuota: false } : options;
   }
 
   async function remove(name: CgroupName) {
@@ -162,7 +168,10 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
         pods.set(pod.metadata.uid, pod);
         await ensureNode();
       }
-      await ensure(podCgroup(podQosClass(pod), pod.metadata.uid), computePodLimits(pod, options, hugepageSizes));
+      await ensure(
+        podCgroup(podQosClass(pod), pod.metadata.uid),
+        computePodLimits(pod, settingsFor(pod), hugepageSizes),
+      );
     },
     podExists: (pod) => cgroups.exists(pathOf(podCgroup(podQosClass(pod), pod.metadata.uid))),
     async removePod(uid) {

@@ -42,6 +42,7 @@ import { nodeEvents } from './node-events.ts';
 import { startNodeAllocatable } from './node-allocatable.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 import { createNodeShutdownPart } from './node-shutdown.ts';
+import { openResourceManagers } from './resource-managers.ts';
 
 export interface AgentPartOptions {
   config: KubeletConfiguration;
@@ -90,6 +91,7 @@ export async function createAgentPart(
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
   // Before anything is touched: a checkpoint that cannot be used ends the start.
   const allocations = await openAllocations(options.rootDir, log);
+  const managers = await openResourceManagers(options, context);
   const connection = connectDocker(options.dockerEndpoint, { requestTimeoutMs: config.runtimeRequestTimeoutMs });
   const engine = await retry(() => connection.info(signal), {
     ...ENGINE_RETRY,
@@ -100,10 +102,10 @@ export async function createAgentPart(
   const podRuntimeName = choosePodRuntime(options.podRuntime, engine);
   const podRuntime = podRuntimeName ? createPodRuntime(podRuntimeName, { docker: connection, log }) : undefined;
   log.info({ podRuntime: podRuntimeName ?? engine.defaultRuntime }, "OCI runtime of pods' containers");
-  const docker = podRuntime?.docker ?? connection;
+  const docker = managers.follow(podRuntime?.docker ?? connection);
   const facts = await readHostFacts(options.rootDir);
   const shares = computeNodeShares(config, facts);
-  const resources = await openPodResources(config, shares, engine);
+  const resources = await openPodResources(config, shares, engine, managers.hasExclusiveCpus);
 
   const api =
     client &&
@@ -168,17 +170,18 @@ export async function createAgentPart(
   const agent = createAgent(agentOptions(options), {
     docker,
     network,
-    resources: {
+    resources: managers.assign({
       ...resources,
       ensurePod: (pod) => metrics.cgroups('update', () => resources.ensurePod(pod)),
       removePod: (uid) => metrics.cgroups('destroy', () => resources.removePod(uid)),
-    },
+    }),
     probes,
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admission: {
       ...createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => shares.allocatable }),
       ...(shutdown && { shutdown: shutdown.admission }),
+      topology: managers.createAdmission([]),
     },
     onRejected: metrics.rejected,
     ...(api && { nodeEvent: nodeEvents(api.events, nodeName) }),
@@ -270,6 +273,7 @@ export async function createAgentPart(
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),
           ...(storage && { 'storage plugins': storage }),
+          ...managers.parts(),
           agent,
         };
         await runTogether(parts, all);

@@ -1,6 +1,7 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { reservedPercent } from '../../agent/config/sections/cgroups.ts';
 import { evictionHardOf } from '../../agent/config/sections/eviction.ts';
+import { withNamedCpus } from '../../agent/config/sections/managers.ts';
 import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
 import type { CgroupDriver } from '../../agent/resources/cgroup-names.ts';
@@ -37,8 +38,7 @@ export function computeNodeShares(config: KubeletConfiguration, facts: HostFacts
 
 export function reservationsOf(config: KubeletConfiguration): Reservations {
   return {
-    kubeReserved: config.kubeReserved,
-    systemReserved: config.systemReserved,
+    ...withNamedCpus(config),
     evictionHard: evictionHardOf(config),
   };
 }
@@ -71,6 +71,7 @@ export async function openPodResources(
   config: KubeletConfiguration,
   shares: NodeShares,
   engine: EngineInfo,
+  hasExclusiveCpus: (uid: string) => boolean = () => false,
 ): Promise<NodePodResources> {
   const cgroups = await openCgroups();
   const driver = driverOf(engine);
@@ -84,6 +85,7 @@ export async function openPodResources(
       enforcePods: config.enforceNodeAllocatable.includes('pods'),
       canLowerOomScore: hasSysResource(),
       cpuCfsQuota: config.cpuCFSQuota,
+      hasExclusiveCpus,
       cpuCfsQuotaPeriodUs: config.cpuCFSQuotaPeriodMs * 1000,
       podPidsLimit: config.podPidsLimit,
       ...(memoryPercent !== undefined && { reservedMemoryPercent: memoryPercent }),

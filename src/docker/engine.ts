@@ -18,6 +18,7 @@ export interface HostConfig {
   /** Microseconds. */
   CpuPeriod?: number;
   CpusetCpus?: string;
+  CpusetMems?: string;
   /** Bytes. */
   Memory?: number;
   /** Bytes of memory and swap together; equal to Memory means no swap. */

@@ -12,7 +12,7 @@ const PROXY = 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConf
 const FILES: Record<string, string> = {
   'unknown-field.yaml': `${KUBELET}maxPodz: 3\n`,
   'wrong-type.yaml': `${KUBELET}maxPods: many\n`,
-  'not-yet.yaml': `${KUBELET}cpuManagerPolicy: static\n`,
+  'not-yet.yaml': `${KUBELET}runOnce: true\n`,
   'other-kind.yaml': 'apiVersion: v1\nkind: Pod\n',
   'broken.yaml': 'a: [b\n',
   'proxy-unknown.yaml': `${PROXY}clusterCIDRR: 10.1.0.0/16\n`,
@@ -148,7 +148,7 @@ const cases: Case[] = [
   {
     title: 'agent: a field that is not supported yet',
     args: ['agent', '--config', '/srv/not-yet.yaml'],
-    says: /"cpuManagerPolicy" is "static"; it is not supported yet: leave it out, or at its default "none"/,
+    says: /"runOnce" is true; it is not supported yet: leave it out, or at its default false/,
   },
   {
     title: 'agent: a file of another kind',

@@ -65,6 +65,12 @@ export function parseCpuState(text: string, path: string): CpuState {
   };
 }
 
+/** The policy `none` keeps no state; one that another policy has left is not passed over. @throws CheckpointError */
+export function checkNoState(text: string, path: string, policy: 'none' | 'None'): void {
+  const written = textField(parseCheckpointJson(text), 'policyName');
+  if (written !== policy) throw otherPolicy(path, policy, written);
+}
+
 /** Upstream's words: what must be done is the same there. */
 export function otherPolicy(path: string, configured: string, written: string): CheckpointError {
   return new CheckpointError(

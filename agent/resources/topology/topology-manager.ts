@@ -6,6 +6,7 @@ import { allContainers } from '../cpu-manager/exclusive.ts';
 import { AllocationError, type HintProvider, type ResourceHints, type TopologyHint } from './hint-provider.ts';
 import type { ManagerMetrics } from './manager-metrics.ts';
 import { mergeHints, type NumaMachine, type TopologyPolicy } from './merge-hints.ts';
+import type { TopologyPolicyOptions } from './policy-options.ts';
 
 export interface TopologyManagerOptions {
   policy: TopologyPolicy;
@@ -139,15 +140,15 @@ function toRejection(error: unknown): Rejection {
   return { reason: 'UnexpectedAdmissionError', message: `Allocate failed due to ${cause}, which is unexpected` };
 }
 
-/** What the merge needs of the machine. @throws Error when it has more nodes than sets of them can be weighed. */
+/** What the merge needs of the machine. @throws Error when it has more nodes than the options let it weigh */
 export function buildNumaMachine(
   numaNodes: readonly { id: number; distances: readonly number[] }[],
-  { maxNodes, preferClosest }: { maxNodes: number; preferClosest: boolean },
+  { maxAllowableNumaNodes, preferClosestNumaNodes }: TopologyPolicyOptions,
 ): NumaMachine {
-  if (numaNodes.length > maxNodes)
+  if (numaNodes.length > maxAllowableNumaNodes)
     throw new Error(
-      `the topology manager is limited to ${maxNodes} NUMA nodes and this machine has ${numaNodes.length}: set topologyManagerPolicy to "none", or raise max-allowable-numa-nodes in topologyManagerPolicyOptions`,
+      `the topology manager weighs up to ${maxAllowableNumaNodes} NUMA nodes and this machine has ${numaNodes.length}: set topologyManagerPolicy to "none", or raise max-allowable-numa-nodes in topologyManagerPolicyOptions`,
     );
   const nodes = numaNodes.map(({ id }) => id);
-  return { nodes, ...(preferClosest && { distances: numaNodes.map(({ distances }) => distances) }) };
+  return { nodes, ...(preferClosestNumaNodes && { distances: numaNodes.map(({ distances }) => distances) }) };
 }
