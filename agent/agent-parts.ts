@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import type { EngineInfo } from '../src/docker/engine.ts';
 import { findProcessesOfCgroup } from '../src/linux/processes.ts';
-import { createSerial } from '../src/runtime/serial.ts';
 import type { AgentDependencies } from './agent.ts';
 import type { AgentOptions } from './agent-options.ts';
 import { createCrashBackoff } from './containers/crash-backoff.ts';
@@ -19,11 +18,11 @@ import { createAdmissionChain } from './pods/admission-chain.ts';
 import { createPodExecutor } from './pods/executor.ts';
 import { createPasses } from './pods/pass.ts';
 import { createRejectionBackoff } from './pods/rejections.ts';
+import { buildResizing } from './pods/resize/build.ts';
 import { createRuntimeCache, type RuntimeCacheDependencies } from './pods/runtime-cache.ts';
 import { createFeaturesHandler, parseEngineFeatures } from './pods/unsupported.ts';
 import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
-import { createAllocations } from './resources/allocation/allocations.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
 import { createSandboxes } from './sandbox/sandbox.ts';
 import { createContainerMounts } from './volumes/container-mounts.ts';
@@ -68,6 +67,12 @@ export function buildAgentParts(
   const { images } = imageParts;
   const slots = createStartSlots(options.maxParallelStarts, deps.clock);
   const mounts = createContainerMounts({ ...deps, directories });
+  const { allocations, oneAtATime, resizes, actuator } = buildResizing({
+    ...deps,
+    works: () => workers.list(),
+    others,
+    poke: (uid) => workers.poke(uid),
+  });
   const launcher = createContainerLauncher(
     {
       nodeName,
@@ -77,7 +82,7 @@ export function buildAgentParts(
       seccompDirectory: join(options.rootDir, 'seccomp'),
       engineFeatures: () => engineFeatures,
     },
-    { ...deps, images, runtime, directories, logLinks, hooks, killer, slots, mounts },
+    { ...deps, images, runtime, directories, logLinks, hooks, killer, slots, mounts, allocations },
   );
   const sandboxes = createSandboxes(
     { nodeName, pauseImage: options.pauseImage },
@@ -94,7 +99,7 @@ export function buildAgentParts(
     work: (uid) => workers.get(uid),
     engineRoot: () => logDirectories.dockerRoot,
   });
-  const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, ends, crashes, podFiles });
+  const executor = createPodExecutor({ ...deps, runtime, sandboxes, launcher, ends, crashes, podFiles, actuator });
   const volumes = createVolumes({
     ...deps,
     directories,
@@ -103,7 +108,6 @@ export function buildAgentParts(
       ...(deps.volumePlugins ?? []),
     ],
   });
-  const allocations = deps.allocations ?? createAllocations();
   const admission = createAdmissionChain(
     { ...deps.admission, features: createFeaturesHandler(() => engineFeatures) },
     deps,
@@ -122,7 +126,8 @@ export function buildAgentParts(
       crashes,
       admission,
       allocations,
-      oneAtATime: createSerial(),
+      resizes,
+      oneAtATime,
       rejected: (reason) => deps.onRejected?.(reason),
       others,
       works: () => workers.list(),
@@ -157,6 +162,7 @@ export function buildAgentParts(
     show: passes.show,
     admission,
     allocations,
+    resizes,
     images: imageParts,
     gc,
     directories,

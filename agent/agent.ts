@@ -30,8 +30,9 @@ import type {
   StatusManager,
 } from './pods/ports.ts';
 import { createRelister } from './pods/relister.ts';
-import type { Allocations } from './resources/allocation/allocations.ts';
+import type { ResizingNode } from './pods/resize/decision.ts';
 import type { PodWorkers } from './pods/workers.ts';
+import type { Allocations } from './resources/allocation/allocations.ts';
 import type { PodRuntime } from './sandbox/pod-runtime.ts';
 import type { MirrorPodKeeper } from './sources/mirror.ts';
 import { createDesiredPods } from './sources/source.ts';
@@ -53,6 +54,8 @@ export interface AgentDependencies
   /** What was set aside for pods, by an earlier life of this agent too; absent: nothing outlives the process. */
   allocations?: Allocations;
   nodeEvent?: NodeEvent;
+  /** What this node has for pods that ask for more while they run; absent: whatever they ask for. */
+  resizingNode?(): ResizingNode;
   /** A pod was rejected, for this reason. */
   onRejected?(reason: string): void;
   events: EventSink;
@@ -243,6 +246,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
             parts.gc.run(own),
             desired.run(own),
             relister.run(own),
+            parts.resizes.run(own),
             probes.run(own),
             status.run(own),
             ...(deps.mirrors ? [deps.mirrors.run(own)] : []),

@@ -18,6 +18,7 @@ import { formatGoSeconds } from './durations.ts';
 import type { PodPlan, PodReset } from './plan.ts';
 import type { ContainerKill, ContainerStart } from './plan-parts.ts';
 import type { AgentMetrics, EventSink, PodRuntimeStatus, SandboxStatus, WaitingReason } from './ports.ts';
+import type { ResizeActuator } from './resize/actuate.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 
 export interface ExecutorDependencies {
@@ -27,6 +28,7 @@ export interface ExecutorDependencies {
   ends: ContainerEnds;
   crashes: CrashBackoff;
   podFiles: PodFilesWriter;
+  actuator: ResizeActuator;
   events: EventSink;
   metrics: Pick<AgentMetrics, 'containerStarted'>;
   clock: Clock;
@@ -38,6 +40,8 @@ export interface ApplyResult {
   waiting: Map<string, WaitingReason>;
   /** When the next pass can achieve more; undefined: when something happens. */
   retryAfterMs: number | undefined;
+  /** Why not all that runs has the resources that were allocated to it. */
+  resizeError?: string;
 }
 
 /** Carries plans out; decides nothing (DESIGN §3.2). Throws when the sandbox cannot be had; the pass is then tried again. */
@@ -190,6 +194,17 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
     }
   }
 
+  async function resize(pod: Pod, plan: PodPlan, result: ApplyResult, signal: AbortSignal): Promise<void> {
+    try {
+      await deps.actuator.actuate(pod, plan.update ?? [], runtime.pod(pod.metadata.uid), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn({ pod: podKey(pod), err: error }, 'a resize could not be carried out, will be tried again');
+      result.resizeError = error instanceof Error ? error.message : String(error);
+      retryIn(result, RESIZE_RETRY_MS);
+    }
+  }
+
   /**
    * RestartAllContainers, first half: all init and regular containers go and the sandbox stays. The ended ones that
    * asked for it go last, so that an agent that dies in between goes on here.
@@ -219,6 +234,7 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
       } else await killSome(pod, plan.kill, observed, signal);
       await Promise.all(plan.remove.map((id) => ends.remove(id, signal)));
       noteWaits(pod, plan, result);
+      await resize(pod, plan, result, signal);
       if (plan.start.length === 0 && !plan.createSandbox) return result;
 
       const wanted = plan.start.map((start) => ({ start, container: findContainer(pod, start.name)! }));
@@ -257,6 +273,8 @@ export function createPodExecutor(deps: ExecutorDependencies): PodExecutor {
 const RESET_GRACE_SECONDS = 2;
 /** After a start that failed without saying when to try again; upstream waits 10 s for the next sync. */
 const START_RETRY_MS = 10_000;
+/** As long upstream waits after a sync that failed. */
+const RESIZE_RETRY_MS = 10_000;
 
 function retryIn(result: ApplyResult, ms: number): void {
   result.retryAfterMs = Math.min(result.retryAfterMs ?? Number.POSITIVE_INFINITY, Math.max(0, ms));

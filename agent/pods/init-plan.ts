@@ -3,12 +3,15 @@ import { isSidecar, restartPolicyOf, restartsAfterExit } from '../containers/res
 import {
   type ContainerKill,
   type ContainerStart,
+  type ContainerUpdate,
   isChanged,
   newestOf,
   type PodPlanInput,
+  resizeKill,
   startOf,
 } from './plan-parts.ts';
 import type { ContainerRuntimeStatus } from './ports.ts';
+import { computeContainerResize } from './resize/container-resize.ts';
 
 export interface InitPlan {
   /** The regular containers may run. */
@@ -16,6 +19,8 @@ export interface InitPlan {
   /** An init container failed for good: the pod ends. */
   failed: boolean;
   kill: ContainerKill[];
+  /** Sidecars that get other resources without a restart. */
+  update: ContainerUpdate[];
   /** In spec order. */
   start: ContainerStart[];
 }
@@ -28,7 +33,7 @@ export interface InitPlan {
 export function planInitContainers(input: PodPlanInput, sandboxId: string): InitPlan {
   const { pod, runtime, status } = input;
   const containers = pod.spec.initContainers ?? [];
-  const plan: InitPlan = { initialized: containers.length === 0, failed: false, kill: [], start: [] };
+  const plan: InitPlan = { initialized: containers.length === 0, failed: false, kill: [], update: [], start: [] };
   if (containers.length === 0) return plan;
   // An exited regular container does not count: it may be from before a reboot of the host.
   plan.initialized = pod.spec.containers.some((container) => {
@@ -115,6 +120,11 @@ function planSidecar(
   if (isChanged(container, record)) again({ id, name, message: `Init container ${name} definition changed` });
   else if (container.livenessProbe && input.liveness(id) === 'failure')
     again({ id, name, message: `Init container ${name} failed liveness probe`, probe: 'liveness' });
+  else {
+    const resize = computeContainerResize(container, input.actuated?.(name));
+    if (resize === 'restart') again(resizeKill(record));
+    else if (resize === 'update') plan.update.push({ id, name });
+  }
 }
 
 function unknownState(record: ContainerRuntimeStatus): ContainerKill {

@@ -1,3 +1,4 @@
+import type { Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
@@ -23,6 +24,7 @@ import type {
   StatusManager,
 } from './ports.ts';
 import type { RejectionBackoff } from './rejections.ts';
+import type { Resizes } from './resize/resizes.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 import type { EngineFeatures } from './unsupported.ts';
 import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';
@@ -46,6 +48,7 @@ export interface PassDependencies
   tokens?: ServiceAccountTokens;
   crashes: CrashBackoff;
   rejections: RejectionBackoff;
+  resizes: Resizes;
   network: Pick<PodNetwork, 'status'>;
   resources: PodResources;
   probes: ProbeManager;
@@ -79,7 +82,10 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     const pod = deps.allocations.allocatedPod(work.pod);
     const observed = runtime.pod(work.uid, pod.metadata.name, pod.metadata.namespace);
     // First, so that what it knows of these very containers is in the status.
-    if (!isTerminal) probes.observe(pod, observed);
+    if (!isTerminal) {
+      probes.observe(pod, observed);
+      deps.resizes.observe(work, pod, observed);
+    }
     const previous = status.known(pod);
     status.set(
       pod,
@@ -90,6 +96,9 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         previous,
         terminal: isTerminal,
         ...(work.override && { override: work.override }),
+        actuated: (container) => deps.allocations.actuated(work.uid, container),
+        podActuated: deps.allocations.podActuated(work.uid),
+        resize: deps.resizes.conditions(work.uid),
         nowMs: clock.nowMs(),
       }),
     );
@@ -112,6 +121,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       nowMs: clock.nowMs(),
       liveness: (id) => probes.liveness(id),
       startup: (id) => probes.startup(id),
+      actuated: (container) => deps.allocations.actuated(work.uid, container),
       crashDelay: (name, hash, finishedAtMs) =>
         deps.crashes.delay(crashKey(work.uid, name, hash), finishedAtMs, clock.nowMs()),
     });
@@ -133,6 +143,14 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       work.volumesRefreshedMonotonicMs = undefined;
       throw error;
     }
+  }
+
+  /** As its containers are; where they are to grow or shrink, that is done together with them. */
+  async function ensureCgroup(pod: Pod): Promise<void> {
+    const { uid } = pod.metadata;
+    const running = runtime.pod(uid).containers.flatMap(({ name, state }) => (state === 'running' ? [name] : []));
+    await deps.resources.ensurePod(deps.allocations.actuatedPod(pod, new Set(running)));
+    if (!deps.allocations.podActuated(uid)) deps.allocations.recordPodActuated(pod);
   }
 
   function noteStarted(work: PodWork): void {
@@ -187,6 +205,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       const heldMs = await admit(work, signal);
       if (heldMs) publish(work, false);
       if (heldMs !== undefined) return heldMs;
+      await deps.resizes.consider(work, signal);
       const pod = deps.allocations.allocatedPod(work.pod);
       deps.config?.follow(pod);
       const deadlineMs = deadlines.untilMs(work);
@@ -211,13 +230,14 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       try {
         const [volumes] = await Promise.all([
           ensureVolumes(work, todo.createSandbox || todo.start.length > 0, signal),
-          deps.resources.ensurePod(pod),
+          ensureCgroup(pod),
         ]);
         signal.throwIfAborted();
         probes.addPod(pod);
-        const { waiting, retryAfterMs } = await executor.apply(pod, todo, volumes, signal);
+        const { waiting, retryAfterMs, resizeError } = await executor.apply(pod, todo, volumes, signal);
         work.waiting = waiting;
         nextMs = retryAfterMs;
+        if (resizeError) deps.resizes.failed(work, pod, resizeError);
       } finally {
         disarm();
       }
@@ -243,6 +263,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       }
       work.state = 'terminated';
       deps.admission.release(work.uid);
+      void deps.resizes.retry('pod_terminated');
       publish(work, true);
       return 0;
     },
@@ -257,6 +278,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       await deps.resources.removePod(work.uid);
       if (!work.isOrphan) status.finished(work.pod);
       deps.allocations.release(work.uid);
+      deps.resizes.forget(work.uid);
       work.state = 'finished';
       log.info({ pod: podKey(work.pod), uid: work.uid }, 'pod finished');
       return work.isGone ? 0 : undefined;

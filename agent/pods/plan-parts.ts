@@ -1,4 +1,4 @@
-import type { Container, EphemeralContainer, Pod, PodStatus } from '../../src/kube/types.ts';
+import type { Container, EphemeralContainer, Pod, PodStatus, ResourceRequirements } from '../../src/kube/types.ts';
 import { containerHash } from '../containers/hash.ts';
 import type { ContainerRuntimeStatus, PodRuntimeStatus, ProbeResult } from './ports.ts';
 
@@ -9,6 +9,12 @@ export interface ContainerKill {
   message: string;
   /** A failed liveness or startup probe brings its own grace period. */
   probe?: 'liveness' | 'startup';
+}
+
+/** A running container that is to be given other resources. */
+export interface ContainerUpdate {
+  id: string;
+  name: string;
 }
 
 export interface ContainerStart {
@@ -32,6 +38,8 @@ export interface PodPlanInput {
   nowMs: number;
   liveness(containerId: string): ProbeResult | undefined;
   startup(containerId: string): ProbeResult | undefined;
+  /** What a running container was given; undefined: what the pod says. */
+  actuated?(container: string): ResourceRequirements | undefined;
   /** Crash back-off of a container that finished at that time; undefined: may start. */
   crashDelay(container: string, hash: string, finishedAtMs: number): { untilMs: number; delayMs: number } | undefined;
 }
@@ -44,6 +52,11 @@ export function newestOf(runtime: PodRuntimeStatus, name: string): ContainerRunt
 /** Whether the spec now differs from what the container was made from. */
 export function isChanged(container: Container, record: ContainerRuntimeStatus): boolean {
   return record.hash !== '' && record.hash !== containerHash(container);
+}
+
+/** The end of a container whose resizePolicy wants a restart (upstream's words). */
+export function resizeKill({ id, name }: ContainerRuntimeStatus): ContainerKill {
+  return { id, name, message: `Container ${name} resize requires restart` };
 }
 
 /** The start of the next run after the newest record. */

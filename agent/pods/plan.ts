@@ -12,12 +12,15 @@ import { planInitContainers } from './init-plan.ts';
 import {
   type ContainerKill,
   type ContainerStart,
+  type ContainerUpdate,
   isChanged,
   newestOf,
   type PodPlanInput,
+  resizeKill,
   startOf,
 } from './plan-parts.ts';
 import type { PodRuntimeStatus, SandboxStatus } from './ports.ts';
+import { computeContainerResize } from './resize/container-resize.ts';
 import { restartAllSources } from './restart-all.ts';
 
 export interface ContainerWait {
@@ -36,6 +39,8 @@ export interface PodPlan {
   /** The sandbox in use; undefined when one is to be made. */
   sandboxId?: string;
   kill: ContainerKill[];
+  /** Running containers that get other resources without a restart. */
+  update?: ContainerUpdate[];
   /** In the order of starting: init containers first. A plain init container is the last entry of its pass. */
   start: ContainerStart[];
   /** Would start, but are in crash back-off. */
@@ -148,6 +153,14 @@ function planRegularContainers(input: PodPlanInput, plan: PodPlan): void {
       message = `Container ${container.name} failed startup probe`;
       probe = 'startup';
     } else {
+      const resize = computeContainerResize(container, input.actuated?.(container.name));
+      if (resize === 'restart') {
+        plan.start.push(startOf(container, 'regular', record, input.status));
+        plan.kill.push(resizeKill(record));
+        started++;
+        continue;
+      }
+      if (resize === 'update') plan.update = [...(plan.update ?? []), { id: record.id, name: container.name }];
       kept++;
       continue;
     }
@@ -228,6 +241,7 @@ export function computePodPlan(input: PodPlanInput): PodPlan {
   const init = planInitContainers(input, sandbox!.id);
   plan.kill.push(...init.kill);
   plan.start.push(...init.start);
+  if (init.update.length > 0) plan.update = init.update;
   if (init.failed) return { ...plan, killPod: true, start: [] };
   if (init.initialized) planRegularContainers(input, plan);
   return applyBackoff(input, plan);

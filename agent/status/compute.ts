@@ -55,6 +55,7 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
     restartsAll: restartAllSources(pod, runtime).length > 0,
     // As upstream, together with the phase that it explains.
     ...(override?.condition && !delayed && phase === 'Failed' && { disruption: override.condition }),
+    ...(!isTerminalPhase(phase) && { resize: input.resize }),
     now,
   });
   if (reason && !delayed) status.reason = reason;
@@ -66,6 +67,10 @@ export function computePodStatus(input: PodStatusInput, probes: ProbeView, node:
   if (pod.spec.ephemeralContainers?.length)
     status.ephemeralContainerStatuses = limitMessages(pod, ephemeralContainerStatuses);
   status.qosClass = podQosClass(pod);
+  if (pod.spec.resources) {
+    status.resources = (stillRuns && input.podActuated) || pod.spec.resources;
+    if (pod.spec.resources.requests) status.allocatedResources = pod.spec.resources.requests;
+  }
   return status;
 }
 

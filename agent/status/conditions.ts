@@ -1,8 +1,12 @@
 import type { ContainerStatus, Pod, PodCondition, PodStatus } from '../../src/kube/types.ts';
 import { isSidecar } from '../containers/restart.ts';
+import type { ResizeConditions } from '../pods/ports.ts';
 import { ALL_CONTAINERS_RESTARTING, couldRestartAll } from '../pods/restart-all.ts';
 import type { PodVerdict } from '../pods/verdict.ts';
 import { hasBegun } from './phase.ts';
+
+/** They are there only while they are true. */
+export const RESIZE_CONDITIONS = { pending: 'PodResizePending', inProgress: 'PodResizeInProgress' } as const;
 
 /** Conditions that the agent writes; all others belong to somebody else and are kept. */
 const OWNED: ReadonlySet<string> = new Set([
@@ -11,8 +15,8 @@ const OWNED: ReadonlySet<string> = new Set([
   'Ready',
   'ContainersReady',
   'PodScheduled',
-  'PodResizePending',
-  'PodResizeInProgress',
+  RESIZE_CONDITIONS.pending,
+  RESIZE_CONDITIONS.inProgress,
   ALL_CONTAINERS_RESTARTING,
 ]);
 
@@ -36,6 +40,7 @@ export interface ConditionsInput {
   restartsAll: boolean;
   /** The DisruptionTarget of the node's own verdict. */
   disruption?: PodVerdict['condition'];
+  resize?: ResizeConditions | undefined;
   /** RFC 3339 time for conditions that change now. */
   now: string;
 }
@@ -62,6 +67,7 @@ export function computeConditions(input: ConditionsInput): PodCondition[] {
     ...kept,
     ...(input.disruption ? [written(input.disruption.type, input.disruption)] : known ? [known] : []),
     ...owned.map(([type, verdict]) => written(type, verdict)),
+    ...resizeVerdicts(input).map(([type, generation, verdict]) => withGeneration(written(type, verdict), generation)),
   ];
 
   function written(type: string, verdict: Verdict): PodCondition {
@@ -73,6 +79,27 @@ export function computeConditions(input: ConditionsInput): PodCondition[] {
     if (verdict.message) condition.message = verdict.message;
     return condition;
   }
+}
+
+/** Only while there is something to tell (upstream's): `observedGeneration` is the one whose resources are meant. */
+function resizeVerdicts({ resize }: ConditionsInput): [string, number | undefined, Verdict][] {
+  const { pending, inProgress } = resize ?? {};
+  const verdicts: [string, number | undefined, Verdict][] = [];
+  if (pending)
+    verdicts.push([
+      RESIZE_CONDITIONS.pending,
+      pending.generation,
+      { status: 'True', reason: pending.reason, message: pending.message },
+    ]);
+  if (inProgress) {
+    const failure = inProgress.error ? { reason: 'Error', message: inProgress.error } : {};
+    verdicts.push([RESIZE_CONDITIONS.inProgress, inProgress.generation, { status: 'True', ...failure }]);
+  }
+  return verdicts;
+}
+
+function withGeneration(condition: PodCondition, generation: number | undefined): PodCondition {
+  return generation === undefined ? condition : { ...condition, observedGeneration: generation };
 }
 
 function restartingVerdict({ phase, restartsAll }: ConditionsInput): Verdict {

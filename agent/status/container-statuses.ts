@@ -5,6 +5,7 @@ import type {
   ContainerStatus,
   Pod,
   PodStatus,
+  ResourceRequirements,
   VolumeMountStatus,
 } from '../../src/kube/types.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
@@ -38,7 +39,7 @@ export function computeContainerStatuses(
     return {
       ...status,
       ...readiness(container, kind, status, probes, old),
-      ...describe(container, status.containerID !== undefined, node.recursiveReadOnly ?? false),
+      ...describe(container, status, input.actuated?.(container.name), node.recursiveReadOnly ?? false),
     };
   });
   return kind === 'init' ? statuses : statuses.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
@@ -227,7 +228,12 @@ function readiness(
 }
 
 /** What is only repeated from the spec; what a container has been given is told of those that there are. */
-function describe(container: Container, hasRun: boolean, canRecurse: boolean): Partial<ContainerStatus> {
+function describe(
+  container: Container,
+  status: ContainerStatus,
+  actuated: ResourceRequirements | undefined,
+  canRecurse: boolean,
+): Partial<ContainerStatus> {
   const { resources, volumeMounts = [], lifecycle } = container;
   const described: Partial<ContainerStatus> = {};
   if (lifecycle?.stopSignal) described.stopSignal = lifecycle.stopSignal;
@@ -237,8 +243,9 @@ function describe(container: Container, hasRun: boolean, canRecurse: boolean): P
       const mode = asked ? 'Enabled' : 'Disabled';
       return { name, mountPath, ...(readOnly && { readOnly, recursiveReadOnly: mode }) };
     });
-  if (hasRun) {
-    described.resources = resources ?? {};
+  if (status.containerID !== undefined) {
+    // What has ended would run with what is allocated now.
+    described.resources = (status.state?.running && actuated) ?? resources ?? {};
     if (resources?.requests && Object.keys(resources.requests).length > 0)
       described.allocatedResources = resources.requests;
   }

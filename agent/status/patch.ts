@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { PodCondition, PodStatus } from '../../src/kube/types.ts';
-import { isOwnedCondition } from './conditions.ts';
+import { isOwnedCondition, RESIZE_CONDITIONS } from './conditions.ts';
 
 /** Fields that the agent writes; what others write (nominatedNodeName, resize, resource claims) is never touched. */
 const WRITTEN = [
@@ -18,6 +18,8 @@ const WRITTEN = [
   'containerStatuses',
   'ephemeralContainerStatuses',
   'qosClass',
+  'resources',
+  'allocatedResources',
 ] as const satisfies readonly (keyof PodStatus)[];
 
 /**
@@ -46,7 +48,10 @@ function replaced(field: string, before: unknown, after: unknown): unknown {
 }
 
 function diffConditions(live: readonly PodCondition[] = [], wanted: readonly PodCondition[] = []): object[] {
-  return wanted.flatMap((condition) => {
+  const gone = Object.values(RESIZE_CONDITIONS).filter(
+    (resize) => live.some(({ type }) => type === resize) && !wanted.some(({ type }) => type === resize),
+  );
+  const changed = wanted.flatMap((condition) => {
     if (!isOwnedCondition(condition.type)) return [];
     const before = live.find(({ type }) => type === condition.type);
     if (before && isDeepStrictEqual(comparable(before), comparable(condition))) return [];
@@ -56,6 +61,7 @@ function diffConditions(live: readonly PodCondition[] = [], wanted: readonly Pod
     );
     return [{ ...condition, ...cleared }];
   });
+  return [...changed, ...gone.map((type) => ({ type, $patch: 'delete' }))];
 }
 
 function comparable({ type, status, reason, message, lastTransitionTime, observedGeneration }: PodCondition) {

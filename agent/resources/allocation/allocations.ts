@@ -1,6 +1,6 @@
 import type { Pod, ResourceRequirements } from '../../../src/kube/types.ts';
 import type { CheckpointFile } from './checkpoint-file.ts';
-import { allocationOf, type PodAllocation, withAllocation } from './pod-allocation.ts';
+import { allocationOf, type PodAllocation, sameRequirements, withAllocation } from './pod-allocation.ts';
 
 /**
  * What this node has set aside for each pod. A spec may ask for something else since: that is a resize, which is decided
@@ -22,8 +22,12 @@ export interface Allocations {
   recordActuated(uid: string, container: string, resources: ResourceRequirements): void;
   /** The pod as it runs: what was actuated for the running containers, what was allocated for the others and the pod itself. */
   actuatedPod(allocated: Pod, running: ReadonlySet<string>): Pod;
-  /** Pod-level resources as its cgroup has them; undefined: as allocated. */
-  recordPodActuated(uid: string, resources: ResourceRequirements | undefined): void;
+  /** The pod's cgroup has its pod-level resources now. */
+  recordPodActuated(allocated: Pod): void;
+  /** What the pod's cgroup has of pod-level resources; undefined: as allocated. */
+  podActuated(uid: string): ResourceRequirements | undefined;
+  /** The pod's cgroup has other pod-level resources than were allocated. */
+  isPodBehind(allocated: Pod): boolean;
   release(uid: string): void;
   /** Forgets all other pods. */
   retain(uids: ReadonlySet<string>): void;
@@ -105,10 +109,14 @@ export function createAllocations(
         ...(podLevel && { PodLevelResources: podLevel }),
       });
     },
-    recordPodActuated(uid, resources) {
-      const { PodLevelResources: _before, ...known } = actuated.get(uid) ?? { ContainerResources: {} };
-      actuated.set(uid, { ...known, ...(resources && { PodLevelResources: resources }) });
-      saveActuated();
+    recordPodActuated({ metadata: { uid }, spec: { resources } }) {
+      if (!resources || sameRequirements(actuated.get(uid)?.PodLevelResources, resources)) return;
+      changeActuated(uid, (known) => ({ ...known, PodLevelResources: resources }));
+    },
+    podActuated: (uid) => actuated.get(uid)?.PodLevelResources,
+    isPodBehind({ metadata: { uid }, spec: { resources } }) {
+      const known = actuated.get(uid)?.PodLevelResources;
+      return known !== undefined && !sameRequirements(known, resources);
     },
     release(uid) {
       // Written with the next change: a pod too many in the file does no harm.
