@@ -38,10 +38,11 @@ import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
 import { logEvents } from './log-events.ts';
 import { createNodeAccess } from './node-access.ts';
-import { nodeEvents } from './node-events.ts';
 import { startNodeAllocatable } from './node-allocatable.ts';
+import { nodeEvents } from './node-events.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 import { createNodeShutdownPart } from './node-shutdown.ts';
+import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
 
 export interface AgentPartOptions {
@@ -186,6 +187,7 @@ export async function createAgentPart(
     onRejected: metrics.rejected,
     ...(api && { nodeEvent: nodeEvents(api.events, nodeName) }),
     allocations,
+    resizingNode: () => describeResizingNode(config, engine, shares.allocatable),
     events,
     metrics,
     registry,
