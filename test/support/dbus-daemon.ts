@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Host } from '../../cli/hosts/host.ts';
 
 const PROGRAM = '/usr/bin/dbus-daemon';
 
@@ -20,12 +21,27 @@ export interface DbusDaemon {
 /** A real message bus of our own, on which everybody may own and call everything; its socket and configuration are in `folder`. */
 export async function startDbusDaemon(folder: string): Promise<DbusDaemon> {
   const config = join(folder, 'bus.conf');
-  writeFileSync(
-    config,
-    `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "busconfig.dtd">
+  writeFileSync(config, renderConfig(join(folder, 'bus.sock')));
+  return follow(spawn(PROGRAM, [`--config-file=${config}`, ...FLAGS], STDIO));
+}
+
+/** The system bus of a host, which ends with the host. @returns the address by which it is reached from outside */
+export async function startDbusDaemonInHost(host: Host): Promise<string> {
+  const folder = '/run/dbus';
+  mkdirSync(host.path(folder), { recursive: true });
+  writeFileSync(host.path(`${folder}/bus.conf`), renderConfig(`${folder}/system_bus_socket`));
+  await follow(host.spawn([PROGRAM, `--config-file=${folder}/bus.conf`, ...FLAGS], STDIO));
+  return `unix:path=${host.path(`${folder}/system_bus_socket`)}`;
+}
+
+const FLAGS = ['--nofork', '--print-address=1', '--nopidfile'];
+const STDIO: { stdio: StdioOptions } = { stdio: ['ignore', 'pipe', 'ignore'] };
+
+function renderConfig(socket: string): string {
+  return `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "busconfig.dtd">
 <busconfig>
   <type>session</type>
-  <listen>unix:path=${join(folder, 'bus.sock')}</listen>
+  <listen>unix:path=${socket}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow send_destination="*" eavesdrop="true"/>
@@ -33,14 +49,13 @@ export async function startDbusDaemon(folder: string): Promise<DbusDaemon> {
     <allow own="*"/>
   </policy>
 </busconfig>
-`,
-  );
-  const daemon = spawn(PROGRAM, [`--config-file=${config}`, '--nofork', '--print-address=1', '--nopidfile'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+`;
+}
+
+async function follow(daemon: ChildProcess): Promise<DbusDaemon> {
   const closed = once(daemon, 'close');
   const [address] = (await Promise.race([
-    once(createInterface({ input: daemon.stdout }), 'line'),
+    once(createInterface({ input: daemon.stdout! }), 'line'),
     closed.then(() => Promise.reject(new Error('dbus-daemon ended'))),
   ])) as [string];
   return {
