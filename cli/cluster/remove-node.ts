@@ -3,6 +3,7 @@ import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.t
 import { LABEL } from '../../agent/containers/identity.ts';
 import { createLogLinks } from '../../agent/containers/log-links.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
+import { removeLogindOverride } from '../../agent/node/shutdown/logind-override.ts';
 import { removePodDirectory } from '../../agent/volumes/clean-up.ts';
 import { unmountStaged, unmountWithoutDriver } from '../../agent/volumes/persistent/without-driver.ts';
 import { createPodDirectories } from '../../agent/volumes/pod-directories.ts';
@@ -64,6 +65,7 @@ export async function removePods(places: NodePlaces): Promise<void> {
         ),
       () => removeIfEmpty(places.podLogsDir),
       () => removeIfEmpty(places.containerLogsDir),
+      () => removeLogindOverride(),
     ]);
   } finally {
     docker.close();
