@@ -33,23 +33,29 @@ export async function readCgroupLevel(directory: string, version: 1 | 2): Promis
     );
     const capacityBytes = limit!.trim() === 'max' ? Number.NaN : Number(limit);
     if (!(capacityBytes < UNLIMITED_V1)) return undefined;
-    return { capacityBytes, usageBytes: Number(usage), inactiveFileBytes: parseField(stat!, names.inactive) };
+    return { capacityBytes, usageBytes: Number(usage), inactiveFileBytes: field(stat!, names.inactive) };
   } catch (error) {
     if (['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw error;
   }
 }
 
-/** Of the whole node, by the text of /proc/meminfo. */
-export function parseNodeLevel(meminfo: string): MemoryLevel {
+/**
+ * Of the whole node: what its root cgroup is charged with, and on v2, whose root tells nothing, what is not free.
+ * @param directory of the root cgroup in the memory controller's hierarchy
+ */
+export async function readNodeLevel(directory: string, version: 1 | 2, procRoot = '/proc'): Promise<MemoryLevel> {
+  const meminfo = await readFile(join(procRoot, 'meminfo'), 'utf8');
   const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(meminfo)?.[1] ?? 0) * 1024;
-  return {
-    capacityBytes: kib('MemTotal'),
-    usageBytes: kib('MemTotal') - kib('MemFree'),
-    inactiveFileBytes: kib('Inactive\\(file\\)'),
-  };
+  const capacityBytes = kib('MemTotal');
+  if (version === 2)
+    return { capacityBytes, usageBytes: capacityBytes - kib('MemFree'), inactiveFileBytes: kib('Inactive\\(file\\)') };
+  const [usage, stat] = await Promise.all(
+    [FILES[1].usage, 'memory.stat'].map((name) => readFile(join(directory, name), 'utf8')),
+  );
+  return { capacityBytes, usageBytes: Number(usage), inactiveFileBytes: field(stat!, FILES[1].inactive) };
 }
 
-function parseField(stat: string, name: string): number {
+function field(stat: string, name: string): number {
   return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(stat)?.[1] ?? 0);
 }

@@ -45,11 +45,19 @@ export function createMemoryWatch(
     const level = await one.read();
     if (!level) return MOST_PAUSE_MS;
     const thresholdBytes = amountOf(one.threshold, level.capacityBytes);
-    if (rearm) one.arm?.(level.capacityBytes - thresholdBytes + level.inactiveFileBytes);
+    if (rearm) arm(one, level.capacityBytes - thresholdBytes + level.inactiveFileBytes);
     const distance = availableBytes(level) - thresholdBytes;
     if (distance >= 0) return Math.min(MOST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, distance / FASTEST_BYTES_PER_MS));
     deps.onLow(one.name);
     return LOW_PAUSE_MS;
+  }
+
+  function arm(one: WatchedMemory, usageBytes: number): void {
+    try {
+      one.arm?.(usageBytes);
+    } catch (error) {
+      log.debug({ memory: one.name, err: error }, 'the kernel could not be asked to tell when memory gets short');
+    }
   }
 
   async function lookAtAll(): Promise<number> {

@@ -12,6 +12,7 @@ export interface EventRecorder {
   /**
    * Tells people what happened to an object; returns at once and never throws. `reason` is one CamelCase word.
    * Repeats raise the count of one Event; floods of similar ones are merged, then dropped.
+   * @param annotations for programs; those of the first of several repeats stay
    */
   event(
     object: KubeObject | ObjectReference,
@@ -19,6 +20,7 @@ export interface EventRecorder {
     reason: string,
     message: string,
     fieldPath?: string,
+    annotations?: Readonly<Record<string, string>>,
   ): void;
   /** Resolves when everything recorded so far is written or given up. */
   flush(): Promise<void>;
@@ -36,6 +38,10 @@ export interface EventRecorderOptions {
   clock: Clock;
 }
 
+interface AnnotatedEvent extends CorrelatedEvent {
+  annotations?: Readonly<Record<string, string>>;
+}
+
 /** Events that wait for a slow server; beyond this the newest are dropped, since events are only news. */
 const MAX_WAITING = 1000;
 const MAX_TRIES = 6;
@@ -51,7 +57,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
   let waiting = 0;
   let tail = Promise.resolve();
 
-  async function write(event: CorrelatedEvent): Promise<void> {
+  async function write(event: AnnotatedEvent): Promise<void> {
     const backoff = createBackoff(RETRY);
     for (let tries = 1; ; tries++) {
       try {
@@ -68,7 +74,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     }
   }
 
-  async function send(event: CorrelatedEvent): Promise<void> {
+  async function send(event: AnnotatedEvent): Promise<void> {
     const { regarding, entry } = event;
     // Repeats that came while this one waited are in the count already.
     if (entry.writtenCount === entry.count) return;
@@ -90,7 +96,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     }
     const name = `${regarding.name}.${uniqueSuffix(entry.lastMs)}`;
     const draft: Draft<Event> = {
-      metadata: { name, namespace },
+      metadata: { name, namespace, ...(event.annotations && { annotations: { ...event.annotations } }) },
       involvedObject: regarding,
       type: event.type,
       reason: event.reason,
@@ -109,7 +115,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
   }
 
   return {
-    event(object, type, reason, message, fieldPath) {
+    event(object, type, reason, message, fieldPath, annotations) {
       try {
         const regarding = referenceTo(object, fieldPath);
         const event = correlator.correlate(regarding, type, reason, truncate(message));
@@ -119,7 +125,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
           return;
         }
         waiting++;
-        tail = tail.then(() => write(event)).finally(() => waiting--);
+        tail = tail.then(() => write({ ...event, ...(annotations && { annotations }) })).finally(() => waiting--);
       } catch (error) {
         log.error({ err: error, reason }, 'an event could not be recorded');
       }

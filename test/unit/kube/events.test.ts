@@ -62,6 +62,17 @@ test('an event names object, reporter and times', async (t) => {
   t.regex(created[0]!.metadata.name, /^a\.[0-9a-f]{16}$/);
 });
 
+test('an event carries annotations for programs', async (t) => {
+  const { created, recorder, object } = setUp();
+  recorder.event(object, 'Warning', 'Evicted', 'm', undefined, { starved_resource: 'memory' });
+  recorder.event(object, 'Normal', 'Started', 'm');
+  await recorder.flush();
+  t.deepEqual(
+    created.map(({ metadata }) => metadata.annotations),
+    [{ starved_resource: 'memory' }, undefined],
+  );
+});
+
 test('repeats raise the count; when the event has expired it is told anew', async (t) => {
   const { created, patched, state, recorder, object } = setUp();
   const again = () => recorder.event(object, 'Warning', 'BackOff', 'again');
