@@ -4,7 +4,7 @@ export interface ImageGcPolicy {
   highThresholdPercent: number;
   /** Until this share is left. */
   lowThresholdPercent: number;
-  /** An image that was seen for the first time less than this ago stays: it may be about to be used. */
+  /** An image that came, or that a pod asked for, less than this ago stays: it may be about to be used. */
   minimumAgeMs: number;
   /** An unused image older than this goes whatever room there is; 0: none does. */
   maximumAgeMs: number;
@@ -17,6 +17,7 @@ export interface ImageRecord {
   /** Tags and digests by which it is known; an image goes when the last of them has gone. */
   names: readonly string[];
   sizeBytes: number;
+  /** When it was seen for the first time, or a pod asked for it. */
   firstSeenMs: number;
   /** When a container was last seen with it; undefined: never. */
   lastUsedMs: number | undefined;

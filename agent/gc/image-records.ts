@@ -6,7 +6,7 @@ import type { ImageRecord } from './image-plan.ts';
 export interface ImageRecords {
   /** Compares with what the Engine has now. */
   update(images: readonly ImageSummary[], containers: readonly ContainerSummary[]): ImageRecord[];
-  /** It is about to be used. */
+  /** It is about to be used: as good as seen for the first time. */
   touch(id: string): void;
   forget(id: string): void;
 }
@@ -31,7 +31,7 @@ export function createImageRecords(clock: Clock): ImageRecords {
     },
     touch(id) {
       const nowMs = clock.monotonicMs();
-      known.set(id, { firstSeenMs: known.get(id)?.firstSeenMs ?? nowMs, lastUsedMs: nowMs });
+      known.set(id, { firstSeenMs: nowMs, lastUsedMs: nowMs });
     },
     forget(id) {
       known.delete(id);

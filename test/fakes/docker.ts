@@ -66,7 +66,30 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
 
   function findImage(reference: string): ImageDetail | undefined {
     const name = /[:@][^/]*$/.test(reference) ? reference : `${reference}:latest`;
-    return images.get(name) ?? [...images.values()].find(({ id }) => id === reference);
+    const all = [...images.values()];
+    return images.get(name) ?? all.find(({ id, repoTags }) => id === reference || repoTags.includes(name));
+  }
+
+  /** As the Engine does: untags while there is another name; what a container is made of, or what has several names and is named by its id, stays. */
+  function removeImage(reference: string): void {
+    const operation = `remove image ${reference}`;
+    const image = findImage(reference);
+    if (!image) throw new DockerError(operation, 'notFound', `No such image: ${reference}`, 404);
+    const refuse = (why: string) =>
+      new DockerError(operation, 'conflict', `conflict: unable to delete ${image.id.slice(7, 19)} ${why}`, 409);
+    const isById = image.id === reference;
+    if (isById && image.repoTags.length > 1)
+      throw refuse('(must be forced) - image is referenced in multiple repositories');
+    const key = [...images].find(([, one]) => one === image)![0];
+    if (!isById && image.repoTags.length > 1) {
+      const repoTags = image.repoTags.filter((tag) => tag !== reference);
+      images.delete(key);
+      images.set(repoTags[0]!, { ...image, repoTags });
+      return;
+    }
+    const user = [...containers.values()].find(({ detail }) => detail.imageId === image.id);
+    if (user) throw refuse(`(must be forced) - image is being used by container ${user.detail.id.slice(0, 12)}`);
+    images.delete(key);
   }
 
   function emit(action: string, { detail }: FakeContainer, extra: Record<string, string> = {}): void {
@@ -322,8 +345,7 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
     },
     async removeImage(name) {
       called(`remove-image ${name}`);
-      if (!images.delete(name))
-        throw new DockerError(`remove image ${name}`, 'notFound', `No such image: ${name}`, 404);
+      removeImage(name);
     },
 
     async *containerEvents({ sinceNano, labels = [], actions, onOpen }, signal) {

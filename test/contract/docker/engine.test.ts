@@ -132,6 +132,14 @@ contract('what does not exist is notFound, in every call', async (t, docker, nam
   }
 });
 
+contract('an image stays while a container is made of it', async (t, docker, name) => {
+  const { id } = await docker.createContainer(name, { Image: BUSYBOX_IMAGE, HostConfig: NETWORK });
+  const error = await t.throwsAsync(docker.removeImage(BUSYBOX_IMAGE), { instanceOf: DockerError });
+  t.true(isDockerConflict(error), error?.message);
+  t.is((await docker.inspectContainer(id)).imageId, (await docker.inspectImage(BUSYBOX_IMAGE)).id);
+  await docker.removeContainer(id);
+});
+
 contract('a taken name, and killing what does not run, are conflicts', async (t, docker, name) => {
   const config = { Image: BUSYBOX_IMAGE, Cmd: STUBBORN, HostConfig: NETWORK };
   const { id } = await docker.createContainer(name, config);
