@@ -25,7 +25,7 @@ export function checkRegistration({ version, resourceName, endpoint }: Omit<Regi
       `requested API version "${version}" is not supported by kubelet. Supported version is ["${DEVICE_PLUGIN_VERSION}"]`,
     );
   if (!isExtendedResourceName(resourceName)) throw new Error(`the ResourceName "${resourceName}" is invalid`);
-  if (endpoint === '' || basename(endpoint) !== endpoint || endpoint === REGISTRATION_SOCKET)
+  if (['', '.', '..', REGISTRATION_SOCKET].includes(endpoint) || basename(endpoint) !== endpoint)
     throw new Error(
       `the Endpoint "${endpoint}" is invalid: it must be the name of the plugin's own socket, in the directory where it registers`,
     );
