@@ -121,7 +121,7 @@ export function duration(
         return z.NEVER;
       }) as unknown as z.ZodType<number>,
       fallback: fallbackMs,
-      accepts: `a duration such as "30s" or "1h30m"${options.minMs ? `, at least ${options.minMs / 1000}s` : ''}`,
+      accepts: `a duration such as "30s" or "1h30m"${options.minMs && options.minMs > 0 ? `, at least ${options.minMs / 1000}s` : ''}`,
       unset: options.zeroIsUnset === false ? [] : ['0s', '0', 0],
     },
     'Ms',

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import { LineCounter, parseAllDocuments } from 'yaml';
+import { ConfigError } from './config-error.ts';
+import { asMap, readConfigSource, show } from './documents.ts';
 import { type ConfigOf, type Field, type FieldTree, isField } from './field.ts';
 import { nearestName } from './nearest-name.ts';
 
@@ -25,15 +25,7 @@ export interface ConfigFlag {
   value: unknown;
 }
 
-/** A configuration that is refused; each problem names its place, field, value and what is accepted. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'));
-    this.problems = problems;
-  }
-}
+export { ConfigError };
 
 interface Reader {
   problems: string[];
@@ -43,18 +35,23 @@ interface Reader {
 }
 
 /**
- * Reads a configuration file and the flags above it into one frozen object with every default filled in.
+ * Reads a configuration file, the drop-ins and the flags above it into one frozen object with every default filled in.
+ * @param input.dropInDir folder of `*.conf` files, see `readConfigSource`
  * @throws ConfigError with all problems at once.
  */
 export function loadConfig<Tree extends FieldTree>(
   definition: ConfigDefinition<Tree>,
-  input: { file?: string; flags?: readonly ConfigFlag[]; onWarning?: (message: string) => void } = {},
+  input: {
+    file?: string;
+    dropInDir?: string;
+    flags?: readonly ConfigFlag[];
+    onWarning?: (message: string) => void;
+  } = {},
 ): ConfigOf<Tree> {
   const problems: string[] = [];
-  const document =
-    input.file === undefined ? { raw: {}, lineOf: () => undefined } : readDocument(definition, input.file);
+  const source = readConfigSource(definition, input);
   const flagOf = new Map<string, string>();
-  const raw = structuredClone(document.raw);
+  const raw = structuredClone(source.raw);
   for (const { flag, field, value } of input.flags ?? []) {
     setFlag(definition.fields, raw, { flag, field, value }, problems);
     flagOf.set(field, flag);
@@ -62,8 +59,7 @@ export function loadConfig<Tree extends FieldTree>(
   const place = (path: string[]) => {
     const flag = flagOf.get(path.join('.'));
     if (flag) return `flag ${flag}`;
-    const line = document.lineOf(path);
-    return line === undefined ? (input.file ?? definition.kind) : `${input.file}:${line}`;
+    return source.placeOf(path) ?? input.file ?? definition.kind;
   };
   const reader: Reader = { problems, place, warn: input.onWarning ?? (() => {}) };
   const config = readTree(definition.fields, definition.fields, raw, [], reader) as ConfigOf<Tree>;
@@ -73,35 +69,6 @@ export function loadConfig<Tree extends FieldTree>(
     });
   if (problems.length > 0) throw new ConfigError(problems);
   return config;
-}
-
-function readDocument(definition: { apiVersion: string; kind: string }, file: string) {
-  const lines = new LineCounter();
-  const content = readText(file);
-  const documents = parseAllDocuments(content, { lineCounter: lines });
-  const broken = documents.flatMap((one) => one.errors);
-  if (broken.length > 0) throw new ConfigError(broken.map(({ message }) => `${file}: not YAML: ${firstLine(message)}`));
-  const document = documents[0];
-  if (documents.length !== 1 || !document)
-    throw new ConfigError([`${file}: holds ${documents.length} YAML documents; accepted: one ${definition.kind}`]);
-  const { apiVersion, kind, ...raw } = asMap(document.toJS()) ?? {};
-  if (apiVersion !== definition.apiVersion || kind !== definition.kind)
-    throw new ConfigError([
-      `${file}: apiVersion is ${show(apiVersion)}, kind is ${show(kind)}; accepted: ${show(definition.apiVersion)} and ${show(definition.kind)}`,
-    ]);
-  const lineOf = (path: string[]) => {
-    const node = document.getIn(path, true) as { range?: [number] } | undefined;
-    return node?.range ? lines.linePos(node.range[0]).line : undefined;
-  };
-  return { raw, lineOf };
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new ConfigError([`cannot read the configuration file ${file}: ${(error as Error).message}`]);
-  }
 }
 
 function setFlag(tree: FieldTree, raw: Record<string, unknown>, flag: ConfigFlag, problems: string[]): void {
@@ -181,26 +148,10 @@ function wrongValue(path: string[], value: unknown, accepted: string, reader: Re
   return `${reader.place(path)}: field "${path.join('.')}" is ${show(value)}; accepted: ${accepted}`;
 }
 
-function asMap(value: unknown): Record<string, unknown> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : undefined;
-}
-
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'absent';
-  return text.length > 100 ? `${text.slice(0, 97)}...` : text;
-}
-
 function freeze<T>(value: T): T {
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value);
     for (const inner of Object.values(value)) freeze(inner);
   }
   return value;
-}
-
-/** The parser's message goes on with the place drawn in the text; its first line names it already. */
-function firstLine(message: string): string {
-  return (message.split('\n')[0] ?? '').replace(/:$/, '');
 }
