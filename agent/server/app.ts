@@ -7,11 +7,13 @@ import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { PodDirectory } from '../pods/ports.ts';
+import type { StatisticsEndpoints } from '../stats/endpoints.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
 import type { RefuseAccess } from './access.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
+import { serveStatistics } from './statistics.ts';
 import { STREAMS } from './streams.ts';
 
 export interface AgentAppDeps {
@@ -21,6 +23,7 @@ export interface AgentAppDeps {
   registry: Registry;
   probeRegistry: Registry;
   slis: HealthMetrics;
+  statistics: StatisticsEndpoints;
   metrics?: Pick<NodeMetrics, 'request'>;
   /** Who may do what. */
   refuseAccess: RefuseAccess;
@@ -31,18 +34,7 @@ export interface AgentAppDeps {
 }
 
 /** Paths that the kubelet serves and this agent does not yet: said by name, so that nobody searches for a fault. */
-const LATER = [
-  'run',
-  'checkpoint',
-  'stats',
-  'logs',
-  'statusz',
-  'flagz',
-  'debug',
-  'cri',
-  'metrics/cadvisor',
-  'metrics/resource',
-];
+const LATER = ['run', 'checkpoint', 'logs', 'statusz', 'flagz', 'debug', 'cri'];
 
 /** Routes of port 10250. Every request is authenticated first, then authorized. */
 export function createAgentApp(deps: AgentAppDeps): Express {
@@ -61,6 +53,7 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.get('/runningpods{/}', (_, response) => void response.json(podList(runningPods(deps.pods))));
   app.get('/configz', (_, response) => void response.json({ kubeletconfig: deps.configuration() }));
   app.get('/metrics', (_, response) => exposition(response, deps.registry));
+  serveStatistics(app, deps.statistics);
   app.get('/metrics/slis', (_, response) => exposition(response, deps.slis.registry));
   app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
   app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));
@@ -89,7 +82,7 @@ function requireAccess({ refuseAccess }: Pick<AgentAppDeps, 'refuseAccess'>) {
 
 /** First parts of paths that the metrics name; what clients make up is one `other`. */
 const KNOWN_PATHS = new Set(
-  ['healthz', 'pods', 'runningpods', 'configz', 'metrics', 'containerLogs', ...STREAMS, ...LATER].map(
+  ['healthz', 'pods', 'runningpods', 'configz', 'metrics', 'stats', 'containerLogs', ...STREAMS, ...LATER].map(
     (path) => path.split('/')[0],
   ),
 );

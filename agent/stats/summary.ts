@@ -129,6 +129,8 @@ export interface FsStats {
 export interface VolumeStats extends FsStats {
   name: string;
   pvcRef?: { name: string; namespace: string };
+  /** A CSI driver's word. */
+  volumeHealthStats?: { abnormal: boolean };
 }
 
 export interface RuntimeStats {

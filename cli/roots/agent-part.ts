@@ -36,14 +36,17 @@ import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import { agentOptions } from './agent-options.ts';
 import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
+import { openDevices } from './devices.ts';
 import { logEvents } from './log-events.ts';
 import { createNodeAccess } from './node-access.ts';
 import { startNodeAllocatable } from './node-allocatable.ts';
 import { nodeEvents } from './node-events.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 import { createNodeShutdownPart } from './node-shutdown.ts';
+import { createPodResourcesApiPart } from './pod-resources-api.ts';
 import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
+import { openStatistics } from './statistics.ts';
 
 export interface AgentPartOptions {
   config: KubeletConfiguration;
@@ -93,6 +96,7 @@ export async function createAgentPart(
   // Before anything is touched: a checkpoint that cannot be used ends the start.
   const allocations = await openAllocations(options.rootDir, log);
   const managers = await openResourceManagers(options, context);
+  const devices = await openDevices({ ...options, numaNodes: managers.numaNodes }, { registry: options.metrics }, context);
   const connection = connectDocker(options.dockerEndpoint, { requestTimeoutMs: config.runtimeRequestTimeoutMs });
   const engine = await retry(() => connection.info(signal), {
     ...ENGINE_RETRY,
@@ -128,7 +132,14 @@ export async function createAgentPart(
     api &&
     createStorage(
       { nodeName, rootDir: options.rootDir },
-      { ...api, nodeLabels: () => nodeOf()?.metadata.labels, registry: options.metrics, clock, log },
+      {
+        ...api,
+        nodeLabels: () => nodeOf()?.metadata.labels,
+        pluginHandlers: [devices.pluginHandler],
+        registry: options.metrics,
+        clock,
+        log,
+      },
     );
   const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
   const events = api?.events ?? logEvents(log);
@@ -139,6 +150,11 @@ export async function createAgentPart(
     list: () => agent.directory.list(),
     runtime: (uid) => agent.directory.runtime(uid),
   };
+  const { statistics, endpoints } = await openStatistics(
+    { ...options, engine, facts },
+    { pods: directory, docker, ...(storage && { claims: storage.claimFigures }) },
+    context,
+  );
   const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory, clock });
   registerCertificateMetrics(
     { servingCertPem: options.serving.certPem, ...(options.clientCertPem && { clientCertPem: options.clientCertPem }) },
@@ -161,7 +177,11 @@ export async function createAgentPart(
     log,
     onPublished: metrics.statusPublished,
   });
-  const nodeView = { hostIps: client ? nodeIps : [], recursiveReadOnly: supportsRecursiveReadOnly() };
+  const nodeView = {
+    hostIps: client ? nodeIps : [],
+    recursiveReadOnly: supportsRecursiveReadOnly(),
+    heldDevices: devices.heldDevices,
+  };
   let nodeOf: () => Node | undefined = () => undefined;
   const shutdown = createNodeShutdownPart(
     options,
@@ -180,9 +200,9 @@ export async function createAgentPart(
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admission: {
-      ...createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => shares.allocatable }),
+      ...createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => devices.admissible(shares.allocatable) }),
       ...(shutdown && { shutdown: shutdown.admission }),
-      topology: managers.createAdmission([]),
+      topology: managers.createAdmission([devices.provider]),
     },
     onRejected: metrics.rejected,
     ...(api && { nodeEvent: nodeEvents(api.events, nodeName) }),
@@ -192,6 +212,7 @@ export async function createAgentPart(
     metrics,
     registry,
     heartbeats,
+    devices: devices.ofContainers(engine),
     ...(podRuntime && { podRuntime }),
     volumePlugins: storage?.plugins ?? createStandalonePlugins(),
     manifestProblems: createManifestProblems({
@@ -225,7 +246,7 @@ export async function createAgentPart(
         ...options,
         api,
         facts,
-        resources: () => shares,
+        resources: () => devices.withDevices(shares),
         engine,
         docker,
         network,
@@ -237,6 +258,7 @@ export async function createAgentPart(
       context,
     );
   if (node) nodeOf = node.keeper.node;
+  devices.onNodeChange(() => node?.keeper.refresh());
   const terminals = connectTerminals(options.dockerEndpoint);
   const server = createAgentServer(
     {
@@ -258,6 +280,7 @@ export async function createAgentPart(
       heartbeats,
       registry,
       probeRegistry,
+      statistics: endpoints,
       metrics,
       configuration: () => config,
       clock,
@@ -275,7 +298,10 @@ export async function createAgentPart(
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),
           ...(storage && { 'storage plugins': storage }),
+          statistics,
           ...managers.parts(),
+          ...devices.parts(storage === undefined),
+          'pod resources API': createPodResourcesApiPart(options.rootDir, { pods: agent.directory, managers, devices, registry }, context),
           agent,
         };
         await runTogether(parts, all);

@@ -45,7 +45,8 @@ export const podsFields = {
   nodeStatusMaxImages: integer(50, { min: -1 }),
   providerID: text(),
   volumePluginDir: deferred(text('/usr/libexec/kubernetes/kubelet-plugins/volume/exec/')),
-  volumeStatsAggPeriod: deferred(duration(1 * MINUTE_MS)),
+  // Below 0: disks are not measured.
+  volumeStatsAggPeriod: duration(1 * MINUTE_MS, { minMs: -Infinity }),
   crashLoopBackOff: { maxContainerRestartPeriod: duration(5 * MINUTE_MS, { minMs: SECOND_MS, zeroIsUnset: false }) },
 };
 

@@ -14,14 +14,14 @@ import type { CSIDriver, KubeObject, Pod } from '../../../src/kube/types.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { Registry } from '../../../src/runtime/metrics.ts';
-import { createPluginWatcher } from '../../plugins/plugin-watcher.ts';
+import { createPluginWatcher, type PluginHandler } from '../../plugins/plugin-watcher.ts';
 import { createCsiNodeKeeper } from '../csi/csi-node.ts';
 import { type CsiApi, createCsiVolumes } from '../csi/csi-volumes.ts';
 import { createCsiDrivers } from '../csi/drivers.ts';
 import type { VolumePlugin } from '../plugin.ts';
 import type { ServiceAccountTokens } from '../tokens.ts';
 import { type ClaimPluginDependencies, createClaimPlugins } from './claim-plugins.ts';
-import { registerVolumeStats } from './volume-stats.ts';
+import { type ClaimFigures, createClaimFigures, registerVolumeStats } from './volume-stats.ts';
 
 export interface StorageOptions {
   nodeName: string;
@@ -34,6 +34,8 @@ export interface StorageDependencies extends Pick<ClaimPluginDependencies, 'node
   client: KubeClient;
   informers: InformerSet;
   tokens: ServiceAccountTokens;
+  /** Who takes in plugins of other types than CSI from the same registry directory. */
+  pluginHandlers?: readonly PluginHandler[];
   /** What the agent's /metrics shows. */
   registry: Registry;
   clock: Clock;
@@ -42,6 +44,8 @@ export interface StorageDependencies extends Pick<ClaimPluginDependencies, 'node
 
 export interface Storage {
   readonly plugins: readonly VolumePlugin[];
+  /** How full the volumes behind claims are. */
+  readonly claimFigures: ClaimFigures;
   /** For node.status.volumesInUse. */
   volumesInUse(): string[];
   /** Takes in CSI drivers until aborted. */
@@ -97,7 +101,7 @@ export function createStorage({ nodeName, rootDir }: StorageOptions, dependencie
   });
   const watcher = createPluginWatcher(
     { directory: join(rootDir, 'plugins_registry') },
-    { handlers: [drivers], clock, log },
+    { handlers: [drivers, ...(dependencies.pluginHandlers ?? [])], clock, log },
   );
   const claimPlugins = createClaimPlugins({
     api: {
@@ -108,9 +112,11 @@ export function createStorage({ nodeName, rootDir }: StorageOptions, dependencie
     nodeName,
     nodeLabels: dependencies.nodeLabels,
   });
-  registerVolumeStats(dependencies.registry, { claims: claimPlugins.claims, clock });
+  const claimFigures = createClaimFigures({ claims: claimPlugins.claims, clock });
+  registerVolumeStats(dependencies.registry, claimFigures);
   return {
     plugins: claimPlugins.plugins,
+    claimFigures,
     volumesInUse: csi.volumesInUse,
     async run(signal) {
       await csi

@@ -39,30 +39,73 @@ const SERIES: readonly (readonly [keyof VolumeStats, string, string])[] = [
   ],
 ];
 
-/** The kubelet's series about claims. A claim that several pods have is measured once, and no more than once a minute. */
-export function registerVolumeStats(
-  registry: Registry,
-  { claims, clock }: { claims(): readonly MountedClaim[]; clock: Clock },
-): void {
-  let measured: { at: number; stats: Promise<Map<string, { one: MountedClaim; stats: VolumeStats }>> } | undefined;
+/** What is known of the volumes behind claims. */
+export interface ClaimFigures {
+  /** The newest figures, at once; undefined when nobody tells (NFS, a driver without the capability) or nobody has yet. */
+  of(namespace: string, claim: string): VolumeStats | undefined;
+  /** All of them, measured anew when they are old. Never waits long for a volume that gives no answer. */
+  all(): Promise<readonly { claim: MountedClaim; stats: VolumeStats }[]>;
+}
 
-  async function measureAll() {
+/** How long somebody who asks waits for a measurement; then what was known before is the answer. */
+const PATIENCE_MS = 1_000;
+
+/** A claim that several pods have is measured once, and no more than once a period. `of` starts that too, and does not wait for it. */
+export function createClaimFigures({
+  claims,
+  periodMs = PERIOD_MS,
+  clock,
+}: {
+  claims(): readonly MountedClaim[];
+  periodMs?: number;
+  clock: Clock;
+}): ClaimFigures {
+  let known = new Map<string, { claim: MountedClaim; stats: VolumeStats }>();
+  let measuring: Promise<void> | undefined;
+  let measuredMs: number | undefined;
+
+  async function measure() {
     const byClaim = new Map(claims().map((one) => [`${one.namespace}/${one.claim}`, one]));
-    const found = new Map<string, { one: MountedClaim; stats: VolumeStats }>();
-    for (const [key, one] of byClaim) {
+    const found: typeof known = new Map();
+    for (const [key, claim] of byClaim) {
       // A volume that cannot be looked at has no figures, as upstream; the others have theirs.
-      const stats = await (one.ask ? one.ask() : lookAt(one.path)).catch(() => undefined);
-      if (stats) found.set(key, { one, stats });
+      const stats = await (claim.ask ? claim.ask() : lookAt(claim.path)).catch(() => undefined);
+      if (stats) found.set(key, { claim, stats });
     }
-    return found;
+    known = found;
   }
 
-  function current() {
-    const now = clock.monotonicMs();
-    if (!measured || now - measured.at >= PERIOD_MS) measured = { at: now, stats: measureAll() };
-    return measured.stats;
+  /** One at a time: a volume that hangs must not take a thread of the pool with every look. */
+  function refresh(): Promise<void> | undefined {
+    const nowMs = clock.monotonicMs();
+    if (measuring || (measuredMs !== undefined && nowMs - measuredMs < periodMs)) return measuring;
+    measuredMs = nowMs;
+    measuring = measure().finally(() => {
+      measuring = undefined;
+    });
+    return measuring;
   }
 
+  return {
+    of(namespace, claim) {
+      void refresh();
+      return known.get(`${namespace}/${claim}`)?.stats;
+    },
+    async all() {
+      const fresh = refresh();
+      if (fresh) {
+        const patience = new AbortController();
+        const waited = clock.sleep(PATIENCE_MS, patience.signal).catch(() => {});
+        await Promise.race([fresh, waited]);
+        patience.abort();
+      }
+      return [...known.values()];
+    },
+  };
+}
+
+/** The kubelet's series about claims. */
+export function registerVolumeStats(registry: Registry, figures: ClaimFigures): void {
   for (const [field, name, help] of SERIES)
     new Gauge({
       name,
@@ -70,11 +113,11 @@ export function registerVolumeStats(
       labelNames: ['namespace', 'persistentvolumeclaim'],
       registers: [registry],
       async collect() {
-        const found = await current();
+        const found = await figures.all();
         this.reset();
-        for (const { one, stats } of found.values())
+        for (const { claim, stats } of found)
           if (stats[field] !== undefined)
-            this.set({ namespace: one.namespace, persistentvolumeclaim: one.claim }, Number(stats[field]));
+            this.set({ namespace: claim.namespace, persistentvolumeclaim: claim.claim }, Number(stats[field]));
       },
     });
 }

@@ -61,6 +61,8 @@ export interface CgroupSampler {
   /** `detailed`: user and system apart; `throttling` where there is a quota. v2 tells all at once. */
   cpu(path: string, more?: { detailed?: boolean; throttling?: boolean }): CpuTimes | undefined;
   memory(path: string): MemoryUse | undefined;
+  /** Of the root of v2, which does not tell its usage itself. */
+  rootMemory(usageBytes: number): MemoryUse | undefined;
   /** Processes and threads. */
   tasks(path: string): number | undefined;
   /** v2 only; v1 tells it in `memory`. */
@@ -180,6 +182,7 @@ function samplerV1({ keep, once }: Reader): Readings {
         stat,
       };
     },
+    rootMemory: () => undefined,
     tasks: (path) => number(path, 'pids', 'pids.current'),
     swap: () => undefined,
     io(path) {
@@ -231,20 +234,11 @@ function samplerV2({ keep, once }: Reader): Readings {
       };
     },
     memory(path) {
-      const stat = keep(path, 'memory', 'memory.stat');
-      if (stat === undefined) return undefined;
       const usage = keep(path, 'memory', 'memory.current');
       const usageBytes = usage === undefined ? undefined : numberAt(usage, 1);
-      if (usageBytes === undefined) return undefined;
-      return {
-        usageBytes,
-        workingSetBytes: Math.max(0, usageBytes - (keyedNumber(stat, 'inactive_file') ?? 0)),
-        rssBytes: keyedNumber(stat, 'anon'),
-        pageFaults: keyedNumber(stat, 'pgfault'),
-        majorPageFaults: keyedNumber(stat, 'pgmajfault'),
-        stat,
-      };
+      return usageBytes === undefined ? undefined : memoryV2(usageBytes, keep(path, 'memory', 'memory.stat'));
     },
+    rootMemory: (usageBytes) => memoryV2(usageBytes, keep('/', 'memory', 'memory.stat')),
     tasks: (path) => number(path, 'pids', 'pids.current'),
     swap: (path) => number(path, 'memory', 'memory.swap.current'),
     io(path) {
@@ -284,6 +278,18 @@ function samplerV2({ keep, once }: Reader): Readings {
         reservationBytes: limit('memory.low'),
       };
     },
+  };
+}
+
+function memoryV2(usageBytes: number, stat: string | undefined): MemoryUse | undefined {
+  if (stat === undefined) return undefined;
+  return {
+    usageBytes,
+    workingSetBytes: Math.max(0, usageBytes - (keyedNumber(stat, 'inactive_file') ?? 0)),
+    rssBytes: keyedNumber(stat, 'anon'),
+    pageFaults: keyedNumber(stat, 'pgfault'),
+    majorPageFaults: keyedNumber(stat, 'pgmajfault'),
+    stat,
   };
 }
 

@@ -112,47 +112,29 @@ export function parseBlkio(bytes: string, operations: string): Map<string, Devic
   return devices;
 }
 
-/** Parts of a cgroup's memory (with all below it), by the names that cAdvisor has given them; bytes and counts. */
+/** Parts of a cgroup's memory (with all below it), by the names that cAdvisor has given them; bytes. */
 export interface MemoryDetail {
   cacheBytes: number | undefined;
-  swapBytes: number | undefined;
   mappedFileBytes: number | undefined;
-  activeAnonBytes: number | undefined;
-  inactiveAnonBytes: number | undefined;
   activeFileBytes: number | undefined;
   inactiveFileBytes: number | undefined;
-  hugePagesBytes: number | undefined;
-  dirtyFileBytes: number | undefined;
-  writebackFileBytes: number | undefined;
-  scannedPages: number | undefined;
-  reclaimedPages: number | undefined;
-  fileRefaults: number | undefined;
-  anonRefaults: number | undefined;
 }
 
-const DETAIL_KEYS: Record<keyof MemoryDetail, readonly [v1: string | undefined, v2: string | undefined]> = {
+const DETAIL_KEYS: Record<keyof MemoryDetail, readonly [v1: string, v2: string]> = {
   cacheBytes: ['total_cache', 'file'],
-  swapBytes: ['total_swap', undefined],
   mappedFileBytes: ['total_mapped_file', 'file_mapped'],
-  activeAnonBytes: ['total_active_anon', 'active_anon'],
-  inactiveAnonBytes: ['total_inactive_anon', 'inactive_anon'],
   activeFileBytes: ['total_active_file', 'active_file'],
   inactiveFileBytes: ['total_inactive_file', 'inactive_file'],
-  hugePagesBytes: ['total_rss_huge', 'anon_thp'],
-  dirtyFileBytes: ['total_dirty', 'file_dirty'],
-  writebackFileBytes: ['total_writeback', 'file_writeback'],
-  scannedPages: [undefined, 'pgscan'],
-  reclaimedPages: [undefined, 'pgsteal'],
-  fileRefaults: ['total_workingset_refault_file', 'workingset_refault_file'],
-  anonRefaults: ['total_workingset_refault_anon', 'workingset_refault_anon'],
 };
 
 /** @param stat `memory.stat` after a newline. */
 export function parseMemoryDetail(version: 1 | 2, stat: string): MemoryDetail {
-  const detail = {} as MemoryDetail;
-  for (const [field, keys] of Object.entries(DETAIL_KEYS) as [keyof MemoryDetail, (typeof DETAIL_KEYS)[never]][]) {
-    const key = keys[version - 1];
-    detail[field] = key === undefined ? undefined : keyedNumber(stat, key);
-  }
-  return detail;
+  const at = version - 1;
+  const value = (field: keyof MemoryDetail) => keyedNumber(stat, DETAIL_KEYS[field][at]!);
+  return {
+    cacheBytes: value('cacheBytes'),
+    mappedFileBytes: value('mappedFileBytes'),
+    activeFileBytes: value('activeFileBytes'),
+    inactiveFileBytes: value('inactiveFileBytes'),
+  };
 }

@@ -12,6 +12,7 @@ import { silentLogger } from '../../../src/runtime/log.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
 import { noStreams } from '../../fakes/no-streams.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
+import { noStatistics } from '../../fakes/statistics.ts';
 import { createTestAgent, eventually, type TestAgent } from '../../support/agent.ts';
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
 import { BUSYBOX_IMAGE, loadTestImages } from '../../support/images.ts';
@@ -154,6 +155,7 @@ real('logs over HTTPS: text of both streams, tail, times, follow, previous', asy
       heartbeats: createHeartbeats(systemClock),
       registry: new Registry(),
       probeRegistry: new Registry(),
+      statistics: noStatistics,
       configuration: () => ({}),
       ...noStreams,
       refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),

@@ -15,6 +15,7 @@ import { systemClock } from '../../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { Registry } from '../../../../src/runtime/metrics.ts';
 import { noStreams } from '../../../fakes/no-streams.ts';
+import { noStatistics } from '../../../fakes/statistics.ts';
 import { podOf } from '../pod.ts';
 import { observed, run } from '../status/cases.ts';
 
@@ -107,6 +108,7 @@ async function scene() {
       heartbeats: { register: () => () => {}, overdue: () => health.overdue },
       registry,
       probeRegistry,
+      statistics: noStatistics,
       metrics,
       configuration: () => ({ kind: 'KubeletConfiguration' }),
       ...noStreams,
@@ -213,7 +215,8 @@ test('pods, configuration, health, metrics, what comes later', async (t) => {
     status: 400,
     text: 'Upgrade request required\n',
   });
-  t.like(await ask('/stats/summary'), { status: 501 });
+  t.like(await ask('/stats/other'), { status: 404 });
+  t.like(await ask('/checkpoint/default/web/app'), { status: 501 });
   t.like(await ask('/nothing'), { status: 404 });
   await server.close();
 });
