@@ -22,6 +22,7 @@ export interface UpFlags {
   dockerEndpoint?: string;
   podRuntime: string;
   kubeletConfig?: string;
+  kubeletConfigDir?: string;
   imageCredentialProviderConfig?: string;
   imageCredentialProviderBinDir?: string;
   imagePullProgressDeadline: string;
@@ -111,14 +112,15 @@ export const upDefaults = {
 /** Files that only the daemon reads: checked here, where somebody sees what is wrong with them. */
 async function kubeletSettings(flags: UpFlags) {
   const path = (
-    key: 'kubeletConfig' | 'imageCredentialProviderConfig' | 'imageCredentialProviderBinDir',
+    key: 'kubeletConfig' | 'kubeletConfigDir' | 'imageCredentialProviderConfig' | 'imageCredentialProviderBinDir',
     flag: string,
   ) => {
     const value = flags[key];
     return value === undefined ? {} : { [key]: absolute(flag, value) };
   };
-  const settings: Pick<Settings, 'kubeletConfig' | keyof ImageFlags> = {
+  const settings: Pick<Settings, 'kubeletConfig' | 'kubeletConfigDir' | keyof ImageFlags> = {
     ...path('kubeletConfig', '--kubelet-config'),
+    ...path('kubeletConfigDir', '--kubelet-config-dir'),
     ...path('imageCredentialProviderConfig', '--image-credential-provider-config'),
     ...path('imageCredentialProviderBinDir', '--image-credential-provider-bin-dir'),
     imagePullProgressDeadline: flags.imagePullProgressDeadline,
@@ -129,7 +131,11 @@ async function kubeletSettings(flags: UpFlags) {
   const { kubeletConfiguration } = await import('../agent/config/kubelet-configuration.ts');
   const { loadConfig } = await import('../src/config/load.ts');
   const { imageSettings } = await import('./roots/image-settings.ts');
-  imageSettings(loadConfig(kubeletConfiguration, { file: settings.kubeletConfig }), settings);
+  const config = loadConfig(kubeletConfiguration, {
+    file: settings.kubeletConfig,
+    dropInDir: settings.kubeletConfigDir,
+  });
+  imageSettings(config, settings);
   return settings;
 }
 

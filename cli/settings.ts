@@ -24,6 +24,8 @@ export const settingsSchema = z.strictObject({
   podRuntime: z.string().default('auto'),
   /** A KubeletConfiguration of the user's; what other settings say stands above it. */
   kubeletConfig: z.string().optional(),
+  /** Folder of drop-ins above it. */
+  kubeletConfigDir: z.string().optional(),
   imageCredentialProviderConfig: z.string().optional(),
   imageCredentialProviderBinDir: z.string().optional(),
   imagePullProgressDeadline: z.string().default('1m0s'),

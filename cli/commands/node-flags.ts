@@ -62,6 +62,7 @@ const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
 export function addNodeFlags(command: Command): Command {
   command
     .option('--config <file>', 'a KubeletConfiguration (kubelet.config.k8s.io/v1beta1)')
+    .option('--config-dir <dir>', 'drop-ins: *.conf files that are laid over it, in the order of their names')
     .option('--kubeconfig <file>', "the node's credentials at the API server")
     .option('--node-name <name>', "the node's name (default: the host name)")
     .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())

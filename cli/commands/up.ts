@@ -22,6 +22,10 @@ export function defineUp(program: Command): void {
     '--kubelet-config <file>',
     "a KubeletConfiguration for the node agent; this command's options stand above it",
   );
+  command.option(
+    '--kubelet-config-dir <dir>',
+    'drop-ins for it: *.conf files that are laid over it, in the order of their names',
+  );
   for (const [flag, text, fallback] of IMAGE_FLAGS) command.option(flag, text, fallback);
   const numbers: [string, keyof typeof upDefaults, string][] = [
     ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses"],

@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { createAgent } from '../../agent/agent.ts';
+import { renderConfigz } from '../../agent/config/configz.ts';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { ContainerGcPolicy } from '../../agent/gc/container-plan.ts';
@@ -282,7 +283,7 @@ export async function createAgentPart(
       probeRegistry,
       statistics: endpoints,
       metrics,
-      configuration: () => config,
+      configuration: () => renderConfigz(config),
       clock,
       log,
     },

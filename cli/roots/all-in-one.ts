@@ -165,6 +165,7 @@ function createAgent(
   const paths = pathsOf(settings);
   const config = loadConfig(kubeletConfiguration, {
     file: settings.kubeletConfig,
+    dropInDir: settings.kubeletConfigDir,
     onWarning: (message) => context.log.warn(message),
     flags: [
       { flag: '--agent-port', field: 'port', value: settings.agentPort },

@@ -34,6 +34,8 @@ import { findServingCertificate } from './serving-certificate.ts';
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
 export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
   config?: string;
+  /** Folder of drop-ins above it. */
+  configDir?: string;
   proxyConfig?: string;
   kubeconfig?: string;
   nodeName?: string;
@@ -79,6 +81,7 @@ export async function prepareAgent(
   const { log, clock } = context;
   const config = loadConfig(kubeletConfiguration, {
     file: flags.config,
+    dropInDir: flags.configDir,
     flags: flags.overrides,
     onWarning: (message) => log.warn(message),
   });
