@@ -9,6 +9,7 @@ import type { Heartbeats } from '../src/runtime/heartbeat.ts';
 import type { Logger } from '../src/runtime/log.ts';
 import type { AgentOptions } from './agent-options.ts';
 import { buildAgentParts } from './agent-parts.ts';
+import type { ContainerDevices } from './containers/device-settings.ts';
 import { LABEL, podKey } from './containers/identity.ts';
 import type { NodeEvent } from './gc/node-event.ts';
 import type { Reclaim } from './gc/reclaim.ts';
@@ -69,6 +70,8 @@ export interface AgentDependencies
   services?: ServiceEnvironment;
   /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
   volumePlugins?: readonly VolumePlugin[];
+  /** Devices of plugins; absent: containers have none. */
+  devices?: ContainerDevices;
   /** An OCI runtime of ours that `docker` uses for pods' containers. */
   podRuntime?: Pick<PodRuntime, 'prepareNetns' | 'stopPreparing'>;
   clock: Clock;
@@ -236,6 +239,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
         const unsubscribe = [
           probes.onChange(onChange),
           deps.config?.onChange((uid) => workers.refresh(uid)),
+          deps.devices?.onChange(onChange),
           deps.mirrors?.onShown((uid) => workers.poke(uid)),
         ];
         try {

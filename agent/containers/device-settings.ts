@@ -20,6 +20,8 @@ export interface DeviceSettings {
 export interface ContainerDevices {
   /** @throws Error: the container cannot be made, for now */
   prepare(pod: Pod, container: Container): Promise<DeviceSettings | undefined>;
+  /** Told the UIDs of pods whose devices are otherwise than they were. Returns the unsubscriber. */
+  onChange(handler: (uid: string) => void): () => void;
 }
 
 /** As the CRI shim for Docker marks what was an annotation. */

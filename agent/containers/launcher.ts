@@ -57,7 +57,7 @@ export interface LauncherDependencies {
   config?: ConfigSources;
   services?: ServiceEnvironment;
   /** Absent: containers have no devices of plugins. */
-  devices?: ContainerDevices;
+  devices?: Pick<ContainerDevices, 'prepare'>;
   events: EventSink;
   metrics: AgentMetrics;
   clock: Clock;

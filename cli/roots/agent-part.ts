@@ -1,6 +1,5 @@
 import { mkdirSync } from 'node:fs';
 import { createAgent } from '../../agent/agent.ts';
-import { renderConfigz } from '../../agent/config/configz.ts';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { ContainerGcPolicy } from '../../agent/gc/container-plan.ts';
@@ -47,7 +46,6 @@ import { createNodeShutdownPart } from './node-shutdown.ts';
 import { createPodResourcesApiPart } from './pod-resources-api.ts';
 import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
-import { openStatistics } from './statistics.ts';
 
 export interface AgentPartOptions {
   config: KubeletConfiguration;
@@ -97,7 +95,11 @@ export async function createAgentPart(
   // Before anything is touched: a checkpoint that cannot be used ends the start.
   const allocations = await openAllocations(options.rootDir, log);
   const managers = await openResourceManagers(options, context);
-  const devices = await openDevices({ ...options, numaNodes: managers.numaNodes }, { registry: options.metrics }, context);
+  const devices = await openDevices(
+    { ...options, numaNodes: managers.numaNodes },
+    { registry: options.metrics },
+    context,
+  );
   const connection = connectDocker(options.dockerEndpoint, { requestTimeoutMs: config.runtimeRequestTimeoutMs });
   const engine = await retry(() => connection.info(signal), {
     ...ENGINE_RETRY,
@@ -151,11 +153,6 @@ export async function createAgentPart(
     list: () => agent.directory.list(),
     runtime: (uid) => agent.directory.runtime(uid),
   };
-  const { statistics, endpoints } = await openStatistics(
-    { ...options, engine, facts },
-    { pods: directory, docker, ...(storage && { claims: storage.claimFigures }) },
-    context,
-  );
   const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory, clock });
   registerCertificateMetrics(
     { servingCertPem: options.serving.certPem, ...(options.clientCertPem && { clientCertPem: options.clientCertPem }) },
@@ -201,7 +198,10 @@ export async function createAgentPart(
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admission: {
-      ...createAdmissionPart(options, { node: () => nodeOf(), allocatable: () => devices.admissible(shares.allocatable) }),
+      ...createAdmissionPart(options, {
+        node: () => nodeOf(),
+        allocatable: () => devices.admissible(shares.allocatable),
+      }),
       ...(shutdown && { shutdown: shutdown.admission }),
       topology: managers.createAdmission([devices.provider]),
     },
@@ -281,9 +281,8 @@ export async function createAgentPart(
       heartbeats,
       registry,
       probeRegistry,
-      statistics: endpoints,
       metrics,
-      configuration: () => renderConfigz(config),
+      configuration: () => config,
       clock,
       log,
     },
@@ -299,10 +298,13 @@ export async function createAgentPart(
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),
           ...(storage && { 'storage plugins': storage }),
-          statistics,
           ...managers.parts(),
           ...devices.parts(storage === undefined),
-          'pod resources API': createPodResourcesApiPart(options.rootDir, { pods: agent.directory, managers, devices, registry }, context),
+          'pod resources API': createPodResourcesApiPart(
+            options.rootDir,
+            { pods: agent.directory, managers, devices, registry },
+            context,
+          ),
           agent,
         };
         await runTogether(parts, all);

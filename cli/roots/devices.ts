@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { createPluginWatcher, type PluginHandler } from '../../agent/plugins/plugin-watcher.ts';
+import { createPluginWatcher } from '../../agent/plugins/plugin-watcher.ts';
 import type { Holdings } from '../../agent/pod-resources-api/answers.ts';
 import { CDI_DIRECTORIES, createCdiDirectories } from '../../agent/resources/devices/cdi/cdi-directories.ts';
 import { createContainerDevices } from '../../agent/resources/devices/container-devices.ts';
@@ -13,19 +13,21 @@ import type { NodeResources } from '../../agent/resources/node-resources.ts';
 import type { EngineInfo } from '../../src/docker/engine.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
+import type { Runnable } from '../../src/runtime/run-together.ts';
 import type { ProgramContext } from './context.ts';
 
 export interface DevicesPartOptions {
   /** Sockets and the checkpoint are in `<root>/device-plugins`. */
   rootDir: string;
-  numaNodes(): readonly number[];
+  /** Of the machine. */
+  numaNodes: readonly number[];
 }
 
 const EXPIRY_MS = 10_000;
 const LISTEN_RETRY = { initialMs: 1_000, maxMs: 60_000 };
 
 /** Device plugins of this node. @throws CheckpointError when what an earlier life of the agent gave out cannot be read */
-export async function createDevicesPart(
+export async function openDevices(
   { rootDir, numaNodes }: DevicesPartOptions,
   { registry }: { registry: Registry },
   { log, clock }: ProgramContext,
@@ -35,7 +37,7 @@ export async function createDevicesPart(
   const inventory = createInventory({ clock });
   const manager = createDeviceManager(
     { checkpointPath: join(directory, 'kubelet_internal_checkpoint') },
-    { inventory, numaNodes, metrics, clock, log },
+    { inventory, numaNodes: () => numaNodes, metrics, clock, log },
   );
   await manager.restore();
   const podHandlers = new Set<(uid: string) => void>();
@@ -54,6 +56,26 @@ export async function createDevicesPart(
     ofContainer: (uid, container) => describeHeldDevices(manager.held(uid, container)),
     allocatable: () => describeAllocatableDevices(inventory),
   };
+
+  async function run(signal: AbortSignal): Promise<void> {
+    const onFailure = (error: unknown, retryMs: number) =>
+      log.error({ directory, err: error, retryMs }, 'device plugins cannot register: their socket cannot be made');
+    try {
+      await retry(() => registration.start(), { ...LISTEN_RETRY, clock, signal, onFailure });
+      while (!signal.aborted) {
+        await clock.sleep(EXPIRY_MS, signal);
+        for (const resource of inventory.expire()) {
+          log.warn({ resource }, 'no device plugin for five minutes: its resource is taken from the node');
+          changed(resource, []);
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      await registration.stop();
+      await sessions.closeAll();
+    }
+  }
 
   return {
     /** For the topology manager. */
@@ -97,29 +119,15 @@ export async function createDevicesPart(
       nodeHandlers.add(handler);
     },
 
-    async run(signal: AbortSignal): Promise<void> {
-      const onFailure = (error: unknown, retryMs: number) =>
-        log.error({ directory, err: error, retryMs }, 'device plugins cannot register: their socket cannot be made');
-      try {
-        await retry(() => registration.start(), { ...LISTEN_RETRY, clock, signal, onFailure });
-        while (!signal.aborted) {
-          await clock.sleep(EXPIRY_MS, signal);
-          for (const resource of inventory.expire()) {
-            log.warn({ resource }, 'no device plugin for five minutes: its resource is taken from the node');
-            changed(resource, []);
-          }
-        }
-      } catch (error) {
-        if (!signal.aborted) throw error;
-      } finally {
-        await registration.stop();
-        await sessions.closeAll();
-      }
+    /** @param alone nobody else follows the plugin registry */
+    parts(alone: boolean): Record<string, Runnable> {
+      const registry = { directory: join(rootDir, 'plugins_registry') };
+      return {
+        'device plugins': { run },
+        ...(alone && { 'plugin registry': createPluginWatcher(registry, { handlers: [pluginHandler], clock, log }) }),
+      };
     },
   };
 }
 
-/** For a node without the storage part, which follows the plugin registry otherwise. */
-export function followPluginRegistry(rootDir: string, handler: PluginHandler, { log, clock }: ProgramContext) {
-  return createPluginWatcher({ directory: join(rootDir, 'plugins_registry') }, { handlers: [handler], clock, log });
-}
+export type Devices = Awaited<ReturnType<typeof openDevices>>;

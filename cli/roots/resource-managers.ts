@@ -42,6 +42,8 @@ export interface ResourceManagersOptions {
 export interface ResourceManagers {
   cpu: CpuManager | undefined;
   memory: MemoryManager | undefined;
+  /** Of the machine; empty when nobody aligns anything. */
+  numaNodes: readonly number[];
   /** What is aligned on beside CPUs and memory joins here: devices. */
   createAdmission(others: readonly HintProvider[]): AdmitHandler;
   hasExclusiveCpus(uid: string): boolean;
@@ -85,6 +87,7 @@ export async function openResourceManagers(
   return {
     cpu,
     memory,
+    numaNodes: numa.nodes,
     createAdmission: (others) =>
       createTopologyManager(
         { policy: config.topologyManagerPolicy, scope: config.topologyManagerScope, machine: numa },

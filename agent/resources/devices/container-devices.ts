@@ -11,7 +11,11 @@ export interface ContainerDevicesDependencies {
 }
 
 /** What the launcher puts into the configuration of containers with devices. */
-export function createContainerDevices({ manager, cdi, engineHasCdi }: ContainerDevicesDependencies): ContainerDevices {
+export function createContainerDevices({
+  manager,
+  cdi,
+  engineHasCdi,
+}: ContainerDevicesDependencies): Pick<ContainerDevices, 'prepare'> {
   return {
     async prepare(pod, container) {
       const options = await manager.prepare(pod, container);
