@@ -1,6 +1,7 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { nodeStatusReportFrequencyMs } from '../../agent/config/sections/api.ts';
 import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
+import type { NodeHealth } from '../../agent/node/conditions.ts';
 import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';
 import { createNodeKeeper, type NodeCapacity } from '../../agent/node/node-keeper.ts';
@@ -83,6 +84,8 @@ export interface NodeObjectOptions {
   volumesInUse: () => string[];
   /** Reason against Ready while the node shuts down. */
   shutdownProblem: () => string | undefined;
+  /** What the node is short of. */
+  pressure: () => Pick<NodeHealth, 'memoryPressure' | 'diskPressure' | 'pidPressure'>;
 }
 
 /** The Node object and its lease: registered, and kept up to date while the agent lives. */
@@ -124,6 +127,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       lastRelistMonotonicMs: options.lastRelistMonotonicMs,
       volumesInUse: options.volumesInUse,
       shutdownProblem: options.shutdownProblem,
+      pressure: options.pressure,
       images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
       beat: options.heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
     },

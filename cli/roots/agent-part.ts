@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { createAgent } from '../../agent/agent.ts';
+import { renderConfigz } from '../../agent/config/configz.ts';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
 import type { ContainerGcPolicy } from '../../agent/gc/container-plan.ts';
@@ -37,6 +38,7 @@ import { agentOptions } from './agent-options.ts';
 import { openAllocations } from './allocations.ts';
 import type { ProgramContext } from './context.ts';
 import { openDevices } from './devices.ts';
+import { createEvictionPart } from './eviction.ts';
 import { logEvents } from './log-events.ts';
 import { createNodeAccess } from './node-access.ts';
 import { startNodeAllocatable } from './node-allocatable.ts';
@@ -46,6 +48,7 @@ import { createNodeShutdownPart } from './node-shutdown.ts';
 import { createPodResourcesApiPart } from './pod-resources-api.ts';
 import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
+import { openStatistics } from './statistics.ts';
 
 export interface AgentPartOptions {
   config: KubeletConfiguration;
@@ -153,6 +156,11 @@ export async function createAgentPart(
     list: () => agent.directory.list(),
     runtime: (uid) => agent.directory.runtime(uid),
   };
+  const { statistics, endpoints } = await openStatistics(
+    { ...options, engine, facts },
+    { pods: directory, docker, ...(storage && { claims: storage.claimFigures }) },
+    context,
+  );
   const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory, clock });
   registerCertificateMetrics(
     { servingCertPem: options.serving.certPem, ...(options.clientCertPem && { clientCertPem: options.clientCertPem }) },
@@ -181,6 +189,19 @@ export async function createAgentPart(
     heldDevices: devices.heldDevices,
   };
   let nodeOf: () => Node | undefined = () => undefined;
+  const eviction = await createEvictionPart(
+    options,
+    {
+      agent: () => agent,
+      stats: statistics,
+      engine,
+      events,
+      ...(api && { refreshNode: () => node?.keeper.refresh() }),
+      heartbeats,
+      registry,
+    },
+    context,
+  );
   const shutdown = createNodeShutdownPart(
     options,
     { agent: () => agent, refreshNode: () => node?.keeper.refresh(), events: api?.events, registry },
@@ -198,6 +219,7 @@ export async function createAgentPart(
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
     admission: {
+      eviction: eviction.admission,
       ...createAdmissionPart(options, {
         node: () => nodeOf(),
         allocatable: () => devices.admissible(shares.allocatable),
@@ -254,6 +276,7 @@ export async function createAgentPart(
         heartbeats,
         lastRelistMonotonicMs: agent.directory.lastRelistMonotonicMs,
         shutdownProblem: () => shutdown?.problem(),
+        pressure: eviction.pressure,
         volumesInUse: storage.volumesInUse,
       },
       context,
@@ -281,8 +304,9 @@ export async function createAgentPart(
       heartbeats,
       registry,
       probeRegistry,
+      statistics: endpoints,
       metrics,
-      configuration: () => config,
+      configuration: () => renderConfigz(config),
       clock,
       log,
     },
@@ -298,6 +322,8 @@ export async function createAgentPart(
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),
           ...(storage && { 'storage plugins': storage }),
+          statistics,
+          ...eviction.parts,
           ...managers.parts(),
           ...devices.parts(storage === undefined),
           'pod resources API': createPodResourcesApiPart(

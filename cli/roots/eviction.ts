@@ -9,7 +9,6 @@ import { createEvictionManager } from '../../agent/eviction/manager.ts';
 import { createMemoryGuard } from '../../agent/eviction/memory-guard.ts';
 import { createEvictionMetrics } from '../../agent/eviction/metrics.ts';
 import { parseThresholds } from '../../agent/eviction/thresholds.ts';
-import type { Reclaim } from '../../agent/gc/reclaim.ts';
 import type { NodeHealth } from '../../agent/node/conditions.ts';
 import type { AdmitHandler } from '../../agent/pods/ports.ts';
 import { cgroupPath, KUBEPODS, podCgroup } from '../../agent/resources/cgroup-names.ts';
@@ -30,9 +29,8 @@ export interface EvictionPartOptions {
 }
 
 export interface EvictionPartDependencies {
-  agent(): Pick<Agent, 'workers' | 'directory'>;
+  agent(): Pick<Agent, 'workers' | 'directory' | 'reclaim'>;
   stats: StatsProvider;
-  reclaim: Reclaim;
   engine: Pick<EngineInfo, 'cgroupDriver' | 'dockerRootDir'>;
   events: Pick<EventRecorder, 'event'>;
   /** The Node object can be told of; absent without an API server. */
@@ -74,6 +72,10 @@ export async function createEvictionPart(
     },
     {
       ...deps,
+      reclaim: {
+        deleteUnusedImages: (stop) => agent().reclaim.deleteUnusedImages(stop),
+        deleteDeadContainers: (stop) => agent().reclaim.deleteDeadContainers(stop),
+      },
       async diskLayout() {
         const [own, engines] = await Promise.all([stat(rootDir), stat(engine.dockerRootDir)]);
         return own.dev === engines.dev ? 'shared' : 'imagefs';
