@@ -32,7 +32,7 @@ export async function loadCheckpoint<T>(
     return parse(text);
   } catch (error) {
     if (!(error instanceof CorruptCheckpointError)) throw error;
-    const aside = `${path}.corrupt-${new Date(nowMs()).toISOString().replaceAll(/[:.]/g, '')}`;
+    const aside = `${path}.corrupt-${new Date(nowMs()).toISOString().replaceAll(/[-:.]/g, '')}`;
     await rename(path, aside).catch((cause) => {
       throw new CheckpointError(
         `the checkpoint ${path} is corrupt (${error.message}) and cannot be put aside: ${cause.message}`,

@@ -216,7 +216,8 @@ function buildCpuManager(
       } catch (error) {
         metrics.cpuPinningFailed();
         if (policy.fullPhysicalCpusOnly) metrics.misaligned('container', 'physical_cpu');
-        if (isNew && giveBack(pod.metadata.uid, container.name)) void changed().catch(deps.onUnsaved);
+        // What could not be written is not in the file: nothing to write again.
+        if (isNew && giveBack(pod.metadata.uid, container.name)) showMetrics();
         throw error;
       }
       if (policy.fullPhysicalCpusOnly) metrics.aligned('container', 'physical_cpu');
