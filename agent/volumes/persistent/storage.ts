@@ -21,7 +21,7 @@ import { createCsiDrivers } from '../csi/drivers.ts';
 import type { VolumePlugin } from '../plugin.ts';
 import type { ServiceAccountTokens } from '../tokens.ts';
 import { type ClaimPluginDependencies, createClaimPlugins } from './claim-plugins.ts';
-import { registerVolumeStats } from './volume-stats.ts';
+import { type ClaimFigures, createClaimFigures, registerVolumeStats } from './volume-stats.ts';
 
 export interface StorageOptions {
   nodeName: string;
@@ -44,6 +44,8 @@ export interface StorageDependencies extends Pick<ClaimPluginDependencies, 'node
 
 export interface Storage {
   readonly plugins: readonly VolumePlugin[];
+  /** How full the volumes behind claims are. */
+  readonly claimFigures: ClaimFigures;
   /** For node.status.volumesInUse. */
   volumesInUse(): string[];
   /** Takes in CSI drivers until aborted. */
@@ -110,9 +112,11 @@ export function createStorage({ nodeName, rootDir }: StorageOptions, dependencie
     nodeName,
     nodeLabels: dependencies.nodeLabels,
   });
-  registerVolumeStats(dependencies.registry, { claims: claimPlugins.claims, clock });
+  const claimFigures = createClaimFigures({ claims: claimPlugins.claims, clock });
+  registerVolumeStats(dependencies.registry, claimFigures);
   return {
     plugins: claimPlugins.plugins,
+    claimFigures,
     volumesInUse: csi.volumesInUse,
     async run(signal) {
       await csi
