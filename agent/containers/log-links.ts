@@ -37,12 +37,14 @@ export function createLogLinks(directories: LogDirectories) {
       await this.removeDangling();
     },
 
-    /** Removes log directories of pods that are not known, and flat links that lead nowhere. */
+    /** Removes log directories of pods that are not known, and links to logs of containers that are gone. */
     async collect(uids: ReadonlySet<string>): Promise<void> {
       for (const name of await list(directories.pods)) {
         const parts = name.split('_');
-        if (parts.length === 3 && !uids.has(parts[2]!))
-          await rm(join(directories.pods, name), { recursive: true, force: true });
+        if (parts.length !== 3) continue;
+        const path = join(directories.pods, name);
+        if (uids.has(parts[2]!)) await removeAttempts(path);
+        else await rm(path, { recursive: true, force: true });
       }
       await this.removeDangling();
     },
@@ -52,10 +54,29 @@ export function createLogLinks(directories: LogDirectories) {
         const path = join(directories.containers, name);
         const target = await readlink(path).catch(() => undefined);
         // Only links into our own tree: others may keep theirs here too.
-        if (target?.startsWith(`${directories.pods}/`) && !(await exists(path))) await rm(path, { force: true });
+        if (target?.startsWith(`${directories.pods}/`) && !(await hasContainer(target)))
+          await rm(path, { force: true });
       }
     },
   };
+}
+
+/** Links of earlier runs whose containers were removed. */
+async function removeAttempts(podDirectory: string): Promise<void> {
+  for (const container of await list(podDirectory))
+    for (const name of await list(join(podDirectory, container))) {
+      const path = join(podDirectory, container, name);
+      if (/^\d+\.log$/.test(name) && !(await hasContainer(path))) await rm(path, { force: true });
+    }
+}
+
+/**
+ * Whether the container of a link `<attempt>.log` is there. Its directory tells, which the Engine makes with the container: the log itself
+ * comes only when it is started, and a link may be there before.
+ */
+async function hasContainer(attempt: string): Promise<boolean> {
+  const engineLog = await readlink(attempt).catch(() => undefined);
+  return engineLog !== undefined && (await exists(dirname(engineLog)));
 }
 
 export type LogLinks = ReturnType<typeof createLogLinks>;

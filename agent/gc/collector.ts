@@ -25,6 +25,8 @@ export interface GarbageCollectorDependencies {
 export interface GarbageCollector {
   /** For whoever is short of room; waits for a round under way, and never runs beside one. */
   reclaim: Reclaim;
+  /** One round of containers and sandboxes now; what went wrong is told, not thrown. */
+  collectContainers(signal: AbortSignal): Promise<void>;
   /** Containers every minute, images every five, from the first sight of what there is on. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -72,6 +74,7 @@ export function createGarbageCollector(deps: GarbageCollectorDependencies): Garb
   }
 
   return {
+    collectContainers,
     reclaim: {
       deleteUnusedImages: (signal) => oneAtATime(() => images.removeUnused(signal)),
       async deleteDeadContainers(signal) {

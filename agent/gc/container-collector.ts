@@ -56,8 +56,8 @@ export function createContainerCollector(
 
   return {
     async collect(signal, all = false) {
-      const nowMs = clock.monotonicMs();
-      const containers = selectDeadContainers(look(), policy, nowMs, all);
+      const pods = look();
+      const containers = selectDeadContainers(pods, policy, clock.monotonicMs(), all);
       const removals = containers.map(({ container }) => async () => {
         signal.throwIfAborted();
         await deps.ends.remove(container.id, signal);

@@ -35,7 +35,7 @@ const sandbox = (pod: string, attempt: number, state: State): SandboxStatus => (
 const pod = (
   uid: string,
   containers: ContainerRuntimeStatus[],
-  { isOver = false, sandboxes = [] as SandboxStatus[], endedSinceMs = (_: string) => 0 } = {},
+  { isOver = false, sandboxes = [] as SandboxStatus[], endedSinceMs = (_: string): number => 0 } = {},
 ): PodRemains => ({
   runtime: { uid, name: uid, namespace: 'default', ips: [], sandboxes, containers },
   isOver,
