@@ -86,7 +86,6 @@ export function createAdmittance(deps: AdmittanceDependencies) {
   return async function admit(work: PodWork, signal: AbortSignal): Promise<number | undefined> {
     if (work.isAdmitted) return undefined;
     return deps.oneAtATime(async () => {
-      signal.throwIfAborted();
       await takeOver();
       signal.throwIfAborted();
       if (work.isAdmitted) return undefined;
@@ -97,6 +96,6 @@ export function createAdmittance(deps: AdmittanceDependencies) {
       allocations.allocate(pod);
       letIn(work, false);
       return undefined;
-    });
+    }, signal);
   };
 }

@@ -223,6 +223,11 @@ export async function createAgentPart(
       ...createAdmissionPart(options, {
         node: () => nodeOf(),
         allocatable: () => devices.admissible(shares.allocatable),
+        workers: () => agent.workers,
+        events,
+        registry,
+        clock,
+        log,
       }),
       ...(shutdown && { shutdown: shutdown.admission }),
       topology: managers.createAdmission([devices.provider]),

@@ -158,10 +158,8 @@ export function createResizes(deps: ResizeDependencies): Resizes {
         entry.asked = pod;
         return;
       }
-      await deps.oneAtATime(async () => {
-        signal.throwIfAborted();
-        await decideAll('pod_updated');
-      });
+      // Whoever makes room for a critical pod may be waiting for this very one to end.
+      await deps.oneAtATime(() => decideAll('pod_updated'), signal);
     },
     observe(work, allocated, runtime) {
       const isUnderWay = isResizeUnderWay(allocated, runtime, allocations);
