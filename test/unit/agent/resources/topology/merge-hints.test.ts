@@ -27,7 +27,7 @@ const shown = ({ hint: { numaNodes, preferred }, admit }: ReturnType<typeof merg
 const CASES: [title: string, providers: ResourceHints[], bestEffort: string, restricted: string, single: string][] = [
   ['nobody has anything to say', [of({}), of({})], '0+1!', '0+1!', 'any!'],
   ['one resource does not mind', [of({ cpu: undefined })], '0+1!', '0+1!', 'any!'],
-  ['one resource can be had nowhere', [of({ cpu: [] })], '0+1', '0+1 refused', '0+1 refused'],
+  ['one resource can be had nowhere', [of({ cpu: [] })], '0+1', '0+1 refused', 'any refused'],
   [
     'one provider, either node',
     [of({ cpu: [hint([0], true), hint([1], true), hint([0, 1], false)] })],
