@@ -3,7 +3,7 @@ import { isAlreadyExists, isNotFound } from '../../src/kube/errors.ts';
 import type { EventRecorder } from '../../src/kube/events.ts';
 import { nodes } from '../../src/kube/resources.ts';
 import type { ContainerImage, Node, NodeCondition, ObjectReference, OwnerReference } from '../../src/kube/types.ts';
-import { retry } from '../../src/runtime/backoff.ts';
+import { backoffDelayMs, retry } from '../../src/runtime/backoff.ts';
 import { type Clock, timestamp } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { NetworkStatus } from '../pods/ports.ts';
@@ -18,7 +18,9 @@ import {
   type RefusedFields,
   refusedFields,
 } from './node-object.ts';
+import { createReportSchedule } from './report-schedule.ts';
 import type { RuntimeMonitor } from './runtime-monitor.ts';
+import type { NodeStartup } from './startup-metrics.ts';
 
 export interface NodeKeeperOptions {
   identity: NodeIdentity;
@@ -59,6 +61,9 @@ export interface NodeKeeperDeps {
   volumesInUse?: () => string[];
   /** Told after each pass, for /healthz. */
   beat?: () => void;
+  /** Measures the node's way to Ready. */
+  startup?: NodeStartup;
+  random?: () => number;
 }
 
 export interface NodeKeeper {
@@ -78,17 +83,22 @@ const FAST_POLL_MS = 100;
 const FAST_PHASE_MS = 30_000;
 const RELIST_THRESHOLD_MS = 180_000;
 const IMAGES_MS = 60_000;
+/** Nodes that started together shall not ask together for ever. */
+const JITTER = 0.04;
+/** Before the next regular look. */
+const UPDATE_TRIES = 5;
+const UPDATE_RETRY = { initialMs: 100, maxMs: 1000 };
 
 /** Registers the Node and keeps its status: computed every few seconds, written when it changed or a report is due. */
 export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDeps): NodeKeeper {
   const { identity, facts } = options;
-  const { client, clock, events } = deps;
+  const { client, clock, events, random = Math.random } = deps;
   const log = deps.log.child({ node: identity.name });
   // Events about nodes are filed under the name, as the kubelet does: `kubectl describe node` looks there.
   const reference: ObjectReference = { apiVersion: 'v1', kind: 'Node', name: identity.name, uid: identity.name };
   let live: Node | undefined;
   let conditions: NodeCondition[] | undefined;
-  let reportedAtMs = Number.NEGATIVE_INFINITY;
+  const reports = createReportSchedule(options.reportIntervalMs, random);
   let images: { list: ContainerImage[]; atMs: number } | undefined;
   let refused: RefusedFields = new Map();
   let wake = () => {};
@@ -137,16 +147,25 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
     const volumesInUse = deps.volumesInUse?.() ?? [];
     return computeNodeStatus(
       identity,
-      { ...facts, ...deps.resources(), nodeInfo, images: await currentImages(), volumesInUse },
+      {
+        ...facts,
+        ...deps.resources(),
+        nodeInfo,
+        images: await currentImages(),
+        volumesInUse,
+        hasConfigSource: live?.spec.configSource !== undefined,
+      },
       next,
     );
   }
 
   async function register(signal: AbortSignal): Promise<Node> {
     const status = await compute();
+    deps.startup?.attempted();
     try {
       if (!options.registerNode) return await client.get(nodes, { name: identity.name, signal });
       const created = await client.create(nodes, buildNode(identity, status), { signal });
+      deps.startup?.registered();
       log.info('node registered');
       return created;
     } catch (error) {
@@ -174,12 +193,24 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
       return;
     }
     announce(status.conditions ?? []);
-    const due = clock.monotonicMs() - reportedAtMs >= options.reportIntervalMs;
-    const patch = diffNodeStatus(live.status, status, due, refused);
+    const change = diffNodeStatus(live.status, status, false, refused);
+    const patch = change ?? diffNodeStatus(live.status, status, reports.isDue(clock.monotonicMs()), refused);
     if (!patch) return;
     live = await client.patch(nodes, { name: identity.name, subresource: 'status', type: 'strategic', patch, signal });
     refused = refusedFields(live.status, status);
-    reportedAtMs = clock.monotonicMs();
+    reports.sent(clock.monotonicMs(), change !== undefined);
+    if (isTrue(status.conditions, 'Ready')) deps.startup?.ready();
+  }
+
+  async function updateWithRetries(signal: AbortSignal): Promise<void> {
+    for (let tries = 1; ; tries++)
+      try {
+        return await update(signal);
+      } catch (error) {
+        if (signal.aborted || isNotFound(error) || tries === UPDATE_TRIES) throw error;
+        log.debug({ err: error, tries }, 'the node status could not be updated; once more');
+        await clock.sleep(backoffDelayMs(UPDATE_RETRY, tries - 1), signal);
+      }
   }
 
   const isStarting = () => conditions === undefined && clock.monotonicMs() - startedAtMs < FAST_PHASE_MS / 3;
@@ -224,7 +255,7 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
         live = await retry(() => register(signal), registration);
         while (!signal.aborted) {
           try {
-            await update(signal);
+            await updateWithRetries(signal);
             deps.beat?.();
           } catch (error) {
             if (signal.aborted) return;
@@ -233,7 +264,8 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
             if (isNotFound(error)) live = await retry(() => register(signal), registration);
           }
           const fast = !keeper.isReady() && clock.monotonicMs() - startedAtMs < FAST_PHASE_MS;
-          await pause(fast ? Math.min(FAST_POLL_MS, options.updateIntervalMs) : options.updateIntervalMs, signal);
+          const intervalMs = options.updateIntervalMs * (1 + JITTER * random());
+          await pause(fast ? Math.min(FAST_POLL_MS, intervalMs) : intervalMs, signal);
         }
       } catch (error) {
         if (!signal.aborted) throw error;

@@ -13,9 +13,22 @@ export interface NodeIdentity {
   labels: Readonly<Record<string, string>>;
   registerWithTaints: readonly Taint[];
   providerId?: string;
+  /** A cloud's controller completes the node before pods come: it is tainted until then, and told the addresses that were asked for. */
+  hasExternalCloud?: boolean;
 }
 
 const CONTROLLER_MANAGED = 'volumes.kubernetes.io/controller-managed-attach-detach';
+const PROVIDED_NODE_IP = 'alpha.kubernetes.io/provided-node-ip';
+const UNINITIALIZED: Taint = {
+  key: 'node.cloudprovider.kubernetes.io/uninitialized',
+  value: 'true',
+  effect: 'NoSchedule',
+};
+
+/** Annotations of this node that it keeps as they should be. */
+function nodeAnnotations({ hasExternalCloud, ips }: NodeIdentity): Record<string, string> {
+  return { [CONTROLLER_MANAGED]: 'true', ...(hasExternalCloud && { [PROVIDED_NODE_IP]: ips.join(',') }) };
+}
 
 /** Labels of this node; also the ones that are put right on a Node object that exists already. */
 export function nodeLabels({ hostname, architecture, labels }: NodeIdentity): Record<string, string> {
@@ -31,12 +44,13 @@ export function nodeLabels({ hostname, architecture, labels }: NodeIdentity): Re
 
 /** The object as this node registers it. */
 export function buildNode(identity: NodeIdentity, status: NodeStatus): Draft<Node> {
-  const { name, providerId, registerWithTaints } = identity;
+  const { name, providerId, hasExternalCloud } = identity;
+  const taints = [...identity.registerWithTaints, ...(hasExternalCloud ? [UNINITIALIZED] : [])];
   return {
-    metadata: { name, labels: nodeLabels(identity), annotations: { [CONTROLLER_MANAGED]: 'true' } },
+    metadata: { name, labels: nodeLabels(identity), annotations: nodeAnnotations(identity) },
     spec: {
       ...(providerId && { providerID: providerId }),
-      ...(registerWithTaints.length > 0 && { taints: [...registerWithTaints] }),
+      ...(taints.length > 0 && { taints }),
     },
     status,
   };
@@ -44,17 +58,23 @@ export function buildNode(identity: NodeIdentity, status: NodeStatus): Draft<Nod
 
 /** Merge patch for a Node that exists already: labels and annotation that are ours; undefined when they are right. */
 export function diffRegistration(identity: NodeIdentity, live: Node): object | undefined {
-  const labels = Object.fromEntries(
-    Object.entries(nodeLabels(identity)).filter(([key, value]) => live.metadata.labels?.[key] !== value),
-  );
-  const annotated = live.metadata.annotations?.[CONTROLLER_MANAGED] === 'true';
-  if (Object.keys(labels).length === 0 && annotated) return undefined;
+  const labels = missing(nodeLabels(identity), live.metadata.labels);
+  const annotations = missing(nodeAnnotations(identity), live.metadata.annotations);
+  if (!labels && !annotations) return undefined;
   return {
     metadata: {
-      ...(Object.keys(labels).length > 0 && { labels }),
-      ...(!annotated && { annotations: { [CONTROLLER_MANAGED]: 'true' } }),
+      ...(labels && { labels }),
+      ...(annotations && { annotations }),
     },
   };
+}
+
+function missing(
+  wanted: Record<string, string>,
+  live: Record<string, string> = {},
+): Record<string, string> | undefined {
+  const different = Object.entries(wanted).filter(([key, value]) => live[key] !== value);
+  return different.length > 0 ? Object.fromEntries(different) : undefined;
 }
 
 export interface NodeFacts {
@@ -65,6 +85,8 @@ export interface NodeFacts {
   images: NonNullable<NodeStatus['images']>;
   /** Nobody may detach these. */
   volumesInUse?: string[];
+  /** Somebody wants the node's configuration to come from the API (`spec.configSource`). */
+  hasConfigSource?: boolean;
   /** What the Engine's default handler can do for pods. */
   handlerFeatures?: NodeRuntimeHandlerFeatures;
 }
@@ -74,6 +96,11 @@ const FEATURES: NodeStatus['features'] = { supplementalGroupsPolicy: true };
 
 /** Features of pods that a scheduler may look for before it gives them to this node (KEP-5328). */
 const DECLARED_FEATURES = ['RestartAllContainersOnContainerExits'];
+
+/** What a node answers to `spec.configSource`, which Kubernetes has given up with 1.24; servers before that still take it. */
+const NO_CONFIG_SOURCE: NodeStatus['config'] = {
+  error: 'this node takes its configuration from its files and flags: spec.configSource has no effect',
+};
 
 /** The status without what others write (volumesAttached, conditions that are not ours). */
 export function computeNodeStatus(
@@ -94,6 +121,7 @@ export function computeNodeStatus(
     daemonEndpoints: { kubeletEndpoint: { Port: facts.serverPort } },
     images: facts.images,
     nodeInfo: facts.nodeInfo,
+    ...(facts.hasConfigSource && { config: NO_CONFIG_SOURCE }),
     ...(facts.volumesInUse && { volumesInUse: facts.volumesInUse }),
     ...(facts.handlerFeatures && { runtimeHandlers: [{ name: '', features: facts.handlerFeatures }] }),
   };
@@ -112,7 +140,8 @@ export function diffNodeStatus(
   const status: Record<string, unknown> = {};
   for (const field of WHOLE_FIELDS)
     if (!isDeepStrictEqual(plain(live?.[field]), plain(wanted[field])) && refused.get(field) !== text(wanted[field]))
-      status[field] = wanted[field];
+      // null takes away what is no longer so.
+      status[field] = wanted[field] ?? null;
   for (const field of ['capacity', 'allocatable'] as const) {
     const changes = diffMap(live?.[field], wanted[field]);
     if (changes) status[field] = changes;
@@ -130,6 +159,7 @@ export function diffNodeStatus(
 }
 
 const WHOLE_FIELDS = [
+  'config',
   'daemonEndpoints',
   'declaredFeatures',
   'features',

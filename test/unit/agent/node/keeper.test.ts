@@ -34,6 +34,7 @@ function scene(seed?: Partial<Node['status']> & object) {
   const client = createFakeKubeClient(clock);
   if (seed) client.seed(nodes, { metadata: { name: 'n1' }, spec: {}, status: seed } as never);
   const events: string[] = [];
+  const shutdown = { problem: undefined as string | undefined };
   const more: { extended?: Map<string, number> } = {};
   const health = {
     runtime: undefined as string | undefined,
@@ -47,15 +48,18 @@ function scene(seed?: Partial<Node['status']> & object) {
     events: { event: (_, type, reason, message) => events.push(`${type} ${reason} ${message}`), flush: async () => {} },
     runtime: { problem: () => health.runtime, version: () => '20.10' },
     network: () => health.network,
+    shutdownProblem: () => shutdown.problem,
     resources: () => ({ capacity: { ...resources, ...more }, allocatable: { ...resources, ...more } }),
     lastRelistMonotonicMs: () => health.relistMs,
     images: async () => [{ names: ['a'], sizeBytes: 1 }],
+    // Every pause 2 % longer, no report earlier or later.
+    random: () => 0.5,
   });
   const stop = new AbortController();
   const start = () => keeper.run(stop.signal);
   const live = () => client.peek(nodes, 'n1');
   const ready = () => live()?.status?.conditions?.find(({ type }) => type === 'Ready');
-  return { clock, client, events, health, more, keeper, stop, start, live, ready };
+  return { clock, client, events, health, more, keeper, stop, start, live, ready, shutdown };
 }
 
 test('registers, is Ready at once, then writes only on change or when a report is due', async (t) => {
@@ -96,7 +100,7 @@ test('what a controller wrote while the node was away is put right', async (t) =
   client.edit(nodes, 'n1', (node) => {
     for (const condition of node.status!.conditions!) condition.status = 'Unknown';
   });
-  await clock.advance(10_000);
+  await clock.advance(10_200);
   t.is(ready()?.status, 'True');
   stop.abort();
   await done;
@@ -139,7 +143,7 @@ test('a deleted Node object is made again', async (t) => {
   await clock.advance(0);
   await client.delete(nodes, { name: 'n1' });
   t.is(live(), undefined);
-  await clock.advance(10_100);
+  await clock.advance(10_300);
   t.truthy(live());
   stop.abort();
   await done;
@@ -162,6 +166,60 @@ test('extended resources appear, change and fall to 0 as device plugins come and
   keeper.refresh();
   await clock.advance(0);
   t.like(live()?.status?.capacity, { 'example.com/gpu': '0', 'example.com/dongle': '7' });
+  stop.abort();
+  await done;
+});
+
+test('a write that fails is tried again before the next regular look', async (t) => {
+  const { clock, client, health, keeper, stop, start, ready } = scene();
+  health.relistMs = 1e9;
+  const done = start();
+  await clock.advance(0);
+  const patch = client.patch;
+  let failures = 3;
+  client.patch = (async (...args: Parameters<typeof patch>) => {
+    if (failures-- > 0) throw new Error('away');
+    return patch(...args);
+  }) as typeof patch;
+  health.network = { ready: false, reason: 'NetworkPluginNotReady', message: 'x' };
+  keeper.refresh();
+  await clock.advance(2_000);
+  t.is(failures, -1);
+  t.is(ready()?.status, 'False');
+  stop.abort();
+  await done;
+});
+
+test('spec.configSource is answered, and the answer goes with it', async (t) => {
+  const { clock, client, health, stop, start, live } = scene();
+  health.relistMs = 1e9;
+  const done = start();
+  await clock.advance(0);
+  t.is(live()?.status?.config, undefined);
+  client.edit(nodes, 'n1', (node) => {
+    node.spec.configSource = { configMap: { name: 'c', namespace: 'n', kubeletConfigKey: 'k' } };
+  });
+  await clock.advance(11_000);
+  t.regex(live()?.status?.config?.error ?? '', /spec\.configSource has no effect/);
+  client.edit(nodes, 'n1', (node) => {
+    node.spec.configSource = undefined;
+  });
+  await clock.advance(11_000);
+  t.falsy(live()?.status?.config);
+  stop.abort();
+  await done;
+});
+
+test('while the node shuts down it is not Ready', async (t) => {
+  const { clock, health, keeper, stop, start, ready, shutdown } = scene();
+  health.relistMs = 1e9;
+  const done = start();
+  await clock.advance(0);
+  t.is(ready()?.status, 'True');
+  shutdown.problem = 'node is shutting down';
+  keeper.refresh();
+  await clock.advance(0);
+  t.like(ready(), { status: 'False', reason: 'KubeletNotReady', message: 'node is shutting down' });
   stop.abort();
   await done;
 });
