@@ -66,7 +66,12 @@ export function addNodeFlags(command: Command): Command {
     .option('--kubeconfig <file>', "the node's credentials at the API server")
     .option('--node-name <name>', "the node's name (default: the host name)")
     .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())
-    .option('--node-ip <ip>', "the node's address (default: that of the default route's interface)")
+    .option(
+      '--node-ip <ips>',
+      "the node's address, or one of each family, commas between (default: that of the default route's interface)",
+    )
+    .option('--node-labels <labels>', 'labels of the node beside its own: key=value, commas between')
+    .option('--cloud-provider <name>', "external: a cloud's controller in the cluster completes the node before pods come")
     .option('--root-dir <dir>', "pods' directories and other state", '/var/lib/berth-node')
     .option('--docker-endpoint <unix://socket>', 'the Docker Engine', 'unix:///var/run/docker.sock')
     .option(

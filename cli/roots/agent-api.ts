@@ -1,3 +1,4 @@
+import { uptime } from 'node:os';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { nodeStatusReportFrequencyMs } from '../../agent/config/sections/api.ts';
 import { createServiceEnvironment } from '../../agent/containers/service-environment.ts';
@@ -6,6 +7,7 @@ import type { HostFacts } from '../../agent/node/host-facts.ts';
 import { computeNodeImages } from '../../agent/node/images.ts';
 import { createNodeKeeper, type NodeCapacity } from '../../agent/node/node-keeper.ts';
 import { createRuntimeMonitor } from '../../agent/node/runtime-monitor.ts';
+import { createNodeStartup } from '../../agent/node/startup-metrics.ts';
 import { startWarnings } from '../../agent/node/warnings.ts';
 import type { PodNetwork } from '../../agent/pods/ports.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
@@ -20,6 +22,7 @@ import { createLeaseKeeper } from '../../src/kube/lease.ts';
 import { nodes, pods, serviceAccounts, services } from '../../src/kube/resources.ts';
 import { supportsRecursiveReadOnly } from '../../src/linux/mounts.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import type { ProgramContext } from './context.ts';
@@ -73,6 +76,9 @@ export interface NodeObjectOptions {
   config: KubeletConfiguration;
   nodeName: string;
   nodeIps: string[];
+  nodeLabels?: Record<string, string>;
+  hasExternalCloud?: boolean;
+  registry: Registry;
   facts: HostFacts;
   /** What the node has now; `keeper.refresh()` after it changed. */
   resources: () => NodeCapacity;
@@ -99,7 +105,8 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
         ips: options.nodeIps,
         hostname: nodeName,
         architecture: facts.identity.architecture,
-        labels: {},
+        labels: options.nodeLabels ?? {},
+        hasExternalCloud: options.hasExternalCloud ?? false,
         registerWithTaints: config.registerWithTaints,
         ...(config.providerID && { providerId: config.providerID }),
       },
@@ -128,6 +135,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       volumesInUse: options.volumesInUse,
       shutdownProblem: options.shutdownProblem,
       pressure: options.pressure,
+      startup: createNodeStartup(uptime() - process.uptime(), options.registry, clock),
       images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
       beat: options.heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
     },

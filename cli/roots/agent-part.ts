@@ -54,6 +54,10 @@ export interface AgentPartOptions {
   config: KubeletConfiguration;
   nodeName: string;
   nodeIps: string[];
+  /** Beside those that every node has. */
+  nodeLabels?: Record<string, string>;
+  /** A cloud's controller completes the node before pods come. */
+  hasExternalCloud?: boolean;
   /** State of pods: `pods/<uid>/…` below it. */
   rootDir: string;
   podLogsDir: string;

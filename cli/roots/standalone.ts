@@ -20,6 +20,7 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { UserError } from '../output/failure.ts';
 import { checkNodeIp } from '../preflight/checks.ts';
+import { parseNodeIdentity, parseNodeIps } from '../preflight/node-identity.ts';
 import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
@@ -39,7 +40,11 @@ export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
   proxyConfig?: string;
   kubeconfig?: string;
   nodeName?: string;
+  /** One of each family, commas between. */
   nodeIp?: string;
+  /** `key=value`, commas between. */
+  nodeLabels?: string;
+  cloudProvider?: string;
   rootDir: string;
   dockerEndpoint: string;
   podRuntime: string;
@@ -88,8 +93,9 @@ export async function prepareAgent(
   const images = imageSettings(config, flags);
   const containerGc = parseContainerGcPolicy(flags);
   const nodeName = nodeNameOf(flags);
-  const nodeIps = [flags.nodeIp ?? (await detectNodeIp())];
-  checkNodeIp(nodeIps[0]!);
+  const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
+  for (const nodeIp of nodeIps) checkNodeIp(nodeIp);
+  const identity = parseNodeIdentity(flags);
   const metrics = createMetrics(buildInfo());
   const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics) : undefined;
   if (!api && !config.staticPodPath && !config.staticPodURL)
@@ -126,6 +132,7 @@ export async function prepareAgent(
       config,
       nodeName,
       nodeIps,
+      ...identity,
       rootDir: flags.rootDir,
       podLogsDir: flags.podLogsDir,
       containerLogsDir: join(flags.podLogsDir, '../containers'),
