@@ -1,6 +1,6 @@
 import type { CgroupSampler } from '../../src/linux/cgroup/sampler.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
-import { createDeviceNames, deviceOf } from './cadvisor/devices.ts';
+import { createDisks, deviceOf } from './cadvisor/devices.ts';
 import { listEntries } from './cadvisor/entries.ts';
 import { type Machine, renderMachine } from './cadvisor/machine.ts';
 import { renderContainers } from './cadvisor/render.ts';
@@ -38,7 +38,7 @@ export function createStatisticsEndpoints(
 ): StatisticsEndpoints {
   const { statistics, sampler, clock } = deps;
   const processes = createProcessKeeper(options, deps);
-  const deviceName = createDeviceNames({ clock });
+  const disks = createDisks({ clock });
   let devices: Promise<{ node: string; layers: string }> | undefined;
 
   async function readDevices() {
@@ -67,19 +67,18 @@ export function createStatisticsEndpoints(
       podDisk: statistics.podDisk,
       ...(fs && { nodeFs: { fs, device: names.node } }),
       layerDevice: names.layers,
+      diskIo: disks.io(),
     });
   }
 
   return {
     summary: statistics.summary,
     async resourceMetrics() {
-      return renderResourceMetrics(
-        await attempt('/metrics/resource', () => statistics.summary({ onlyCpuAndMemory: true })),
-      );
+      return renderResourceMetrics(await attempt('/metrics/resource', statistics.usage));
     },
     async cadvisorMetrics() {
       const found = await attempt('/metrics/cadvisor', entries);
-      const context = { nowSeconds: Math.floor(clock.nowMs() / 1000), deviceName };
+      const context = { nowSeconds: Math.floor(clock.nowMs() / 1000), deviceName: disks.name };
       return (function* () {
         yield renderMachine(options.machine);
         yield* renderContainers(found, context);

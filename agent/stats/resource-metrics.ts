@@ -13,18 +13,17 @@ const swapLimit = ({ swap }: Usage) =>
 /**
  * /metrics/resource: what metrics-server and the autoscalers read (sheet §21.2). Values carry the time at which they were read: a rate over
  * two scrapes is only right by that. Pure.
- * @param summary undefined when there was none to be had: only `resource_scrape_error` is told then.
+ * @param usage undefined when there was none to be had: only `resource_scrape_error` is told then.
  */
-export function renderResourceMetrics(summary: Summary | undefined): string {
+export function renderResourceMetrics(usage: { summary: Summary; timeMs: number } | undefined): string {
   const text: string[] = [];
   const family = (name: string, type: MetricType, help: string, lines: string[]) => {
     if (lines.length > 0) text.push(header(name, type, help), ...lines);
   };
-  if (summary) {
-    const { node, pods } = summary;
-    const timeMs = Date.parse(node.cpu?.time ?? node.memory?.time ?? '') || undefined;
-    const one = (name: string, labels: string, value: number | undefined, time = timeMs) =>
-      value === undefined ? [] : [sample(name, labels, value, time)];
+  if (usage) {
+    const { node, pods } = usage.summary;
+    const one = (name: string, labels: string, value: number | undefined) =>
+      value === undefined ? [] : [sample(name, labels, value, usage.timeMs)];
     const containers = pods.flatMap((pod) =>
       pod.containers.map((container) => ({ container, labels: labelsOf(pod, container) })),
     );
@@ -111,7 +110,7 @@ export function renderResourceMetrics(summary: Summary | undefined): string {
   }
   const error = 'resource_scrape_error';
   const help = '[STABLE] 1 if there was an error while getting container metrics, 0 otherwise';
-  family(error, 'gauge', help, [sample(error, '', summary ? 0 : 1)]);
+  family(error, 'gauge', help, [sample(error, '', usage ? 0 : 1)]);
   return text.join('');
 }
 

@@ -12,7 +12,7 @@ import { createDiskKeeper } from './disk-keeper.ts';
 import { readFileSystem } from './fs.ts';
 import { createPass, type NodeReading, type PassDepth, type PassOptions } from './pass.ts';
 import type { PodDisk } from './pod-disk.ts';
-import type { StatsProvider } from './summary.ts';
+import type { StatsProvider, Summary } from './summary.ts';
 import { createTargets, type TargetOptions } from './targets.ts';
 
 export interface StatisticsOptions extends TargetOptions, PassOptions {
@@ -38,6 +38,8 @@ export interface StatisticsDeps {
 }
 
 export interface Statistics extends StatsProvider {
+  /** CPU and memory alone, with the wall time of the reading in milliseconds, which the summary tells in seconds. */
+  usage(): Promise<{ summary: Summary; timeMs: number }>;
   /** A pass for /metrics/cadvisor, not older than a second. */
   everything(): Promise<NodeReading>;
   podDisk(uid: string): PodDisk | undefined;
@@ -96,19 +98,30 @@ export function createStatistics(options: StatisticsOptions, deps: StatisticsDep
     return { node, images, imageBytes, layers: isElsewhere ? layers : images };
   }
 
+  function build(reading: NodeReading, isFull: boolean, nodeDisks?: NodeDisks): Summary {
+    return buildSummary({
+      nodeName: options.nodeName,
+      startedAtMs,
+      reading,
+      isFull,
+      disks: nodeDisks,
+      podDisk: disks.of,
+      podClaims: ({ target }) => (deps.claims ? podClaims(target.pod, deps.claims, clock.nowMs()) : []),
+    });
+  }
+
+  async function usage(maxAgeMs: number) {
+    const reading = await read('usage', maxAgeMs);
+    return { summary: build(reading, false), timeMs: reading.timeMs };
+  }
+
   return {
     async summary({ maxAgeMs = MAX_AGE_MS, onlyCpuAndMemory = false } = {}) {
-      const reading = await read(onlyCpuAndMemory ? 'usage' : 'summary', maxAgeMs);
-      return buildSummary({
-        nodeName: options.nodeName,
-        startedAtMs,
-        reading,
-        isFull: !onlyCpuAndMemory,
-        ...(!onlyCpuAndMemory && { disks: await lookAtDisks(reading) }),
-        podDisk: disks.of,
-        podClaims: ({ target }) => (deps.claims ? podClaims(target.pod, deps.claims, clock.nowMs()) : []),
-      });
+      if (onlyCpuAndMemory) return (await usage(maxAgeMs)).summary;
+      const reading = await read('summary', maxAgeMs);
+      return build(reading, true, await lookAtDisks(reading));
     },
+    usage: () => usage(MAX_AGE_MS),
     everything: () => read('everything', MAX_AGE_MS),
     podDisk: disks.of,
     async run(signal) {

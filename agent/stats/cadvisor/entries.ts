@@ -1,5 +1,4 @@
-import type { MemoryDetail } from '../../../src/linux/cgroup/stat-text.ts';
-import { parseMemoryDetail } from '../../../src/linux/cgroup/stat-text.ts';
+import { type DeviceIo, type MemoryDetail, parseMemoryDetail } from '../../../src/linux/cgroup/stat-text.ts';
 import type { DiskUsage } from '../../../src/linux/disk-usage.ts';
 import type { InterfaceCounters } from '../../../src/linux/net-dev.ts';
 import { formatLabels } from '../exposition.ts';
@@ -31,6 +30,8 @@ export interface CadvisorEntryInput {
   /** Of the agent's root directory, and of the Engine's layers. */
   nodeFs?: { fs: FileSystem; device: string } | undefined;
   layerDevice: string;
+  /** Of the host's disks. */
+  diskIo: ReadonlyMap<string, DeviceIo>;
 }
 
 /** The node, its services, its pods, their sandboxes and containers. Pure. Network counters are the node's and the sandboxes', as the mixin expects. */
@@ -59,7 +60,15 @@ export function listEntries(input: CadvisorEntryInput): CadvisorEntry[] {
     usage: { bytes: nodeFs.fs.usedBytes, inodes: nodeFs.fs.inodesUsed },
   };
   const limits = { ...root.limits, memoryBytes: host.memoryTotalBytes, swapBytes: host.swapTotalBytes };
-  add('/', { ...root, limits, pressure: host.pressure }, input.bootedAtMs, {}, { interfaces: host.interfaces, disk });
+  // v1's root does not count what the whole host does on its disks.
+  const detail = root.detail && { ...root.detail, io: root.detail.io?.size ? root.detail.io : input.diskIo };
+  add(
+    '/',
+    { ...root, limits, pressure: host.pressure, detail },
+    input.bootedAtMs,
+    {},
+    { interfaces: host.interfaces, disk },
+  );
   for (const service of reading.system) add(service.path, service, input.bootedAtMs);
   for (const pod of reading.pods) addPod(pod);
   return entries;
