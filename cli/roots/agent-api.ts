@@ -78,7 +78,8 @@ export interface NodeObjectOptions {
   nodeIps: string[];
   nodeLabels?: Record<string, string>;
   hasExternalCloud?: boolean;
-  registry: Registry;
+  /** Where the node's start is measured. */
+  metrics?: Registry;
   facts: HostFacts;
   /** What the node has now; `keeper.refresh()` after it changed. */
   resources: () => NodeCapacity;
@@ -135,7 +136,9 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       volumesInUse: options.volumesInUse,
       shutdownProblem: options.shutdownProblem,
       pressure: options.pressure,
-      startup: createNodeStartup(uptime() - process.uptime(), options.registry, clock),
+      ...(options.metrics && {
+        startup: createNodeStartup(uptime() - process.uptime(), options.metrics, clock),
+      }),
       images: async () => computeNodeImages(await docker.listImages(), config.nodeStatusMaxImages),
       beat: options.heartbeats.register('node status', 6 * config.nodeStatusUpdateFrequencyMs),
     },
