@@ -121,6 +121,19 @@ test('the object that is registered', (t) => {
   t.truthy(diffRegistration(identity, { metadata: {} } as Node));
 });
 
+test("a node of a cloud waits for the cloud's controller", (t) => {
+  const cloudy = { ...identity, hasExternalCloud: true };
+  const made = buildNode(cloudy, {});
+  t.deepEqual(made.spec.taints?.at(-1), {
+    key: 'node.cloudprovider.kubernetes.io/uninitialized',
+    value: 'true',
+    effect: 'NoSchedule',
+  });
+  t.is(made.metadata.annotations?.['alpha.kubernetes.io/provided-node-ip'], cloudy.ips.join(','));
+  t.is(diffRegistration(cloudy, made as Node), undefined);
+  t.truthy(diffRegistration({ ...cloudy, ips: ['10.9.9.9'] }, made as Node));
+});
+
 test('status patch: nothing without change; heartbeats alone only when due', (t) => {
   const conditions = computeNodeConditions(healthy, undefined, 't1');
   const live: NodeStatus = {
