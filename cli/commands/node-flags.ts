@@ -71,7 +71,10 @@ export function addNodeFlags(command: Command): Command {
       "the node's address, or one of each family, commas between (default: that of the default route's interface)",
     )
     .option('--node-labels <labels>', 'labels of the node beside its own: key=value, commas between')
-    .option('--cloud-provider <name>', "external: a cloud's controller in the cluster completes the node before pods come")
+    .option(
+      '--cloud-provider <name>',
+      "external: a cloud's controller in the cluster completes the node before pods come",
+    )
     .option('--root-dir <dir>', "pods' directories and other state", '/var/lib/berth-node')
     .option('--docker-endpoint <unix://socket>', 'the Docker Engine', 'unix:///var/run/docker.sock')
     .option(
