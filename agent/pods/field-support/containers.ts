@@ -6,7 +6,6 @@ import {
   refusedValues,
   type StructSupport,
   supported,
-  whole,
 } from './entry.ts';
 
 /** The kernel keeps these. */
@@ -23,7 +22,7 @@ const CONTAINER: Record<string, FieldSupport> = {
   envFrom: supported(),
   env: supported(),
   resources: supported(),
-  resizePolicy: elsewhere('the resize of running pods, which this version does not serve'),
+  resizePolicy: supported(),
   restartPolicy: supported(),
   restartPolicyRules: supported(),
   volumeMounts: supported(),
@@ -96,7 +95,7 @@ export const CONTAINER_SUPPORT: Record<string, StructSupport> = {
     claims: refused('no DRA drivers on this node yet'),
   },
   ResourceClaim: { name: refused('as claims'), request: refused('as claims') },
-  ContainerResizePolicy: whole(elsewhere('the resize of running pods, which this version does not serve')),
+  ContainerResizePolicy: { resourceName: supported(), restartPolicy: supported() },
   ContainerRestartRule: { action: supported(), exitCodes: supported() },
   ContainerRestartRuleOnExitCodes: { operator: supported(), values: supported() },
   VolumeMount: {
