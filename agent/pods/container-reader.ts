@@ -2,7 +2,8 @@ import type { ContainerDetail, ContainerSummary, DockerEngine } from '../../src/
 import type { Clock } from '../../src/runtime/clock.ts';
 import { type ContainerIdentity, LABEL, parseIdentity, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import { describeContainer, formatImageId } from '../containers/observe.ts';
-import type { ContainerRuntimeStatus, PodNetwork, SandboxStatus } from './ports.ts';
+import { createOomLedger } from './oom-ledger.ts';
+import type { ContainerRuntimeStatus, PodNetwork, PodResources, SandboxStatus } from './ports.ts';
 
 export type ObservedContainer = { identity: ContainerIdentity } & (
   | { kind: 'sandbox'; status: SandboxStatus }
@@ -17,6 +18,8 @@ export interface ContainerReader {
    * exit code nobody can say what shall follow, and nothing of its pod may be started as if it had never been.
    */
   fromRow(row: ContainerSummary): ObservedContainer | undefined;
+  /** Nothing of the pod is left. */
+  forget(uid: string): void;
 }
 
 const SIGKILLED = 137;
@@ -30,13 +33,23 @@ export function createContainerReader(deps: {
   docker: DockerEngine;
   network: Pick<PodNetwork, 'ips'>;
   clock: Clock;
+  resources?: Pick<PodResources, 'groupKills'>;
 }): ContainerReader {
   const { docker, network, clock } = deps;
+  const ledger = createOomLedger(async (uid) => deps.resources?.groupKills(uid), clock.nowMs());
   const imageIds = new Map<string, string>();
 
   /** The Engine hears of a container's end and of the kernel's out-of-memory killer on two ways, and may take the end first. */
   async function inspectWithCause(id: string, signal?: AbortSignal): Promise<ContainerDetail> {
     let detail = await docker.inspectContainer(id, signal);
+    const uid = detail.labels[LABEL.podUid];
+    if (uid !== undefined) {
+      await ledger.meet(uid, detail.createdAtMs);
+      if (detail.state === 'exited' && (detail.oomKilled || detail.exitCode === SIGKILLED)) {
+        const isCause = await ledger.isCause(uid, id, detail.oomKilled);
+        if (isCause !== undefined) return { ...detail, oomKilled: detail.oomKilled || isCause };
+      }
+    }
     for (let tries = 0; tries < OOM_LOOKS && mayBeOutOfMemory(detail); tries++) {
       await clock.sleep(OOM_LOOK_MS, signal);
       detail = await docker.inspectContainer(id, signal);
@@ -80,6 +93,7 @@ export function createContainerReader(deps: {
       const imageId = await imageIdOf(detail);
       return { kind: 'container', identity, status: await describeContainer(docker, identity, detail, imageId) };
     },
+    forget: (uid) => ledger.forget(uid),
     fromRow(row) {
       const identity = parseIdentity(row.name, row.labels);
       if (!identity) return undefined;

@@ -243,6 +243,11 @@ export interface PodResources {
   limitContainer(pod: Pod, container: string, containerId: string): Promise<void>;
   /** Memory charged to the pod, or to one container of it, page cache too; undefined when its cgroup is not there. */
   memoryInUseBytes(pod: Pod, containerId?: string): Promise<number | undefined>;
+  /**
+   * How many containers of the pod the kernel has ended as a whole for want of memory; undefined where it does not count them
+   * (cgroup v1, singleProcessOOMKill, kernels before 5.17).
+   */
+  groupKills(uid: string): Promise<number | undefined>;
   /** Defaults of the downward API's `limits.*` when the container has none: the node's allocatable. */
   nodeAllocatable(): { cpuMillis: number; memoryBytes: number; ephemeralStorageBytes: number };
 }

@@ -4,13 +4,21 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type ContainerIdentity, LABEL } from '../containers/identity.ts';
 import { createContainerReader, type ObservedContainer } from './container-reader.ts';
-import type { AgentMetrics, ContainerRuntimeStatus, PodNetwork, PodRuntimeStatus, SandboxStatus } from './ports.ts';
+import type {
+  AgentMetrics,
+  ContainerRuntimeStatus,
+  PodNetwork,
+  PodResources,
+  PodRuntimeStatus,
+  SandboxStatus,
+} from './ports.ts';
 
 export interface RuntimeCacheDependencies {
   docker: DockerEngine;
   network: Pick<PodNetwork, 'ips'>;
   nodeName: string;
   metrics: Pick<AgentMetrics, 'runtimeOperation'>;
+  resources?: Pick<PodResources, 'groupKills'>;
   clock: Clock;
   log: Logger;
   /** A pod's containers changed other than by the executor's own word. */
@@ -92,7 +100,10 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
     heard.end.delete(id);
     const ids = idsOfPod.get(uid);
     ids?.delete(id);
-    if (ids?.size === 0) idsOfPod.delete(uid);
+    if (ids?.size === 0) {
+      idsOfPod.delete(uid);
+      reader.forget(uid);
+    }
     return uid;
   }
 

@@ -220,6 +220,16 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
       const limits = computeContainerLimits(pod, container, options, hugepageSizes);
       if (Object.keys(limits).length > 0) await cgroups.update(containerPath(pod, containerId), limits);
     },
+    async groupKills(uid) {
+      if (!options.v2 || options.v2.singleProcessOomKill) return undefined;
+      const pod = pods.get(uid);
+      for (const qos of pod ? [podQosClass(pod)] : QOS_CLASSES) {
+        const text = await cgroups.read(pathOf(podCgroup(qos, uid)), 'memory', 'memory.events');
+        const count = /^oom_group_kill (\d+)$/m.exec(text ?? '')?.[1];
+        if (count !== undefined) return Number(count);
+      }
+      return undefined;
+    },
     nodeAllocatable: () => ({
       cpuMillis: options.allocatable.cpuMillis,
       memoryBytes: options.allocatable.memoryBytes,

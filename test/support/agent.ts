@@ -7,9 +7,10 @@ import type { AgentMetrics, EventSink, PodNetwork, PodRuntimeStatus } from '../.
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { hasSysResource } from '../../agent/resources/capabilities.ts';
-import { createPodResources } from '../../agent/resources/pod-resources.ts';
+import { createPodResources, type PodResourcesOptions } from '../../agent/resources/pod-resources.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
+import type { ResourceManagers } from '../../cli/roots/resource-managers.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import { openCgroups } from '../../src/linux/cgroup/cgroups.ts';
@@ -64,6 +65,8 @@ export interface TestAgentOptions {
   cgroupRoot?: string;
   log?: Logger;
   options?: Partial<AgentOptions>;
+  /** Limits of the node and its cgroups. */
+  resources?: Partial<PodResourcesOptions>;
 }
 
 const NODE_RESOURCES = {
@@ -102,6 +105,8 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
       cpuCfsQuota: true,
       cpuCfsQuotaPeriodUs: 100_000,
       podPidsLimit: -1,
+      ...(given.managers && { hasExclusiveCpus: given.managers.hasExclusiveCpus }),
+      ...given.resources,
     },
     { cgroups },
   );
@@ -125,11 +130,11 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
   const agent = createAgent(options, {
     docker,
     network,
-    resources,
+    resources: given.managers?.assign(resources) ?? resources,
     probes,
     status,
     computeStatus: (input) => computePodStatus(input, probes, nodeView),
-    admission: {},
+    admission: given.managers ? { topology: given.managers.createAdmission([]) } : {},
     events: sink,
     metrics: noMetrics,
     ...(given.podRuntime && { podRuntime: given.podRuntime }),

@@ -11,6 +11,7 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { createFakeDocker } from '../../fakes/docker.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
+import { fakePodResources } from '../../fakes/pod-resources.ts';
 import { noMetrics } from '../../support/agent.ts';
 
 /** Pod workers over the fake Engine and the fake network, with real directories below a temporary root. */
@@ -66,19 +67,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
   const parts = buildAgentParts(options, {
     docker,
     network,
-    resources: {
-      async ensurePod() {},
-      podExists: async () => true,
-      async removePod() {},
-      async retain() {},
-      cgroupParent: (pod) => `/kubepods/pod${pod.metadata.uid}`,
-      containerProcesses: async () => [],
-      limitContainer: async () => {},
-      oomScoreAdj: () => 0,
-      containerResources: () => ({ CpuShares: 2 }),
-      memoryInUseBytes: async () => undefined,
-      nodeAllocatable: () => ({ cpuMillis: 4000, memoryBytes: 2 ** 32, ephemeralStorageBytes: 2 ** 36 }),
-    },
+    resources: fakePodResources,
     probes,
     status,
     computeStatus: (input) =>
