@@ -47,6 +47,7 @@ async function startAgent(t: ExecutionContext, override: Partial<AgentDependenci
       oomScoreAdj: () => 0,
       containerResources: (one, name) => computeContainerResources(one, name, settings),
       async limitContainer() {},
+      groupKills: async () => undefined,
       memoryInUseBytes: async () => inUse.bytes,
       nodeAllocatable: () => ({ cpuMillis: 4000, memoryBytes: 4 * GI, ephemeralStorageBytes: 2 ** 36 }),
     },
@@ -167,6 +168,23 @@ test('what does not fit is deferred, and allocated when another pod ends; what c
   agent.workers.update(sized('3/4', '1Gi/1Gi'));
   await until('taken back', () => !agent.condition('PodResizePending'));
   t.is(agent.actual()!.requests!['cpu'], '3');
+});
+
+test('pod-level resources grow while the pod runs, its containers stay as they are', async (t) => {
+  const agent = await startAgent(t);
+  const level = (cpu: string): Pod => {
+    const { spec, ...rest } = sized('', '');
+    return { ...rest, spec: { ...spec, resources: { requests: { cpu }, limits: { cpu, memory: '1Gi' } } } };
+  };
+  const small = level('1');
+  agent.workers.update(small);
+  await agent.running(small);
+  agent.workers.update(level('2'));
+  await until('resized', () => agent.told('ResizeCompleted').length > 0);
+  t.deepEqual(agent.done, ['pod 1000m 1Gi', 'pod 2000m 1Gi']);
+  await until('shown', () => agent.status()!.resources?.limits?.['cpu'] === '2');
+  t.is(agent.status()!.allocatedResources!['cpu'], '2');
+  t.is(agent.container(small, 'app')!.restartCount, 0);
 });
 
 test('a restart of the agent in the middle: what was allocated is carried out, what was not stays asked for', async (t) => {
