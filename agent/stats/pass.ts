@@ -85,7 +85,6 @@ export interface PassDeps {
 /** Limits change seldom, and are many files: looked at again after so long, not all of them in one pass. */
 const LIMITS_MS = 20_000;
 const LIMITS_SPREAD_MS = 2_000;
-/** What of pods and sandboxes only few ask for. */
 const DETAIL_MS = 30_000;
 const SYSTEM_MS = 60_000;
 
@@ -112,23 +111,29 @@ export function createPass(options: PassOptions, { sampler, targets, clock }: Pa
     return fresh;
   }
 
-  function detailOf(path: string, stat: string, nowMs: number, maxAgeMs: number): CgroupDetail {
+  /** High-water marks and the kernel's own share are for the curious: never read more often than every half minute. */
+  function detailOf(path: string, stat: string, nowMs: number, isContainer: boolean): CgroupDetail {
     const kept = details.get(path);
-    if (kept && nowMs < kept.untilMs) return kept.detail;
+    if (kept && nowMs < kept.untilMs)
+      return isContainer ? { ...kept.detail, io: sampler.io(path), events: sampler.memoryEvents(path) } : kept.detail;
     const detail = {
       io: sampler.io(path),
       peakBytes: sampler.peakMemory(path),
       kernelBytes: sampler.kernelMemory(path, stat),
       events: sampler.memoryEvents(path),
     };
-    if (maxAgeMs > 0) {
-      spread = (spread + 1) % 10;
-      details.set(path, { detail, untilMs: nowMs + maxAgeMs * (1 + spread / 10) });
-    }
+    spread = (spread + 1) % 10;
+    details.set(path, { detail, untilMs: nowMs + DETAIL_MS * (1 + spread / 10) });
     return detail;
   }
 
-  function readCgroup(path: string, depth: PassDepth, nowMs: number, hasSwap: boolean, detailAgeMs = 0): CgroupReading {
+  function readCgroup(
+    path: string,
+    depth: PassDepth,
+    nowMs: number,
+    hasSwap: boolean,
+    isContainer = false,
+  ): CgroupReading {
     const everything = depth === 'everything';
     const own = limitsOf(path, nowMs);
     const cpu = sampler.cpu(path, { detailed: everything, throttling: everything && own.cpuQuotaUs !== undefined });
@@ -148,7 +153,7 @@ export function createPass(options: PassOptions, { sampler, targets, clock }: Pa
           io: sampler.pressure(path, 'io'),
         },
       }),
-      ...(everything && { detail: detailOf(path, memory?.stat ?? '', nowMs, detailAgeMs) }),
+      ...(everything && { detail: detailOf(path, memory?.stat ?? '', nowMs, isContainer) }),
     };
   }
 
@@ -193,13 +198,13 @@ export function createPass(options: PassOptions, { sampler, targets, clock }: Pa
       const host = readHost(options.procRoot, depth === 'usage');
       const hasSwap = (host.swapTotalBytes ?? 0) > 0;
       const paths = new Set(['/']);
-      const read = (path: string, detailAgeMs = 0) => {
+      const read = (path: string, isContainer = false) => {
         paths.add(path);
-        return readCgroup(path, depth, clock.monotonicMs(), hasSwap, detailAgeMs);
+        return readCgroup(path, depth, clock.monotonicMs(), hasSwap, isContainer);
       };
       const root = readRoot(depth, clock.monotonicMs(), host);
       const services = systemCgroups(clock.monotonicMs()).flatMap(({ name, path }) => {
-        const reading = read(path, DETAIL_MS);
+        const reading = read(path);
         return reading.memory || reading.cpu ? [{ name, path, ...reading }] : [];
       });
       yield;
@@ -208,10 +213,10 @@ export function createPass(options: PassOptions, { sampler, targets, clock }: Pa
         const interfaces = depth === 'usage' || target.hostNetwork ? undefined : readInterfaces(target);
         pods.push({
           target,
-          ...read(target.path, DETAIL_MS),
-          containers: target.containers.map((container) => ({ target: container, ...read(container.path) })),
+          ...read(target.path),
+          containers: target.containers.map((container) => ({ target: container, ...read(container.path, true) })),
           ...(depth === 'everything' && {
-            sandbox: { target: target.sandbox, ...read(target.sandbox.path, DETAIL_MS) },
+            sandbox: { target: target.sandbox, ...read(target.sandbox.path) },
           }),
           ...(interfaces && { interfaces }),
         });
