@@ -65,6 +65,8 @@ export interface TestAgentOptions {
   cgroupRoot?: string;
   log?: Logger;
   options?: Partial<AgentOptions>;
+  /** Of CPUs, memory and topology; `docker` is the one that they follow. */
+  managers?: Pick<ResourceManagers, 'assign' | 'createAdmission' | 'hasExclusiveCpus'>;
   /** Limits of the node and its cgroups. */
   resources?: Partial<PodResourcesOptions>;
 }
