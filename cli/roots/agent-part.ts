@@ -45,6 +45,7 @@ import { startNodeAllocatable } from './node-allocatable.ts';
 import { nodeEvents } from './node-events.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
 import { createNodeShutdownPart } from './node-shutdown.ts';
+import { settleOwnProcess } from './own-process.ts';
 import { createPodResourcesApiPart } from './pod-resources-api.ts';
 import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
@@ -138,6 +139,7 @@ export async function createAgentPart(
     { resources, ...(api && { events: api.events }) },
     context,
   );
+  const processCgroups = await settleOwnProcess(config, context);
   const storage =
     api &&
     createStorage(
@@ -330,6 +332,7 @@ export async function createAgentPart(
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),
+          ...(processCgroups && { 'process cgroups': processCgroups }),
           ...(storage && { 'storage plugins': storage }),
           statistics,
           ...eviction.parts,

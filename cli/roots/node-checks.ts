@@ -1,4 +1,5 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { describeKernelDefaults, findKernelDefaults } from '../../agent/node/kernel-defaults.ts';
 import { findOverReservation } from '../../agent/resources/node-resources.ts';
 import { type ReservedCgroup, whyNotLimited } from '../../agent/resources/reserved-cgroups.ts';
 import type { Cgroups } from '../../src/linux/cgroup/cgroups.ts';
@@ -27,6 +28,9 @@ export async function checkNode(input: NodeCheckInput, cgroups: Cgroups): Promis
     problems.push(
       'singleProcessOOMKill is false and this machine has cgroup v1, which ends single processes; accepted: true, or leave it out',
     );
+  const kernel = config.protectKernelDefaults ? findKernelDefaults() : [];
+  if (kernel.length > 0)
+    problems.push(`protectKernelDefaults is true and ${describeKernelDefaults(kernel)}; accepted: false, or these values`);
   if (swapDevices.length > 0 && (config.failSwapOn ?? input.failSwapOnUnsaid))
     problems.push(
       `running with swap on is not supported: ${swapDevices.map(({ name }) => name).join(', ')}; accepted: no swap (swapoff -a), or failSwapOn: false (--fail-swap-on=false)`,

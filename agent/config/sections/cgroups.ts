@@ -30,8 +30,8 @@ export const cgroupsFields = {
   cgroupRoot: text(),
   cgroupsPerQOS: unsupported(boolean(true)),
   cgroupDriver: choice('cgroupfs', ['cgroupfs', 'systemd']),
-  kubeletCgroups: deferred(text()),
-  systemCgroups: deferred(text()),
+  kubeletCgroups: text(),
+  systemCgroups: text(),
   systemReserved: map(),
   kubeReserved: map(),
   systemReservedCgroup: text(),
@@ -44,7 +44,7 @@ export const cgroupsFields = {
   qosReserved: map(),
   cpuCFSQuota: boolean(true),
   cpuCFSQuotaPeriod: duration(100),
-  maxOpenFiles: deferred(integer(1_000_000, { zeroIsUnset: true })),
+  maxOpenFiles: integer(1_000_000, { zeroIsUnset: true }),
   oomScoreAdj: integer(-999, { min: -1000, max: 1000 }),
   // Unsaid it is true for a node, as upstream, and false for the all-in-one program, which is for machines with swap, too.
   failSwapOn: boolean<boolean | undefined>(undefined),
@@ -55,7 +55,7 @@ export const cgroupsFields = {
   singleProcessOOMKill: boolean<boolean | undefined>(undefined),
   // Unsaid, cgroup v1 is taken with a warning (docs/adr/0022).
   failCgroupV1: boolean<boolean | undefined>(undefined),
-  protectKernelDefaults: unsupported(boolean(false)),
+  protectKernelDefaults: boolean(false),
   // Absent: notifications of the kernel are taken where it gives them.
   kernelMemcgNotification: boolean<boolean | undefined>(undefined),
   allowedUnsafeSysctls: list(),
@@ -73,6 +73,11 @@ export function validateCgroups(config: CgroupsConfig, refuse: Refuse): void {
         pattern,
         'sysctls of namespaces: kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.*',
       );
+  for (const field of ['kubeletCgroups', 'systemCgroups'] as const)
+    if (config[field] !== '' && !/^(\/[^/]+)+$/.test(config[field]))
+      refuse(field, config[field], 'the path of a cgroup, such as "/system.slice/berth"');
+  if (config.systemCgroups !== '' && config.cgroupRoot === '')
+    refuse('systemCgroups', config.systemCgroups, 'with cgroupRoot, or not at all');
   validateReservations(config, refuse);
   if (config.cpuCFSQuotaPeriodMs < 1 || config.cpuCFSQuotaPeriodMs > 1000)
     refuse('cpuCFSQuotaPeriod', `${config.cpuCFSQuotaPeriodMs}ms`, 'a duration from "1ms" to "1s"');
