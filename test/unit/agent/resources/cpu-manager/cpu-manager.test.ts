@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -126,7 +126,7 @@ test('the shared pool shrinks and grows; the checkpoint survives', async (t) => 
   again.remove('a');
   t.is(shared(again), '0-3,5-7');
   t.deepEqual([...again.holders!()], ['b']);
-  await t.notThrowsAsync(again.allocate(guaranteed('d', ['1']), container('c0', '1'), ANYWHERE));
+  await take(again, guaranteed('d', ['1']));
   t.regex(await readFile(join(root, 'cpu_manager_state'), 'utf8'), /"b":\{"c0":"4"\},"d":\{"c0":"1"\}/);
 });
 
@@ -255,11 +255,8 @@ test('the state cannot be written: the pod is refused and holds nothing', async 
   const root = await mkdtemp(join(tmpdir(), 'berth-cpu-'));
   const { manager } = await managerOf(t, { root });
   await rm(root, { recursive: true });
-  const { writeFile } = await import('node:fs/promises');
   await writeFile(root, 'in the way');
   t.teardown(() => rm(root));
-  await t.throwsAsync(manager.allocate(guaranteed('a', ['1']), container('c0', '1'), ANYWHERE), {
-    message: /cannot write the checkpoint/,
-  });
+  await t.throwsAsync(take(manager, guaranteed('a', ['1'])), { message: /cannot write the checkpoint/ });
   t.is(shared(manager), '0-7');
 });
