@@ -30,7 +30,9 @@ export async function checkNode(input: NodeCheckInput, cgroups: Cgroups): Promis
     );
   const kernel = config.protectKernelDefaults ? findKernelDefaults() : [];
   if (kernel.length > 0)
-    problems.push(`protectKernelDefaults is true and ${describeKernelDefaults(kernel)}; accepted: false, or these values`);
+    problems.push(
+      `protectKernelDefaults is true and ${describeKernelDefaults(kernel)}; accepted: false, or these values`,
+    );
   if (swapDevices.length > 0 && (config.failSwapOn ?? input.failSwapOnUnsaid))
     problems.push(
       `running with swap on is not supported: ${swapDevices.map(({ name }) => name).join(', ')}; accepted: no swap (swapoff -a), or failSwapOn: false (--fail-swap-on=false)`,
