@@ -101,7 +101,7 @@ export async function createAgentPart(
   const { log, clock } = context;
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
   // Before anything is touched: a checkpoint that cannot be used ends the start.
-  const allocations = await openAllocations(options.rootDir, log);
+  const allocations = await openAllocations(options.rootDir, context);
   const managers = await openResourceManagers(options, context);
   const devices = await openDevices(
     { ...options, numaNodes: managers.numaNodes },

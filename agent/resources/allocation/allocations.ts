@@ -1,5 +1,6 @@
 import type { Pod, ResourceRequirements } from '../../../src/kube/types.ts';
-import type { CheckpointFile } from './checkpoint-file.ts';
+import { createCheckpointWriter, loadCheckpoint } from '../checkpoints/checkpoint-file.ts';
+import { parseCheckpoint, renderCheckpoint } from './checkpoint.ts';
 import { allocationOf, type PodAllocation, sameRequirements, withAllocation } from './pod-allocation.ts';
 
 /**
@@ -33,29 +34,40 @@ export interface Allocations {
   retain(uids: ReadonlySet<string>): void;
 }
 
-export interface AllocationFiles {
-  allocated: Pick<CheckpointFile, 'load' | 'save'>;
-  actuated: Pick<CheckpointFile, 'load' | 'save'>;
-  /** A checkpoint could not be written, and nobody waits for it. */
-  onError(error: unknown): void;
+/** What is known at the start, and who writes it down. */
+export interface AllocationState {
+  allocated?: Map<string, PodAllocation>;
+  actuated?: Map<string, PodAllocation>;
+  saveAllocated?(): Promise<void>;
+  saveActuated?(): Promise<void>;
+  /** Something could not be written, and nobody waits for it. */
+  onError?(error: unknown): void;
 }
 
-/** Reads what an earlier life of the agent has allocated. Throws when a checkpoint is corrupt. */
-export async function loadAllocations(files: AllocationFiles): Promise<Allocations> {
-  return createAllocations(files, await files.allocated.load(), await files.actuated.load());
+/** Reads what an earlier life of the agent has allocated. @throws CheckpointError */
+export async function loadAllocations(
+  paths: { allocated: string; actuated: string },
+  options: { nowMs(): number; onError(error: unknown): void },
+): Promise<Allocations> {
+  const load = async (path: string) => (await loadCheckpoint(path, parseCheckpoint, options.nowMs)) ?? new Map();
+  const [allocated, actuated] = [await load(paths.allocated), await load(paths.actuated)];
+  return createAllocations({
+    allocated,
+    actuated,
+    saveAllocated: createCheckpointWriter(paths.allocated, () => renderCheckpoint(allocated)).save,
+    saveActuated: createCheckpointWriter(paths.actuated, () => renderCheckpoint(actuated)).save,
+    onError: options.onError,
+  });
 }
 
-/** Without files nothing outlives the process. */
-export function createAllocations(
-  files?: AllocationFiles,
-  allocated = new Map<string, PodAllocation>(),
-  actuated = new Map<string, PodAllocation>(),
-): Allocations {
+/** Without somebody who writes nothing outlives the process. */
+export function createAllocations(state: AllocationState = {}): Allocations {
+  const { allocated = new Map<string, PodAllocation>(), actuated = new Map<string, PodAllocation>() } = state;
   /** The same pod gives the same allocated pod: its cgroup is looked at again only when something has changed. */
   const shown = new WeakMap<Pod, { allocation: PodAllocation; pod: Pod }>();
 
   function saveActuated(): void {
-    files?.actuated.save(actuated).catch(files.onError);
+    state.saveActuated?.().catch(state.onError);
   }
 
   function changeActuated(uid: string, change: (known: PodAllocation) => PodAllocation): void {
@@ -76,14 +88,14 @@ export function createAllocations(
     isAllocated: (uid) => allocated.has(uid),
     allocate(pod) {
       allocated.set(pod.metadata.uid, allocationOf(pod));
-      files?.allocated.save(allocated).catch(files.onError);
+      state.saveAllocated?.().catch(state.onError);
     },
     async reallocate(pod) {
       const { uid } = pod.metadata;
       const before = allocated.get(uid);
       allocated.set(uid, allocationOf(pod));
       try {
-        await files?.allocated.save(allocated);
+        await state.saveAllocated?.();
       } catch (error) {
         // What a restart would not know is not promised to anybody.
         if (before) allocated.set(uid, before);

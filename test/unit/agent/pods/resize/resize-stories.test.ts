@@ -193,11 +193,10 @@ test('a restart of the agent in the middle: what was allocated is carried out, w
   first.workers.update(small);
   await first.running(small);
   // The agent died between the allocation and its execution.
-  const allocations = createAllocations(
-    undefined,
-    new Map([['uid-1', allocationOf(sized('2/2', '1Gi/1Gi'))]]),
-    new Map([['uid-1', allocationOf(small)]]),
-  );
+  const allocations = createAllocations({
+    allocated: new Map([['uid-1', allocationOf(sized('2/2', '1Gi/1Gi'))]]),
+    actuated: new Map([['uid-1', allocationOf(small)]]),
+  });
   const { docker, network } = first;
   const second = await startAgent(t, { docker, network, allocations });
   await second.runtime.relist(new AbortController().signal);

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import test from 'ava';
 import { createAllocations, loadAllocations } from '../../../../../agent/resources/allocation/allocations.ts';
 import { parseCheckpoint, renderCheckpoint } from '../../../../../agent/resources/allocation/checkpoint.ts';
-import { openCheckpointFile } from '../../../../../agent/resources/allocation/checkpoint-file.ts';
 import { allocationOf, withAllocation } from '../../../../../agent/resources/allocation/pod-allocation.ts';
 import type { Pod } from '../../../../../src/kube/types.ts';
 import { podOf } from '../../pod.ts';
@@ -33,7 +32,7 @@ for (const [title, text, why] of [
   ['of another shape', '{"policyName":"none","defaultCpuSet":"","checksum":1353318690}', /no data with a checksum/],
 ] as const)
   test(`a checkpoint that is ${title} is refused`, (t) => {
-    t.throws(() => parseCheckpoint(text), { name: 'CheckpointError', message: why });
+    t.throws(() => parseCheckpoint(text), { name: 'CorruptCheckpointError', message: why });
   });
 
 test('a corrupt checkpoint is kept aside and said; the next start does without it', async (t) => {
@@ -41,11 +40,16 @@ test('a corrupt checkpoint is kept aside and said; the next start does without i
   t.teardown(() => rm(directory, { recursive: true }));
   const path = join(directory, 'allocated_pods_state');
   await writeFile(path, UPSTREAM.replace('1Ki', '2Ki'));
-  const error = await t.throwsAsync(openCheckpointFile(path).load());
+  const load = () =>
+    loadAllocations(
+      { allocated: path, actuated: join(directory, 'actuated_pods_state') },
+      { nowMs: () => 0, onError: (error) => t.fail(String(error)) },
+    );
+  const error = await t.throwsAsync(load(), { name: 'CheckpointError' });
   const [aside] = await readdir(directory);
   t.regex(aside!, /^allocated_pods_state\.corrupt-/);
-  t.true(error!.message.includes(path) && error!.message.includes(aside!) && error!.message.includes('drain'));
-  t.is((await openCheckpointFile(path).load()).size, 0);
+  t.true(error!.message.includes(path) && error!.message.includes(aside!));
+  t.false((await load()).isAllocated('pod1'));
 });
 
 test('the allocated pod is the very same one until its spec asks for something else', (t) => {
@@ -86,28 +90,24 @@ test('a restart of the agent knows what was allocated and actuated; what could n
   const directory = await mkdtemp('/tmp/berth-unit-checkpoint-');
   t.teardown(() => rm(directory, { recursive: true }));
   const path = (name: string) => join(directory, name);
-  const open = () => ({
-    allocated: openCheckpointFile(path('allocated_pods_state')),
-    actuated: openCheckpointFile(path('actuated_pods_state')),
-    onError: (error: unknown) => t.fail(String(error)),
-  });
-  const first = await loadAllocations(open());
+  const open = () =>
+    loadAllocations(
+      { allocated: path('allocated_pods_state'), actuated: path('actuated_pods_state') },
+      { nowMs: () => 0, onError: (error) => t.fail(String(error)) },
+    );
+  const first = await open();
   first.allocate(pod('1'));
   first.recordActuated('u1', 'c', asks('500m'));
   await first.reallocate(pod('2'));
   await until(async () => (await readFile(path('actuated_pods_state'), 'utf8')).includes('500m'));
-  const second = await loadAllocations(open());
+  const second = await open();
   t.true(second.isAllocated('u1'));
   t.is(second.allocatedPod(pod('9')).spec.containers[0]!.resources!.requests!['cpu'], '2');
   t.deepEqual(second.actuated('u1', 'c'), asks('500m'));
   t.is(second.actuatedPod(pod('2'), new Set(['c'])).spec.containers[0]!.resources!.requests!['cpu'], '500m');
   t.is(second.actuatedPod(pod('2'), new Set()).spec.containers[0]!.resources!.requests!['cpu'], '2');
 
-  const full = createAllocations({
-    ...open(),
-    allocated: { load: async () => new Map(), save: () => Promise.reject(new Error('ENOSPC')) },
-    onError: () => {},
-  });
+  const full = createAllocations({ saveAllocated: () => Promise.reject(new Error('ENOSPC')), onError: () => {} });
   full.allocate(pod('1'));
   await t.throwsAsync(full.reallocate(pod('2')), { message: 'ENOSPC' });
   t.is(full.allocatedPod(pod('2')).spec.containers[0]!.resources!.requests!['cpu'], '1');
