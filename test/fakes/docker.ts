@@ -96,6 +96,8 @@ export function createFakeDocker(options: { nowMs?: () => number } = {}): FakeDo
     const attributes = { ...detail.labels, name: detail.name, image: detail.image, ...extra };
     const event = { action, id: detail.id, attributes, timeNano: BigInt(Math.round(nowMs() * 1000)) * 1000n };
     history.push(event);
+    // The Engine remembers so many.
+    if (history.length > 256) history.shift();
     for (const listener of listeners) listener(event);
   }
 

@@ -22,6 +22,8 @@ export interface FakeKubeClient extends KubeClient {
   edit<T extends KubeObject>(resource: Resource<T>, key: string, change: (object: T) => void): T;
   /** Ends all watches with 410 Expired and forgets the history. */
   compact(): void;
+  /** Drops all Event objects, and the history that watches could begin from. */
+  forgetEvents(): void;
   /** The next call of this method on this plural throws `error`. */
   failNext(method: Method, plural: string, error: unknown): void;
   /** 'create pods', 'replace pods/status', … of everything that tried to write. */
@@ -293,6 +295,10 @@ export function createFakeKubeClient(clock: Clock): FakeKubeClient {
       compactedAt = version;
       history = [];
       for (const watcher of [...watchers]) watcher.expire();
+    },
+    forgetEvents() {
+      collections.delete('/events');
+      history = [];
     },
     failNext(method: Method, plural: string, error: unknown) {
       failures.push({ method, plural, error });
