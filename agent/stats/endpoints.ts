@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { CgroupSampler } from '../../src/linux/cgroup/sampler.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { createDisks, deviceOf } from './cadvisor/devices.ts';
@@ -38,7 +39,7 @@ export function createStatisticsEndpoints(
 ): StatisticsEndpoints {
   const { statistics, sampler, clock } = deps;
   const processes = createProcessKeeper(options, deps);
-  const disks = createDisks({ clock });
+  const disks = createDisks({ clock, path: join(options.procRoot, 'diskstats') });
   let devices: Promise<{ node: string; layers: string }> | undefined;
 
   async function readDevices() {

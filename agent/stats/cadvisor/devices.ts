@@ -19,7 +19,7 @@ export interface Disks {
   io(): Map<string, DeviceIo>;
 }
 
-export function createDisks({ clock, path = '/proc/diskstats' }: { clock: Clock; path?: string }): Disks {
+export function createDisks({ clock, path }: { clock: Clock; path: string }): Disks {
   let names = new Map<string, string>();
   let readMs: number | undefined;
   const read = () => {
