@@ -8,6 +8,7 @@ import { defineEngineRuntime } from './engine-runtime.ts';
 import { defineKubeAssets } from './kube-assets.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
+import { defineMachine } from './machine.ts';
 import { defineNode } from './node.ts';
 import { defineOverlay } from './overlay.ts';
 import { definePrometheus } from './prometheus.ts';
@@ -23,6 +24,7 @@ export const commands: ((program: Command) => void)[] = [
   defineDown,
   defineStatus,
   defineDoctor,
+  defineMachine,
   defineDemo,
   defineKubectl,
   defineKubeconfig,
