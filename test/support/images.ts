@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -48,7 +48,7 @@ function busyboxRoot(dir: string): Promise<Buffer> {
     await run('cp', [found(BUSYBOX), join(root, 'bin/busybox')]);
     const { stdout } = await run(found(BUSYBOX), ['--list']);
     const applets = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
-    await run('sh', ['-c', 'for a in "$@"; do ln -s busybox "bin/$a"; done', 'sh', ...applets], { cwd: root });
+    for (const applet of applets) await symlink('busybox', join(root, 'bin', applet));
     await run(
       'sh',
       [

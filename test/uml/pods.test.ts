@@ -28,6 +28,7 @@ test.before(async () => {
     },
   });
   node.start();
+  for (const pod of PODS) await node.apply(pod);
 });
 test.after.always(async () => {
   try {
@@ -56,6 +57,22 @@ function manifest(name: string, containers: object[], spec: object = {}) {
     },
   };
 }
+/** Few: the guest has one slow processor, and dockerd's work is most of the time. */
+const PODS = [
+  manifest(
+    'limited',
+    [
+      { name: 'a', resources: { requests: { cpu: '100m', memory: '64Mi' }, limits: { cpu: '250m', memory: '128Mi' } } },
+      {
+        name: 'hungry',
+        command: ['sh', '-c', `${allocate(64)}; sleep 1000`],
+        resources: { limits: { memory: '24Mi' } },
+      },
+    ],
+    { restartPolicy: 'Never' },
+  ),
+  manifest('whole', [{ name: 'a' }], { resources: { limits: { cpu: '300m', memory: '96Mi' } } }),
+];
 const statusOf = (pod: string, container: string) =>
   node.pod(pod)?.status?.containerStatuses?.find(({ name }) => name === container);
 const running = (pod: string, ...containers: string[]) =>
@@ -71,16 +88,7 @@ async function filesOf(pod: string, container: string, names: string[]): Promise
 }
 
 test.serial('containers have their limits: those of the Engine, and those that it has no words for', async (t) => {
-  await node.apply(
-    manifest('limited', [
-      {
-        name: 'a',
-        resources: { requests: { cpu: '100m', memory: '64Mi' }, limits: { cpu: '250m', memory: '128Mi' } },
-      },
-      { name: 'free' },
-    ]),
-  );
-  await running('limited', 'a', 'free');
+  await running('limited', 'a');
   const uid = node.pod('limited')!.metadata.uid;
   const names = ['cpu.max', 'memory.max', 'memory.high', 'memory.low', 'memory.swap.max', 'memory.oom.group'];
   const [path, ...texts] = await filesOf('limited', 'a', names);
@@ -94,55 +102,34 @@ test.serial('containers have their limits: those of the Engine, and those that i
     '0',
     '1',
   ]);
-  const [, ...free] = await filesOf('limited', 'free', names);
-  t.deepEqual(free, ['max 100000', 'max', String(Math.floor((0.9 * 4096 * MIB) / 4096) * 4096), '0', '0', '1']);
   const pod = async (name: string) =>
     (await readFile(`/sys/fs/cgroup${node.cgroupRoot}/kubepods/burstable/pod${uid}/${name}`, 'utf8')).trim();
-  t.deepEqual(await Promise.all(['pids.max', 'memory.low', 'memory.swap.max'].map(pod)), [
+  t.deepEqual(await Promise.all(['pids.max', 'memory.low', 'memory.max', 'memory.swap.max'].map(pod)), [
     '100',
-    String(64 * MIB),
+    String((64 + 24) * MIB),
+    String((128 + 24) * MIB),
     '0',
   ]);
-  await node.unapply('limited');
 });
 
 test.serial('a pod limits containers that have no limit of their own (KEP-2837)', async (t) => {
-  await node.apply(manifest('whole', [{ name: 'a' }], { resources: { limits: { cpu: '300m', memory: '96Mi' } } }));
   await running('whole', 'a');
   const [path, ...texts] = await filesOf('whole', 'a', ['cpu.max', 'memory.max', 'memory.min']);
   t.regex(path!, /\/kubepods\/pod[0-9a-f-]+\/[0-9a-f]{64}$/);
   t.deepEqual(texts, ['30000 100000', String(96 * MIB), '0']);
-  await node.unapply('whole');
 });
 
-test.serial('OOMKilled: also when it was not the first process', async (t) => {
-  const limits = { resources: { limits: { memory: '24Mi' } } };
-  await node.apply(
-    manifest(
-      'hungry',
-      [
-        { name: 'first', command: ['sh', '-c', `exec ${allocate(64)}`], ...limits },
-        { name: 'child', command: ['sh', '-c', `${allocate(64)}; sleep 1000`], ...limits },
-        { name: 'modest', command: ['sh', '-c', 'exit 3'], ...limits },
-      ],
-      { restartPolicy: 'Never' },
-    ),
-  );
-  await eventually('it failed', () => node.pod('hungry')?.status?.phase === 'Failed', PATIENCE_MS);
-  const ends = ['first', 'child', 'modest'].map((name) => statusOf('hungry', name)?.state?.terminated);
-  t.deepEqual(
-    ends.map((end) => [end?.reason, end?.exitCode]),
-    [
-      ['OOMKilled', 137],
-      ['OOMKilled', 137],
-      ['Error', 3],
-    ],
-  );
-  await node.unapply('hungry');
+test.serial('OOMKilled, though it was not the first process: they end together', async (t) => {
+  const end = () => statusOf('limited', 'hungry')?.state?.terminated;
+  await eventually('it has ended', () => end() !== undefined, PATIENCE_MS);
+  t.like(end(), { reason: 'OOMKilled', exitCode: 137 });
+  t.truthy(statusOf('limited', 'a')?.state?.running);
 });
 
 test.serial('what was a pod leaves no cgroup', async (t) => {
-  await eventually('all pods are gone', () => !['limited', 'whole', 'hungry'].some(node.pod), PATIENCE_MS);
+  const names = PODS.map(({ metadata }) => metadata.name);
+  for (const name of names) await node.unapply(name);
+  await eventually('all pods are gone', () => !names.some(node.pod), PATIENCE_MS);
   const children = await readFile(`/sys/fs/cgroup${node.cgroupRoot}/cgroup.stat`, 'utf8');
   t.regex(children, /^nr_descendants 3$/m);
 });
