@@ -17,13 +17,14 @@ import {
   prepareProxy,
   proxyHostState,
 } from '../roots/standalone.ts';
+import { writeHeapSnapshotsOnSignal } from './heap-snapshots.ts';
 
 type Verbose = { verbose?: boolean };
 
 /** Builds the parts, tells systemd, and serves until SIGTERM or SIGINT. What the parts made stays on the host. */
 async function serve(
   command: string,
-  flags: Verbose,
+  flags: Verbose & { rootDir?: string },
   prepare: (
     context: ProgramContext,
     signal: AbortSignal,
@@ -31,6 +32,7 @@ async function serve(
 ): Promise<void> {
   checkRoot(command);
   const context = createContext(flags);
+  if (flags.rootDir) writeHeapSnapshotsOnSignal({ name: command, rootDir: flags.rootDir }, context);
   const signal = abortOnSignals();
   const parts = await prepare(context, signal);
   sdNotify('READY=1', process.env.NOTIFY_SOCKET);

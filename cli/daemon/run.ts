@@ -4,6 +4,7 @@ import { knownCluster } from '../cluster/known-cluster.ts';
 import { UserError } from '../output/failure.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
 import { pathsOf } from '../settings.ts';
+import { writeHeapSnapshotsOnSignal } from './heap-snapshots.ts';
 import { daemonPid } from './launch.ts';
 import { writePidFile } from './pid-file.ts';
 
@@ -16,6 +17,7 @@ export async function runDaemon(options: { rootDir: string; verbose?: boolean })
   const { pid } = pathsOf(settings);
   writePidFile(pid, process.pid);
   const context = createContext({ verbose: options.verbose });
+  writeHeapSnapshotsOnSignal({ name: 'berth', rootDir: settings.rootDir }, context);
   const notifySocket = process.env.NOTIFY_SOCKET;
   const { runAllInOne } = await import('../roots/all-in-one.ts');
   try {
