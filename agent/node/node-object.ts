@@ -95,7 +95,7 @@ export interface NodeFacts {
 const FEATURES: NodeStatus['features'] = { supplementalGroupsPolicy: true };
 
 /** Features of pods that a scheduler may look for before it gives them to this node (KEP-5328). */
-const DECLARED_FEATURES = ['RestartAllContainersOnContainerExits'];
+const DECLARED_FEATURES = ['InPlacePodLevelResourcesVerticalScaling', 'RestartAllContainersOnContainerExits'];
 
 /** What a node answers to `spec.configSource`, which Kubernetes has given up with 1.24; servers before that still take it. */
 const NO_CONFIG_SOURCE: NodeStatus['config'] = {

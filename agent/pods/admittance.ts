@@ -52,17 +52,23 @@ export function createAdmittance(deps: AdmittanceDependencies) {
     return Math.min(holdMs, RECHECK_MS);
   }
 
-  /** What runs already was admitted by an earlier life of this agent. */
-  function runs(work: PodWork): boolean {
-    const observed = runtime.pod(work.uid);
-    return observed.containers.length > 0 || observed.sandboxes.length > 0;
+  /** By an earlier life of this agent: something of it is here, or was set aside for it. */
+  function wasAdmitted({ uid, pod }: PodWork): boolean {
+    const { containers, sandboxes } = runtime.pod(uid);
+    const isAcknowledged = pod.status?.startTime !== undefined && allocations.isAllocated(uid);
+    return containers.length > 0 || sandboxes.length > 0 || isAcknowledged;
+  }
+
+  /** It holds nothing any more, though its containers may still be there to be looked at. */
+  function isOver({ pod, state }: PodWork): boolean {
+    const phase = pod.status?.phase;
+    return state === 'terminated' || state === 'finished' || phase === 'Succeeded' || phase === 'Failed';
   }
 
   /** All that runs has its share before anything new gets one. */
   async function takeOver(): Promise<void> {
     for (const work of deps.works()) {
-      const isOver = work.state === 'terminated' || work.state === 'finished';
-      if (work.isAdmitted || work.isOrphan || isOver || !runs(work)) continue;
+      if (work.isAdmitted || work.isOrphan || isOver(work) || !wasAdmitted(work)) continue;
       if (!allocations.isAllocated(work.uid)) allocations.allocate(work.pod);
       await deps.admission.readmit(allocations.allocatedPod(work.pod));
       letIn(work, true);

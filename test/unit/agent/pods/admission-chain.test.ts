@@ -1,6 +1,8 @@
 import test from 'ava';
 import { createAdmissionChain } from '../../../../agent/pods/admission-chain.ts';
 import type { AdmitHandler } from '../../../../agent/pods/ports.ts';
+import { createAllocations } from '../../../../agent/resources/allocation/allocations.ts';
+import { allocationOf } from '../../../../agent/resources/allocation/pod-allocation.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { createFakeAgent, until } from '../fake-agent.ts';
 import { pod } from './story-pods.ts';
@@ -112,4 +114,35 @@ test('what runs is taken over before a new pod is looked at, and is never refuse
     ['readmit one', 'admit two beside one'],
   );
   t.false(said.includes('release uid-1'));
+});
+
+test('what an earlier life had admitted keeps its place before anything runs; what is over holds none', async (t) => {
+  const counted: string[] = [];
+  const waiting = {
+    ...pod({}, { uid: 'uid-1', name: 'one' }),
+    status: { phase: 'Pending' as const, startTime: '2026-01-01T00:00:00Z' },
+  };
+  const over = { ...pod({}, { uid: 'uid-2', name: 'over' }), status: { phase: 'Succeeded' as const } };
+  const held = allocationOf(waiting);
+  const agent = await createFakeAgent(t, {
+    allocations: createAllocations({
+      allocated: new Map([
+        ['uid-1', held],
+        ['uid-2', held],
+      ]),
+    }),
+    admission: {
+      allocation: {
+        name: 'allocation',
+        admit(one, others) {
+          counted.push(`${one.metadata.name} beside ${others.map(({ metadata }) => metadata.name)}`);
+          return undefined;
+        },
+      },
+    },
+  });
+  const late = pod({}, { uid: 'uid-3', name: 'late' });
+  for (const one of [late, over, waiting]) agent.workers.update(one);
+  await until('all run', () => agent.phase(late) === 'Running' && agent.phase(waiting) === 'Running');
+  t.deepEqual(counted, ['late beside one']);
 });
