@@ -25,6 +25,7 @@ import type { PodWork } from './pods/work.ts';
 import { createPodWorkers, type PodWorkers } from './pods/workers.ts';
 import { createPodFiles } from './sandbox/pod-files.ts';
 import { createSandboxes } from './sandbox/sandbox.ts';
+import { isTerminalPhase } from './status/phase.ts';
 import { createContainerMounts } from './volumes/container-mounts.ts';
 import { createImageVolumePlugin } from './volumes/image-volume.ts';
 import { createPodDirectories } from './volumes/pod-directories.ts';
@@ -148,11 +149,11 @@ export function buildAgentParts(
 
   /** Pods that hold their share of the node: admitted and not ended. What runs is admitted before any other pod is looked at. */
   function others(work: PodWork) {
+    const isOver = ({ uid, state }: PodWork) =>
+      state === 'terminated' || state === 'finished' || isTerminalPhase(deps.status.get(uid)?.phase);
     return workers
       .list()
-      .filter(
-        (other) => other !== work && other.isAdmitted && other.state !== 'terminated' && other.state !== 'finished',
-      )
+      .filter((other) => other !== work && other.isAdmitted && !isOver(other))
       .map(({ pod }) => allocations.allocatedPod(pod));
   }
 

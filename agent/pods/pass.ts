@@ -169,6 +169,8 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
   async function announceEnd(work: PodWork, signal: AbortSignal): Promise<void> {
     probes.removePod(work.uid);
     work.waiting = new Map();
+    // Whoever hears of it may give its share of the node to another pod at once.
+    deps.admission.release(work.uid);
     publish(work, true);
     const patience = new AbortController();
     const cancel = clock.after(ANNOUNCEMENT_PATIENCE_MS, () => patience.abort());
