@@ -145,6 +145,32 @@ step(name('a reboot brings everything back: the same objects, pods running again
   t.is(await guest.sh('find /sys/fs/cgroup/kubepods.slice -name "docker-*.scope" | wc -l'), '6');
 });
 
+step(name('a shutdown of the machine waits for the pods: logind, asked by systemctl'), async (t) => {
+  const config = {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    shutdownGracePeriod: '90s',
+    shutdownGracePeriodCriticalPods: '30s',
+  };
+  await guest.sh(`echo '${JSON.stringify(config)}' >/root/kubelet.json && systemctl stop berth.service`, SLOW_SECONDS);
+  await guest.sh(`${CHECKOUT_IN_GUEST}/berth up --kubelet-config /root/kubelet.json`, SLOW_SECONDS);
+  await guest.sh('until systemd-inhibit --list --no-legend | grep -q ^berth; do sleep 1; done', SLOW_SECONDS);
+  t.regex(await guest.sh('systemd-inhibit --list --no-legend'), /^berth .* shutdown .* delay$/m);
+  const property = 'org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager InhibitDelayMaxUSec';
+  t.is(await guest.sh(`busctl get-property ${property}`), 't 90000000');
+  const boot = await guest.sh('cat /proc/sys/kernel/random/boot_id');
+  await guest.reboot();
+  t.not(await guest.sh('cat /proc/sys/kernel/random/boot_id'), boot);
+  await guest.sh('until systemctl -q is-active berth.service; do sleep 1; done', SLOW_SECONDS);
+  const ends = '{range .items[*]}{.metadata.name} {.status.phase} {.status.reason}{"\\n"}{end}';
+  t.is(
+    await guest.sh(`${KUBECTL} get pods -o jsonpath='${ends}' | sort`, SLOW_SECONDS),
+    'burstable Failed Terminated\nguaranteed Failed Terminated\nplain Failed Terminated',
+  );
+  const state = JSON.parse(await guest.sh('cat /var/lib/berth/kubelet/graceful_node_shutdown_state'));
+  t.true(Date.parse(state.endTime) > Date.parse(state.startTime));
+});
+
 step(name('down removes the unit, the pods and their slices; Docker stays'), async (t) => {
   await guest.sh(`${CHECKOUT_IN_GUEST}/berth down --purge`, SLOW_SECONDS);
   t.is((await guest.try('systemctl cat berth.service')).code, 1);
@@ -155,5 +181,6 @@ step(name('down removes the unit, the pods and their slices; Docker stays'), asy
     '',
   );
   t.is(await guest.sh('ls -d /var/lib/berth /run/berth 2>/dev/null || true'), '');
+  t.is(await guest.sh('ls /etc/systemd/logind.conf.d 2>/dev/null || true'), '');
   t.is(await guest.sh('systemctl is-active docker.service'), 'active');
 });
