@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Where systemd-logind reads additions to its configuration. */
@@ -17,9 +17,13 @@ export async function ensureLogindOverride(delayMs: number, directory = LOGIND_C
   await writeFile(join(directory, NAME), renderLogindOverride(delayMs), { mode: 0o644 });
 }
 
-/** Removes the addition, if it is ours. Idempotent. */
+/** Removes the addition, if it is ours, and the directory with it, if nobody else's is in it. Idempotent. */
 export async function removeLogindOverride(directory = LOGIND_CONF_DIR): Promise<void> {
   const path = join(directory, NAME);
   const text = await readFile(path, 'utf8').catch(() => '');
-  if (text.startsWith(MARK)) await rm(path, { force: true });
+  if (!text.startsWith(MARK)) return;
+  await rm(path, { force: true });
+  await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error;
+  });
 }
