@@ -51,6 +51,8 @@ export interface TestDevicePlugin {
   fail(method: string, message: string | undefined): void;
   /** At `<directory>/kubelet.sock`. Rejects when it is refused. */
   register(): Promise<void>;
+  /** Makes its socket anew: the agent has removed it. */
+  listenAgain(): Promise<void>;
   /** Ends it; its socket goes with it. */
   stop(): void;
 }
@@ -136,10 +138,14 @@ export async function startDevicePlugin(directory: string, settings: DevicePlugi
   };
 
   await mkdir(directory, { recursive: true });
-  rmSync(socket, { force: true });
-  const server = new Server();
-  server.addService(definition as ServiceDefinition, handlers);
-  await listen(server, socket);
+  async function serve(): Promise<Server> {
+    rmSync(socket, { force: true });
+    const made = new Server();
+    made.addService(definition as ServiceDefinition, handlers);
+    await listen(made, socket);
+    return made;
+  }
+  let server = await serve();
 
   return {
     calls,
@@ -162,6 +168,10 @@ export async function startDevicePlugin(directory: string, settings: DevicePlugi
       } finally {
         client.close();
       }
+    },
+    async listenAgain() {
+      server.forceShutdown();
+      server = await serve();
     },
     stop() {
       server.forceShutdown();
@@ -208,12 +218,21 @@ export async function announceDevicePlugin(
   };
 }
 
-/** Calls back whenever the agent has made its socket anew, as a plugin notices a restarted agent. @returns ends it */
-export function onAgentSocket(directory: string, handler: () => void): () => void {
+/** Calls back when the agent has made its socket anew, as a plugin notices a restarted agent. @returns ends it */
+export function onAgentSocket(directory: string, handler: () => Promise<void>): () => void {
+  let timer: NodeJS.Timeout | undefined;
   const watcher = watch(directory, (_, name) => {
-    if (name === 'kubelet.sock' && existsSync(join(directory, 'kubelet.sock'))) handler();
+    if (name !== 'kubelet.sock') return;
+    // Several events are one socket.
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (existsSync(join(directory, name))) handler().catch((error) => process.emitWarning(error));
+    }, 100);
   });
-  return () => watcher.close();
+  return () => {
+    clearTimeout(timer);
+    watcher.close();
+  };
 }
 
 async function listen(server: Server, socket: string): Promise<void> {
