@@ -10,6 +10,7 @@ import { processesWith } from '../daemon/pid-file.ts';
 import { enginePings } from '../engine/ping.ts';
 import { UserError } from '../output/failure.ts';
 import { pathsOf, type Settings } from '../settings.ts';
+import { checkManagers } from './managers.ts';
 
 /** Everything that would make `up` fail half-way, asked before the first change. Each answer names the cause and the way out. */
 export async function checkHost(settings: Settings): Promise<void> {
@@ -18,6 +19,7 @@ export async function checkHost(settings: Settings): Promise<void> {
   await checkKernel();
   await checkPorts(settings);
   await checkEngine(settings);
+  await checkManagers(settings);
 }
 
 export function checkRoot(command: string): void {

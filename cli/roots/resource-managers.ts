@@ -1,8 +1,8 @@
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { evictionHardOf } from '../../agent/config/sections/eviction.ts';
 import { withNamedCpus } from '../../agent/config/sections/managers.ts';
-import { readHostFacts } from '../../agent/node/host-facts.ts';
 import type { AdmitHandler, PodResources } from '../../agent/pods/ports.ts';
 import { loadCheckpoint } from '../../agent/resources/checkpoints/checkpoint-file.ts';
 import {
@@ -27,7 +27,10 @@ import { buildNumaMachine, createTopologyManager } from '../../agent/resources/t
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import { bytes, cpuMillis } from '../../src/kube/quantity.ts';
 import { formatCpuList, parseCpuList } from '../../src/linux/cpu-list.ts';
-import type { Registry } from '../../src/runtime/metrics.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
+import { silentLogger } from '../../src/runtime/log.ts';
+import { Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import type { ProgramContext } from './context.ts';
 
@@ -54,7 +57,7 @@ export interface ResourceManagers {
   parts(): { 'CPU manager'?: Runnable };
 }
 
-/** Reads the machine and the checkpoints. Changes nothing yet. @throws Error when the agent cannot start with this configuration here */
+/** Reads the machine and the checkpoints. Changes nothing yet. @throws ExplainedError when the agent cannot start with this configuration here */
 export async function openResourceManagers(
   options: ResourceManagersOptions,
   context: ProgramContext,
@@ -111,6 +114,14 @@ export async function openResourceManagers(
   };
 }
 
+/** Whether the agent could start with them: asked before the first change. @throws ExplainedError */
+export async function checkResourceManagers(
+  options: Pick<ResourceManagersOptions, 'config' | 'rootDir'>,
+): Promise<void> {
+  const context = { clock: systemClock, log: silentLogger };
+  await openResourceManagers({ ...options, nodeName: '', metrics: new Registry() }, context);
+}
+
 async function openCpuManager(
   { config, rootDir }: ResourceManagersOptions,
   { clock, log }: ProgramContext,
@@ -127,7 +138,7 @@ async function openCpuManager(
   const topology = buildCpuTopology(machine);
   const policy = parseCpuPolicyOptions(config.cpuManagerPolicyOptions);
   if (policy.alignBySocket && topology.sockets.length > topology.numaNodes.length)
-    throw new Error(
+    throw new ExplainedError(
       `cpuManagerPolicyOptions align-by-socket needs sockets that hold whole NUMA nodes; this machine has ${topology.sockets.length} sockets and ${topology.numaNodes.length} NUMA nodes`,
     );
   const { kubeReserved, systemReserved } = withNamedCpus(config);
@@ -155,9 +166,8 @@ async function openMemoryManager(
     await loadCheckpoint(statePath, (text) => checkNoState(text, statePath, 'None'), nowMs);
     return undefined;
   }
-  const { capacity } = await readHostFacts(rootDir);
   const { kubeReserved, systemReserved } = withNamedCpus(config);
-  const threshold = thresholdBytes(evictionHardOf(config)['memory.available'], capacity.memoryBytes);
+  const threshold = thresholdBytes(evictionHardOf(config)['memory.available'], totalmem());
   const heldBackBytes = bytes(kubeReserved.memory) + bytes(systemReserved.memory) + threshold;
   const reserved = computeReservedMemory(machine.numaNodes, config.reservedMemory, heldBackBytes);
   return createMemoryManager(

@@ -30,6 +30,7 @@ import type { ProgramContext } from './context.ts';
 import { imageSettings } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
+import { checkResourceManagers } from './resource-managers.ts';
 import { findServingCertificate } from './serving-certificate.ts';
 
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
@@ -95,6 +96,7 @@ export async function prepareAgent(
   const nodeName = nodeNameOf(flags);
   const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
   for (const nodeIp of nodeIps) checkNodeIp(nodeIp);
+  await checkResourceManagers({ config, rootDir: flags.rootDir });
   const identity = parseNodeIdentity(flags);
   const metrics = createMetrics(buildInfo());
   const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics) : undefined;

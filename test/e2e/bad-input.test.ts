@@ -13,6 +13,10 @@ const FILES: Record<string, string> = {
   'unknown-field.yaml': `${KUBELET}maxPodz: 3\n`,
   'wrong-type.yaml': `${KUBELET}maxPods: many\n`,
   'not-yet.yaml': `${KUBELET}runOnce: true\n`,
+  'static.yaml': `${KUBELET}cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n`,
+  'static-nothing-reserved.yaml': `${KUBELET}cpuManagerPolicy: static\n`,
+  'no-such-cpu.yaml': `${KUBELET}cpuManagerPolicy: static\nreservedSystemCPUs: 0,4000\n`,
+  'memory-unequal.yaml': `${KUBELET}memoryManagerPolicy: Static\nreservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}]\n`,
   'other-kind.yaml': 'apiVersion: v1\nkind: Pod\n',
   'broken.yaml': 'a: [b\n',
   'proxy-unknown.yaml': `${PROXY}clusterCIDRR: 10.1.0.0/16\n`,
@@ -181,6 +185,37 @@ const cases: Case[] = [
     says: /no-context\.yaml: .*nowhere/,
   },
   { title: 'agent: nothing to run', args: ['agent'], says: /--kubeconfig FILE.*static pods/ },
+  {
+    title: 'agent: a checkpoint that is corrupt, which is kept aside',
+    args: ['agent', '--config', '/srv/static.yaml', '--root-dir', '/srv/node'],
+    prepare: 'mkdir /srv/node; echo "{}" >/srv/node/cpu_manager_state',
+    restore:
+      'grep -q "{}" /srv/node/cpu_manager_state.corrupt-* && test ! -e /srv/node/cpu_manager_state; rm -r /srv/node',
+    says: /the checkpoint \/srv\/node\/cpu_manager_state is corrupt: its policyName is undefined\. It is kept as \/srv\/node\/cpu_manager_state\.corrupt-\d+T\d+Z/,
+  },
+  {
+    title: "agent: another policy's checkpoint",
+    args: ['agent', '--config', '/srv/static.yaml', '--root-dir', '/srv/node'],
+    prepare:
+      'mkdir /srv/node; echo \'{"policyName":"none","defaultCpuSet":"","checksum":1353318690}\' >/srv/node/cpu_manager_state',
+    restore: 'rm -r /srv/node',
+    says: /configured policy "static" differs from state checkpoint policy "none": please drain this node and delete .*\/srv\/node\/cpu_manager_state/,
+  },
+  {
+    title: 'agent: CPUs of their own, and none left for the system',
+    args: ['agent', '--config', '/srv/static-nothing-reserved.yaml'],
+    says: /cpuManagerPolicy "static" needs CPUs that stay with the system: set reservedSystemCPUs/,
+  },
+  {
+    title: 'a reserved CPU that the machine does not have',
+    args: ['up', '--kubelet-config', '/srv/no-such-cpu.yaml'],
+    says: /reservedSystemCPUs names CPUs that this machine does not have online: 4000/,
+  },
+  {
+    title: 'reserved memory that does not add up',
+    args: ['up', '--kubelet-config', '/srv/memory-unequal.yaml'],
+    says: /total of reservedMemory for memory is 1073741824 bytes; accepted: 104857600 bytes, the sum of memory in kubeReserved/,
+  },
   {
     title: 'proxy: an unknown field',
     args: ['proxy', '--config', '/srv/proxy-unknown.yaml'],

@@ -1,10 +1,9 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 
 /** A checkpoint that cannot be gone on from; the agent does not start. The message names the file, the reason and the way out. */
-export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError';
-}
+export class CheckpointError extends ExplainedError {}
 
 /** A checkpoint whose text makes no sense. Thrown by parsers; the file is then put aside. */
 export class CorruptCheckpointError extends Error {

@@ -1,4 +1,5 @@
 import { bytes } from '../../../src/kube/quantity.ts';
+import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { NumaNode } from '../topology/machine.ts';
 import type { ReservedMemory } from './machine-memory.ts';
 
@@ -12,7 +13,7 @@ export interface MemoryReservation {
  * What stays with the system on each NUMA node. In sum it must be just what the node holds back from its allocatable memory: the scheduler and the
  * memory manager would else count differently.
  * @param heldBackBytes kubeReserved, systemReserved and the hard eviction threshold of memory together
- * @throws Error that names the reservation
+ * @throws ExplainedError that names the reservation
  */
 export function computeReservedMemory(
   nodes: readonly Pick<NumaNode, 'id'>[],
@@ -24,7 +25,7 @@ export function computeReservedMemory(
   for (const { numaNode, limits } of reservations) {
     const node = reserved.get(numaNode);
     if (!node)
-      throw new Error(
+      throw new ExplainedError(
         `reservedMemory references NUMA node ${numaNode}, which does not exist on this machine (it has ${[...reserved.keys()].join(', ')})`,
       );
     for (const [type, quantity] of Object.entries(limits)) {
@@ -35,7 +36,7 @@ export function computeReservedMemory(
   for (const [type, total] of totals) {
     const expected = type === 'memory' ? heldBackBytes : 0;
     if (total !== expected)
-      throw new Error(
+      throw new ExplainedError(
         `the total of reservedMemory for ${type} is ${total} bytes; accepted: ${expected} bytes, ${
           type === 'memory'
             ? 'the sum of memory in kubeReserved, systemReserved and evictionHard memory.available'
@@ -44,7 +45,7 @@ export function computeReservedMemory(
       );
   }
   if (totals.get('memory') === 0)
-    throw new Error(
+    throw new ExplainedError(
       'memoryManagerPolicy "Static" needs memory that stays with the system: set reservedMemory, and memory in kubeReserved or systemReserved',
     );
   return reserved;

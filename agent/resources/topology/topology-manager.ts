@@ -1,5 +1,6 @@
 import type { Pod } from '../../../src/kube/types.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
+import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { AdmitHandler, Rejection } from '../../pods/ports.ts';
 import { allContainers } from '../cpu-manager/exclusive.ts';
@@ -140,13 +141,13 @@ function toRejection(error: unknown): Rejection {
   return { reason: 'UnexpectedAdmissionError', message: `Allocate failed due to ${cause}, which is unexpected` };
 }
 
-/** What the merge needs of the machine. @throws Error when it has more nodes than the options let it weigh */
+/** What the merge needs of the machine. @throws ExplainedError when it has more nodes than the options let it weigh */
 export function buildNumaMachine(
   numaNodes: readonly { id: number; distances: readonly number[] }[],
   { maxAllowableNumaNodes, preferClosestNumaNodes }: TopologyPolicyOptions,
 ): NumaMachine {
   if (numaNodes.length > maxAllowableNumaNodes)
-    throw new Error(
+    throw new ExplainedError(
       `the topology manager weighs up to ${maxAllowableNumaNodes} NUMA nodes and this machine has ${numaNodes.length}: set topologyManagerPolicy to "none", or raise max-allowable-numa-nodes in topologyManagerPolicyOptions`,
     );
   const nodes = numaNodes.map(({ id }) => id);
