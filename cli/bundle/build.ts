@@ -15,8 +15,8 @@ const CHECKOUT = dirname(dirname(import.meta.dirname));
 const SOURCES = join(CHECKOUT, 'src/');
 const BUNDLE = join(CHECKOUT, '.toolchain/bundle/berth.mjs');
 
-/** They find files of their own (prebuilt binaries, worker scripts) beside themselves. */
-const EXTERNAL = ['netlink', 'koffi', 'pino', 'pino-pretty'];
+/** They find files of their own (prebuilt binaries, worker scripts) beside themselves; or few processes ever load them, whose text all would hold. */
+const EXTERNAL = ['netlink', 'koffi', 'pino', 'pino-pretty', 'dbus-native', 'systeminformation'];
 
 /** Docker over SSH and BuildKit sessions: dockerode loads their libraries at once, Berth never comes there. */
 const LEFT_OUT = /^(ssh2|protobufjs|@grpc\/grpc-js|@grpc\/proto-loader)$/;
