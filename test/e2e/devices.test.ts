@@ -254,5 +254,5 @@ story(named('a plugin that goes leaves its resource without anything to give'), 
     metrics,
     /^kubelet_device_plugin_alloc_duration_seconds_count\{resource_name="vendor\.example\/gpu"\} [1-9]/m,
   );
-  t.regex(metrics, /^kubelet_pod_resources_endpoint_requests_total/m);
+  t.regex(metrics, /^# TYPE kubelet_pod_resources_endpoint_requests_total counter$/m);
 });
