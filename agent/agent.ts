@@ -132,6 +132,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
       { pod: `${observed.namespace}/${observed.name}`, uid },
       'pod of no source found in the runtime: ending it',
     );
+    deps.metrics.orphanFound();
     workers.adoptOrphan(buildOrphanPod(observed));
   }
 

@@ -35,7 +35,7 @@ export interface ImagePartDependencies {
   serviceAccount?: CredentialProviderDependencies['serviceAccount'];
   onUsed?(imageId: string): void;
   events: EventSink;
-  metrics: Pick<AgentMetrics, 'runtimeOperation'>;
+  metrics: Pick<AgentMetrics, 'runtimeOperation' | 'imagePulled'>;
   /** Where metrics about images are shown; nowhere when absent. */
   registry?: Registry;
   clock: Clock;

@@ -4,7 +4,7 @@ import { DockerError } from '../../src/docker/errors.ts';
 import type { BackoffOptions } from '../../src/runtime/backoff.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { ContainerStartError } from '../containers/errors.ts';
-import type { EventSink } from '../pods/ports.ts';
+import type { AgentMetrics, EventSink } from '../pods/ports.ts';
 import type { ImageAccess } from './access.ts';
 import { pullCredentialsOf } from './credential-mapping.ts';
 import type { ImageRequest } from './images.ts';
@@ -20,6 +20,7 @@ export interface PodPullDependencies {
   puller: Puller;
   events: EventSink;
   imageMetrics: Pick<ImageMetrics, 'pulled'>;
+  metrics: Pick<AgentMetrics, 'imagePulled'>;
   clock: Clock;
 }
 
@@ -107,6 +108,7 @@ export function createPodPulls(options: BackoffOptions, deps: PodPullDependencie
         backoff.succeeded(key);
         const totalMs = clock.monotonicMs() - startedMs;
         deps.imageMetrics.pulled(totalMs / 1000, detail.sizeBytes);
+        deps.metrics.imagePulled(pod.metadata.uid, startedMs, startedMs + totalMs);
         // One that joined a pull under way waited for less than all of it.
         const took = `${formatGoDuration(Math.min(pullMs, totalMs))} (${formatGoDuration(totalMs)} including waiting)`;
         const message = `Successfully pulled image "${image}" in ${took}. Image size: ${detail.sizeBytes} bytes.`;

@@ -155,11 +155,12 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
 
   function noteStarted(work: PodWork): void {
     if (work.hasStarted || work.waiting.size > 0) return;
-    const { containers } = runtime.pod(work.uid);
-    if (!work.pod.spec.containers.every(({ name }) => containers.some((c) => c.name === name && c.state === 'running')))
-      return;
+    const observed = runtime.pod(work.uid);
+    const isRunning = (wanted: string) =>
+      observed.containers.some(({ name, state }) => name === wanted && state === 'running');
+    if (!work.pod.spec.containers.every(({ name }) => isRunning(name))) return;
     work.hasStarted = true;
-    deps.metrics.podStarted((clock.monotonicMs() - work.firstSeenMonotonicMs) / 1000);
+    deps.metrics.podStarted((clock.monotonicMs() - work.firstSeenMonotonicMs) / 1000, work.pod, observed);
   }
 
   /**

@@ -355,8 +355,18 @@ export type ServiceEnvironment = (namespace: string, enableServiceLinks: boolean
 export interface AgentMetrics {
   /** kubelet_pod_worker_duration_seconds: one pass of a pod worker. */
   podWorker(operation: 'create' | 'update' | 'sync' | 'kill', seconds: number): void;
-  /** kubelet_pod_start_duration_seconds: from the agent's first sight of the pod to all its containers running. */
-  podStarted(seconds: number): void;
+  /** kubelet_pod_start_duration_seconds: from the agent's first sight of the pod to all its containers running; and kubelet_pod_start_{sli,total}_duration_seconds. */
+  podStarted(seconds: number, pod: Pod, runtime: PodRuntimeStatus): void;
+  /** kubelet_pod_worker_start_duration_seconds: from the first sight of the pod to its worker's first pass. */
+  podWorkerStarted(seconds: number): void;
+  /** An image was pulled for this pod; monotonic milliseconds. */
+  imagePulled(uid: string, startMs: number, endMs: number): void;
+  /** kubelet_orphaned_runtime_pods_total: the Engine has a pod that no source knows. */
+  orphanFound(): void;
+  /** kubelet_restarted_pods_total: the very same pod came back while its earlier life was ending. */
+  podRestarted(isStatic: boolean): void;
+  /** kubelet_containers_per_pod_count: of a pod that is new. */
+  podAdded(containers: number): void;
   /** kubelet_started_containers_total, kubelet_started_containers_errors_total{code}: `container_type` is upstream's. */
   containerStarted(
     type: 'container' | 'init_container' | 'ephemeral_container' | 'podsandbox',

@@ -35,6 +35,8 @@ export interface PodWork {
   abort: AbortController;
   firstSeenMonotonicMs: number;
   hasStarted: boolean;
+  /** Its worker has had its first pass. */
+  hasBegun: boolean;
   volumesRefreshedMonotonicMs: number | undefined;
 }
 
@@ -54,6 +56,7 @@ export function createPodWork(pod: Pod, nowMonotonicMs: number): PodWork {
     abort: new AbortController(),
     firstSeenMonotonicMs: nowMonotonicMs,
     hasStarted: false,
+    hasBegun: false,
     volumesRefreshedMonotonicMs: undefined,
   };
 }

@@ -19,7 +19,7 @@ export interface WorkerDependencies {
   passes(): Passes;
   /** Nothing of the pod is left: what is remembered of it elsewhere may go too. */
   onForgotten(uid: string): void;
-  metrics: Pick<AgentMetrics, 'podWorker'>;
+  metrics: Pick<AgentMetrics, 'podWorker' | 'podWorkerStarted' | 'podRestarted' | 'podAdded'>;
   clock: Clock;
   log: Logger;
   random?: () => number;
@@ -88,6 +88,8 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
     const { state } = work;
     if (state === 'syncing' && predecessor(work)) return;
     const startedMs = clock.monotonicMs();
+    if (!work.hasBegun) deps.metrics.podWorkerStarted((startedMs - work.firstSeenMonotonicMs) / 1000);
+    work.hasBegun = true;
     const own = work.abort.signal;
     const both = AbortSignal.any([signal, own]);
     let nextMs: number | undefined;
@@ -134,6 +136,7 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
       const { uid, deletionTimestamp } = pod.metadata;
       let work = works.get(uid);
       if (work?.isGone) {
+        if (!work.successor && !work.isOrphan) deps.metrics.podRestarted(isStaticPod(pod));
         work.successor = pod;
         return;
       }
@@ -141,6 +144,7 @@ export function createPodWorkers(options: WorkerOptions, deps: WorkerDependencie
       if (!work) {
         work = createPodWork(pod, clock.monotonicMs());
         works.set(uid, work);
+        deps.metrics.podAdded(pod.spec.containers.length);
       }
       work.pod = pod;
       if (deletionTimestamp) requestTermination(work, ownGraceSeconds(pod));

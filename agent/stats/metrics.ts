@@ -3,14 +3,14 @@ import { Counter, Gauge, Histogram, type Registry } from '../../src/runtime/metr
 import type { AgentMetrics, PodDirectory } from '../pods/ports.ts';
 import type { ProbeReport } from '../probes/worker.ts';
 import { isStaticPod } from '../status/phase.ts';
-
-/** Buckets of pod start durations, upstream's. */
-const POD_START_BUCKETS = [
-  0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600,
-];
+import { createPodEventMetrics } from './pod-counts.ts';
+import { createPodStartMetrics } from './pod-starts.ts';
 
 /** Berth looks at all containers when Docker's events give reason to, else once a minute; upstream's buckets end at 10 s. */
 const RELIST_INTERVAL_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 180];
+
+/** Pods run with the node's one runtime; RuntimeClasses name none of their own. */
+const DEFAULT_HANDLER = { runtime_handler: '' };
 
 export interface NodeMetrics extends AgentMetrics {
   /** kubelet_cgroup_manager_duration_seconds. */
@@ -58,12 +58,6 @@ export function createNodeMetrics(
     'Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync',
     ['operation_type'],
   );
-  const starts = histogram(
-    'kubelet_pod_start_duration_seconds',
-    'Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run',
-    [],
-    POD_START_BUCKETS,
-  );
   const published = histogram(
     'kubelet_pod_status_sync_duration_seconds',
     'Duration in seconds to sync a pod status update. Measures time from detection of a change to pod status until the API is successfully updated for that pod, even if multiple intevening changes to pod status occur.',
@@ -97,6 +91,16 @@ export function createNodeMetrics(
     'kubelet_runtime_operations_duration_seconds',
     'Duration in seconds of runtime operations. Broken down by operation type.',
     ['operation_type'],
+  );
+  const sandboxSeconds = histogram(
+    'kubelet_run_podsandbox_duration_seconds',
+    'Duration in seconds of the run_podsandbox operations. Broken down by RuntimeClass.Handler.',
+    ['runtime_handler'],
+  );
+  const sandboxErrors = counter(
+    'kubelet_run_podsandbox_errors_total',
+    'Cumulative number of the run_podsandbox operation errors by RuntimeClass.Handler.',
+    ['runtime_handler'],
   );
   const httpFallbacks = counter(
     'kubelet_lifecycle_handler_http_fallbacks_total',
@@ -155,7 +159,8 @@ export function createNodeMetrics(
 
   return {
     podWorker: (operation_type, seconds) => workers.observe({ operation_type }, seconds),
-    podStarted: (seconds) => starts.observe(seconds),
+    ...createPodStartMetrics(deps),
+    ...createPodEventMetrics(deps.registry),
     statusPublished: (seconds) => published.observe(seconds),
     containerStarted(container_type, code) {
       if (container_type === 'podsandbox') (code === undefined ? startedPods : startedPodErrors).inc();
@@ -165,13 +170,16 @@ export function createNodeMetrics(
     async runtimeOperation(operation_type, call) {
       operations.inc({ operation_type });
       const done = operationSeconds.startTimer({ operation_type });
+      const isSandbox = operation_type === 'run_podsandbox';
       try {
         return await call();
       } catch (error) {
         operationErrors.inc({ operation_type });
+        if (isSandbox) sandboxErrors.inc(DEFAULT_HANDLER);
         throw error;
       } finally {
-        done();
+        const seconds = done();
+        if (isSandbox) sandboxSeconds.observe(DEFAULT_HANDLER, seconds);
       }
     },
     lifecycleHttpFallback: () => httpFallbacks.inc(),

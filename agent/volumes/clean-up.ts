@@ -1,15 +1,19 @@
 import type { Pod } from '../../src/kube/types.ts';
 import { isMountPoint, type Mount, makePrivate, readMounts, unmount } from '../../src/linux/mounts.ts';
 import { removeTree } from '../../src/linux/remove-tree.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { EventSink } from '../pods/ports.ts';
 import type { VolumeDirectory, VolumePlugin } from './plugin.ts';
 import type { PodDirectories } from './pod-directories.ts';
+import type { VolumeMetrics } from './volume-metrics.ts';
 
 export interface CleanUpDependencies {
   directories: PodDirectories;
   plugins: ReadonlyMap<string, VolumePlugin>;
   events: EventSink;
+  metrics: VolumeMetrics;
+  clock: Clock;
   log: Logger;
 }
 
@@ -59,14 +63,21 @@ function endSubPaths(root: string): void {
 }
 
 /** Clean-up that tells of each obstacle once, however often it is tried (R7). */
-export function createCleanUp({ directories, plugins, events, log }: CleanUpDependencies) {
+export function createCleanUp({ directories, plugins, events, metrics, clock, log }: CleanUpDependencies) {
   /** By pod UID: what was told last. */
   const told = new Map<string, string>();
 
   async function tearDown(volume: VolumeDirectory): Promise<void> {
     const plugin = [...plugins.values()].find((one) => one.directories.includes(volume.plugin));
-    if (plugin?.tearDown) await plugin.tearDown(volume);
-    else if (plugin) unmountVolume(volume);
+    const startedMs = clock.monotonicMs();
+    let succeeded = false;
+    try {
+      if (plugin?.tearDown) await plugin.tearDown(volume);
+      else if (plugin) unmountVolume(volume);
+      succeeded = true;
+    } finally {
+      metrics.operation('volume_unmount', volume.plugin, (clock.monotonicMs() - startedMs) / 1000, succeeded);
+    }
   }
 
   return {

@@ -4,6 +4,7 @@ import type { Pod, Volume } from '../../src/kube/types.ts';
 import { mountFileSystem } from '../../src/linux/mounts.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { ConfigSources, EventSink, PodResources } from '../pods/ports.ts';
 import { createCleanUp } from './clean-up.ts';
@@ -15,6 +16,7 @@ import { createPayloadPlugins } from './payload-volume.ts';
 import type { VolumeKind, VolumePlugin, VolumeRequest } from './plugin.ts';
 import type { PodDirectories } from './pod-directories.ts';
 import type { ServiceAccountTokens } from './tokens.ts';
+import { createVolumeMetrics, pluginNameOf } from './volume-metrics.ts';
 
 export interface VolumeDependencies {
   directories: PodDirectories;
@@ -27,6 +29,8 @@ export interface VolumeDependencies {
   clock?: Clock;
   /** Volumes beyond those that need nothing but this node: claims, CSI, NFS, …. */
   volumePlugins?: readonly VolumePlugin[];
+  /** Where metrics about volumes are shown; nowhere when absent. */
+  registry?: Registry;
   /** Mounts a tmpfs; the kernel's unless said. */
   mount?: typeof mountFileSystem;
 }
@@ -68,11 +72,11 @@ async function giveToGroup(pod: Pod, { hostPath, takesFsGroup, readOnly }: Mount
 
 /** The registry of volume plugins, and what all of them have in common. */
 export function createVolumes(deps: VolumeDependencies): Volumes {
-  const { directories, mount = mountFileSystem } = deps;
+  const { directories, mount = mountFileSystem, clock = systemClock } = deps;
   const plugins = new Map<string, VolumePlugin>();
   for (const plugin of [
     createEmptyDirPlugin({ resources: deps.resources, mount }),
-    createHostPathPlugin(createPathResponse(deps.clock ?? systemClock)),
+    createHostPathPlugin(createPathResponse(clock)),
     ...createPayloadPlugins({
       ...deps,
       mount,
@@ -81,9 +85,20 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     ...(deps.volumePlugins ?? []),
   ])
     plugins.set(plugin.kind, plugin);
-  const cleanUp = createCleanUp({ ...deps, plugins });
   /** By pod UID and volume (a manifest may keep its UID and change): what was set up in this life of the agent. */
   const done = new Map<string, Map<string, MountedVolume>>();
+  /** By pod UID: the volumes that it is to have. */
+  const desired = new Map<string, readonly Volume[]>();
+  const metrics = createVolumeMetrics(deps.registry, {
+    desired: () =>
+      [...desired].flatMap(([uid, volumes]) => volumes.map((volume) => pluginNameOf(volume, mountOf(uid, volume)))),
+    actual: () =>
+      [...done].flatMap(([, mounted]) =>
+        [...mounted].map(([key, { hostPath }]) => pluginNameOf(JSON.parse(key) as Volume, hostPath)),
+      ),
+  });
+  const mountOf = (uid: string, volume: Volume) => done.get(uid)?.get(JSON.stringify(volume))?.hostPath;
+  const cleanUp = createCleanUp({ ...deps, plugins, metrics, clock });
 
   function pluginOf(volume: Volume): VolumePlugin {
     // The API's default volume type, as an object that skipped defaulting has it.
@@ -110,12 +125,30 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
     };
     for (const name of plugin.directories)
       await mkdir(dirname(request.directory(name)), { recursive: true, mode: 0o750 });
-    const mounted = await plugin.setUp(request);
+    const mounted = known ? await plugin.setUp(request) : await timedMount(pod, volume, plugin, request);
     if (mounted.unavailable) return mounted;
-    if (!known) await giveToGroup(pod, mounted);
     if (!done.has(uid)) done.set(uid, new Map());
     done.get(uid)!.set(key, mounted);
     return mounted;
+  }
+
+  /** A volume's first time, which is told as upstream's operation. */
+  async function timedMount(pod: Pod, volume: Volume, plugin: VolumePlugin, request: VolumeRequest) {
+    const startedMs = clock.monotonicMs();
+    const tell = (hostPath: string | undefined, succeeded: boolean) => {
+      const seconds = (clock.monotonicMs() - startedMs) / 1000;
+      metrics.operation('volume_mount', pluginNameOf(volume, hostPath), seconds, succeeded);
+    };
+    try {
+      const mounted = await plugin.setUp(request);
+      if (mounted.unavailable) return mounted;
+      await giveToGroup(pod, mounted);
+      tell(mounted.hostPath, true);
+      return mounted;
+    } catch (error) {
+      if (!request.signal?.aborted) tell(undefined, false);
+      throw error;
+    }
   }
 
   function failed(pod: Pod, volume: Volume, error: unknown): string {
@@ -127,6 +160,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
   return {
     async ensure(pod, signal) {
       const volumes = usedVolumes(pod);
+      desired.set(pod.metadata.uid, volumes);
       const results = await Promise.allSettled(volumes.map((volume) => ensureOne(pod, volume, signal)));
       // A pod that is being ended has no failures to tell.
       signal?.throwIfAborted();
@@ -144,6 +178,7 @@ export function createVolumes(deps: VolumeDependencies): Volumes {
 
     async remove(podUid, pod) {
       done.delete(podUid);
+      desired.delete(podUid);
       return cleanUp.remove(podUid, pod);
     },
   };

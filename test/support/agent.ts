@@ -23,6 +23,11 @@ import { PAUSE_IMAGE } from './images.ts';
 export const noMetrics: AgentMetrics = {
   podWorker() {},
   podStarted() {},
+  podWorkerStarted() {},
+  imagePulled() {},
+  orphanFound() {},
+  podRestarted() {},
+  podAdded() {},
   containerStarted() {},
   lifecycleHttpFallback() {},
   runtimeOperation: (_, call) => call(),

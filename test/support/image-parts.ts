@@ -59,6 +59,7 @@ export async function startImageParts(
           operations.push(operation);
           return call();
         },
+        imagePulled() {},
       },
       registry,
       clock,
