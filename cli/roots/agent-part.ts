@@ -12,9 +12,12 @@ import { createProber } from '../../agent/probes/prober.ts';
 import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
 import { createPodConnector } from '../../agent/server/pod-connection.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
+import { countAccess } from '../../agent/stats/access.ts';
 import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
+import { registerConfigurationMetrics } from '../../agent/stats/configuration.ts';
 import { createManifestProblems } from '../../agent/stats/manifests.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
+import { registerPodCounts } from '../../agent/stats/pod-counts.ts';
 import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
 import { createStandalonePlugins } from '../../agent/volumes/persistent/claim-plugins.ts';
@@ -272,6 +275,8 @@ export async function createAgentPart(
     clock,
     log,
   });
+  registerPodCounts({ registry, list: agent.workers.list });
+  registerConfigurationMetrics(config, registry);
   const node =
     api &&
     storage &&
@@ -308,7 +313,7 @@ export async function createAgentPart(
       pods: agent.directory,
       docker: { ...docker, containerLogs: createContainerLogs({ docker, clock, log }) },
       terminals,
-      refuseAccess: createNodeAccess(options, context),
+      refuseAccess: countAccess(registry, createNodeAccess(options, context)),
       connectToPod: createPodConnector({ pods: agent.directory, docker }),
       // 0 switches it off: the longest that a timer can wait, which is 24 days.
       streamingIdleTimeoutMs: config.streamingConnectionIdleTimeoutMs || 2 ** 31 - 1,
@@ -328,7 +333,7 @@ export async function createAgentPart(
       try {
         const parts = {
           'agent server': server,
-          'node allocatable': nodeAllocatable,
+          ...nodeAllocatable,
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,
           ...(shutdown && { 'node shutdown': shutdown }),
