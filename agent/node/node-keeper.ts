@@ -17,6 +17,7 @@ import {
   type NodeIdentity,
   type RefusedFields,
   refusedFields,
+  zeroExtendedResources,
 } from './node-object.ts';
 import { createReportSchedule } from './report-schedule.ts';
 import type { RuntimeMonitor } from './runtime-monitor.ts';
@@ -57,6 +58,8 @@ export interface NodeKeeperDeps {
   images?: () => Promise<ContainerImage[]>;
   /** Reason against Ready while the node shuts down. */
   shutdownProblem?: () => string | undefined;
+  /** The agent remembers nothing of devices that it has given out: none that a Node object shows is its own. */
+  forgotDevices?: () => boolean;
   /** Unique names of attached volumes that pods have mounted. */
   volumesInUse?: () => string[];
   /** Told after each pass, for /healthz. */
@@ -173,6 +176,9 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
     }
     const existing = await client.get(nodes, { name: identity.name, signal });
     reportReboot(existing);
+    const zeroed = deps.forgotDevices?.() && zeroExtendedResources(existing);
+    if (zeroed)
+      await client.patch(nodes, { name: identity.name, subresource: 'status', type: 'strategic', patch: zeroed, signal });
     const patch = diffRegistration(identity, existing);
     if (!patch) return existing;
     return client.patch(nodes, { name: identity.name, type: 'strategic', patch, signal });

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { compareQuantities } from '../../src/kube/quantity.ts';
 import type { Draft, Node, NodeRuntimeHandlerFeatures, NodeStatus, Taint } from '../../src/kube/types.ts';
+import { isExtendedResourceName } from '../resources/devices/resource-name.ts';
 import { type NodeResources, renderNodeResources } from '../resources/node-resources.ts';
 
 export interface NodeIdentity {
@@ -75,6 +76,20 @@ function missing(
 ): Record<string, string> | undefined {
   const different = Object.entries(wanted).filter(([key, value]) => live[key] !== value);
   return different.length > 0 ? Object.fromEntries(different) : undefined;
+}
+
+/**
+ * Status patch for a Node object that is older than what this agent remembers: its extended resources were those of another machine, or of
+ * one whose plugins nobody knows any more (upstream's reconcileExtendedResource); undefined when it has none.
+ */
+export function zeroExtendedResources({ status }: Node): object | undefined {
+  const zero = (list: Record<string, string> = {}) => {
+    const names = Object.keys(list).filter((name) => isExtendedResourceName(name) && list[name] !== '0');
+    return names.length > 0 ? Object.fromEntries(names.map((name) => [name, '0'])) : undefined;
+  };
+  const [capacity, allocatable] = [zero(status?.capacity), zero(status?.allocatable)];
+  if (!capacity && !allocatable) return undefined;
+  return { status: { ...(capacity && { capacity }), ...(allocatable && { allocatable }) } };
 }
 
 export interface NodeFacts {

@@ -231,7 +231,7 @@ export async function createAgentPart(
       eviction: eviction.admission,
       ...createAdmissionPart(options, {
         node: () => nodeOf(),
-        allocatable: () => devices.admissible(shares.allocatable),
+        allocatable: () => devices.admissible(shares.allocatable, nodeOf()),
         workers: () => agent.workers,
         events,
         registry,
@@ -294,6 +294,7 @@ export async function createAgentPart(
         shutdownProblem: () => shutdown?.problem(),
         pressure: eviction.pressure,
         volumesInUse: storage.volumesInUse,
+        forgotDevices: devices.forgotAll,
       },
       context,
     );

@@ -9,8 +9,11 @@ import { createInventory } from '../../agent/resources/devices/inventory.ts';
 import { createDeviceMetrics } from '../../agent/resources/devices/metrics.ts';
 import { createPluginSessions } from '../../agent/resources/devices/plugin-sessions.ts';
 import { createDevicePluginHandler, createDeviceRegistration } from '../../agent/resources/devices/registration.ts';
+import { isExtendedResourceName } from '../../agent/resources/devices/resource-name.ts';
 import type { NodeResources } from '../../agent/resources/node-resources.ts';
 import type { EngineInfo } from '../../src/docker/engine.ts';
+import { parseQuantity } from '../../src/kube/quantity.ts';
+import type { Node } from '../../src/kube/types.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
@@ -39,7 +42,7 @@ export async function openDevices(
     { checkpointPath: join(directory, 'kubelet_internal_checkpoint') },
     { inventory, numaNodes: () => numaNodes, metrics, clock, log },
   );
-  await manager.restore();
+  const remembers = await manager.restore();
   const podHandlers = new Set<(uid: string) => void>();
   const nodeHandlers = new Set<() => void>();
 
@@ -62,6 +65,7 @@ export async function openDevices(
       log.error({ directory, err: error, retryMs }, 'device plugins cannot register: their socket cannot be made');
     try {
       await retry(() => registration.start(), { ...LISTEN_RETRY, clock, signal, onFailure });
+      manager.save();
       while (!signal.aborted) {
         await clock.sleep(EXPIRY_MS, signal);
         for (const resource of inventory.expire()) {
@@ -107,13 +111,23 @@ export async function openDevices(
       };
     },
 
-    /** The same for admission: what is given out counts also while its plugin is away, so that pods that have it are not too many. */
-    admissible(allocatable: NodeResources): NodeResources {
-      const extended = new Map(manager.amounts().allocatable);
+    /**
+     * The same for admission: what is given out counts also while its plugin is away, so that pods that have it are not too many; and what
+     * somebody else has written into the node's status.
+     */
+    admissible(allocatable: NodeResources, node: Node | undefined): NodeResources {
+      const others = Object.entries(node?.status?.allocatable ?? {}).filter(([name]) => isExtendedResourceName(name));
+      const extended = new Map([
+        ...others.map(([name, quantity]) => [name, Number(parseQuantity(quantity).value)] as const),
+        ...manager.amounts().allocatable,
+      ]);
       for (const [resource, count] of manager.allocated())
         if (extended.has(resource)) extended.set(resource, Math.max(count, extended.get(resource)!));
       return { ...allocatable, extended };
     },
+
+    /** This is the first life of the agent on this machine, as far as its files tell. */
+    forgotAll: () => !remembers,
 
     onNodeChange(handler: () => void): void {
       nodeHandlers.add(handler);

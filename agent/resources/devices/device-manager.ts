@@ -212,11 +212,16 @@ export function createDeviceManager({ checkpointPath }: { checkpointPath: string
   return {
     provider,
 
-    /** What an earlier life of the agent has given out. @throws CheckpointError */
-    async restore(): Promise<void> {
+    /**
+     * What an earlier life of the agent has given out.
+     * @returns false when there is no memory of any
+     * @throws CheckpointError
+     */
+    async restore(): Promise<boolean> {
       const restored = await loadCheckpoint(checkpointPath, parseDeviceCheckpoint, clock.nowMs);
       for (const entry of restored?.entries ?? []) allocations.set(entry);
       inventory.recall(restored?.registered.keys() ?? []);
+      return restored !== undefined;
     },
 
     /**
