@@ -35,6 +35,12 @@ export async function deriveImage(
   }
 }
 
+/** Gives an image one more name. */
+export async function tagImage(socketPath: string, image: string, name: string): Promise<void> {
+  const [repo, tag] = name.split(':') as [string, string];
+  await post(socketPath, `/v1.41/images/${image}/tag?${new URLSearchParams({ repo, tag })}`);
+}
+
 function post(socketPath: string, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const call = request({ socketPath, path, method: 'POST' }, (response) => {
