@@ -178,7 +178,13 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
     reportReboot(existing);
     const zeroed = deps.forgotDevices?.() && zeroExtendedResources(existing);
     if (zeroed)
-      await client.patch(nodes, { name: identity.name, subresource: 'status', type: 'strategic', patch: zeroed, signal });
+      await client.patch(nodes, {
+        name: identity.name,
+        subresource: 'status',
+        type: 'strategic',
+        patch: zeroed,
+        signal,
+      });
     const patch = diffRegistration(identity, existing);
     if (!patch) return existing;
     return client.patch(nodes, { name: identity.name, type: 'strategic', patch, signal });

@@ -89,7 +89,7 @@ export interface NodeObjectOptions {
   heartbeats: Heartbeats;
   lastRelistMonotonicMs: () => number | undefined;
   volumesInUse: () => string[];
-  forgotDevices: () => boolean;
+  forgotDevices?: () => boolean;
   /** Reason against Ready while the node shuts down. */
   shutdownProblem: () => string | undefined;
   /** What the node is short of. */
@@ -135,7 +135,7 @@ export function keepNodeObject(options: NodeObjectOptions, { log, clock }: Progr
       resources: options.resources,
       lastRelistMonotonicMs: options.lastRelistMonotonicMs,
       volumesInUse: options.volumesInUse,
-      forgotDevices: options.forgotDevices,
+      ...(options.forgotDevices && { forgotDevices: options.forgotDevices }),
       shutdownProblem: options.shutdownProblem,
       pressure: options.pressure,
       ...(options.metrics && {
