@@ -2,6 +2,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server } f
 import { createServer as createHttpsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { CertificatePair } from '../../src/auth/authority.ts';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import { upgradeKind } from '../../src/streaming/upgrade.ts';
@@ -26,6 +27,8 @@ export interface AgentServerOptions {
 export interface AgentServer {
   /** Opens both ports. Throws an Error that names the port that is taken; then neither is open. */
   listen(): Promise<{ port: number; healthzPort: number | undefined }>;
+  /** Serves new connections with this certificate. */
+  useCertificate(pair: CertificatePair): void;
   close(): Promise<void>;
   /** Listens (unless it does), serves until the signal aborts, closes. */
   run(signal: AbortSignal): Promise<void>;
@@ -37,15 +40,18 @@ export function createAgentServer(
   dependencies: Omit<AgentAppDeps, 'slis'> & StreamDeps,
 ): AgentServer {
   const deps = { ...dependencies, slis: createHealthMetrics() };
+  const secureContext = ({ certPem, keyPem }: CertificatePair) => ({
+    cert: certPem,
+    key: keyPem,
+    ca: options.clientCaPem,
+    minVersion: 'TLSv1.2' as const,
+  });
   const https = createHttpsServer(
     {
-      cert: options.certPem,
-      key: options.keyPem,
-      ca: options.clientCaPem,
+      ...secureContext(options),
       requestCert: true,
       // The handshake succeeds without a certificate, so that the answer can be a 401 that says so.
       rejectUnauthorized: false,
-      minVersion: 'TLSv1.2',
       ALPNProtocols: ['http/1.1'],
       // Everything else that asks for another protocol is answered as if it had not.
       shouldUpgradeCallback: (request: IncomingMessage) =>
@@ -94,6 +100,7 @@ export function createAgentServer(
         throw error;
       }
     },
+    useCertificate: (pair) => https.setSecureContext(secureContext(pair)),
     close,
     async run(signal) {
       if (!listening) await server.listen();

@@ -5,6 +5,7 @@ import { defineDns } from './dns.ts';
 import { defineDoctor } from './doctor.ts';
 import { defineDown } from './down.ts';
 import { defineEngineRuntime } from './engine-runtime.ts';
+import { defineJoin, defineLeave } from './join.ts';
 import { defineKubeAssets } from './kube-assets.ts';
 import { defineKubeconfig } from './kubeconfig.ts';
 import { defineKubectl } from './kubectl.ts';
@@ -16,6 +17,7 @@ import { defineProxy } from './proxy.ts';
 import { defineRun } from './run.ts';
 import { defineStatus } from './status.ts';
 import { defineTest } from './test.ts';
+import { defineToken } from './token.ts';
 import { defineUp } from './up.ts';
 
 /** One file a subcommand; this list is what `berth --help` shows, in its order. */
@@ -29,6 +31,9 @@ export const commands: ((program: Command) => void)[] = [
   defineKubectl,
   defineKubeconfig,
   definePrometheus,
+  defineToken,
+  defineJoin,
+  defineLeave,
   defineNode,
   defineAgent,
   defineProxy,

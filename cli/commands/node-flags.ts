@@ -53,6 +53,7 @@ const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
   ['--container-log-max-size <quantity>', 'containerLogMaxSize', 'a log is rotated at this size'],
   ['--container-log-max-files <n>', 'containerLogMaxFiles', 'files of a log that stay'],
   ['--max-pods <n>', 'maxPods', 'how many pods may run'],
+  ['--rotate-certificates <bool>', 'rotateCertificates', 'renew the client certificate before it ends'],
   ['--client-ca-file <file>', 'authentication.x509.clientCAFile', "who signs clients' certificates"],
   ['--tls-cert-file <file>', 'tlsCertFile', "the HTTPS port's certificate"],
   ['--tls-private-key-file <file>', 'tlsPrivateKeyFile', 'and its key'],
@@ -64,6 +65,11 @@ export function addNodeFlags(command: Command): Command {
     .option('--config <file>', 'a KubeletConfiguration (kubelet.config.k8s.io/v1beta1)')
     .option('--config-dir <dir>', 'drop-ins: *.conf files that are laid over it, in the order of their names')
     .option('--kubeconfig <file>', "the node's credentials at the API server")
+    .option(
+      '--bootstrap-kubeconfig <file>',
+      "credentials to ask for the node's own with, which are then written to --kubeconfig",
+    )
+    .option('--cert-dir <dir>', "the node's certificates (default: pki below the root directory)")
     .option('--node-name <name>', "the node's name (default: the host name)")
     .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())
     .option(

@@ -17,17 +17,17 @@ export function daemonPid(settings: Settings): number | undefined {
 /** Starts the all-in-one daemon: as a systemd unit where systemd is PID 1, else detached, with a pid file and a log file. */
 export async function startDaemon(settings: Settings): Promise<void> {
   if (systemdIsPid1()) return startUnit(CHECKOUT, settings.rootDir);
-  const { log } = pathsOf(settings);
+  spawnDetached(['run', '--root-dir', settings.rootDir], pathsOf(settings).log);
+}
+
+/** Runs `berth` in a session of its own and without a terminal: closing the shell that said `up` must not end it. */
+export function spawnDetached(args: readonly string[], log: string): number | undefined {
   mkdirSync(dirname(log), { recursive: true });
   const logFile = openSync(log, 'a', 0o640);
-  // Its own session and no terminal: closing the shell that said `up` must not end it.
-  const child = spawn(join(CHECKOUT, 'berth'), ['run', '--root-dir', settings.rootDir], {
-    detached: true,
-    stdio: ['ignore', logFile, logFile],
-    cwd: '/',
-  });
+  const child = spawn(join(CHECKOUT, 'berth'), args, { detached: true, stdio: ['ignore', logFile, logFile], cwd: '/' });
   child.unref();
   closeSync(logFile);
+  return child.pid;
 }
 
 /** Stops the daemon and leaves pods, rules and the Engine as they are. Idempotent. */

@@ -8,6 +8,7 @@ import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { abortOnSignals, createContext, type ProgramContext } from '../roots/context.ts';
 import {
+  ensureIdentity,
   type NodeDaemonFlags,
   nodeNameOf,
   nodeNetwork,
@@ -44,7 +45,10 @@ async function serve(
 }
 
 export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> {
-  return serve('agent', flags, (context, signal) => prepareAgent(flags, context, signal));
+  return serve('agent', flags, async (context, signal) => {
+    await ensureIdentity(flags, context, signal);
+    return prepareAgent(flags, context, signal);
+  });
 }
 
 export async function runProxyDaemon(
@@ -80,6 +84,7 @@ export interface NodeFlags extends NodeDaemonFlags {
 /** Agent, proxy and routes with the node's credentials, unless the proxy (by flag or its configuration) and the routes have others. */
 export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
   return serve('node', flags, async (context, signal) => {
+    await ensureIdentity(flags, context, signal);
     const overrides: ConfigFlag[] = [
       ...(flags.proxyConfig ? [] : [{ flag: '--cluster-cidr', field: 'clusterCIDR', value: flags.clusterCidr }]),
       ...(flags.proxyHealthz
@@ -110,7 +115,12 @@ export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
 }
 
 /** `berth node --cleanup`: takes away what the node brought onto the host; the Engine stays. */
-export async function cleanUpNode(flags: NodeFlags): Promise<void> {
+export async function cleanUpNode(
+  flags: Pick<
+    NodeFlags,
+    'nodeName' | 'dockerEndpoint' | 'rootDir' | 'podLogsDir' | 'clusterCidr' | 'serviceCidr' | 'bridge' | 'overrides'
+  >,
+): Promise<void> {
   checkRoot('node');
   const places = {
     nodeName: nodeNameOf(flags),

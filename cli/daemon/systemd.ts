@@ -20,18 +20,22 @@ export function renderUnit(text: string, checkout: string, rootDir?: string): st
 
 /** Installs berth.service and starts it; the unit is ready when the daemon says so (Type=notify). */
 export async function startUnit(checkout: string, rootDir: string): Promise<void> {
-  const unit = renderUnit(readFileSync(join(checkout, 'systemd', UNIT), 'utf8'), checkout, rootDir);
-  writeFileSync(join(UNIT_FOLDER, UNIT), unit);
+  await installUnit(UNIT, renderUnit(readFileSync(join(checkout, 'systemd', UNIT), 'utf8'), checkout, rootDir));
+}
+
+/** Installs a unit file, enables it and starts it. */
+export async function installUnit(name: string, text: string): Promise<void> {
+  writeFileSync(join(UNIT_FOLDER, name), text);
   await run('systemctl', ['daemon-reload']);
-  await run('systemctl', ['enable', '--quiet', UNIT]);
-  await run('systemctl', ['start', '--no-block', UNIT]);
+  await run('systemctl', ['enable', '--quiet', name]);
+  await run('systemctl', ['start', '--no-block', name]);
 }
 
 /** The end of what the unit said, which is in the journal. */
-export async function unitJournal(lines: number): Promise<string> {
+export async function unitJournal(lines: number, name = UNIT): Promise<string> {
   const { stdout } = await run('journalctl', [
     '--unit',
-    UNIT,
+    name,
     '--no-pager',
     '--output',
     'cat',
@@ -42,9 +46,9 @@ export async function unitJournal(lines: number): Promise<string> {
 }
 
 /** Stops, disables and removes the unit; nothing happens when it was never installed. */
-export async function removeUnit(): Promise<void> {
-  if (!existsSync(join(UNIT_FOLDER, UNIT))) return;
-  await run('systemctl', ['disable', '--now', '--quiet', UNIT], { timeoutMs: 60_000 });
-  rmSync(join(UNIT_FOLDER, UNIT), { force: true });
+export async function removeUnit(name = UNIT): Promise<void> {
+  if (!existsSync(join(UNIT_FOLDER, name))) return;
+  await run('systemctl', ['disable', '--now', '--quiet', name], { timeoutMs: 60_000 });
+  rmSync(join(UNIT_FOLDER, name), { force: true });
   await run('systemctl', ['daemon-reload']);
 }

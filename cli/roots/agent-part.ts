@@ -13,7 +13,6 @@ import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
 import { createPodConnector } from '../../agent/server/pod-connection.ts';
 import { createAgentServer } from '../../agent/server/server.ts';
 import { countAccess } from '../../agent/stats/access.ts';
-import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
 import { registerConfigurationMetrics } from '../../agent/stats/configuration.ts';
 import { createManifestProblems } from '../../agent/stats/manifests.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
@@ -39,6 +38,7 @@ import { createAdmissionPart } from './admission.ts';
 import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import { agentOptions } from './agent-options.ts';
 import { openAllocations } from './allocations.ts';
+import { createCertificatesPart } from './certificates-part.ts';
 import type { ProgramContext } from './context.ts';
 import { openDevices } from './devices.ts';
 import { createEvictionPart } from './eviction.ts';
@@ -85,6 +85,12 @@ export interface AgentPartOptions {
   client?: KubeClient;
   /** That identity's certificate, if it is one: its end is watched. */
   clientCertPem?: string;
+  /** Where certificates that are renewed are kept; absent: they stay what they are. */
+  certDir?: string;
+  /** The client's pair, where it is renewed. */
+  rotatingClient?: CertificatePair;
+  /** The serving pair, where one was issued before. */
+  rotatingServing?: CertificatePair;
   /** What the agent's /metrics shows. */
   metrics: Registry;
   /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
@@ -171,10 +177,6 @@ export async function createAgentPart(
     context,
   );
   const metrics = createNodeMetrics({ nodeName }, { registry, probeRegistry, pods: directory, clock });
-  registerCertificateMetrics(
-    { servingCertPem: options.serving.certPem, ...(options.clientCertPem && { clientCertPem: options.clientCertPem }) },
-    { registry, clock },
-  );
   const prober = createProber({ exec: createContainerExec(docker), userAgent: PROBE_USER_AGENT });
   const probes = createProbeManager({
     prober,
@@ -328,12 +330,14 @@ export async function createAgentPart(
       log,
     },
   );
+  const certificates = createCertificatesPart(options, { server }, context);
   await server.listen();
   return {
     async run(all) {
       try {
         const parts = {
           'agent server': server,
+          ...certificates,
           ...nodeAllocatable,
           ...(api && { 'agent informers': api.informers }),
           ...node?.parts,

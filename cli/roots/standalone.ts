@@ -25,6 +25,7 @@ import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
+import { renewablePairs } from './certificates-part.ts';
 import { parseContainerGcPolicy } from './container-gc-policy.ts';
 import type { ProgramContext } from './context.ts';
 import { imageSettings } from './image-settings.ts';
@@ -40,6 +41,10 @@ export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
   configDir?: string;
   proxyConfig?: string;
   kubeconfig?: string;
+  /** Credentials that may only ask for the node's own: used once, while there are none. */
+  bootstrapKubeconfig?: string;
+  /** Where the node's certificates are kept; `pki` below the root directory unless said. */
+  certDir?: string;
   nodeName?: string;
   /** One of each family, commas between. */
   nodeIp?: string;
@@ -62,6 +67,26 @@ export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
 export function nodeNameOf(flags: { nodeName?: string }): string {
   return (flags.nodeName ?? hostname()).trim().toLowerCase();
 }
+
+/** Asks for the node's credentials where it has none and is given a way to ask (`--bootstrap-kubeconfig`). */
+export async function ensureIdentity(
+  flags: NodeDaemonFlags,
+  context: ProgramContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { bootstrapKubeconfig, kubeconfig } = flags;
+  if (!bootstrapKubeconfig) return;
+  if (!kubeconfig)
+    throw new UserError('--bootstrap-kubeconfig needs --kubeconfig: the file for the credentials that the node gets');
+  const { bootstrapNode } = await import('../join/bootstrap.ts');
+  await bootstrapNode(
+    { bootstrapKubeconfig, kubeconfig, certDir: certDirOf(flags), nodeName: nodeNameOf(flags) },
+    context,
+    signal,
+  );
+}
+
+const certDirOf = (flags: NodeDaemonFlags) => flags.certDir ?? join(flags.rootDir, 'pki');
 
 function clientFrom(
   kubeconfig: string,
@@ -111,13 +136,17 @@ export async function prepareAgent(
     throw new UserError(
       `no Docker Engine answers on ${flags.dockerEndpoint}: start it, or name another with --docker-endpoint unix:///path/to.sock`,
     );
-  const serving = await findServingCertificate({
-    ...config,
-    client: api?.config,
-    nodeIps,
-    rootDir: flags.rootDir,
-    nowMs: clock.nowMs(),
-  });
+  const certDir = certDirOf(flags);
+  const renewable = await renewablePairs({ config, certDir, certFile: api?.config.certFile }, context);
+  const serving =
+    renewable.rotatingServing ??
+    (await findServingCertificate({
+      ...config,
+      client: api?.config,
+      nodeIps,
+      rootDir: flags.rootDir,
+      nowMs: clock.nowMs(),
+    }));
 
   if (api) await checkNodeNameIsFree({ nodeName, nodeIps }, { client: api.client, clock, signal });
   mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
@@ -144,6 +173,8 @@ export async function prepareAgent(
       dockerEndpoint: flags.dockerEndpoint,
       podRuntime: flags.podRuntime,
       serving,
+      certDir,
+      ...renewable,
       clientCaPem: clientCaPem ?? serving.certPem,
       ...(api && { client: api.client, ...(api.config.certPem && { clientCertPem: api.config.certPem }) }),
       metrics,

@@ -53,6 +53,10 @@ export function loadKubeconfig(path: string, options: { context?: string; userAg
   const keyPem = pem(user, 'client-key', userAt);
   if (certPem && !keyPem) fail(`${userAt}: client-certificate without client-key; set client-key(-data) too`);
   if (keyPem && !certPem) fail(`${userAt}: client-key without client-certificate; set client-certificate(-data) too`);
+  const file = (field: string) => {
+    const name = string(user, `${field}-data`, userAt, fail) ? undefined : string(user, field, userAt, fail);
+    return name && resolve(base, name);
+  };
   const tokenFile = string(user, 'tokenFile', userAt, fail);
   const tokenPath = tokenFile && resolve(base, tokenFile);
   const token = tokenPath
@@ -64,6 +68,8 @@ export function loadKubeconfig(path: string, options: { context?: string; userAg
     tlsServerName: string(cluster, 'tls-server-name', clusterAt, fail),
     certPem,
     keyPem,
+    certFile: file('client-certificate'),
+    keyFile: file('client-key'),
     token,
     tokenFile: tokenPath,
     userAgent: options.userAgent ?? 'berth',
@@ -75,6 +81,8 @@ export interface KubeconfigContent {
   caPem: string;
   certPem?: string;
   keyPem?: string;
+  /** A file with both instead, which somebody keeps up to date. */
+  certificateFile?: string;
   token?: string;
   /** Name of cluster and context; 'berth' unless said. */
   clusterName?: string;
@@ -102,6 +110,8 @@ export function renderKubeconfig(content: KubeconfigContent): string {
         user: withoutUndefined({
           'client-certificate-data': base64(content.certPem),
           'client-key-data': base64(content.keyPem),
+          'client-certificate': content.certificateFile,
+          'client-key': content.certificateFile,
           token: content.token,
         }),
       },

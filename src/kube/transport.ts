@@ -1,22 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
 import { Agent, type Dispatcher, errors as undiciErrors } from 'undici';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import { Counter, Histogram, type Registry } from '../runtime/metrics.ts';
+import { type ClientCertificate, type CredentialFiles, certificateSource, tokenSource } from './credentials.ts';
 import { ApiError, statusFromText } from './errors.ts';
 import { explainRefusal, explainTrust } from './trust-errors.ts';
 import type { Status } from './types.ts';
 
-export interface ClientConfig {
+export interface ClientConfig extends CredentialFiles {
   /** Base URL: https://host:port, with a path prefix if the server has one. */
   server: string;
   /** CA bundle that must have signed the server's certificate; the system's roots when absent. */
   caPem?: string;
-  certPem?: string;
-  keyPem?: string;
-  token?: string;
-  /** File that holds the token instead; read again every minute, since whoever wrote it rotates it. */
-  tokenFile?: string;
   /** Name to verify in the server's certificate instead of the URL's host. */
   tlsServerName?: string;
   userAgent: string;
@@ -57,7 +52,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   const clock = dependencies.clock ?? systemClock;
   const base = new URL(config.server);
   const prefix = base.pathname.replace(/\/$/, '');
-  const common = {
+  const options = ({ certPem, keyPem }: ClientCertificate) => ({
     // HTTP/1.1 on purpose: one connection a watch. undici's HTTP/2 multiplexing ends all streams with one bad one.
     allowH2: false,
     pipelining: 1,
@@ -70,14 +65,30 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
       ...(config.caPem && { ca: config.caPem }),
-      ...(config.certPem && { cert: config.certPem }),
-      ...(config.keyPem && { key: config.keyPem }),
+      ...(certPem && { cert: certPem }),
+      ...(keyPem && { key: keyPem }),
       ...(config.tlsServerName && { servername: config.tlsServerName }),
     },
-  };
+  });
   // Requests queue for a few connections (a burst of 500 pods must not open 500); streams hold theirs and never wait.
-  const requests = new Agent({ ...common, connections: MAX_REQUEST_CONNECTIONS });
-  const streams = new Agent(common);
+  const connectAs = (certificate: ClientCertificate) => ({
+    certificate,
+    requests: new Agent({ ...options(certificate), connections: MAX_REQUEST_CONNECTIONS }),
+    streams: new Agent(options(certificate)),
+  });
+  const certificate = certificateSource(config, clock);
+  let agents = connectAs(certificate());
+
+  /** Connections of the certificate of this moment. With another one requests under way end in peace; watches begin anew, else they would outlive the old one. */
+  function currentAgents() {
+    const now = certificate();
+    if (now === agents.certificate) return agents;
+    const { requests, streams } = agents;
+    agents = connectAs(now);
+    void Promise.allSettled([requests.close(), streams.destroy()]);
+    return agents;
+  }
+
   const measure = requestMeasures(base.host, dependencies.metrics);
   const commonHeaders = { accept: 'application/json', 'user-agent': config.userAgent };
   const token = tokenSource(config, clock);
@@ -87,6 +98,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
     for (let failedBefore = false; ; failedBefore = true) {
       const startedMs = clock.monotonicMs();
       try {
+        const { requests, streams } = currentAgents();
         const agent = options.bodyTimeoutMs === undefined ? requests : streams;
         const response = await agent.request({
           origin: base.origin,
@@ -125,27 +137,8 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
     send,
     call,
     close: async () => {
-      await Promise.all([requests.destroy(), streams.destroy()]);
+      await Promise.all([agents.requests.destroy(), agents.streams.destroy()]);
     },
-  };
-}
-
-const TOKEN_AGE_MS = 60_000;
-
-function tokenSource({ token, tokenFile }: ClientConfig, clock: Clock): () => string | undefined {
-  if (!tokenFile) return () => token;
-  let current = token;
-  let readAtMs = Number.NEGATIVE_INFINITY;
-  return () => {
-    if (clock.monotonicMs() - readAtMs < TOKEN_AGE_MS) return current;
-    readAtMs = clock.monotonicMs();
-    try {
-      current = readFileSync(tokenFile, 'utf8').trim();
-    } catch (error) {
-      // The old one may still be good; without any the server would only say Unauthorized.
-      if (current === undefined) throw error;
-    }
-    return current;
   };
 }
 

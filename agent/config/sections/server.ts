@@ -28,9 +28,8 @@ export const serverFields = {
   tlsCipherSuites: unsupported(list()),
   tlsCurvePreferences: unsupported(anything()),
   tlsMinVersion: unsupported(choice('VersionTLS12', ['VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'])),
-  // kubeadm writes true. Until rotation exists, a certificate simply stays what it is.
-  rotateCertificates: deferred(boolean(false)),
-  serverTLSBootstrap: unsupported(boolean(false)),
+  rotateCertificates: boolean(false),
+  serverTLSBootstrap: boolean(false),
   authentication: {
     x509: { clientCAFile: text() },
     webhook: { enabled: boolean(true), cacheTTL: duration(2 * MINUTE_MS) },

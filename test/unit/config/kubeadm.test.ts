@@ -38,7 +38,7 @@ test("a KubeletConfiguration as kubeadm writes it is taken; what it doesn't set 
     containerLogMaxSizeBytes: 10 * 1024 * 1024,
   });
   t.is(nodeStatusReportFrequencyMs(config), 300_000);
-  t.deepEqual(warnings, ['field "rotateCertificates" is true; it has no effect yet']);
+  t.deepEqual(warnings, []);
 });
 
 test('a set status update frequency is the report frequency too', (t) => {
@@ -83,9 +83,9 @@ test('the default addresses follow the family of bindAddress', (t) => {
 
 const KUBELET_REFUSED: [string, string, RegExp][] = [
   [
-    'anonymous access',
-    '    enabled: false\n  webhook',
-    /field "authentication.anonymous.enabled" is true; it is not supported yet/,
+    'another way to authorize',
+    'mode: Webhook',
+    /field "authorization.mode" is "ABAC"; accepted: "Webhook", "AlwaysAllow"/,
   ],
   [
     'a misspelt name',
@@ -94,7 +94,7 @@ const KUBELET_REFUSED: [string, string, RegExp][] = [
   ],
 ];
 test('kubelet fields that would be unsafe or unknown are refused by name', (t) => {
-  const swaps = ['    enabled: true\n  webhook', 'clusterDomian:'];
+  const swaps = ['mode: ABAC', 'clusterDomian:'];
   for (const [index, [what, from, message]] of KUBELET_REFUSED.entries()) {
     const file = edited('kubeadm-kubelet.yaml', (text) => text.replace(from, swaps[index]!));
     t.throws(() => loadConfig(kubeletConfiguration, { file }), { message }, what);

@@ -1,0 +1,161 @@
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseBootstrapToken } from '../../src/auth/bootstrap-token.ts';
+import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
+import { DiscoveryError, discoverCluster } from '../../src/kube/cluster-info.ts';
+import { loadKubeconfig, renderKubeconfig } from '../../src/kube/kubeconfig.ts';
+import { configMaps, nodes } from '../../src/kube/resources.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { nodeLogEnd, nodePid, nodeRuns, startNode, stopNode } from '../daemon/node-launch.ts';
+import { enginePings } from '../engine/ping.ts';
+import { UserError } from '../output/failure.ts';
+import { createSteps } from '../output/steps.ts';
+import { checkNodeIp, checkRoot } from '../preflight/checks.ts';
+import { detectNodeIp } from '../preflight/node-ip.ts';
+import { checkNodeNameIsFree } from '../preflight/node-name.ts';
+import { nodeNameOf } from '../roots/standalone.ts';
+import { type JoinPaths, joinPaths, nodeArguments, readJoined, writeJoined } from './joined.ts';
+
+export interface JoinFlags {
+  server: string;
+  token: string;
+  caHash?: string[];
+  unsafeSkipCaVerification?: boolean;
+  nodeName?: string;
+  nodeIp?: string;
+  rootDir: string;
+  dockerEndpoint: string;
+}
+
+const READY_TIMEOUT_MS = 120_000;
+const POLL_MS = 100;
+
+/** What the cluster says its nodes are to be. */
+interface NodeConfig {
+  kubelet: string;
+  clusterCidr: string;
+  serviceCidr: string;
+}
+
+/**
+ * `berth join`: this host becomes a node of another host's cluster. The cluster is made sure of (token, CA), then the node asks for its certificate with the token,
+ * and its daemon starts. Nothing is written before every check has passed.
+ */
+export async function join(flags: JoinFlags): Promise<void> {
+  checkRoot('join');
+  const asked = checkFlags(flags);
+  const paths = joinPaths(flags.rootDir);
+  const before = readJoined(paths);
+  if (before)
+    throw new UserError(
+      `this host is node ${before.nodeName} of ${before.server} already: 'berth leave' undoes that${nodePid(paths) === undefined ? ", 'systemctl start berth-node' or a boot starts it again" : ''}`,
+    );
+  const nodeName = nodeNameOf(flags);
+  const nodeIp = flags.nodeIp ?? (await detectNodeIp());
+  checkNodeIp(nodeIp);
+  if (!(await enginePings(flags.dockerEndpoint.replace(/^unix:\/\//, ''))))
+    throw new UserError(
+      `no Docker Engine answers on ${flags.dockerEndpoint}: install or start one (apt-get install docker.io), or name another with --docker-endpoint`,
+    );
+  const steps = createSteps();
+  const cluster = await steps.run('the cluster is the one that the token is for', () => discover(asked));
+  const bootstrap = { server: cluster.server, caPem: cluster.caPem, token: flags.token };
+  const client = createKubeClient({ ...bootstrap, userAgent: 'berth-join' });
+  let config: NodeConfig;
+  try {
+    const never = new AbortController().signal;
+    await checkNodeNameIsFree({ nodeName, nodeIps: [nodeIp] }, { client, clock: systemClock, signal: never });
+    config = await readNodeConfig(client);
+  } finally {
+    await client.close();
+  }
+  const joined = {
+    server: cluster.server,
+    nodeName,
+    nodeIp,
+    dockerEndpoint: flags.dockerEndpoint,
+    clusterCidr: config.clusterCidr,
+    serviceCidr: config.serviceCidr,
+  };
+  mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
+  await writeJoined(paths, joined);
+  writeFileSync(paths.config, withRotation(config.kubelet), { mode: 0o600 });
+  writeFileSync(paths.bootstrapKubeconfig, renderKubeconfig({ ...bootstrap, userName: 'bootstrap' }), { mode: 0o600 });
+  try {
+    await startNode(paths, nodeArguments(paths, joined));
+    await steps.run(`node ${nodeName} is Ready`, () => waitUntilReady(paths, nodeName));
+  } catch (error) {
+    const log = await nodeLogEnd(paths, 8);
+    await stopNode(paths);
+    throw new UserError(
+      `${(error as Error).message}. ${log}\nThe daemon is stopped; 'berth leave' removes what it made.`,
+    );
+  }
+  // Its token is worth nothing to the node any more, and may be worth something to others.
+  rmSync(paths.bootstrapKubeconfig, { force: true });
+  steps.say(
+    `This host is node ${nodeName} of ${cluster.server}. 'kubectl get nodes' there shows it; 'berth leave' here undoes it.`,
+  );
+}
+
+function checkFlags({ server, token, caHash = [], unsafeSkipCaVerification }: JoinFlags) {
+  const parsed = parseBootstrapToken(token);
+  if (!parsed) throw new UserError('--token: expected a bootstrap token such as abcdef.0123456789abcdef', 2);
+  const url = URL.parse(/^https?:\/\//.test(server) ? server : `https://${server}`);
+  if (url?.protocol !== 'https:')
+    throw new UserError(`--server ${server}: expected an HTTPS address such as https://192.0.2.1:6443`, 2);
+  const wrong = caHash.find((hash) => !/^sha256:[0-9a-f]{64}$/.test(hash));
+  if (wrong !== undefined) throw new UserError(`--ca-hash ${wrong}: expected sha256: and 64 hexadecimal digits`, 2);
+  if (caHash.length === 0 && !unsafeSkipCaVerification)
+    throw new UserError(
+      "join needs --ca-hash sha256:…, which 'berth token create' prints on the cluster's host; --unsafe-skip-ca-verification trusts whoever knows the token",
+      2,
+    );
+  return { server: url.origin, token: parsed, caHashes: caHash };
+}
+
+async function discover(asked: Parameters<typeof discoverCluster>[0]) {
+  try {
+    const { caPem } = await discoverCluster(asked);
+    // The address that the person typed: the one that the cluster has of itself may not lead there from here.
+    return { server: asked.server, caPem };
+  } catch (error) {
+    throw error instanceof DiscoveryError ? new UserError(error.message) : error;
+  }
+}
+
+async function readNodeConfig(client: KubeClient): Promise<NodeConfig> {
+  const { data } = await client.get(configMaps, { namespace: 'kube-system', name: 'kubelet-config' });
+  const { kubelet, 'cluster-cidr': clusterCidr, 'service-cidr': serviceCidr } = data ?? {};
+  if (!kubelet || !clusterCidr || !serviceCidr)
+    throw new UserError(
+      'kube-system/kubelet-config of the cluster does not say what nodes of Berth are to be (kubelet, cluster-cidr, service-cidr): for a cluster of another kind use berth node --bootstrap-kubeconfig',
+    );
+  return { kubelet, clusterCidr, serviceCidr };
+}
+
+/** A node that got its certificates by asking renews them the same way. */
+function withRotation(kubelet: string): string {
+  const missing = ['rotateCertificates', 'serverTLSBootstrap'].filter(
+    (field) => !new RegExp(`^${field}:`, 'm').test(kubelet),
+  );
+  return kubelet.replace(/\n*$/, '\n') + missing.map((field) => `${field}: true\n`).join('');
+}
+
+async function waitUntilReady(paths: JoinPaths, nodeName: string): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  let client: KubeClient | undefined;
+  try {
+    for (;;) {
+      if (!(await nodeRuns(paths))) throw new Error('the node daemon has ended');
+      if (performance.now() > deadline) throw new Error('the node did not become Ready');
+      if (!client && existsSync(paths.kubeconfig))
+        client = createKubeClient(loadKubeconfig(paths.kubeconfig, { userAgent: 'berth-join' }));
+      const node = await client?.get(nodes, { name: nodeName }).catch(() => undefined);
+      if (node?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return;
+      await sleep(POLL_MS);
+    }
+  } finally {
+    await client?.close();
+  }
+}
