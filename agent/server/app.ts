@@ -91,15 +91,12 @@ function knownPath(first: string): string {
   return KNOWN_PATHS.has(first) ? first : 'other';
 }
 
-function measure({ clock, metrics }: AgentAppDeps) {
+function measure({ metrics }: AgentAppDeps) {
   return (request: Request, response: Response, next: NextFunction) => {
-    const startedAtMs = clock.monotonicMs();
     const longRunning = request.path.startsWith('/containerLogs/') && request.query.follow !== undefined;
-    response.once('close', () => {
-      const path = knownPath(request.path.split('/')[1] ?? '');
-      const labels = { method: request.method, path, longRunning, serverType: 'readwrite' } as const;
-      metrics?.request(labels, (clock.monotonicMs() - startedAtMs) / 1000);
-    });
+    const path = knownPath(request.path.split('/')[1] ?? '');
+    const end = metrics?.request({ method: request.method, path, longRunning, serverType: 'readwrite' });
+    if (end) response.once('close', end);
     next();
   };
 }

@@ -38,13 +38,14 @@ export function createStreamHandler(deps: StreamDeps): (upgrade: UpgradeRequest)
   return async (upgrade) => {
     const { request, socket } = upgrade;
     socket.on('error', () => {});
-    const startedAtMs = deps.clock.monotonicMs();
     const { pathname, searchParams: query } = new URL(request.url ?? '/', 'https://node');
     // What a hasty client sends meanwhile must wait for its reader: a socket that flows without one loses it.
     socket.pause();
     const refusal = await deps.refuseAccess(request, pathname);
     socket.resume();
     if (refusal) return refuseUpgrade(socket, refusal.status, STATUS_CODES[refusal.status] ?? '', refusal.text);
+    const labels = { method: request.method ?? 'GET', path: pathname.split('/')[1] ?? '', longRunning: true } as const;
+    const end = deps.metrics?.request({ ...labels, serverType: 'readwrite' });
     try {
       const path = parseStreamPath(pathname);
       if (path.kind === 'portForward') await portForward(deps, upgrade, path, query);
@@ -56,9 +57,7 @@ export function createStreamHandler(deps: StreamDeps): (upgrade: UpgradeRequest)
         socket.destroy();
       }
     } finally {
-      const path = pathname.split('/')[1] ?? '';
-      const labels = { method: request.method ?? 'GET', path, longRunning: true, serverType: 'readwrite' } as const;
-      deps.metrics?.request(labels, (deps.clock.monotonicMs() - startedAtMs) / 1000);
+      end?.();
     }
   };
 }

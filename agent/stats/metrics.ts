@@ -23,11 +23,8 @@ export interface NodeMetrics extends AgentMetrics {
   probed(report: ProbeReport): void;
   /** The series of a probe that runs no more go. */
   probeEnded(probe: Pick<ProbeReport, 'pod' | 'container' | 'type'>): void;
-  /** kubelet_http_requests_total and its duration. */
-  request(
-    labels: { method: string; path: string; longRunning: boolean; serverType: 'readwrite' },
-    seconds: number,
-  ): void;
+  /** A request to the node's port begins; the returned function ends it: kubelet_http_inflight_requests, kubelet_http_requests_total and its duration. */
+  request(labels: { method: string; path: string; longRunning: boolean; serverType: 'readwrite' }): () => void;
 }
 
 /**
@@ -122,6 +119,12 @@ export function createNodeMetrics(
     'Duration in seconds to serve http requests',
     ['method', 'path', 'server_type', 'long_running'],
   );
+  const inflight = new Gauge({
+    name: 'kubelet_http_inflight_requests',
+    help: 'Number of the inflight http requests',
+    labelNames: ['method', 'path', 'server_type', 'long_running'],
+    registers,
+  });
   const relists = histogram(
     'kubelet_pleg_relist_duration_seconds',
     'Duration in seconds for relisting pods in PLEG.',
@@ -212,10 +215,15 @@ export function createNodeMetrics(
         probes.remove({ ...labels, result, pod_uid: probe.pod.metadata.uid });
       probeSeconds.remove(labels);
     },
-    request({ method, path, longRunning, serverType }, seconds) {
+    request({ method, path, longRunning, serverType }) {
       const labels = { method, path, server_type: serverType, long_running: String(longRunning) };
-      requests.inc(labels);
-      requestSeconds.observe(labels, seconds);
+      const startMs = deps.clock.monotonicMs();
+      inflight.inc(labels);
+      return () => {
+        inflight.dec(labels);
+        requests.inc(labels);
+        requestSeconds.observe(labels, (deps.clock.monotonicMs() - startMs) / 1000);
+      };
     },
   };
 }
