@@ -40,6 +40,7 @@ function scene(seed?: Partial<Node['status']> & object) {
     runtime: undefined as string | undefined,
     network: { ready: true } as NetworkStatus,
     relistMs: 0 as number | undefined,
+    forgotDevices: false,
   };
   const keeper = createNodeKeeper(options, {
     client,
@@ -52,6 +53,7 @@ function scene(seed?: Partial<Node['status']> & object) {
     resources: () => ({ capacity: { ...resources, ...more }, allocatable: { ...resources, ...more } }),
     lastRelistMonotonicMs: () => health.relistMs,
     images: async () => [{ names: ['a'], sizeBytes: 1 }],
+    forgotDevices: () => health.forgotDevices,
     // Every pause 2 % longer, no report earlier or later.
     random: () => 0.5,
   });
@@ -169,6 +171,23 @@ test('extended resources appear, change and fall to 0 as device plugins come and
   stop.abort();
   await done;
 });
+
+for (const forgot of [false, true])
+  test(`extended resources of an earlier node of this name ${forgot ? 'are zeroed' : 'stay'} when the agent remembers ${forgot ? 'nothing of devices' : 'its own'}`, async (t) => {
+    const list = { cpu: '4', 'vendor.com/gpu': '8', 'hugepages-2Mi': '0', 'node.kubernetes.io/x': '1', 'a.io/none': '0' };
+    const { clock, health, more, stop, start, live } = scene({ capacity: list, allocatable: list });
+    health.forgotDevices = forgot;
+    more.extended = new Map([['vendor.com/own', 2]]);
+    const done = start();
+    await clock.advance(0);
+    for (const of of [live()!.status!.capacity!, live()!.status!.allocatable!]) {
+      t.is(of['vendor.com/gpu'], forgot ? '0' : '8');
+      t.is(of['vendor.com/own'], '2');
+      t.is(of['node.kubernetes.io/x'], '1');
+    }
+    stop.abort();
+    await done;
+  });
 
 test('a write that fails is tried again before the next regular look', async (t) => {
   const { clock, client, health, keeper, stop, start, ready } = scene();
