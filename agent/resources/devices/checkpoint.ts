@@ -66,10 +66,20 @@ export function parseDeviceCheckpoint(text: string): DeviceCheckpoint {
       container: entry.ContainerName,
       resource: entry.ResourceName,
       devices: new Map(Object.entries(entry.DeviceIDs).map(([node, ids]) => [Number(node), ids])),
-      response: ContainerAllocateResponse.decode(Buffer.from(entry.AllocResp, 'base64')),
+      response: decodeResponse(entry),
     })),
     registered: new Map(Object.entries(data.RegisteredDevices ?? {})),
   };
+}
+
+function decodeResponse({ AllocResp, PodUID }: WireEntry): ContainerAllocateResponse {
+  try {
+    return ContainerAllocateResponse.decode(Buffer.from(AllocResp, 'base64'));
+  } catch (error) {
+    throw new CorruptCheckpointError(
+      `the AllocResp of pod ${PodUID} is no answer of a plugin: ${(error as Error).message}`,
+    );
+  }
 }
 
 function checkEntry(entry: WireEntry, at: string): void {

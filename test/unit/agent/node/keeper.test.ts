@@ -35,7 +35,7 @@ function scene(seed?: Partial<Node['status']> & object) {
   if (seed) client.seed(nodes, { metadata: { name: 'n1' }, spec: {}, status: seed } as never);
   const events: string[] = [];
   const shutdown = { problem: undefined as string | undefined };
-  const more: { extended?: Map<string, number> } = {};
+  const more: { extended?: Map<string, number>; memoryBytes?: number } = {};
   const health = {
     runtime: undefined as string | undefined,
     network: { ready: true } as NetworkStatus,
@@ -174,7 +174,13 @@ test('extended resources appear, change and fall to 0 as device plugins come and
 
 for (const forgot of [false, true])
   test(`extended resources of an earlier node of this name ${forgot ? 'are zeroed' : 'stay'} when the agent remembers ${forgot ? 'nothing of devices' : 'its own'}`, async (t) => {
-    const list = { cpu: '4', 'vendor.com/gpu': '8', 'hugepages-2Mi': '0', 'node.kubernetes.io/x': '1', 'a.io/none': '0' };
+    const list = {
+      cpu: '4',
+      'vendor.com/gpu': '8',
+      'hugepages-2Mi': '0',
+      'node.kubernetes.io/x': '1',
+      'a.io/none': '0',
+    };
     const { clock, health, more, stop, start, live } = scene({ capacity: list, allocatable: list });
     health.forgotDevices = forgot;
     more.extended = new Map([['vendor.com/own', 2]]);
@@ -225,6 +231,21 @@ test('spec.configSource is answered, and the answer goes with it', async (t) => 
   });
   await clock.advance(11_000);
   t.falsy(live()?.status?.config);
+  stop.abort();
+  await done;
+});
+
+test('a node that cannot read how much memory it has is not Ready', async (t) => {
+  const { clock, health, more, keeper, stop, start, ready } = scene();
+  health.relistMs = 1e9;
+  more.memoryBytes = 0;
+  const done = start();
+  await clock.advance(0);
+  t.is(ready()?.message, 'missing node capacity for resources: memory');
+  delete more.memoryBytes;
+  keeper.refresh();
+  await clock.advance(0);
+  t.is(ready()?.status, 'True');
   stop.abort();
   await done;
 });
