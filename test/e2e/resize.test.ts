@@ -76,6 +76,15 @@ async function limits(name: string): Promise<{ container: number[]; pod: number[
   return { container: [quota!, bytes!], pod: [podQuota!, podBytes!] };
 }
 
+/** `shares 102`, or on cgroup v2 `weight 4`: the container's share of the CPU. */
+async function cpuShareOf(name: string): Promise<string> {
+  const { output } = await cluster.inPod(
+    name,
+    'cd /sys/fs/cgroup; if [ -f cpu.weight ]; then echo weight $(cat cpu.weight); else echo shares $(cat cpu/cpu.shares); fi',
+  );
+  return output.trim();
+}
+
 async function memoryInUse(name: string): Promise<number> {
   const { output } = await cluster.inPod(
     name,
@@ -220,7 +229,16 @@ story(
     );
     await cluster.sh(`kill -KILL $(cat /run/berth/berth.pid)`);
     await cluster.berthOk('up');
-    t.is(condition(await get('waits'), 'PodResizePending')?.reason, 'Deferred');
+    // The new life has looked at it: it tells again why, and gives nothing away meanwhile.
+    await until('looked at again', async () => {
+      const told = (await eventsAbout('waits')).filter(({ reason }) => reason === 'ResizeDeferred');
+      return told.length > 1 || (told[0]?.count ?? 1) > 1;
+    });
+    const still = await get('waits');
+    t.is(condition(still, 'PodResizePending')?.reason, 'Deferred');
+    t.is(still.status!.containerStatuses![0]!.resources!.requests!['cpu'], '100m');
+    // Of 100m.
+    t.true(['shares 102', 'weight 4'].includes(await cpuShareOf('waits')));
 
     // Not through the scheduler: the node itself has the last word.
     await cluster.apply(sleeper('too-many', { requests: { cpu: '400m' } }, {}), {
