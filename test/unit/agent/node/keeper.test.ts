@@ -186,10 +186,10 @@ for (const forgot of [false, true])
     more.extended = new Map([['vendor.com/own', 2]]);
     const done = start();
     await clock.advance(0);
-    for (const of of [live()!.status!.capacity!, live()!.status!.allocatable!]) {
-      t.is(of['vendor.com/gpu'], forgot ? '0' : '8');
-      t.is(of['vendor.com/own'], '2');
-      t.is(of['node.kubernetes.io/x'], '1');
+    for (const amounts of [live()!.status!.capacity!, live()!.status!.allocatable!]) {
+      t.is(amounts['vendor.com/gpu'], forgot ? '0' : '8');
+      t.is(amounts['vendor.com/own'], '2');
+      t.is(amounts['node.kubernetes.io/x'], '1');
     }
     stop.abort();
     await done;
