@@ -1,12 +1,14 @@
 /** Limits on the real files of cgroup v2, and what the kernel makes of them. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import test from 'ava';
+import { parseSystemOom } from '../../agent/node/system-oom.ts';
 import { createPodResources, type PodResourcesOptions } from '../../agent/resources/pod-resources.ts';
 import { type Cgroups, openCgroups } from '../../src/linux/cgroup/cgroups.ts';
 import { run } from '../../src/linux/exec.ts';
+import { openKernelLog } from '../../src/linux/kernel-log.ts';
 import { readSwapDevices } from '../../src/linux/swap.ts';
 import { podOf, resources } from '../unit/agent/pod.ts';
 
@@ -33,7 +35,7 @@ function inside(path: string, script: string) {
   });
 }
 
-async function ended(child: ReturnType<typeof inside>): Promise<{ code: number | null; signal: string | null }> {
+async function ended(child: ChildProcess): Promise<{ code: number | null; signal: string | null }> {
   const [code, signal] = await once(child, 'exit');
   return { code, signal };
 }
@@ -299,4 +301,18 @@ test.serial('a CPU limit holds', async (t) => {
   child.kill('SIGKILL');
   // The guest counts time in ticks of 10 ms: the figure itself is the bench's, on a real kernel.
   t.true(share > 0.1 && share < 0.3, `${share} of a CPU`);
+});
+
+test.serial('the kernel tells of a process that it ended because the machine was out of memory', async (t) => {
+  const kernel = openKernelLog();
+  while (kernel.read(1000).length === 1000);
+  const child = spawn('/bin/sh', ['-c', 'echo 1000 >/proc/self/oom_score_adj; exec sleep 60'], { stdio: 'ignore' });
+  await sleep(300);
+  const gone = ended(child);
+  // As if: the kernel picks a victim now.
+  await run('sh', ['-c', 'echo f >/proc/sysrq-trigger']);
+  t.is((await gone).signal, 'SIGKILL');
+  const victims = kernel.read(1000).map(parseSystemOom).filter(Boolean);
+  kernel.close();
+  t.deepEqual(victims, [{ process: 'sleep', pid: child.pid }]);
 });
