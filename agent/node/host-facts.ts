@@ -15,6 +15,9 @@ export interface HostFacts {
 /** GOARCH names, which Kubernetes uses. */
 const ARCHITECTURES: Record<string, string> = { x64: 'amd64', ia32: '386', loong64: 'loong64' };
 
+/** Firmware with DMI; a device tree, of a machine or of a virtual one. Where there is none (containers), the machine id is as unique. */
+const SYSTEM_UUIDS = ['sys/class/dmi/id/product_uuid', 'proc/device-tree/system-id', 'proc/device-tree/vm,uuid'];
+
 /** @param rootDir directory whose file system is the node's ephemeral storage; must exist. */
 export async function readHostFacts(rootDir: string, root = '/'): Promise<HostFacts> {
   const read = (path: string) => readText(join(root, path));
@@ -32,8 +35,7 @@ export async function readHostFacts(rootDir: string, root = '/'): Promise<HostFa
     },
     identity: {
       machineID: machineId,
-      // Virtual machines without DMI, containers: the machine id is as unique.
-      systemUUID: read('sys/class/dmi/id/product_uuid') || machineId,
+      systemUUID: SYSTEM_UUIDS.map(read).find((uuid) => uuid) ?? machineId,
       bootID: read('proc/sys/kernel/random/boot_id') ?? '',
       kernelVersion: release(),
       osImage: parseOsRelease(read('etc/os-release') ?? read('usr/lib/os-release') ?? ''),
@@ -86,7 +88,8 @@ function listDirectory(path: string): string[] {
 
 function readText(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8').trim();
+    // Texts of a device tree end with a zero byte.
+    return readFileSync(path, 'utf8').replace(/\0+$/, '').trim();
   } catch {
     return undefined;
   }

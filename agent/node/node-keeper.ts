@@ -19,6 +19,7 @@ import {
   refusedFields,
   zeroExtendedResources,
 } from './node-object.ts';
+import { findProblems } from './readiness.ts';
 import { createReportSchedule } from './report-schedule.ts';
 import type { RuntimeMonitor } from './runtime-monitor.ts';
 import type { NodeStartup } from './startup-metrics.ts';
@@ -84,7 +85,6 @@ const REGISTRATION_RETRY = { initialMs: 100, maxMs: 7000 };
 /** Right after the start: how often the node is looked at until it is Ready, and for how long. */
 const FAST_POLL_MS = 100;
 const FAST_PHASE_MS = 30_000;
-const RELIST_THRESHOLD_MS = 180_000;
 const IMAGES_MS = 60_000;
 /** Nodes that started together shall not ask together for ever. */
 const JITTER = 0.04;
@@ -108,25 +108,6 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
   let dirty = false;
   const startedAtMs = clock.monotonicMs();
 
-  function problems(): string[] {
-    const found: string[] = [];
-    const runtime = deps.runtime.problem();
-    if (runtime) found.push(runtime);
-    const relistMs = deps.lastRelistMonotonicMs();
-    const silentMs = relistMs === undefined ? 0 : clock.monotonicMs() - relistMs;
-    if (relistMs === undefined) found.push('PLEG is not healthy: pleg has yet to be successful');
-    else if (silentMs > RELIST_THRESHOLD_MS)
-      found.push(`PLEG is not healthy: pleg was last seen active ${seconds(silentMs)} ago; threshold is 3m0s`);
-    const network = deps.network();
-    if (!network.ready)
-      found.push(
-        `container runtime network not ready: NetworkReady=false reason:${network.reason} message:${network.message}`,
-      );
-    const shutdown = deps.shutdownProblem?.();
-    if (shutdown) found.push(shutdown);
-    return found;
-  }
-
   async function currentImages(): Promise<ContainerImage[]> {
     const now = clock.monotonicMs();
     if (!deps.images || (images && now - images.atMs < IMAGES_MS)) return images?.list ?? [];
@@ -142,7 +123,7 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
     const pressure = deps.pressure?.() ?? { memoryPressure: false, diskPressure: false, pidPressure: false };
     const now = timestamp(clock.nowMs());
     const next = computeNodeConditions(
-      { problems: problems(), ...pressure },
+      { problems: findProblems({ ...deps, capacity: deps.resources().capacity }), ...pressure },
       live?.status?.conditions ?? conditions,
       now,
     );
@@ -296,10 +277,4 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
 
 function isTrue(conditions: readonly NodeCondition[] | undefined, type: string): boolean {
   return conditions?.some((one) => one.type === type && one.status === 'True') ?? false;
-}
-
-/** `185000` → `3m5s`. */
-function seconds(ms: number): string {
-  const whole = Math.round(ms / 1000);
-  return whole >= 60 ? `${Math.floor(whole / 60)}m${whole % 60}s` : `${whole}s`;
 }

@@ -14,11 +14,20 @@ const ERROR = 3;
 const SIGNAL = 4;
 const BUS = 'org.freedesktop.DBus';
 
+interface Lock {
+  what: string;
+  who: string;
+  why: string;
+  mode: string;
+}
+
 export interface FakeLogind {
   /** Who holds a lock now, as `systemd-inhibit --list` would show it. */
-  locks(): { what: string; who: string; why: string; mode: string }[];
+  locks(): Lock[];
   /** Begins a shutdown; resolves when no lock holds it any more, or InhibitDelayMaxSec is over: how it came. */
   shutdown(): Promise<'released' | 'expired'>;
+  /** A lock of somebody else. */
+  hold(): { release(): void };
   /** The shutdown failed: all as before. */
   cancel(): void;
   delaySeconds(): number;
@@ -39,7 +48,7 @@ export async function startFakeLogind(
   connection.on('error', () => {});
   let serial = 0;
   const send = (message: Message) => connection.message({ serial: ++serial, ...message });
-  const locks = new Map<Socket, { what: string; who: string; why: string; mode: string }>();
+  const locks = new Map<Socket, Lock>();
   let delaySeconds = options.delaySeconds ?? 5;
   let isPreparing = false;
   let wake = () => {};
@@ -51,6 +60,17 @@ export async function startFakeLogind(
       destination: call.sender!,
       ...(signature && { signature, body: body! }),
       ...(fds && { fds }),
+    });
+  }
+
+  /** The lock is held as long as anybody has the pipe's other end. */
+  function watch(readEnd: number, lock: Lock): void {
+    const socket = new Socket({ fd: readEnd, readable: true, writable: false });
+    locks.set(socket, lock);
+    socket.resume();
+    socket.once('close', () => {
+      locks.delete(socket);
+      wake();
     });
   }
 
@@ -69,13 +89,7 @@ export async function startFakeLogind(
     }
     const [what, who, why, mode] = call.body as string[];
     const [readEnd, writeEnd] = pipe();
-    const watch = new Socket({ fd: readEnd, readable: true, writable: false });
-    locks.set(watch, { what: what!, who: who!, why: why!, mode: mode! });
-    watch.resume();
-    watch.once('close', () => {
-      locks.delete(watch);
-      wake();
-    });
+    watch(readEnd, { what: what!, who: who!, why: why!, mode: mode! });
     reply(call, 'h', [0], [writeEnd]);
     // It has left with the message by the next turn but one.
     setTimeout(() => closeSync(writeEnd), 50);
@@ -141,10 +155,15 @@ export async function startFakeLogind(
         });
       return locks.size === 0 ? 'released' : 'expired';
     },
+    hold() {
+      const [readEnd, writeEnd] = pipe();
+      watch(readEnd, { what: 'shutdown', who: 'somebody', why: 'a test', mode: 'delay' });
+      return { release: () => closeSync(writeEnd) };
+    },
     cancel: () => prepare(false),
     delaySeconds: () => delaySeconds,
     stop() {
-      for (const watch of locks.keys()) watch.destroy();
+      for (const socket of locks.keys()) socket.destroy();
       stream.destroy();
     },
   };
