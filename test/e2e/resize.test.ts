@@ -176,6 +176,21 @@ story('memory below what is in use stays as it is, with the reason; asking for e
   t.is((await resized('full', '200m', '96Mi')).status!.containerStatuses![0]!.restartCount, 0);
 });
 
+story('resources of the pod as a whole are resized: its cgroup has them, its containers stay', async (t) => {
+  const level = (cpu: string, memory: string) => ({ requests: { cpu, memory }, limits: { cpu, memory } });
+  await cluster.apply(pod('whole', script('exec sleep 3600'), { resources: level('100m', '64Mi') }));
+  await running('whole');
+  const patchWhole = JSON.stringify({ spec: { resources: level('200m', '96Mi') } });
+  await cluster.kubectl('patch', 'pod', 'whole', '--subresource', 'resize', '--patch', patchWhole);
+  const resizedWhole = await until('resized', async () => {
+    const found = await get('whole');
+    return !condition(found, 'PodResizeInProgress') && found.status?.resources?.limits?.['cpu'] === '200m' && found;
+  });
+  t.deepEqual((await limits('whole')).pod, [20_000, 96 * MI]);
+  t.deepEqual(resizedWhole.status!.allocatedResources, { cpu: '200m', memory: '96Mi' });
+  t.is(resizedWhole.status!.containerStatuses![0]!.restartCount, 0);
+});
+
 story('what kubectl asks for in vain: another QoS class, a limit taken away, more than the node has', async (t) => {
   await cluster.apply(sleeper('asking', both('50m', '32Mi')));
   await running('asking');

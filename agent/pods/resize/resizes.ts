@@ -12,7 +12,7 @@ import { sortPendingResizes } from './order.ts';
 import { emitResizeEvent } from './resize-events.ts';
 
 /** What made room, or asked for some: labels of kubelet_pod_deferred_accepted_resizes_total. */
-export type RetryTrigger = 'pod_updated' | 'pod_resized' | 'pods_removed' | 'pod_terminated' | 'periodic_retry';
+export type RetryTrigger = 'pod_resized' | 'pod_terminated' | 'periodic_retry';
 
 export interface ResizeMetrics {
   /** A spec asks for other resources than were allocated. */
@@ -159,7 +159,7 @@ export function createResizes(deps: ResizeDependencies): Resizes {
         return;
       }
       // Whoever makes room for a critical pod may be waiting for this very one to end.
-      await deps.oneAtATime(() => decideAll('pod_updated'), signal);
+      await deps.oneAtATime(() => decideAll('pod_resized'), signal);
     },
     observe(work, allocated, runtime) {
       const isUnderWay = isResizeUnderWay(allocated, runtime, allocations);
