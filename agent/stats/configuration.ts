@@ -18,8 +18,6 @@ export function registerConfigurationMetrics(
     registers,
   }).set(0);
   for (const [name, help] of [
-    ['kubelet_certificate_manager_client_expiration_renew_errors', 'Counter of certificate renewal errors.'],
-    ['kubelet_server_expiration_renew_errors', 'Counter of certificate renewal errors.'],
   ] as const)
     new Counter({ name, help, registers });
   const features = new Gauge({
