@@ -55,36 +55,61 @@ function listHints(hints: ResourceHints): (readonly TopologyHint[])[] {
 }
 
 function bestIntersection(resources: readonly Dense[][], all: number, machine: NumaMachine, mayPreferClosest: boolean) {
-  // A combination is preferred when all its hints are, and name the very same nodes.
-  let preferred = new Set<number | undefined>([undefined]);
-  let others = new Set<number>();
-  for (const hints of resources) {
-    const nextPreferred = new Set<number | undefined>();
-    const nextOthers = new Set<number>();
-    for (const hint of hints) {
-      const own = hint.mask ?? all;
-      for (const mask of others) nextOthers.add(mask & own);
-      for (const mask of preferred) {
-        const agrees = mask === undefined || hint.mask === undefined || mask === hint.mask;
-        if (hint.preferred && agrees) nextPreferred.add(mask ?? hint.mask);
-        else nextOthers.add((mask ?? all) & own);
-      }
-    }
-    preferred = nextPreferred;
-    others = nextOthers;
-  }
   const closest = mayPreferClosest ? machine.distances : undefined;
   const isCloser = (left: number, right: number) => isFitter(left, right, closest);
-  const wanted = [...preferred].map((mask) => mask ?? all).filter((mask) => mask !== 0);
+  const wanted = agreements(resources, all);
   if (wanted.length > 0)
     return { mask: wanted.reduce((best, mask) => (isCloser(mask, best) ? mask : best)), preferred: true };
-  const rest = [...others].filter((mask) => mask !== 0);
+  const rest = intersections(resources, all);
   if (rest.length === 0) return { mask: all, preferred: false };
   const target = Math.max(0, ...resources.map(narrowestCount));
   return {
     mask: rest.reduce((best, mask) => (isNearer(mask, best, target, isCloser) ? mask : best)),
     preferred: false,
   };
+}
+
+/** Sets that every resource prefers: a combination is preferred when all its hints are, and name the very same nodes. */
+function agreements(resources: readonly Dense[][], all: number): number[] {
+  const preferences = resources.map(
+    (hints) => new Set(hints.flatMap(({ mask, preferred }) => (preferred ? [mask] : []))),
+  );
+  const named = new Set(preferences.flatMap((masks) => [...masks]));
+  return [...named]
+    .filter((mask) => preferences.every((masks) => masks.has(mask) || masks.has(undefined)))
+    .map((mask) => mask ?? all)
+    .filter((mask) => mask !== 0);
+}
+
+/** The non-empty intersections of all combinations of one hint a resource. */
+function intersections(resources: readonly Dense[][], all: number): number[] {
+  let found = countSupersets([all], all);
+  for (const hints of resources) {
+    const own = countSupersets(new Set(hints.map(({ mask }) => mask ?? all)), all);
+    // How many pairs have both within reach of a set is a product; how many intersect in just that set follows from it.
+    for (let mask = 0; mask <= all; mask++) own[mask] = own[mask]! * found[mask]!;
+    spread(own, all, -1);
+    const masks: number[] = [];
+    for (let mask = 0; mask <= all; mask++) if (own[mask]! > 0.5) masks.push(mask);
+    found = countSupersets(masks, all);
+  }
+  spread(found, all, -1);
+  return Array.from({ length: all }, (_, index) => index + 1).filter((mask) => found[mask]! > 0.5);
+}
+
+/** For each set of nodes, how many of the masks contain it. */
+function countSupersets(masks: Iterable<number>, all: number): Float64Array {
+  const counts = new Float64Array(all + 1);
+  for (const mask of masks) counts[mask] = 1;
+  spread(counts, all, 1);
+  return counts;
+}
+
+/** Sums over supersets (1), and back (−1), bit by bit. */
+function spread(counts: Float64Array, all: number, sign: 1 | -1): void {
+  for (let bit = 1; bit <= all; bit <<= 1)
+    for (let mask = 0; mask <= all; mask++)
+      if (!(mask & bit)) counts[mask] = counts[mask]! + sign * counts[mask | bit]!;
 }
 
 /** How many nodes the resource's narrowest hint has: what the greediest resource needs at least is aimed at. */

@@ -8,8 +8,8 @@ export interface TopologyPolicyOptions {
 
 /** Upstream's, and its least value for the option. */
 const DEFAULT_MAX_NUMA_NODES = 8;
-/** All sets of nodes are weighed: 65,536 of them. */
-const MOST_NUMA_NODES = 16;
+/** All sets of nodes are weighed, between two ticks of the event loop: 4,096 of them. */
+const MOST_NUMA_NODES = 12;
 
 /**
  * Reads the options; `refuse` is told of each that cannot be taken.

@@ -88,7 +88,7 @@ for (const [title, fields, says] of [
   [
     'too few NUMA nodes to weigh',
     { topologyManagerPolicyOptions: { 'max-allowable-numa-nodes': '4' } },
-    /"topologyManagerPolicyOptions\.max-allowable-numa-nodes" is "4"; accepted: an integer from 8 to 16/,
+    /"topologyManagerPolicyOptions\.max-allowable-numa-nodes" is "4"; accepted: an integer from 8 to 12/,
   ],
   [
     'a topology option nobody knows',
