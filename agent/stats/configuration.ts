@@ -1,11 +1,11 @@
-import { Counter, Gauge, type Registry } from '../../src/runtime/metrics.ts';
+import { Gauge, type Registry } from '../../src/runtime/metrics.ts';
 
 /** Gates that switch something here, and how far upstream has them. */
 const STAGES: Readonly<Record<string, string>> = { MemoryQoS: 'ALPHA', QOSReserved: 'ALPHA' };
 
 /**
- * What the agent runs with. A configuration with an error ends the start, so an agent that can be asked has none; nor does it renew
- * certificates, so that no renewal fails: alerts that ask for these find an answer.
+ * What the agent runs with. A configuration with an error ends the start, so an agent that can be asked has none: alerts that ask for it
+ * find an answer.
  */
 export function registerConfigurationMetrics(
   { featureGates }: { featureGates: Readonly<Record<string, boolean>> },
@@ -17,9 +17,6 @@ export function registerConfigurationMetrics(
     help: 'This metric is true (1) if the node is experiencing a configuration-related error, false (0) otherwise.',
     registers,
   }).set(0);
-  for (const [name, help] of [
-  ] as const)
-    new Counter({ name, help, registers });
   const features = new Gauge({
     name: 'kubernetes_feature_enabled',
     help: 'This metric records the data about the stage and enablement of a k8s feature.',
