@@ -8,16 +8,7 @@ interface Snapshot {
 }
 
 /** What programs hold themselves; the rest is the engine's own, which comes and goes with what it compiles. */
-const SORTS = new Set([
-  'object',
-  'closure',
-  'string',
-  'concatenated string',
-  'sliced string',
-  'native',
-  'regexp',
-  'number',
-]);
+const SORTS = new Set(['object', 'closure', 'string', 'concatenated string', 'sliced string', 'native', 'regexp']);
 
 /** How many objects of each sort are alive in this process: `object Map`, `closure onAbort`, `string`. Collects garbage first. */
 export async function heapHistogram(): Promise<Map<string, number>> {
