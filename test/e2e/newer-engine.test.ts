@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { startDevicePlugin } from '../support/device-plugin.ts';
 import { httpServer, pod, script } from '../support/manifests.ts';
 import { findNewerEngine } from '../support/newer-engine.ts';
 
@@ -48,6 +49,55 @@ story('the Engine refuses what older clients speak, and doctor finds nothing wro
   t.is(found?.state, 'ok', JSON.stringify(findings));
   t.regex(found?.detail ?? '', /^(2[5-9]|[3-9]\d)\./);
 });
+
+story(
+  'devices of plugins: a CDI device is left to the Engine, hooks and all; annotations reach the OCI runtime',
+  async (t) => {
+    const resource = 'vendor.example/cdi';
+    const spec = {
+      cdiVersion: '0.6.0',
+      kind: resource,
+      devices: [
+        {
+          name: 'zero',
+          containerEdits: {
+            env: ['CDI_DEVICE=zero'],
+            deviceNodes: [{ path: '/dev/cdi-zero', hostPath: '/dev/zero' }],
+            // Nothing but a runtime that writes the OCI specification can do this.
+            hooks: [
+              {
+                hookName: 'createRuntime',
+                path: '/bin/sh',
+                args: ['sh', '-c', 'cat >/run/cdi-hook'],
+                env: ['PATH=/bin'],
+              },
+            ],
+          },
+        },
+      ],
+    };
+    await cluster.sh(`mkdir -p /etc/cdi; echo '${JSON.stringify(spec)}' >/etc/cdi/vendor.json`);
+    const plugin = await startDevicePlugin(cluster.host.path('/var/lib/berth/kubelet/device-plugins'), {
+      resource,
+      devices: [{ id: 'a' }],
+      response: { cdiDevices: [{ name: `${resource}=zero` }], annotations: { 'vendor.example/note': 'given' } },
+    });
+    t.teardown(() => plugin.stop());
+    await plugin.register();
+    await cluster.apply(pod('device', { ...script('exec sleep 1000000'), resources: { limits: { [resource]: '1' } } }));
+    await cluster.kubectl('wait', '--for=condition=Ready', 'pod/device', '--timeout=60s');
+    const { output } = await cluster.inPod(
+      'device',
+      `tr '\\0' '\\n' </proc/1/environ | grep CDI; head -c 3 /dev/cdi-zero | od -An -tx1`,
+      SOCKET,
+    );
+    // The Engine's exec knows nothing of what CDI has added: the container's own process does.
+    t.is(output, 'CDI_DEVICE=zero\n 00 00 00\n');
+    const state = JSON.parse(await cluster.sh('cat /run/cdi-hook'));
+    t.is(state.annotations['vendor.example/note'], 'given');
+    await cluster.kubectl('delete', 'pod', 'device', '--timeout=60s');
+  },
+);
 
 story('the demo answers; volumes, exec, logs, restarts and clean-up work', async (t) => {
   t.regex((await cluster.berthOk('demo')).stdout, /PONG/);
