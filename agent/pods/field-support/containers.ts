@@ -9,8 +9,6 @@ import {
 } from './entry.ts';
 
 /** The kernel keeps these. */
-const limitsUnkept = (limits: unknown) =>
-  Object.keys(limits as object).some((name) => !/^(cpu|memory|hugepages-.+)$/.test(name));
 
 const CONTAINER: Record<string, FieldSupport> = {
   name: supported(),
@@ -85,12 +83,7 @@ export const CONTAINER_SUPPORT: Record<string, StructSupport> = {
   },
   ResourceFieldSelector: { containerName: supported(), resource: supported(), divisor: supported() },
   ResourceRequirements: {
-    limits: {
-      kind: 'no effect',
-      why: 'nothing evicts for ephemeral-storage yet, and there are no device plugins',
-      when: limitsUnkept,
-      values: 'others than `cpu`, `memory` and `hugepages-*`',
-    },
+    limits: supported(),
     requests: supported(),
     claims: refused('no DRA drivers on this node yet'),
   },
