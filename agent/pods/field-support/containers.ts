@@ -8,8 +8,6 @@ import {
   supported,
 } from './entry.ts';
 
-/** The kernel keeps these. */
-
 const CONTAINER: Record<string, FieldSupport> = {
   name: supported(),
   image: supported(),

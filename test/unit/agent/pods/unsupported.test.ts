@@ -55,6 +55,10 @@ for (const [title, spec] of [
   ['the default of procMount', app({ securityContext: { procMount: 'Default' } })],
   ['what schedulers read', { schedulingGates: [{ name: 'g' }], preemptionPolicy: 'Never' }],
   ['emptyDir', volume({ emptyDir: {} })],
+  [
+    'limits of disks and devices',
+    app({ resources: { limits: { 'ephemeral-storage': '1Gi', 'vendor.com/gpu': '1' } } }),
+  ],
 ] as [string, Partial<Pod['spec']>][])
   test(`accepted in silence: ${title}`, (t) => {
     t.is(refuseUnsupported(podOf(spec), ENGINE), undefined);
@@ -71,13 +75,6 @@ for (const [title, spec, expected] of [
     'misspelt fields',
     { restartpolicy: 'Never', ...app({ securityContext: { readOnlyRootFileSystem: true } as never }) },
     ['spec.containers[0].securityContext.readOnlyRootFileSystem: unknown', 'spec.restartpolicy: unknown'],
-  ],
-  [
-    'disk limits',
-    app({ resources: { limits: { cpu: '1', 'ephemeral-storage': '1Gi' }, requests: { 'ephemeral-storage': '1Gi' } } }),
-    [
-      'spec.containers[0].resources.limits: others than cpu, memory and hugepages-*: nothing evicts for ephemeral-storage yet, and there are no device plugins',
-    ],
   ],
   [
     'a size of a directory on disk',
