@@ -82,6 +82,8 @@ export interface Agent {
   directory: PodDirectory;
   /** For those who end pods by their own decision: eviction, a shutdown of the node. */
   workers: Pick<PodWorkers, 'condemn' | 'get' | 'list'>;
+  /** Every source has spoken: what it knows of pods is all there is. */
+  hasSynced(): boolean;
   /** For those who are short of room on the disk. */
   reclaim: Reclaim;
   /** Runs pods (and the status manager, the probes and the mirror pods) until aborted. Leaves the containers as they are. */
@@ -198,6 +200,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
 
   return {
     workers,
+    hasSynced: () => isSynced,
     reclaim: parts.gc.reclaim,
     directory: createPodDirectory({ workers, runtime, status, allocations: parts.allocations }),
 
