@@ -4,7 +4,7 @@ import { CPU_STATE_FILE } from '../../agent/resources/cpu-manager/cpu-state.ts';
 import { MEMORY_STATE_FILE } from '../../agent/resources/memory-manager/memory-state.ts';
 import { pathsOf, type Settings } from '../settings.ts';
 
-/** Whether CPUs and memory can be managed as the kubelet's configuration says, with the checkpoints that are there. */
+/** Whether this machine can be such a node, and CPUs and memory can be managed as the kubelet's configuration says, with the checkpoints that are there. */
 export async function checkManagers(settings: Settings): Promise<void> {
   const rootDir = pathsOf(settings).kubelet;
   const { kubeletConfig, kubeletConfigDir } = settings;
@@ -15,5 +15,7 @@ export async function checkManagers(settings: Settings): Promise<void> {
   const { loadConfig } = await import('../../src/config/load.ts');
   const { checkResourceManagers } = await import('../roots/resource-managers.ts');
   const config = loadConfig(kubeletConfiguration, { file: kubeletConfig, dropInDir: kubeletConfigDir });
+  const { checkMachine } = await import('../roots/node-checks.ts');
+  await checkMachine({ config, rootDir, failSwapOnUnsaid: false });
   await checkResourceManagers({ config, rootDir });
 }

@@ -1,11 +1,14 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
+import { readHostFacts } from '../../agent/node/host-facts.ts';
 import { describeKernelDefaults, findKernelDefaults } from '../../agent/node/kernel-defaults.ts';
 import { findOverReservation } from '../../agent/resources/node-resources.ts';
-import { type ReservedCgroup, whyNotLimited } from '../../agent/resources/reserved-cgroups.ts';
-import type { Cgroups } from '../../src/linux/cgroup/cgroups.ts';
-import type { SwapDevice } from '../../src/linux/swap.ts';
+import { computeReservedCgroups, type ReservedCgroup, whyNotLimited } from '../../agent/resources/reserved-cgroups.ts';
+import { type Cgroups, openCgroups } from '../../src/linux/cgroup/cgroups.ts';
+import { readSwapDevices, type SwapDevice } from '../../src/linux/swap.ts';
 import { UserError } from '../output/failure.ts';
-import { type NodeShares, reservationsOf } from './node-resources.ts';
+import { computeNodeShares, type NodeShares, reservationsOf } from './node-resources.ts';
 
 export interface NodeCheckInput {
   config: KubeletConfiguration;
@@ -14,6 +17,35 @@ export interface NodeCheckInput {
   /** What failSwapOn is where the configuration says nothing. */
   failSwapOnUnsaid: boolean;
   reserved: readonly ReservedCgroup[];
+}
+
+/**
+ * The same before anything else is looked at, so that nothing has been changed. The Engine may not run yet, so its cgroup driver is not known: a
+ * reserved cgroup may be where either has it.
+ */
+export async function checkMachine(options: {
+  config: KubeletConfiguration;
+  rootDir: string;
+  failSwapOnUnsaid: boolean;
+}): Promise<void> {
+  const { config, failSwapOnUnsaid } = options;
+  const cgroups = await openCgroups();
+  const facts = await readHostFacts(nearestFolder(options.rootDir));
+  const [plain, slices] = (['cgroupfs', 'systemd'] as const).map((driver) =>
+    computeReservedCgroups(driver, { ...config, memoryQos: false }),
+  );
+  const reserved: ReservedCgroup[] = [];
+  for (const [index, cgroup] of (plain ?? []).entries()) {
+    const slice = slices?.[index];
+    const isSlice = slice && (await whyNotLimited(cgroups, slice)) === undefined;
+    reserved.push(isSlice ? slice : cgroup);
+  }
+  const shares = computeNodeShares(config, facts);
+  await checkNode({ config, shares, swapDevices: await readSwapDevices(), failSwapOnUnsaid, reserved }, cgroups);
+}
+
+function nearestFolder(path: string): string {
+  return existsSync(path) ? path : nearestFolder(dirname(path));
 }
 
 /** Throws one error with all that keeps this machine from being the node that its configuration describes. Nothing has been changed yet. */

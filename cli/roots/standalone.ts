@@ -29,6 +29,7 @@ import { renewablePairs } from './certificates-part.ts';
 import { parseContainerGcPolicy } from './container-gc-policy.ts';
 import type { ProgramContext } from './context.ts';
 import { imageSettings } from './image-settings.ts';
+import { checkMachine } from './node-checks.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
 import { checkResourceManagers } from './resource-managers.ts';
@@ -121,6 +122,7 @@ export async function prepareAgent(
   const nodeName = nodeNameOf(flags);
   const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
   for (const nodeIp of nodeIps) checkNodeIp(nodeIp);
+  await checkMachine({ config, rootDir: flags.rootDir, failSwapOnUnsaid: true });
   await checkResourceManagers({ config, rootDir: flags.rootDir });
   const identity = parseNodeIdentity(flags);
   const metrics = createMetrics(buildInfo());

@@ -17,6 +17,9 @@ const FILES: Record<string, string> = {
   'static-nothing-reserved.yaml': `${KUBELET}cpuManagerPolicy: static\n`,
   'no-such-cpu.yaml': `${KUBELET}cpuManagerPolicy: static\nreservedSystemCPUs: 0,4000\n`,
   'memory-unequal.yaml': `${KUBELET}memoryManagerPolicy: Static\nreservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}]\n`,
+  'reserved.yaml': `${KUBELET}systemReserved: {memory: 900Ti}\nkubeReserved: {cpu: 500m}\n`,
+  'not-reservable.yaml': `${KUBELET}systemReserved: {gpu: "1"}\n`,
+  'no-such-cgroup.yaml': `${KUBELET}enforceNodeAllocatable: [kube-reserved]\nkubeReserved: {memory: 1Gi}\nkubeReservedCgroup: /kubernetes-daemons\n`,
   'other-kind.yaml': 'apiVersion: v1\nkind: Pod\n',
   'broken.yaml': 'a: [b\n',
   'proxy-unknown.yaml': `${PROXY}clusterCIDRR: 10.1.0.0/16\n`,
@@ -210,6 +213,26 @@ const cases: Case[] = [
     title: 'a reserved CPU that the machine does not have',
     args: ['up', '--kubelet-config', '/srv/no-such-cpu.yaml'],
     says: /reservedSystemCPUs names CPUs that this machine does not have online: 4000/,
+  },
+  {
+    title: 'more reserved than there is',
+    args: ['up', '--kubelet-config', '/srv/reserved.yaml'],
+    says: /this machine cannot be such a node:\s+- systemReserved\.memory 900Ti \+ evictionHard\.memory\.available 100Mi = .*; accepted: up to this node's memory of/,
+  },
+  {
+    title: 'agent: more reserved than there is',
+    args: ['agent', '--config', '/srv/reserved.yaml'],
+    says: /systemReserved\.memory 900Ti .*accepted: up to this node's memory/,
+  },
+  {
+    title: 'agent: what cannot be reserved',
+    args: ['agent', '--config', '/srv/not-reservable.yaml'],
+    says: /not-reservable\.yaml:3: field "systemReserved\.gpu" is "1"; accepted: the resources cpu, memory, ephemeral-storage, pid/,
+  },
+  {
+    title: 'agent: a reserved cgroup that nobody has made',
+    args: ['agent', '--config', '/srv/no-such-cgroup.yaml'],
+    says: /kubeReservedCgroup is "\/kubernetes-daemons": there is no cgroup \/kubernetes-daemons .*make it/,
   },
   {
     title: 'reserved memory that does not add up',
