@@ -6,15 +6,18 @@ import type { HealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
-import type { PodDirectory } from '../pods/ports.ts';
+import type { ContainerExec, PodDirectory } from '../pods/ports.ts';
 import type { StatisticsEndpoints } from '../stats/endpoints.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
 import type { RefuseAccess } from './access.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
+import { serveRunCommand } from './run-command.ts';
 import { serveStatistics } from './statistics.ts';
 import { STREAMS } from './streams.ts';
+import { type SystemLogsOptions, serveSystemLogs } from './system-logs.ts';
+import { serveZPages } from './z-pages.ts';
 
 export interface AgentAppDeps {
   pods: PodDirectory;
@@ -25,6 +28,14 @@ export interface AgentAppDeps {
   slis: HealthMetrics;
   statistics: StatisticsEndpoints;
   metrics?: Pick<NodeMetrics, 'request'>;
+  /** Runs commands for /run. */
+  exec: ContainerExec;
+  /** Absent: /logs is off. */
+  systemLogs?: SystemLogsOptions;
+  /** KubeletConfiguration: enableDebuggingHandlers. */
+  debuggingHandlers: boolean;
+  /** For /statusz and /flagz. */
+  program: { version: string; flags: Readonly<Record<string, string>> };
   /** Who may do what. */
   refuseAccess: RefuseAccess;
   /** KubeletConfiguration in force, for /configz. */
@@ -34,7 +45,11 @@ export interface AgentAppDeps {
 }
 
 /** Paths that the kubelet serves and this agent does not yet: said by name, so that nobody searches for a fault. */
-const LATER = ['run', 'checkpoint', 'logs', 'statusz', 'flagz', 'debug', 'cri'];
+const LATER = ['checkpoint', 'debug'];
+/** What `enableDebuggingHandlers: false` takes away: everything that reaches into containers. */
+const DEBUGGING = [...STREAMS, 'run', 'containerLogs'];
+
+const SHOWN_PATHS = ['/configz', '/healthz', '/metrics', '/pods', '/runningpods', '/stats/summary'];
 
 /** Routes of port 10250. Every request is authenticated first, then authorized. */
 export function createAgentApp(deps: AgentAppDeps): Express {
@@ -56,6 +71,15 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   serveStatistics(app, deps.statistics);
   app.get('/metrics/slis', (_, response) => exposition(response, deps.slis.registry));
   app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
+  if (!deps.debuggingHandlers)
+    for (const path of DEBUGGING)
+      app.all([`/${path}`, `/${path}/{*rest}`], (_, response) =>
+        plainText(response, 405, 'Debug endpoints are disabled.\n'),
+      );
+  serveRunCommand(app, deps);
+  serveZPages(app, { ...deps, ...deps.program, paths: SHOWN_PATHS });
+  if (deps.systemLogs) serveSystemLogs(app, deps.systemLogs);
+  else app.all(['/logs', '/logs/{*rest}'], (_, response) => plainText(response, 405, 'logs endpoint is disabled.\n'));
   app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));
   for (const path of STREAMS)
     app.all(`/${path}/{*rest}`, (_, response) => plainText(response, 400, 'Upgrade request required\n'));
@@ -82,9 +106,21 @@ function requireAccess({ refuseAccess }: Pick<AgentAppDeps, 'refuseAccess'>) {
 
 /** First parts of paths that the metrics name; what clients make up is one `other`. */
 const KNOWN_PATHS = new Set(
-  ['healthz', 'pods', 'runningpods', 'configz', 'metrics', 'stats', 'containerLogs', ...STREAMS, ...LATER].map(
-    (path) => path.split('/')[0],
-  ),
+  [
+    'healthz',
+    'pods',
+    'runningpods',
+    'configz',
+    'metrics',
+    'stats',
+    'logs',
+    'run',
+    'statusz',
+    'flagz',
+    'containerLogs',
+    ...STREAMS,
+    ...LATER,
+  ].map((path) => path.split('/')[0]),
 );
 
 function knownPath(first: string): string {

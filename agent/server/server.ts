@@ -3,6 +3,7 @@ import { createServer as createHttpsServer, type ServerOptions } from 'node:http
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { CertificatePair } from '../../src/auth/authority.ts';
+import { opensslCiphers } from '../../src/auth/tls-suites.ts';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import { upgradeKind } from '../../src/streaming/upgrade.ts';
@@ -19,6 +20,9 @@ export interface AgentServerOptions {
   keyPem: string;
   /** Who signs the clients' certificates. */
   clientCaPem: string;
+  /** Go's names; all strong ones unless some are named. */
+  cipherSuites?: readonly string[];
+  minVersion?: 'TLSv1.2' | 'TLSv1.3';
   healthzBindAddress: string;
   /** 0 in the configuration means no healthz server: then undefined. */
   healthzPort?: number;
@@ -44,7 +48,9 @@ export function createAgentServer(
     cert: certPem,
     key: keyPem,
     ca: options.clientCaPem,
-    minVersion: 'TLSv1.2' as const,
+    minVersion: options.minVersion ?? ('TLSv1.2' as const),
+    ciphers: opensslCiphers(options.cipherSuites ?? []),
+    honorCipherOrder: true,
   });
   const https = createHttpsServer(
     {
@@ -55,7 +61,9 @@ export function createAgentServer(
       ALPNProtocols: ['http/1.1'],
       // Everything else that asks for another protocol is answered as if it had not.
       shouldUpgradeCallback: (request: IncomingMessage) =>
-        STREAMS.includes(request.url?.split('/')[1] ?? '') && upgradeKind(request) !== undefined,
+        deps.debuggingHandlers &&
+        STREAMS.includes(request.url?.split('/')[1] ?? '') &&
+        upgradeKind(request) !== undefined,
     } as ServerOptions,
     createAgentApp(deps),
   );

@@ -91,12 +91,16 @@ export interface AgentPartOptions {
   rotatingClient?: CertificatePair;
   /** The serving pair, where one was issued before. */
   rotatingServing?: CertificatePair;
+  /** How the program was called, for /flagz. */
+  flags?: Readonly<Record<string, string>>;
   /** What the agent's /metrics shows. */
   metrics: Registry;
   /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
   createNetwork(podCidr: () => string | undefined): PodNetwork & { close(): void };
 }
 
+/** What /logs shows. */
+const SYSTEM_LOGS = '/var/log';
 const ENGINE_RETRY = { initialMs: 100, maxMs: 5000 };
 const PROBE_USER_AGENT = `kube-probe/${KUBERNETES_VERSION.slice(1).split('.').slice(0, 2).join('.')}`;
 
@@ -309,6 +313,8 @@ export async function createAgentPart(
       port: config.port,
       ...options.serving,
       clientCaPem: options.clientCaPem,
+      cipherSuites: config.tlsCipherSuites,
+      minVersion: config.tlsMinVersion === 'VersionTLS13' ? 'TLSv1.3' : 'TLSv1.2',
       healthzBindAddress: config.healthzBindAddress,
       ...(config.healthzPort > 0 && { healthzPort: config.healthzPort }),
     },
@@ -316,6 +322,10 @@ export async function createAgentPart(
       pods: agent.directory,
       docker: { ...docker, containerLogs: createContainerLogs({ docker, clock, log }) },
       terminals,
+      exec: createContainerExec(docker),
+      ...(config.enableSystemLogHandler && { systemLogs: { directory: SYSTEM_LOGS } }),
+      debuggingHandlers: config.enableDebuggingHandlers,
+      program: { version: KUBERNETES_VERSION, flags: options.flags ?? {} },
       refuseAccess: countAccess(registry, createNodeAccess(options, context)),
       connectToPod: createPodConnector({ pods: agent.directory, docker }),
       // 0 switches it off: the longest that a timer can wait, which is 24 days.

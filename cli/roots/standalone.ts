@@ -87,6 +87,13 @@ export async function ensureIdentity(
   );
 }
 
+/** For /flagz: paths and names; what is secret stands in files. */
+function shownFlags(flags: NodeDaemonFlags): Record<string, string> {
+  const dashed = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const entries = Object.entries(flags).filter(([, value]) => typeof value === 'string');
+  return Object.fromEntries(entries.map(([name, value]) => [dashed(name), String(value)]));
+}
+
 const certDirOf = (flags: NodeDaemonFlags) => flags.certDir ?? join(flags.rootDir, 'pki');
 
 function clientFrom(
@@ -175,6 +182,7 @@ export async function prepareAgent(
       dockerEndpoint: flags.dockerEndpoint,
       podRuntime: flags.podRuntime,
       serving,
+      flags: shownFlags(flags),
       certDir,
       ...renewable,
       clientCaPem: clientCaPem ?? serving.certPem,

@@ -1,3 +1,4 @@
+import { STRONG_SUITES } from '../../../src/auth/tls-suites.ts';
 import {
   address,
   anything,
@@ -25,9 +26,13 @@ export const serverFields = {
   readOnlyPort: unsupported(integer(0, { max: 65535 })),
   tlsCertFile: text(),
   tlsPrivateKeyFile: text(),
-  tlsCipherSuites: unsupported(list()),
+  tlsCipherSuites: list({
+    accepts: `suites with forward secrecy and authenticated encryption: ${STRONG_SUITES.join(', ')}`,
+    valid: (name) => STRONG_SUITES.includes(name),
+  }),
   tlsCurvePreferences: unsupported(anything()),
-  tlsMinVersion: unsupported(choice('VersionTLS12', ['VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'])),
+  // TLS 1.0 and 1.1 are broken (RFC 8996): a server that speaks them is none to trust with exec.
+  tlsMinVersion: choice('VersionTLS12', ['VersionTLS12', 'VersionTLS13']),
   rotateCertificates: boolean(false),
   serverTLSBootstrap: boolean(false),
   authentication: {
@@ -44,11 +49,11 @@ export const serverFields = {
   },
   healthzPort: integer(10248, { max: 65535 }),
   healthzBindAddress: address('127.0.0.1'),
-  enableDebuggingHandlers: unsupported(boolean(true)),
+  enableDebuggingHandlers: boolean(true),
   enableContentionProfiling: ignored(boolean(false)),
   enableProfilingHandler: deferred(boolean(true)),
   enableDebugFlagsHandler: deferred(boolean(true)),
-  enableSystemLogHandler: deferred(boolean(true)),
+  enableSystemLogHandler: boolean(true),
   enableSystemLogQuery: unsupported(boolean(false)),
   streamingConnectionIdleTimeout: duration(4 * HOUR_MS),
   showHiddenMetricsForVersion: ignored(text()),

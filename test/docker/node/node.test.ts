@@ -10,8 +10,8 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { createHeartbeats } from '../../../src/runtime/heartbeat.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
-import { noStreams } from '../../fakes/no-streams.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
+import { serverDefaults } from '../../fakes/server-defaults.ts';
 import { noStatistics } from '../../fakes/statistics.ts';
 import { createTestAgent, eventually, type TestAgent } from '../../support/agent.ts';
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
@@ -157,7 +157,7 @@ real('logs over HTTPS: text of both streams, tail, times, follow, previous', asy
       probeRegistry: new Registry(),
       statistics: noStatistics,
       configuration: () => ({}),
-      ...noStreams,
+      ...serverDefaults,
       refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,

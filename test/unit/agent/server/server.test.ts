@@ -2,6 +2,7 @@ import { request as httpGet } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
+import { type ConnectionOptions, connect } from 'node:tls';
 import test from 'ava';
 import type { PodDirectory } from '../../../../agent/pods/ports.ts';
 import { createAccess } from '../../../../agent/server/access.ts';
@@ -14,7 +15,7 @@ import type { Pod } from '../../../../src/kube/types.ts';
 import { systemClock } from '../../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { Registry } from '../../../../src/runtime/metrics.ts';
-import { noStreams } from '../../../fakes/no-streams.ts';
+import { serverDefaults } from '../../../fakes/server-defaults.ts';
 import { noStatistics } from '../../../fakes/statistics.ts';
 import { podOf } from '../pod.ts';
 import { observed, run } from '../status/cases.ts';
@@ -111,7 +112,7 @@ async function scene() {
       statistics: noStatistics,
       metrics,
       configuration: () => ({ kind: 'KubeletConfiguration' }),
-      ...noStreams,
+      ...serverDefaults,
       refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,
@@ -339,4 +340,46 @@ test('a busy port is named, and nothing stays open', async (t) => {
   stop.abort();
   await t.throwsAsync(server.run(stop.signal));
   other.close();
+});
+
+test('TLS: forward secrecy and authenticated encryption, nothing before 1.2', async (t) => {
+  const { certs, server, port } = await scene();
+  const handshake = (options: ConnectionOptions) =>
+    new Promise<string>((resolve, reject) => {
+      const socket = connect({ host: '127.0.0.1', port, ca: certs.ca.certPem, ...options }, () => {
+        resolve(`${socket.getProtocol()} ${socket.getCipher().name}`);
+        socket.destroy();
+      });
+      socket.once('error', reject);
+    });
+  t.regex(await handshake({}), /^TLSv1\.3 TLS_/);
+  t.is(
+    await handshake({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256' }),
+    'TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256',
+  );
+  for (const ciphers of ['ECDHE-ECDSA-AES128-SHA256', 'ECDHE-ECDSA-AES128-SHA', 'AES128-GCM-SHA256'])
+    await t.throwsAsync(handshake({ maxVersion: 'TLSv1.2', ciphers }), undefined, ciphers);
+  await t.throwsAsync(handshake({ minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }));
+  await server.close();
+});
+
+test('how it was called, since when it runs; what is off says so', async (t) => {
+  const { certs, server, get } = await scene();
+  t.regex(
+    (await get('/statusz', certs.apiServer)).text,
+    /kubelet statusz\nWarning: [\s\S]+\nBinary version: v1\.36\.0\n/,
+  );
+  t.regex((await get('/flagz', certs.apiServer)).text, /kubelet flags\nWarning: /);
+  t.like(await get('/logs/', certs.apiServer), { status: 405, text: 'logs endpoint is disabled.\n' });
+  t.like(await get('/run/default/web/app', certs.apiServer), { status: 405 });
+  t.like(await get('/run/default/web/app', certs.apiServer, 'POST'), {
+    status: 400,
+    text: 'you must specify the command: cmd=…\n',
+  });
+  t.like(await get('/run/default/nope/app?cmd=id', certs.apiServer, 'POST'), {
+    status: 404,
+    text: 'pod does not exist\n',
+  });
+  t.like(await get('/checkpoint/default/web/app', certs.apiServer, 'POST'), { status: 501 });
+  await server.close();
 });

@@ -93,6 +93,8 @@ async function scene(t: ExecutionContext) {
         return socket;
       },
       streamingIdleTimeoutMs: 5_000,
+      debuggingHandlers: true,
+      program: { version: '', flags: {} },
       refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,

@@ -3,8 +3,11 @@ const refuse = async (): Promise<never> => {
   throw new Error('this test has no containers to connect to');
 };
 
-export const noStreams = {
+export const serverDefaults = {
   terminals: { exec: refuse, attach: refuse },
   connectToPod: refuse,
   streamingIdleTimeoutMs: 60_000,
+  exec: { exec: refuse },
+  debuggingHandlers: true,
+  program: { version: 'v1.36.0', flags: {} },
 };
