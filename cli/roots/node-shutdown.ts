@@ -24,7 +24,7 @@ export interface NodeShutdownPartOptions {
 export function createNodeShutdownPart(
   { config, nodeName, rootDir }: NodeShutdownPartOptions,
   deps: {
-    agent(): Pick<Agent, 'workers'>;
+    agent(): Pick<Agent, 'workers' | 'hasSynced'>;
     refreshNode(): void;
     /** Absent without an API server. */
     events: EventRecorder | undefined;
@@ -54,9 +54,10 @@ export function createNodeShutdownPart(
   );
 }
 
-function shutdownPods(agent: () => Pick<Agent, 'workers'>): ShutdownPods {
+function shutdownPods(agent: () => Pick<Agent, 'workers' | 'hasSynced'>): ShutdownPods {
   const isOver = (state: string) => state === 'terminated' || state === 'finished';
   return {
+    isComplete: () => agent().hasSynced(),
     active: () =>
       agent()
         .workers.list()

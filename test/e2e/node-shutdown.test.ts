@@ -162,7 +162,8 @@ story(named('an agent that is killed in the middle of a shutdown goes on with it
   const over = logind.shutdown();
   await until('not ready', async () => condition(await node(), 'Ready')?.status === 'False');
   await cluster.sh('kill -KILL "$(cat /run/berth/berth.pid)"');
-  await cluster.berthOk(...UP);
+  // It waits for a node that is Ready.
+  const up = cluster.berthOk(...UP);
   const ended = (name: string, namespace?: string) =>
     until(`${name} has failed`, async () => {
       const found = await get(name, namespace);
@@ -178,5 +179,6 @@ story(named('an agent that is killed in the middle of a shutdown goes on with it
   other.release();
   await over;
   logind.cancel();
+  await up;
   await until('ready', async () => condition(await node(), 'Ready')?.status === 'True');
 });

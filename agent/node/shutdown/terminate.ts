@@ -2,10 +2,12 @@ import type { Pod } from '../../../src/kube/types.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { PodVerdict } from '../../pods/verdict.ts';
-import { groupByPriority, type ShutdownGroup, type ShutdownPeriod } from './periods.ts';
+import { groupByPriority, type ShutdownGroup, type ShutdownPeriod, shutdownDelayMs } from './periods.ts';
 
 /** What a shutdown needs of the pods (implemented by agent/pods). */
 export interface ShutdownPods {
+  /** Every source has spoken: before, an agent that has just started knows none of its pods. */
+  isComplete(): boolean;
   /** Those that have not ended. */
   active(): Pod[];
   /** Fails the pod; resolves when its last container has ended. */
@@ -15,7 +17,7 @@ export interface ShutdownPods {
 }
 
 const MESSAGE = 'Pod was terminated in response to imminent node shutdown.';
-const RELEASE_POLL_MS = 100;
+const POLL_MS = 100;
 
 /** As upstream publishes it: the pod's own phase, and a condition that says who is not to blame. */
 function shutdownVerdict(graceSeconds: number): PodVerdict {
@@ -37,6 +39,9 @@ export async function terminateByPriority(
   deps: { pods: ShutdownPods; clock: Clock; log: Logger },
   signal: AbortSignal,
 ): Promise<void> {
+  const limitMs = deps.clock.monotonicMs() + shutdownDelayMs(periods);
+  while (!deps.pods.isComplete() && !signal.aborted && deps.clock.monotonicMs() < limitMs)
+    await deps.clock.sleep(POLL_MS, signal).catch(() => {});
   for (const group of groupByPriority(periods, deps.pods.active())) {
     if (signal.aborted) return;
     if (group.pods.length > 0) await terminateGroup(group, deps, signal);
@@ -58,8 +63,7 @@ async function terminateGroup(
       await pods.condemn(metadata.uid, shutdownVerdict(seconds)).catch((error: unknown) => {
         if (!signal.aborted) log.warn({ err: error, pod: `${metadata.namespace}/${metadata.name}` }, 'pod did not end');
       });
-      while (!either.aborted && !pods.isReleased(metadata.uid))
-        await clock.sleep(RELEASE_POLL_MS, either).catch(() => {});
+      while (!either.aborted && !pods.isReleased(metadata.uid)) await clock.sleep(POLL_MS, either).catch(() => {});
     }),
   );
   try {

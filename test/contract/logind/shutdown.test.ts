@@ -105,6 +105,7 @@ story(
       {
         connect: () => connectLogind(daemon.address),
         pods: {
+          isComplete: () => true,
           active: () => pods.filter(({ metadata }) => !gone.has(metadata.uid)),
           async condemn(uid) {
             steps.push(`kill ${uid}`);

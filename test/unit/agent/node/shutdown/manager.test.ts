@@ -28,6 +28,7 @@ function scene(t: ExecutionContext, init: { delayMs?: number; obeys?: boolean; p
     emit: (_: boolean) => {},
     hangUp: (_?: Error) => {},
     refreshes: 0,
+    isComplete: true,
   };
   const events: string[] = [];
   const states: ShutdownState[] = [];
@@ -85,6 +86,7 @@ function scene(t: ExecutionContext, init: { delayMs?: number; obeys?: boolean; p
     {
       connect,
       pods: {
+        isComplete: () => world.isComplete,
         active: () => [...pods.values()],
         condemn(uid, verdict) {
           verdicts.set(uid, verdict);
@@ -236,6 +238,18 @@ test('an agent that starts in the middle of a shutdown goes on with it', async (
   t.is(shutdown.problem(), 'node is shutting down');
   t.is(world.locks, 0);
   t.true(states.some(({ endMs }) => endMs !== undefined));
+});
+
+test('an agent that has just started waits for its sources before it thinks that there are no pods', async (t) => {
+  const { world, verdicts, add, settle, states } = scene(t, { preparing: true });
+  world.isComplete = false;
+  await settle();
+  await settle(3000);
+  t.is(states.at(-1)?.endMs, undefined);
+  add('web');
+  world.isComplete = true;
+  await settle(200);
+  t.deepEqual([...verdicts.keys()], ['web']);
 });
 
 test('a bus that hangs up is called again; the lock is held all the while', async (t) => {
