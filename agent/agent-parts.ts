@@ -128,6 +128,7 @@ export function buildAgentParts(
       admission,
       allocations,
       resizes,
+      actuator,
       oneAtATime,
       rejected: (reason) => deps.onRejected?.(reason),
       others,

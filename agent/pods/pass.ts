@@ -1,4 +1,3 @@
-import type { Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type CrashBackoff, crashKey } from '../containers/crash-backoff.ts';
@@ -24,6 +23,7 @@ import type {
   StatusManager,
 } from './ports.ts';
 import type { RejectionBackoff } from './rejections.ts';
+import type { ResizeActuator } from './resize/actuate.ts';
 import type { Resizes } from './resize/resizes.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 import type { EngineFeatures } from './unsupported.ts';
@@ -49,6 +49,7 @@ export interface PassDependencies
   crashes: CrashBackoff;
   rejections: RejectionBackoff;
   resizes: Resizes;
+  actuator: Pick<ResizeActuator, 'ensureCgroup'>;
   network: Pick<PodNetwork, 'status'>;
   resources: PodResources;
   probes: ProbeManager;
@@ -145,14 +146,6 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
     }
   }
 
-  /** As its containers are; where they are to grow or shrink, that is done together with them. */
-  async function ensureCgroup(pod: Pod): Promise<void> {
-    const { uid } = pod.metadata;
-    const running = runtime.pod(uid).containers.flatMap(({ name, state }) => (state === 'running' ? [name] : []));
-    await deps.resources.ensurePod(deps.allocations.actuatedPod(pod, new Set(running)));
-    if (!deps.allocations.podActuated(uid)) deps.allocations.recordPodActuated(pod);
-  }
-
   function noteStarted(work: PodWork): void {
     if (work.hasStarted || work.waiting.size > 0) return;
     const observed = runtime.pod(work.uid);
@@ -233,7 +226,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       try {
         const [volumes] = await Promise.all([
           ensureVolumes(work, todo.createSandbox || todo.start.length > 0, signal),
-          ensureCgroup(pod),
+          deps.actuator.ensureCgroup(pod, runtime.pod(work.uid)),
         ]);
         signal.throwIfAborted();
         probes.addPod(pod);

@@ -216,6 +216,37 @@ story('what kubectl asks for in vain: another QoS class, a limit taken away, mor
   await resized('asking', '50m', '32Mi');
 });
 
+story(
+  'what the node itself refuses: another place, a port that is taken; labels count from the moment they are set',
+  async (t) => {
+    const [node] = await cluster.list<Node>('nodes');
+    const nodeName = node!.metadata.name;
+    const port = { ports: [{ containerPort: 80, hostPort: 28_080 }] };
+    const direct = (name: string, container: object, spec: object = {}) =>
+      pod(name, { ...script('exec sleep 3600'), ...container }, { nodeName, ...spec });
+    await cluster.apply(direct('port-one', port));
+    await running('port-one');
+    await cluster.apply(direct('port-two', port), direct('elsewhere', {}, { nodeSelector: { place: 'elsewhere' } }));
+    for (const [name, reason, message] of [
+      [
+        'port-two',
+        'NodePorts',
+        "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+      ],
+      ['elsewhere', 'NodeAffinity', "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"],
+    ] as const) {
+      const refused = await until(`${name} is refused`, async () => {
+        const found = await get(name);
+        return found.status?.phase === 'Failed' && found;
+      });
+      t.like(refused.status!, { reason, message: `Pod was rejected: ${message}` });
+    }
+    await cluster.kubectl('label', 'node', nodeName, 'place=here');
+    await cluster.apply(direct('here', {}, { nodeSelector: { place: 'here' } }));
+    t.is((await running('here')).status!.phase, 'Running');
+  },
+);
+
 /** Alone on the node: it is filled. */
 story(
   'a resize waits for room, over a restart of the agent; pods that bypass the scheduler find the door shut, critical ones make room',

@@ -19,6 +19,8 @@ export interface ResizeActuatorDependencies {
 }
 
 export interface ResizeActuator {
+  /** The pod's cgroup as its running containers are; where they are to grow or shrink, `actuate` does that together with them. */
+  ensureCgroup(pod: Pod, observed: PodRuntimeStatus): Promise<void>;
   /**
    * Gives the pod's cgroup and its running containers what is allocated to them. Throws, with what upstream's condition says, when
    * a memory limit would be below what is in use, or the Engine refuses; what was not done is done by the next call.
@@ -84,10 +86,19 @@ export function createResizeActuator(deps: ResizeActuatorDependencies): ResizeAc
     allocations.recordPodActuated(pod);
   }
 
+  /** The pod with what its running containers have been given. */
+  function standing(pod: Pod, { containers }: PodRuntimeStatus): Pod {
+    const running = containers.flatMap(({ name, state }) => (state === 'running' ? [name] : []));
+    return allocations.actuatedPod(pod, new Set(running));
+  }
+
   return {
+    async ensureCgroup(pod, observed) {
+      await resources.ensurePod(standing(pod, observed));
+      if (!allocations.podActuated(pod.metadata.uid)) allocations.recordPodActuated(pod);
+    },
     async actuate(pod, updates, observed, signal) {
-      const running = observed.containers.flatMap(({ name, state }) => (state === 'running' ? [name] : []));
-      const before = allocations.actuatedPod(pod, new Set(running));
+      const before = standing(pod, observed);
       if (before === pod && updates.length === 0) return;
       const startedMs = clock.monotonicMs();
       let isDone = false;
