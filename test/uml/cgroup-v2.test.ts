@@ -159,32 +159,6 @@ test.serial('the whole hierarchy in the files of cgroup v2', async (t) => {
   t.false(await later.podExists(bestEffort));
 });
 
-test.serial('a node limit below what is in use kills nobody: it is said, and holds later', async (t) => {
-  const node = createPodResources(nodeOptions(), { cgroups });
-  await node.ensureNode();
-  await node.ensurePod(bestEffort);
-  const child = inside(`${branch}/kubepods/besteffort/pode`, '{ head -c 60m /dev/zero; sleep 60; } | tail -n 1');
-  const small = createPodResources(nodeOptions({ unreserved: { ...capacity, memoryBytes: 16 * MIB } }), { cgroups });
-  for (let tries = 0; ((await node.memoryInUseBytes(bestEffort)) ?? 0) < 40 * MIB; tries++) {
-    t.true(tries < 200, 'the memory is never used');
-    await sleep(50);
-  }
-  await small.ensureNode();
-  await t.throwsAsync(small.enforceNode(), { message: /cannot limit cgroup .*kubepods to 16777216 bytes.*in use/ });
-  t.is(child.exitCode, null);
-  child.kill('SIGKILL');
-  await node.removePod('e');
-  await small.enforceNode();
-  t.like(await files('/kubepods', ['memory.max']), { 'memory.max': String(16 * MIB) });
-});
-
-test.serial('qosReserved: a class is limited to what others do not request', async (t) => {
-  const node = createPodResources(nodeOptions({ reservedMemoryPercent: 50 }), { cgroups });
-  for (const pod of [burstable, guaranteed]) await node.ensurePod(pod);
-  t.like(await files('/kubepods/burstable', ['memory.max']), { 'memory.max': String((768 - 16) * MIB) });
-  t.like(await files('/kubepods/besteffort', ['memory.max']), { 'memory.max': String((768 - 16 - 32) * MIB) });
-});
-
 test.serial('out of memory, the group ends together; else only the process that was picked', async (t) => {
   for (const oomGroup of [true, false]) {
     const path = `${branch}/group-${oomGroup}`;
