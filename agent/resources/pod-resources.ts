@@ -54,6 +54,8 @@ export interface NodePodResources extends PodResources {
   ensureNode(): Promise<void>;
   /** Writes those limits again, whatever they were, to correct drift. Throws when one does not hold (yet). */
   enforceNode(): Promise<void>;
+  /** What all pods together keep from being reclaimed (MemoryQoS): for sure, and unless nothing else is left. */
+  protectedMemory(): { minBytes: number; lowBytes: number };
   /** Removes `kubepods` with everything in it: `berth down`. */
   removeAll(): Promise<void>;
 }
@@ -96,6 +98,7 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     await cgroups.remove(path);
   }
 
+  let kept = { minBytes: 0, lowBytes: 0 };
   /** Limits of `kubepods` and the two QoS classes below it, for the pods of this moment. */
   async function nodeLimits(): Promise<[CgroupName, CgroupLimits][]> {
     const available = options.enforcePods ? options.unreserved : options.capacity;
@@ -110,6 +113,7 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
       if (limits.memoryBytes !== undefined)
         // A class above its limit must not grow; to get it below is the eviction's business, not the OOM killer's.
         limits.memoryBytes = Math.max(Number(limits.memoryBytes), await usedBytes(qosCgroup(name)));
+    kept = { minBytes: qos.kubepods.memoryMinBytes ?? 0, lowBytes: qos.kubepods.memoryLowBytes ?? 0 };
     return [
       [KUBEPODS, { ...computeKubepodsLimits(available), ...qos.kubepods }],
       [qosCgroup('Burstable'), qos.burstable],
@@ -154,6 +158,7 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     });
 
   return {
+    protectedMemory: () => kept,
     ensureNode,
     enforceNode: () =>
       inTurn(async () => {

@@ -149,7 +149,7 @@ export async function createAgentPart(
     );
   const nodeAllocatable = await startNodeAllocatable(
     { config, nodeName, shares, engine, failSwapOnUnsaid: options.failSwapOnUnsaid ?? true },
-    { resources, ...(api && { events: api.events }) },
+    { resources, registry: options.metrics, ...(api && { events: api.events }) },
     context,
   );
   const processCgroups = await settleOwnProcess(config, context);

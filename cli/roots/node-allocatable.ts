@@ -1,5 +1,7 @@
+import { release } from 'node:os';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createSystemOomWatcher } from '../../agent/node/system-oom.ts';
+import { registerMemoryQosMetrics } from '../../agent/resources/memory-qos-metrics.ts';
 import { createNodeAllocatable } from '../../agent/resources/node-allocatable.ts';
 import type { NodePodResources } from '../../agent/resources/pod-resources.ts';
 import { computeReservedCgroups } from '../../agent/resources/reserved-cgroups.ts';
@@ -10,6 +12,7 @@ import { createSystemdSlices } from '../../src/linux/cgroup/systemd.ts';
 import { openKernelLog } from '../../src/linux/kernel-log.ts';
 import { setOwnOomScore } from '../../src/linux/oom-score.ts';
 import { readSwapDevices } from '../../src/linux/swap.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import type { ProgramContext } from './context.ts';
 import { warnOfGates } from './feature-gates.ts';
 import { checkNode } from './node-checks.ts';
@@ -23,13 +26,18 @@ export interface NodeAllocatableOptions {
   failSwapOnUnsaid: boolean;
 }
 
+function isOlderKernel(version: string, major: number, minor: number): boolean {
+  const [ownMajor = 0, ownMinor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
+  return ownMajor < major || (ownMajor === major && ownMinor < minor);
+}
+
 /**
  * Checks that this machine can be the node that the configuration describes, then limits what is reserved and sets the agent's own
  * oom_score_adj. The returned parts keep the limits of all pods together while the agent lives, and tell when the machine is out of memory.
  */
 export async function startNodeAllocatable(
   options: NodeAllocatableOptions,
-  deps: { resources: NodePodResources; events?: Pick<EventRecorder, 'event'> },
+  deps: { resources: NodePodResources; registry: Registry; events?: Pick<EventRecorder, 'event'> },
   { clock, log }: ProgramContext,
 ) {
   const { config, nodeName, shares, engine } = options;
@@ -43,6 +51,12 @@ export async function startNodeAllocatable(
   warnOfGates(config.featureGates, log);
   if (cgroups.version === 1 && (hasMemoryQos || config.memorySwap.swapBehavior === 'LimitedSwap'))
     log.warn('MemoryQoS and LimitedSwap need cgroup v2: on this machine neither has an effect');
+  if (cgroups.version === 2 && hasMemoryQos) {
+    // Before 5.9 a container at memory.high could be held up for ever.
+    if (isOlderKernel(release(), 5, 9))
+      log.warn({ kernel: release() }, 'MemoryQoS on a kernel before 5.9: throttled containers may hang');
+    registerMemoryQosMetrics(deps.registry, deps.resources.protectedMemory);
+  }
   if (!setOwnOomScore(config.oomScoreAdj))
     log.info({ oomScoreAdj: config.oomScoreAdj }, 'CAP_SYS_RESOURCE is missing: the agent keeps its oom_score_adj');
   const node = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName };

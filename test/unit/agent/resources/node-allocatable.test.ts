@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { slicePath } from '../../../../agent/resources/cgroup-names.ts';
+import { registerMemoryQosMetrics } from '../../../../agent/resources/memory-qos-metrics.ts';
 import { createNodeAllocatable } from '../../../../agent/resources/node-allocatable.ts';
 import { createPodResources, type PodResourcesOptions } from '../../../../agent/resources/pod-resources.ts';
 import { type ReservedCgroup, whyNotLimited } from '../../../../agent/resources/reserved-cgroups.ts';
 import { openCgroups } from '../../../../src/linux/cgroup/cgroups.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
+import { Registry } from '../../../../src/runtime/metrics.ts';
 import { createFakeClock } from '../../../fakes/clock.ts';
 import { podOf, resources } from '../pod.ts';
 
@@ -160,5 +162,21 @@ test('a pod that has more than it may is left alone; its class is not squeezed b
   t.is(await readFile(join(root, 'kubepods/burstable/memory.max'), 'utf8'), '500');
   t.is(await readFile(join(root, 'kubepods/besteffort/memory.max'), 'utf8'), '200');
   await t.throwsAsync(node.enforceNode(), { message: /to 600 bytes of memory: 700 are in use/ });
+  await rm(root, { recursive: true });
+});
+
+test('what pods keep is shown: kubelet_memory_qos_node_memory_{min,low}_bytes', async (t) => {
+  const root = await v2Tree();
+  const cgroups = await openCgroups({ mountRoot: root });
+  const memoryQos = { throttlingFactor: 0.9, reservation: 'TieredReservation' as const, allocatableBytes: 1000 };
+  const node = createPodResources({ ...options, v2: { ...options.v2!, memoryQos } }, { cgroups });
+  const registry = new Registry();
+  registerMemoryQosMetrics(registry, node.protectedMemory);
+  await node.ensurePod(podOf({ containers: [{ name: 'a', resources: resources('/1', '/400') }] }, { uid: 'g' }));
+  await node.ensurePod(podOf({ containers: [{ name: 'a', resources: resources('', '70/80') }] }, { uid: 'b' }));
+  const text = await registry.metrics();
+  t.regex(text, /^kubelet_memory_qos_node_memory_min_bytes 400$/m);
+  t.regex(text, /^kubelet_memory_qos_node_memory_low_bytes 70$/m);
+  t.is(await readFile(join(root, 'kubepods/memory.min'), 'utf8'), '400');
   await rm(root, { recursive: true });
 });
