@@ -109,6 +109,9 @@ step(name('pods run in slices of systemd, their limits are in the files of cgrou
   t.is(await files(`${guaranteed}/docker-${idOf('guaranteed')}.scope`), '13000 100000\n50331648\n5');
   const plain = `kubepods-besteffort.slice/kubepods-besteffort-pod${await uidOf('plain')}.slice`;
   t.is(await files(`${plain}/docker-${idOf('plain')}.scope`), 'max 100000\nmax\n1');
+  const alone = `${burstable}/docker-${idOf('burstable')}.scope`;
+  t.is(await guest.sh(`cd ${POD_SLICES}/${alone} && cat memory.swap.max memory.oom.group`), '0\n1');
+  t.is(await guest.sh(`cd ${POD_SLICES}/${burstable} && cat memory.swap.max`), '0');
   t.regex(
     await guest.sh('systemctl list-units --no-legend "kubepods*.slice"'),
     /kubepods-burstable\.slice +loaded active active/,
@@ -121,6 +124,43 @@ step(name('a reload of systemd leaves the limits'), async (t) => {
   const before = await all();
   await guest.sh('systemctl daemon-reload', SLOW_SECONDS);
   t.is(await all(), before);
+});
+
+const fullOnly = process.env['BERTH_TEST_FULL'] === '1' ? step : test.skip;
+fullOnly(name('a container with a CPU of its own, on cgroup v2 with systemd (--full)'), async (t) => {
+  const config = {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    cpuManagerPolicy: 'static',
+    reservedSystemCPUs: '0',
+  };
+  const amounts = { limits: { cpu: '1', memory: '32Mi' } };
+  const own = JSON.stringify(pod('own', { ...script('exec sleep 1000000'), resources: amounts }));
+  await guest.sh(`echo '${JSON.stringify(config)}' >/root/static.json && systemctl stop berth.service`, SLOW_SECONDS);
+  await guest.sh(`${CHECKOUT_IN_GUEST}/berth up --kubelet-config /root/static.json`, SLOW_SECONDS);
+  await guest.sh(`echo '${own}' | ${KUBECTL} create -f -`, SLOW_SECONDS);
+  await untilRunning(4);
+  const cpusetOf = (id: string) => guest.sh(`cat $(find ${POD_SLICES} -name docker-${id}.scope)/cpuset.cpus`);
+  const idIn = (list: string, pod: string) => new RegExp(`^${pod} (\\w+)$`, 'm').exec(list)![1]!;
+  const all = await appContainers();
+  t.is(await cpusetOf(idIn(all, 'own')), '1');
+  t.is(await guest.sh(`cat $(find ${POD_SLICES} -name docker-${idIn(all, 'own')}.scope)/cpu.max`), 'max 100000');
+  for (const other of ['plain', 'burstable', 'guaranteed']) t.is(await cpusetOf(idIn(all, other)), '0', other);
+  // Units of systemd keep what the Engine told them.
+  await guest.sh('systemctl daemon-reload', SLOW_SECONDS);
+  t.is(await cpusetOf(idIn(all, 'plain')), '0');
+  await guest.sh(`${KUBECTL} delete pod own --grace-period=1`, SLOW_SECONDS);
+  await guest.sh(
+    `until [ "$(cat $(find ${POD_SLICES} -name docker-${idIn(all, 'plain')}.scope)/cpuset.cpus)" = 0-1 ]; do sleep 1; done`,
+    SLOW_SECONDS,
+  );
+  t.is(await cpusetOf(idIn(all, 'guaranteed')), '0-1');
+  // Back to no policy, as an operator does it.
+  await guest.sh('systemctl stop berth.service && rm /var/lib/berth/kubelet/cpu_manager_state', SLOW_SECONDS);
+  await guest.sh(`echo '${JSON.stringify({ ...config, cpuManagerPolicy: 'none' })}' >/root/static.json`);
+  await guest.sh(`${CHECKOUT_IN_GUEST}/berth up --kubelet-config /root/static.json`, SLOW_SECONDS);
+  await untilRunning(3);
+  t.is(await appContainers(), containers);
 });
 
 step(name('stop leaves pods running, start takes them over'), async (t) => {
