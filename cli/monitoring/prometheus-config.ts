@@ -48,6 +48,24 @@ scrape_configs:
     file_sd_configs: *nodes
     relabel_configs: *as-kubelet
 
+  # What nodes, pods and containers use, in short: for autoscalers and their like.
+  - job_name: kubelet-resource
+    metrics_path: /metrics/resource
+    scheme: https
+    tls_config: *identity
+    file_sd_configs: *nodes
+    relabel_configs: *as-kubelet
+
+  # The same at length, under the names of cAdvisor.
+  - job_name: cadvisor
+    metrics_path: /metrics/cadvisor
+    scheme: https
+    tls_config: *identity
+    file_sd_configs: *nodes
+    relabel_configs:
+      - source_labels: [__metrics_path__]
+        target_label: metrics_path
+
   # The proxy and the DNS server of this host: their metrics are on the loopback interface, as upstream's proxy has them.
   - job_name: kube-proxy
     static_configs:

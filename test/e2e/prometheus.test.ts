@@ -1,8 +1,15 @@
 /** A real Prometheus on the cluster's host, with the files that `berth prometheus` writes and nothing else. */
 import test, { type ExecutionContext } from 'ava';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
-import { NGINX, pod, service } from '../support/manifests.ts';
+import { NGINX, pod, script, service } from '../support/manifests.ts';
 import { type PrometheusPrograms, prometheusOrWhyNot } from '../support/prometheus.ts';
+import {
+  ASKED_OF_EVERY_NODE,
+  firingAlerts,
+  recordedSeries,
+  renderRules,
+  silentAlerts,
+} from '../support/prometheus-rules.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const hostless = whyNoHost() ?? ('skip' in kubectl ? kubectl.skip : undefined);
@@ -18,6 +25,15 @@ const SCRAPED_TIMEOUT_MS = 60_000;
 const KNOWN_FINDINGS = new Map([
   ['kubelet_credential_provider_plugin_errors', 'a counter of kubelet without _total'],
   ['authentication_attempts', 'a counter of kube-apiserver without _total'],
+  ['cadvisor_version_info', 'labels of cAdvisor in its own spelling'],
+  ['container_fs_inodes_total', 'a gauge of cAdvisor: how many a file system has'],
+  ['container_memory_failcnt', 'a counter of cAdvisor without _total'],
+  ['kubelet_cpu_manager_exclusive_cpu_allocation_count', 'a gauge of kubelet: CPUs that are given away'],
+  ['kubelet_evictions', 'a counter of kubelet without _total'],
+  ['kubelet_preemptions', 'a counter of kubelet without _total'],
+  ['kubelet_topology_manager_admission_duration_ms', 'milliseconds, as kubelet has them'],
+  ['kubelet_certificate_manager_client_expiration_renew_errors', 'a counter of kubelet without _total'],
+  ['kubelet_server_expiration_renew_errors', 'a counter of kubelet without _total'],
   ['kubeproxy_sync_proxy_rules_iptables_total', 'a gauge of kube-proxy: the rules that stand'],
   ['kubeproxy_sync_proxy_rules_no_local_endpoints_total', 'a gauge of kube-proxy: the ports that have none'],
 ]);
@@ -46,6 +62,8 @@ function story(title: string, tell: (t: ExecutionContext, found: PrometheusProgr
 const ENDPOINTS = {
   'control plane': () => `${IDENTITY} https://127.0.0.1:6443/metrics`,
   agent: () => `${IDENTITY} https://${cluster.address}:10250/metrics`,
+  'agent, cadvisor': () => `${IDENTITY} https://${cluster.address}:10250/metrics/cadvisor`,
+  'agent, resource': () => `${IDENTITY} https://${cluster.address}:10250/metrics/resource`,
   'agent, probes': () => `${IDENTITY} https://${cluster.address}:10250/metrics/probes`,
   'agent, health': () => `${IDENTITY} https://${cluster.address}:10250/metrics/slis`,
   proxy: () => 'http://127.0.0.1:10249/metrics',
@@ -90,7 +108,7 @@ story('health on the ports of upstream', async (t) => {
 story('the identity reads metrics and nodes, and nothing else', async (t) => {
   const agent = `https://${cluster.address}:10250`;
   const server = 'https://127.0.0.1:6443';
-  const refused = ['/pods', '/healthz', '/configz', '/containerLogs/default/web/web'];
+  const refused = ['/pods', '/healthz', '/configz', '/stats/summary', '/containerLogs/default/web/web'];
   for (const path of refused) t.is(await status(`${IDENTITY} ${agent}${path}`), '403', path);
   t.is(await status(`${IDENTITY} -X POST ${agent}/metrics`), '403');
   t.is(await status(`-k ${agent}/metrics`), '401');
@@ -115,6 +133,108 @@ for (const [what, args, message] of [
     t.is(await cluster.sh(`ls -l --time-style=full-iso ${FOLDER}`), before);
   });
 
+/** `busy` is throttled, `hungry` loses a process to its memory limit and fills its volume, which is small. */
+function workload() {
+  const claim = { persistentVolumeClaim: { claimName: 'small' } };
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: 'small' },
+      spec: {
+        ...{ capacity: { storage: '1Mi' }, accessModes: ['ReadWriteOnce'], storageClassName: '' },
+        ...{ local: { path: '/srv/small' }, claimRef: { namespace: 'default', name: 'small' } },
+        nodeAffinity: {
+          required: {
+            nodeSelectorTerms: [
+              { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['prometheus'] }] },
+            ],
+          },
+        },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'small' },
+      spec: {
+        ...{ accessModes: ['ReadWriteOnce'], storageClassName: '', volumeName: 'small' },
+        resources: { requests: { storage: '1Mi' } },
+      },
+    },
+    pod('busy', { ...script('while :; do :; done'), resources: { limits: { cpu: '50m', memory: '16Mi' } } }),
+    pod(
+      'hungry',
+      {
+        ...script('head -c 1000000 /dev/zero >/data/full; tail /dev/zero; trap "exit 0" TERM; sleep 100000 & wait'),
+        resources: { limits: { memory: '12Mi' } },
+        volumeMounts: [{ name: 'data', mountPath: '/data' }],
+      },
+      { volumes: [{ name: 'data', ...claim }] },
+    ),
+  ];
+}
+
+story('recording rules and alerts, of the kind that clusters run with, find what they ask for', async (t, programs) => {
+  await cluster.sh('mkdir -p /srv/small /srv/rules && mount -t tmpfs -o size=1m small /srv/small');
+  await cluster.apply(...workload());
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/busy', 'pod/hungry', '--timeout=60s');
+  await cluster.try(['sh', '-c', 'cat >/srv/rules/rules.json'], renderRules());
+  const { code, stderr } = await cluster.try([programs.promtool, 'check', 'rules', '/srv/rules/rules.json']);
+  t.is(code, 0, stderr);
+  // Impatient, and beside the other; else as it was written.
+  await cluster.sh(
+    `sed 's/scrape_interval: 15s/scrape_interval: 2s/; s#^scrape_configs:#rule_files: [/srv/rules/rules.json]\\nscrape_configs:#' ${FOLDER}/prometheus.yml >${FOLDER}/rules.yml`,
+  );
+  const flags = `--config.file=${FOLDER}/rules.yml --storage.tsdb.path=/srv/rules/data --web.listen-address=127.0.0.1:9091`;
+  const prometheus = cluster.host.spawn(['sh', '-c', `exec ${programs.prometheus} ${flags} >/srv/rules/log 2>&1`], {
+    stdio: 'ignore',
+  });
+  t.teardown(() => prometheus.kill());
+  const missing = async () => {
+    const { alerts } = await api<{ alerts: Alert[] }>('alerts', RULES_PORT).catch(() => ({ alerts: [] }));
+    const firing = new Set(
+      alerts.filter(({ state }) => state === 'firing').map(({ labels }) => labels['alertname'] ?? ''),
+    );
+    const silent = firingAlerts.filter((name) => !firing.has(name));
+    const empty: string[] = [];
+    for (const name of recordedSeries) if ((await ask(name, RULES_PORT).catch(() => [])).length === 0) empty.push(name);
+    return { firing, lacking: [...silent, ...empty] };
+  };
+  let last: Awaited<ReturnType<typeof missing>> = { firing: new Set(), lacking: [] };
+  await until(
+    'every rule records and every alert with a reason fires',
+    async () => {
+      last = await missing();
+      return last.lacking.length === 0;
+    },
+    SCRAPED_TIMEOUT_MS,
+  ).catch((error) => t.fail(`${error.message}: ${last.lacking.join(', ')}`));
+  t.deepEqual(
+    [...last.firing].filter((name) => silentAlerts.includes(name)),
+    [],
+  );
+  for (const series of ASKED_OF_EVERY_NODE) t.true((await ask(series, RULES_PORT)).length > 0, series);
+  const value = async (query: string) => Number((await ask(query, RULES_PORT))[0]?.value[1]);
+  const cpu = await value('namespace_pod_container:cpu_seconds:rate{pod="busy",container="main",node="prometheus"}');
+  // The first seconds of the 20 that are looked at may have been without it.
+  t.true(cpu > 0.01 && cpu < 0.06, `a limit of 50m, and ${cpu} cores`);
+  const both = await value('pod:cpu_seconds:rate{pod="busy"}');
+  t.true(both > 0.01 && both < 0.08, `/metrics/resource says ${both}`);
+  t.is(await value('count(ALERTS{alertname="ContainerIsThrottled",pod="web"}) or vector(0)'), 0);
+  t.is(await value('kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="small"}'), 1 << 20);
+  t.true((await value('sum(container_network_receive_bytes_total{pod="web",container="POD"})')) > 0);
+  const { firing } = await missing();
+  t.true(firing.has('VolumeAlmostFull'));
+});
+
+interface Alert {
+  labels: Record<string, string>;
+  state: 'pending' | 'firing';
+}
+
+const RULES_PORT = 9091;
+
 async function status(curlArguments: string): Promise<string> {
   return cluster.sh(`curl -s -m 10 -o /dev/null -w '%{http_code}' ${curlArguments}`);
 }
@@ -127,7 +247,15 @@ story('Prometheus scrapes all of them, without a warning, and answers what dashb
     { stdio: 'ignore' },
   );
   t.teardown(() => prometheus.kill());
-  const pools = ['kube-apiserver', 'kube-dns', 'kube-proxy', 'kubelet', 'kubelet-probes'];
+  const pools = [
+    'cadvisor',
+    'kube-apiserver',
+    'kube-dns',
+    'kube-proxy',
+    'kubelet',
+    'kubelet-probes',
+    'kubelet-resource',
+  ];
   const targets = await until(
     'every target was scraped',
     async () => {
@@ -192,12 +320,15 @@ const byPool = (one: { scrapePool: string }, other: { scrapePool: string }) =>
   one.scrapePool.localeCompare(other.scrapePool);
 
 /** Prometheus' own API. */
-async function api<T>(call: string): Promise<T> {
-  const answer = JSON.parse(await cluster.sh(`curl -sS -m 10 'http://127.0.0.1:9090/api/v1/${call}'`));
+async function api<T>(call: string, port = 9090): Promise<T> {
+  const answer = JSON.parse(await cluster.sh(`curl -sS -m 10 'http://127.0.0.1:${port}/api/v1/${call}'`));
   if (answer.status !== 'success') throw new Error(`${call}: ${answer.error}`);
   return answer.data;
 }
 
-async function ask(query: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]> {
-  return (await api<{ result: [] }>(`query?query=${encodeURIComponent(query).replaceAll("'", '%27')}`)).result;
+async function ask(
+  query: string,
+  port?: number,
+): Promise<{ metric: Record<string, string>; value: [number, string] }[]> {
+  return (await api<{ result: [] }>(`query?query=${encodeURIComponent(query).replaceAll("'", '%27')}`, port)).result;
 }
