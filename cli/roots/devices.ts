@@ -15,6 +15,7 @@ import type { EngineInfo } from '../../src/docker/engine.ts';
 import { parseQuantity } from '../../src/kube/quantity.ts';
 import type { Node } from '../../src/kube/types.ts';
 import { retry } from '../../src/runtime/backoff.ts';
+import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import type { ProgramContext } from './context.ts';
@@ -27,6 +28,8 @@ export interface DevicesPartOptions {
 }
 
 const EXPIRY_MS = 10_000;
+/** The first news is told at once, the next ones no sooner than this. */
+const NEWS_MS = 1_000;
 const LISTEN_RETRY = { initialMs: 1_000, maxMs: 60_000 };
 
 /** Device plugins of this node. @throws CheckpointError when what an earlier life of the agent gave out cannot be read */
@@ -46,11 +49,36 @@ export async function openDevices(
   const podHandlers = new Set<(uid: string) => void>();
   const nodeHandlers = new Set<() => void>();
 
+  const changedPods = new Set<string>();
+  let isChanged = false;
+
   function changed(resource: string, ids: readonly string[]): void {
-    manager.save();
-    for (const handler of nodeHandlers) handler();
-    for (const uid of manager.holders(resource, ids)) for (const handler of podHandlers) handler(uid);
+    isChanged = true;
+    for (const uid of manager.holders(resource, ids)) changedPods.add(uid);
+    runner.request();
   }
+
+  /** A plugin that cannot make up its mind must not write as often to the disk and to the API server. */
+  const runner = createBoundedRunner({
+    clock,
+    minIntervalMs: NEWS_MS,
+    maxIntervalMs: EXPIRY_MS,
+    retryMs: EXPIRY_MS,
+    async run() {
+      for (const resource of inventory.expire()) {
+        log.warn({ resource }, 'no device plugin for five minutes: its resource is taken from the node');
+        isChanged = true;
+      }
+      if (!isChanged) return;
+      isChanged = false;
+      manager.save();
+      for (const handler of nodeHandlers) handler();
+      const uids = [...changedPods];
+      changedPods.clear();
+      for (const uid of uids) for (const handler of podHandlers) handler(uid);
+    },
+    onError: (error) => log.warn({ err: error }, 'news of devices could not be told'),
+  });
 
   const sessions = createPluginSessions({ inventory, onChange: changed, log });
   const registration = createDeviceRegistration(directory, { sessions, metrics, log });
@@ -65,14 +93,10 @@ export async function openDevices(
       log.error({ directory, err: error, retryMs }, 'device plugins cannot register: their socket cannot be made');
     try {
       await retry(() => registration.start(), { ...LISTEN_RETRY, clock, signal, onFailure });
-      manager.save();
-      while (!signal.aborted) {
-        await clock.sleep(EXPIRY_MS, signal);
-        for (const resource of inventory.expire()) {
-          log.warn({ resource }, 'no device plugin for five minutes: its resource is taken from the node');
-          changed(resource, []);
-        }
-      }
+      // From now on this agent is not new here, plugins or not.
+      isChanged = true;
+      runner.request();
+      await runner.run(signal);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {

@@ -205,6 +205,14 @@ story(named('the agent is killed and comes back: everybody keeps what he has, pl
     before,
   );
   t.false(plugin.calls.some(({ method }) => method === 'Allocate'));
+  // A container that starts again starts on its devices.
+  await cluster.sh(`kill -KILL ${(await cluster.engine().inspectContainer(before[0]!.replace('docker://', ''))).pid}`);
+  await until('it has started again', async () => {
+    const [container] = (await get('one')).status?.containerStatuses ?? [];
+    return container?.restartCount === 1 && container.state?.running;
+  });
+  t.regex((await cluster.inPod('one', 'echo $TEST_DEVICES')).output, /^gpu-0$/m);
+  t.deepEqual(plugin.calls.at(-1), { method: 'PreStartContainer', ids: ['gpu-0'] });
   // Nothing is free before somebody goes.
   t.is((await get('late')).status?.phase, 'Pending');
   await cluster.kubectl('delete', 'pod', 'two');
@@ -231,6 +239,8 @@ story(named('a plugin that refuses: the pod fails, and no device stays with it')
     return waiting?.reason === 'CreateContainerConfigError' && waiting.message?.includes('still warming up');
   });
   plugin.fail('PreStartContainer', undefined);
+  // News of its devices has the pod tried again at once.
+  plugin.list([{ id: 'gpu-0', sick: true }, { id: 'gpu-1' }, { id: 'gpu-2' }]);
   await running('all');
 });
 

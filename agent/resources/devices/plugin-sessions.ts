@@ -31,7 +31,10 @@ export function createPluginSessions({ inventory, onChange, log, ...deps }: Plug
       for await (const devices of plugin.connection.devices(signal)) {
         const changed = inventory.listed(resource, plugin, devices);
         const healthyCount = inventory.healthy(resource).length;
-        log.info({ resource, devices: devices.length, healthyCount }, 'devices listed');
+        log[changed.length > 0 ? 'info' : 'debug'](
+          { resource, devices: devices.length, healthyCount },
+          'devices listed',
+        );
         onChange(resource, changed);
       }
       log.warn({ resource }, 'the device plugin has ended its list of devices');
