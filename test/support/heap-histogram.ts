@@ -20,10 +20,7 @@ export async function heapHistogram(): Promise<Map<string, number>> {
     const type = types[0][nodes[at + typeAt]!]!;
     if (!SORTS.has(type)) continue;
     // The engine joins and cuts strings as it likes.
-    const key =
-      type.endsWith('string') || type === 'number'
-        ? type.replace(/^\w+ /, '')
-        : `${type} ${strings[nodes[at + nameAt]!]}`;
+    const key = type.endsWith('string') ? 'string' : `${type} ${strings[nodes[at + nameAt]!]}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
   return counts;

@@ -1,0 +1,101 @@
+/** What a node throws away, and what it must not lose: logs that are followed through rotations, pods that come and go, a look into the daemon's memory. */
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import type { Pod } from '../../src/kube/types.ts';
+import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { pod, script } from '../support/manifests.ts';
+
+const kubectl = await kubectlOrWhyNot();
+const obstacle = whyNoHost() ?? ('skip' in kubectl ? kubectl.skip : undefined);
+const CONFIG = '/etc/berth/kubelet.yaml';
+const ROOT = '/var/lib/berth';
+
+let cluster: ClusterHost;
+
+test.before(async () => {
+  if (obstacle) return;
+  cluster = await createClusterHost('garbage');
+  mkdirSync(cluster.host.path('/etc/berth'), { recursive: true });
+  const config = {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    containerLogMaxSize: '128Ki',
+    containerLogMaxFiles: 4,
+  };
+  writeFileSync(cluster.host.path(CONFIG), JSON.stringify(config));
+  await cluster.berthOk('up', '--kubelet-config', CONFIG);
+  await cluster.loadImages();
+});
+test.after.always(() => cluster?.close());
+
+function story(title: string, tell: (t: ExecutionContext) => Promise<unknown>): void {
+  if (obstacle) test.serial.skip(`${title} (${obstacle})`, (t) => t.pass());
+  else test.serial(title, async (t) => void (await tell(t)));
+}
+
+story('kubectl logs -f goes through a dozen rotations and shows each line once', async (t) => {
+  const lines = 15_000;
+  const line = (index: number | string) => `line ${index} ${'x'.repeat(50)}`;
+  const text = `echo begin; until [ -e /tmp/go ]; do usleep 20000; done; i=0; while [ $i -lt ${lines} ]; do echo "${line('$i')}"; i=$((i + 1)); [ $((i % 500)) = 0 ] && usleep 30000; done; true`;
+  await cluster.apply(pod('talker', script(text), { restartPolicy: 'Never' }));
+  await until('it runs', async () => (await cluster.get<Pod>('pod', 'talker')).status?.phase !== 'Pending');
+  const follower = cluster.spawnKubectl('logs', '-f', 'talker');
+  let read = '';
+  follower.stdout!.setEncoding('utf8').on('data', (chunk) => {
+    read += chunk;
+  });
+  await until('it is followed', async () => read === 'begin\n');
+  await cluster.inPod('talker', 'touch /tmp/go');
+  // It ends with the container.
+  await once(follower, 'close');
+  const all = read.split('\n').slice(1);
+  const wrong = all.findIndex((one, index) => one !== (index < lines ? line(index) : ''));
+  t.is(wrong, -1, `line ${wrong} is "${all[wrong]}"`);
+  t.is(all.length, lines + 1);
+  const tail = await cluster.kubectl('logs', '--tail=3', 'talker');
+  t.is(tail, [lines - 3, lines - 2, lines - 1].map((index) => `${line(index)}\n`).join(''));
+  await cluster.kubectl('delete', 'pod', 'talker');
+});
+
+story('R6, R7: two dozen pods that come and go leave no container, directory, link or cgroup', async (t) => {
+  const names = Array.from({ length: 24 }, (_, index) => `churn-${index}`);
+  const left = () => [
+    ...readdirSync(cluster.host.path(`${ROOT}/kubelet/pods`)),
+    ...readdirSync(cluster.host.path('/var/log/pods')),
+    ...readdirSync(cluster.host.path('/var/log/containers')),
+  ];
+  await until('nothing is there', async () => left().length === 0);
+  const rounds = 2;
+  for (let round = 0; round < rounds; round++) {
+    const some = names.filter((_, index) => index % rounds === round);
+    await cluster.apply(...some.map((name) => pod(name, { command: ['sleep', '1000'] })));
+    await until(
+      'all run',
+      async () =>
+        (await cluster.list<Pod>('pods')).filter(({ status }) => status?.phase === 'Running').length === some.length,
+      60_000,
+    );
+    await cluster.kubectl('delete', 'pods', '--all', '--wait=false');
+    await until('all are gone', async () => (await cluster.list<Pod>('pods')).length === 0, 60_000);
+  }
+  await until('nothing is left', async () => left().length === 0);
+  t.is((await cluster.containers()).size, 0);
+  t.is((await cluster.sh('find /sys/fs/cgroup -type d -name "pod*-*" | wc -l')).trim(), '0');
+});
+
+story(
+  'R6: kill -USR2 writes a heap snapshot beside the cluster’s state, for root alone, and the daemon goes on',
+  async (t) => {
+    const folder = cluster.host.path(`${ROOT}/heap`);
+    const snapshots = () => readdirSync(folder).filter((name) => name.endsWith('.heapsnapshot'));
+    await cluster.sh('kill -USR2 "$(cut -d" " -f1 /run/berth/berth.pid)"');
+    await until('the snapshot', async () => snapshots().length === 1, 60_000);
+    const path = join(folder, snapshots()[0]!);
+    t.is(statSync(path).mode & 0o777, 0o600);
+    t.is(statSync(folder).mode & 0o777, 0o700);
+    t.regex(readFileSync(path, 'latin1').slice(0, 100), /^\{"snapshot":\{"meta"/);
+    await cluster.berthOk('status');
+  },
+);
