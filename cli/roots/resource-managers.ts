@@ -5,12 +5,13 @@ import { evictionHardOf } from '../../agent/config/sections/eviction.ts';
 import { withNamedCpus } from '../../agent/config/sections/managers.ts';
 import type { AdmitHandler, PodResources } from '../../agent/pods/ports.ts';
 import { loadCheckpoint } from '../../agent/resources/checkpoints/checkpoint-file.ts';
+import { checkNoState } from '../../agent/resources/checkpoints/checkpoint-policy.ts';
 import {
   type CpuManager,
   computeReservedCpus,
   createCpuManager,
 } from '../../agent/resources/cpu-manager/cpu-manager.ts';
-import { CPU_STATE_FILE, checkNoState } from '../../agent/resources/cpu-manager/cpu-state.ts';
+import { CPU_STATE_FILE } from '../../agent/resources/cpu-manager/cpu-state.ts';
 import { buildCpuTopology } from '../../agent/resources/cpu-manager/cpu-topology.ts';
 import { type CpusetKeeper, createCpusetKeeper } from '../../agent/resources/cpu-manager/cpuset-keeper.ts';
 import { parseCpuPolicyOptions } from '../../agent/resources/cpu-manager/policy-options.ts';

@@ -10,11 +10,12 @@ import {
 } from '../topology/hint-provider.ts';
 import type { ManagerMetrics } from '../topology/manager-metrics.ts';
 import { numaNodesOf } from '../topology/numa-mask.ts';
+import { allContainers, endsBeforeOthers } from '../topology/pod-containers.ts';
 import { assignCpus } from './assign-evenly.ts';
 import { computeCpuHints, socketsOf } from './cpu-hints.ts';
 import { type CpuState, checkCpuState, parseCpuState, renderCpuState } from './cpu-state.ts';
 import { type CpuTopology, cpusIn, groupCpus } from './cpu-topology.ts';
-import { allContainers, endsBeforeOthers, exclusiveCpuCount, podExclusiveCpuCount } from './exclusive.ts';
+import { exclusiveCpuCount, podExclusiveCpuCount } from './exclusive.ts';
 import type { CpuPolicyOptions } from './policy-options.ts';
 
 export interface CpuManagerOptions {

@@ -1,5 +1,6 @@
 import { type CpuSet, formatCpuList, parseCpuList, sameCpus } from '../../../src/linux/cpu-list.ts';
 import { CheckpointError, CorruptCheckpointError, parseCheckpointJson } from '../checkpoints/checkpoint-file.ts';
+import { otherPolicy } from '../checkpoints/checkpoint-policy.ts';
 import { fnv32a, printGoMap } from '../checkpoints/go-hash.ts';
 
 export const CPU_STATE_FILE = 'cpu_manager_state';
@@ -63,19 +64,6 @@ export function parseCpuState(text: string, path: string): CpuState {
       ]),
     ),
   };
-}
-
-/** The policy `none` keeps no state; one that another policy has left is not passed over. @throws CheckpointError */
-export function checkNoState(text: string, path: string, policy: 'none' | 'None'): void {
-  const written = textField(parseCheckpointJson(text), 'policyName');
-  if (written !== policy) throw otherPolicy(path, policy, written);
-}
-
-/** Upstream's words: what must be done is the same there. */
-export function otherPolicy(path: string, configured: string, written: string): CheckpointError {
-  return new CheckpointError(
-    `configured policy ${JSON.stringify(configured)} differs from state checkpoint policy ${JSON.stringify(written)}: please drain this node and delete the checkpoint file ${path} before starting the agent again`,
-  );
 }
 
 /**

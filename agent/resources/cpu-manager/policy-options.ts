@@ -1,3 +1,5 @@
+import { parseGoBool } from '../../../src/config/go-bool.ts';
+
 /** `cpuManagerPolicyOptions`, parsed. */
 export interface CpuPolicyOptions {
   fullPhysicalCpusOnly: boolean;
@@ -53,11 +55,4 @@ export function parseCpuPolicyOptions(
   for (const [one, other] of EXCLUDING)
     if (isOn(one) && isOn(other)) refuse(one, options[one]!, `"false" beside ${other}: they cannot be used together`);
   return parsed;
-}
-
-/** What Go's strconv.ParseBool takes; undefined: neither. */
-export function parseGoBool(text: string): boolean | undefined {
-  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true;
-  if (['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false;
-  return undefined;
 }

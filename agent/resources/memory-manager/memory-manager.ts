@@ -1,6 +1,5 @@
 import type { Container, Pod } from '../../../src/kube/types.ts';
 import { CheckpointError, createCheckpointWriter, loadCheckpoint } from '../checkpoints/checkpoint-file.ts';
-import { allContainers, endsBeforeOthers } from '../cpu-manager/exclusive.ts';
 import { podQosClass } from '../qos.ts';
 import { isSidecar, requestsOf } from '../requests.ts';
 import {
@@ -12,6 +11,7 @@ import {
 import type { NumaNode } from '../topology/machine.ts';
 import type { ManagerMetrics } from '../topology/manager-metrics.ts';
 import { isWithin, type NumaMask, numaMask, numaNodesOf } from '../topology/numa-mask.ts';
+import { allContainers, endsBeforeOthers } from '../topology/pod-containers.ts';
 import {
   buildMachineMemory,
   giveMemoryBack,

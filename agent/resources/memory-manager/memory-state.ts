@@ -1,6 +1,6 @@
 import { CorruptCheckpointError, parseCheckpointJson } from '../checkpoints/checkpoint-file.ts';
+import { otherPolicy } from '../checkpoints/checkpoint-policy.ts';
 import { fnv32a, printGoInts, printGoMap } from '../checkpoints/go-hash.ts';
-import { otherPolicy } from '../cpu-manager/cpu-state.ts';
 
 export const MEMORY_STATE_FILE = 'memory_manager_state';
 const POLICY = 'Static';

@@ -1,4 +1,4 @@
-import { parseGoBool } from '../cpu-manager/policy-options.ts';
+import { parseGoBool } from '../../../src/config/go-bool.ts';
 
 /** `topologyManagerPolicyOptions`, parsed. */
 export interface TopologyPolicyOptions {

@@ -3,10 +3,10 @@ import type { Clock } from '../../../src/runtime/clock.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { AdmitHandler, Rejection } from '../../pods/ports.ts';
-import { allContainers } from '../cpu-manager/exclusive.ts';
 import { AllocationError, type HintProvider, type ResourceHints, type TopologyHint } from './hint-provider.ts';
 import type { ManagerMetrics } from './manager-metrics.ts';
 import { mergeHints, type NumaMachine, type TopologyPolicy } from './merge-hints.ts';
+import { allContainers } from './pod-containers.ts';
 import type { TopologyPolicyOptions } from './policy-options.ts';
 
 export interface TopologyManagerOptions {

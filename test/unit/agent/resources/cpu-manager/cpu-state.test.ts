@@ -8,10 +8,10 @@ import {
   createCheckpointWriter,
   loadCheckpoint,
 } from '../../../../../agent/resources/checkpoints/checkpoint-file.ts';
+import { checkNoState } from '../../../../../agent/resources/checkpoints/checkpoint-policy.ts';
 import {
   type CpuState,
   checkCpuState,
-  checkNoState,
   parseCpuState,
   renderCpuState,
 } from '../../../../../agent/resources/cpu-manager/cpu-state.ts';
