@@ -4,6 +4,7 @@ import { hasProgram } from '../../src/linux/exec.ts';
 import { UserError } from '../output/failure.ts';
 import { renderTable } from '../output/table.ts';
 import { engineEndpoint, readSettings } from '../settings.ts';
+import { judgeDisk, readDisk } from './disk.ts';
 import { type EngineUse, judgeEngine } from './engine.ts';
 import type { Finding } from './finding.ts';
 import { judgeKernel } from './kernel.ts';
@@ -45,14 +46,25 @@ async function examine(options: DoctorOptions): Promise<Finding[]> {
   const podRuntime = options.podRuntime ?? settings?.podRuntime ?? 'auto';
   const isOwn = settings !== undefined && settings.dockerEndpoint === undefined && !options.dockerEndpoint;
   const [engine, kernel] = await Promise.all([examineEngine(endpoint, { podRuntime, isOwn }), readKernelFacts()]);
-  return [...engine, ...judgeKernel(kernel), ...examinePrograms()];
+  const pods = await readDisk(options.rootDir);
+  return [
+    ...engine,
+    ...(pods ? [judgeDisk('disk of pods', pods, undefined, 10)] : []),
+    ...judgeKernel(kernel),
+    ...examinePrograms(),
+  ];
 }
 
 async function examineEngine(endpoint: string, use: EngineUse): Promise<Finding[]> {
   const docker = connectDocker(endpoint);
   try {
     const signal = AbortSignal.timeout(ENGINE_TIMEOUT_MS);
-    return judgeEngine(await docker.info(signal), await docker.version(signal), use);
+    const info = await docker.info(signal);
+    const images = await readDisk(info.dockerRootDir);
+    return [
+      ...judgeEngine(info, await docker.version(signal), use),
+      ...(images ? [judgeDisk('disk of images', images, 85, 15)] : []),
+    ];
   } catch (error) {
     return [
       {

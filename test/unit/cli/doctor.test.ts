@@ -1,4 +1,5 @@
 import test from 'ava';
+import { judgeDisk } from '../../../cli/doctor/disk.ts';
 import { judgeEngine } from '../../../cli/doctor/engine.ts';
 import type { Finding } from '../../../cli/doctor/finding.ts';
 import { judgeKernel, type KernelFacts } from '../../../cli/doctor/kernel.ts';
@@ -114,3 +115,19 @@ test('the runtime of pods: used, turned off, or to be had', (t) => {
 test('sysctls that the kernel does not have are not judged', (t) => {
   t.deepEqual(notOk(kernel({ sysctl: () => undefined })), []);
 });
+
+for (const [freePercent, collectAt, evictBelow, state] of [
+  [50, 85, 15, 'ok'],
+  [16, 85, 15, 'ok'],
+  [15, 85, 15, 'warning'],
+  [14, 85, 15, 'problem'],
+  [10, undefined, 10, 'ok'],
+  [9, undefined, 10, 'problem'],
+] as const)
+  test(`a disk of which ${freePercent} % are free, thresholds ${collectAt ?? 'none'} and ${evictBelow}: ${state}`, (t) => {
+    const disk = { path: '/d', capacityBytes: 100 * 2 ** 30, availableBytes: freePercent * 2 ** 30 };
+    const finding = judgeDisk('disk', disk, collectAt, evictBelow);
+    t.is(finding.state, state);
+    t.true(finding.detail.startsWith(`/d: ${freePercent} % of 100.0 GiB are free`), finding.detail);
+    t.is(finding.remedy === undefined, state === 'ok');
+  });
