@@ -112,7 +112,7 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     for (const [name, limits] of [['Burstable', qos.burstable] as const, ['BestEffort', qos.besteffort] as const])
       if (limits.memoryBytes !== undefined)
         // A class above its limit must not grow; to get it below is the eviction's business, not the OOM killer's.
-        limits.memoryBytes = Math.max(Number(limits.memoryBytes), await usedBytes(qosCgroup(name)));
+        limits.memoryBytes = Math.max(Number(limits.memoryBytes), (await usedBytes(pathOf(qosCgroup(name)))) ?? 0);
     kept = { minBytes: qos.kubepods.memoryMinBytes ?? 0, lowBytes: qos.kubepods.memoryLowBytes ?? 0 };
     return [
       [KUBEPODS, { ...computeKubepodsLimits(available), ...qos.kubepods }],
@@ -121,15 +121,17 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     ];
   }
 
-  async function usedBytes(name: CgroupName): Promise<number> {
+  /** Memory that a cgroup has, page cache too; undefined when it is not there. */
+  async function usedBytes(path: string): Promise<number | undefined> {
     const file = cgroups.version === 1 ? 'memory.usage_in_bytes' : 'memory.current';
-    return Number((await cgroups.read(pathOf(name), 'memory', file)) ?? 0);
+    const text = await cgroups.read(path, 'memory', file);
+    return text === undefined ? undefined : Number(text);
   }
 
   /** v2 takes a limit below what is in use and kills for it, where v1 refuses: here neither kills. */
   async function assertFits(name: CgroupName, { memoryBytes = 'max' }: CgroupLimits): Promise<void> {
     if (cgroups.version === 1 || memoryBytes === 'max') return;
-    const bytes = await usedBytes(name);
+    const bytes = (await usedBytes(pathOf(name))) ?? 0;
     if (bytes > memoryBytes)
       throw new Error(`cannot limit cgroup ${pathOf(name)} to ${memoryBytes} bytes of memory: ${bytes} are in use`, {
         cause: { code: 'EBUSY' },
@@ -213,14 +215,8 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
       return options.canLowerOomScore ? score : Math.max(0, score);
     },
     containerResources: (pod, container) => computeContainerResources(pod, container, options),
-    async memoryInUseBytes(pod, containerId) {
-      const path = containerId
-        ? containerPath(pod, containerId)
-        : pathOf(podCgroup(podQosClass(pod), pod.metadata.uid));
-      const file = cgroups.version === 1 ? 'memory.usage_in_bytes' : 'memory.current';
-      const text = await cgroups.read(path, 'memory', file);
-      return text === undefined ? undefined : Number(text);
-    },
+    memoryInUseBytes: (pod, containerId) =>
+      usedBytes(containerId ? containerPath(pod, containerId) : pathOf(podCgroup(podQosClass(pod), pod.metadata.uid))),
     async limitContainer(pod, container, containerId) {
       const limits = computeContainerLimits(pod, container, options, hugepageSizes);
       if (Object.keys(limits).length > 0) await cgroups.update(containerPath(pod, containerId), limits);

@@ -77,6 +77,8 @@ function renderV2(limits: CgroupLimits): CgroupWrite[] {
   const writes: CgroupWrite[] = [];
   const write = (controller: string, file: string, value: string | number) =>
     writes.push({ controller, file, value: String(value) });
+  const writeIfThere = (file: string, value: string | number) =>
+    writes.push({ controller: 'memory', file, value: String(value), isOptional: true });
   if (limits.cpuShares !== undefined) write('cpu', 'cpu.weight', cpuWeight(limits.cpuShares));
   if (limits.cpuQuotaUs !== undefined)
     write('cpu', 'cpu.max', `${limits.cpuQuotaUs} ${limits.cpuPeriodUs ?? DEFAULT_CPU_PERIOD_US}`);
@@ -84,9 +86,8 @@ function renderV2(limits: CgroupLimits): CgroupWrite[] {
   if (limits.memoryLowBytes !== undefined) write('memory', 'memory.low', limits.memoryLowBytes);
   if (limits.memoryHighBytes !== undefined) write('memory', 'memory.high', limits.memoryHighBytes);
   if (limits.memoryBytes !== undefined) write('memory', 'memory.max', limits.memoryBytes);
-  if (limits.swapBytes !== undefined)
-    writes.push({ controller: 'memory', file: 'memory.swap.max', value: String(limits.swapBytes), isOptional: true });
-  if (limits.oomGroup !== undefined) write('memory', 'memory.oom.group', limits.oomGroup ? 1 : 0);
+  if (limits.swapBytes !== undefined) writeIfThere('memory.swap.max', limits.swapBytes);
+  if (limits.oomGroup !== undefined) writeIfThere('memory.oom.group', limits.oomGroup ? 1 : 0);
   if (limits.pids !== undefined) write('pids', 'pids.max', limits.pids);
   for (const [size, limit] of Object.entries(limits.hugepageBytes ?? {}))
     write('hugetlb', `hugetlb.${size}.max`, limit);

@@ -85,8 +85,10 @@ test('what v2 alone has: protection, throttling, swap, the OOM group; nothing of
   };
   t.deepEqual(
     renderLimits(2, limits).map(({ file, value, isOptional }) => `${file}=${value}${isOptional ? '?' : ''}`),
-    ['memory.min=1', 'memory.low=2', 'memory.high=max', 'memory.max=4', 'memory.swap.max=0?', 'memory.oom.group=1'],
+    ['memory.min=1', 'memory.low=2', 'memory.high=max', 'memory.max=4', 'memory.swap.max=0?', 'memory.oom.group=1?'],
   );
   t.deepEqual(renderLimits(1, limits), [{ controller: 'memory', file: 'memory.limit_in_bytes', value: '4' }]);
-  t.deepEqual(renderLimits(2, { oomGroup: false }), [{ controller: 'memory', file: 'memory.oom.group', value: '0' }]);
+  t.deepEqual(renderLimits(2, { oomGroup: false }), [
+    { controller: 'memory', file: 'memory.oom.group', value: '0', isOptional: true },
+  ]);
 });
