@@ -17,7 +17,7 @@ const reservation = z.strictObject({
 /** Exclusive CPUs, NUMA memory, topology. */
 export const managersFields = {
   reservedSystemCPUs: text(),
-  reservedMemory: objects(reservation, 'NUMA nodes with numaNode and limits'),
+  reservedMemory: { ...objects(reservation, 'NUMA nodes with numaNode and limits'), fromFlag: parseReservedMemoryFlag },
   cpuManagerPolicy: choice('none', ['none', 'static']),
   cpuManagerPolicyOptions: map(),
   cpuManagerReconcilePeriod: duration(10 * SECOND_MS),
@@ -26,6 +26,16 @@ export const managersFields = {
   topologyManagerScope: choice('container', ['container', 'pod']),
   topologyManagerPolicyOptions: map(),
 };
+
+/** `0:memory=1Gi,hugepages-2Mi=4Mi;1:memory=1Gi` as a file would hold it; what is nothing of the kind stays, to be refused. */
+function parseReservedMemoryFlag(text: string): unknown {
+  return text.split(';').map((part) => {
+    const [, node, amounts] = /^(\d+):(.+)$/.exec(part) ?? [];
+    if (node === undefined || amounts === undefined) return part;
+    const limits = amounts.split(',').map((pair) => [pair.split('=')[0], pair.split('=').slice(1).join('=')]);
+    return { numaNode: Number(node), limits: Object.fromEntries(limits) };
+  });
+}
 
 type ManagersConfig = ConfigOf<typeof managersFields>;
 type Reservations = Pick<

@@ -135,3 +135,14 @@ test('CPUs reserved by name stand for the amounts', (t) => {
     systemReserved: { cpu: '2', pid: '100' },
   });
 });
+
+test('reserved memory as a flag', (t) => {
+  const load = (value: string) =>
+    loadConfig(kubeletConfiguration, { flags: [{ flag: '--reserved-memory', field: 'reservedMemory', value }] });
+  t.deepEqual(load('0:memory=1Gi,hugepages-2Mi=4Mi;1:memory=2Gi').reservedMemory, [
+    { numaNode: 0, limits: { memory: '1Gi', 'hugepages-2Mi': '4Mi' } },
+    { numaNode: 1, limits: { memory: '2Gi' } },
+  ]);
+  for (const value of ['memory=1Gi', '0:', 'x:memory=1Gi', '0:memory'])
+    t.throws(() => load(value), { message: /field "reservedMemory.* accepted: / }, value);
+});
