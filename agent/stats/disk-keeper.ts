@@ -33,13 +33,17 @@ export function createDiskKeeper(
   },
 ): DiskKeeper {
   const { clock } = deps;
-  const measured = new Map<string, { disk: PodDisk; dueMs: number }>();
+  const measured = new Map<string, { disk: PodDisk; dueMs: number; containers: string }>();
 
   async function round(signal: AbortSignal) {
     const targets = deps.targets();
     const uids = new Set(targets.map(({ uid }) => uid));
     for (const uid of measured.keys()) if (!uids.has(uid)) measured.delete(uid);
-    const due = targets.filter(({ uid }) => (measured.get(uid)?.dueMs ?? 0) <= clock.monotonicMs());
+    // A container that was started since has a new layer.
+    const due = targets.filter((target) => {
+      const known = measured.get(target.uid);
+      return !known || known.dueMs <= clock.monotonicMs() || known.containers !== idsOf(target);
+    });
     if (due.length === 0) return;
     const mountPoints = new Set(
       parseMountInfo(await readFile(join(options.procRoot, 'self/mountinfo'), 'utf8').catch(() => '')).map(
@@ -50,7 +54,11 @@ export function createDiskKeeper(
       const beganMs = clock.monotonicMs();
       const disk = await measurePodDisk(target, options, { ...deps, mountPoints, nowMs: () => clock.nowMs() }, signal);
       const tookMs = clock.monotonicMs() - beganMs;
-      measured.set(target.uid, { disk, dueMs: beganMs + Math.max(options.periodMs, tookMs / SHARE_OF_TIME) });
+      measured.set(target.uid, {
+        disk,
+        dueMs: beganMs + Math.max(options.periodMs, tookMs / SHARE_OF_TIME),
+        containers: idsOf(target),
+      });
     }
   }
 
@@ -73,3 +81,5 @@ export function createDiskKeeper(
     },
   };
 }
+
+const idsOf = ({ containers }: PodTarget) => containers.map(({ id }) => id).join();

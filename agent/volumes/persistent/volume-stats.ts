@@ -60,30 +60,28 @@ export function createClaimFigures({
   periodMs?: number;
   clock: Clock;
 }): ClaimFigures {
-  let known = new Map<string, { claim: MountedClaim; stats: VolumeStats }>();
-  let measuring: Promise<void> | undefined;
-  let measuredMs: number | undefined;
+  const known = new Map<string, { claim: MountedClaim; stats?: VolumeStats | undefined }>();
+  /** Claims that were asked and have not answered: a volume that hangs must not take a thread of the pool with every look. */
+  const asking = new Map<string, Promise<void>>();
+  let askedMs: number | undefined;
 
-  async function measure() {
-    const byClaim = new Map(claims().map((one) => [`${one.namespace}/${one.claim}`, one]));
-    const found: typeof known = new Map();
-    for (const [key, claim] of byClaim) {
-      // A volume that cannot be looked at has no figures, as upstream; the others have theirs.
-      const stats = await (claim.ask ? claim.ask() : lookAt(claim.path)).catch(() => undefined);
-      if (stats) found.set(key, { claim, stats });
+  /** Asks those that are due, all at once: none waits for another. */
+  function refresh(): Promise<unknown> | undefined {
+    const nowMs = clock.monotonicMs();
+    if (askedMs === undefined || nowMs - askedMs >= periodMs) {
+      askedMs = nowMs;
+      const mounted = new Map(claims().map((one) => [`${one.namespace}/${one.claim}`, one]));
+      for (const key of known.keys()) if (!mounted.has(key)) known.delete(key);
+      for (const [key, claim] of mounted) if (!asking.has(key)) asking.set(key, ask(key, claim));
     }
-    known = found;
+    return asking.size > 0 ? Promise.all(asking.values()) : undefined;
   }
 
-  /** One at a time: a volume that hangs must not take a thread of the pool with every look. */
-  function refresh(): Promise<void> | undefined {
-    const nowMs = clock.monotonicMs();
-    if (measuring || (measuredMs !== undefined && nowMs - measuredMs < periodMs)) return measuring;
-    measuredMs = nowMs;
-    measuring = measure().finally(() => {
-      measuring = undefined;
-    });
-    return measuring;
+  async function ask(key: string, claim: MountedClaim) {
+    // A volume that cannot be looked at has no figures, as upstream; the others have theirs.
+    const stats = await (claim.ask ? claim.ask() : lookAt(claim.path)).catch(() => undefined);
+    asking.delete(key);
+    known.set(key, { claim, stats });
   }
 
   return {
@@ -99,7 +97,7 @@ export function createClaimFigures({
         await Promise.race([fresh, waited]);
         patience.abort();
       }
-      return [...known.values()];
+      return [...known.values()].flatMap(({ claim, stats }) => (stats ? [{ claim, stats }] : []));
     },
   };
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
+import { observed, run } from '../status/cases.ts';
 import { createNodeTree, POD_PATH } from './node-tree.ts';
 
 const MIB = 1 << 20;
@@ -93,6 +94,26 @@ for (const version of [1, 2] as const) {
     t.true(node.memory!.usageBytes! > 0);
   });
 }
+
+test('a container that was started since the last walk has its layer measured soon', async (t) => {
+  const tree = await createNodeTree(t, 2);
+  const { statistics, clock, pods, write, root } = tree;
+  const stop = new AbortController();
+  const running = statistics.run(stop.signal);
+  const measured = async (id: string) => {
+    for (let round = 0; round < 200 && !statistics.podDisk('uid-1')?.layers.has(id); round++) await sleep(10);
+    return statistics.podDisk('uid-1')?.layers.has(id);
+  };
+  t.true(await measured('app0'));
+  write('cgroup/kubepods/burstable/poduid-1/app1/cgroup.procs', '43\n');
+  write('proc/43/mountinfo', `1 0 0:50 / / rw - overlay overlay rw,upperdir=${root}/docker/overlay2/layer/diff\n`);
+  pods.runtime = () => observed([run('app', { id: 'app1' })]);
+  await clock.advance(5000);
+  t.true(await measured('app1'));
+  t.false(statistics.podDisk('uid-1')?.layers.has('app0'));
+  stop.abort();
+  await running;
+});
 
 test('who asks at about the same time gets the same pass; who wants a newer one gets that', async (t) => {
   const { statistics, cgroup, clock } = await createNodeTree(t, 2);
