@@ -220,11 +220,20 @@ real('a memory limit bites: OOMKilled', async (t) => {
           command: ['sh', '-c', 'x=a; while :; do x=$x$x; done'],
           resources: { limits: { memory: '16Mi', cpu: '500m' } },
         },
+        {
+          name: 'child',
+          command: ['sh', '-c', 'head -c 64m /dev/zero | tail -n 1 >/dev/null; sleep 1; exit 5'],
+          resources: { limits: { memory: '16Mi', cpu: '500m' } },
+        },
       ],
     }),
   );
   await eventually('over', () => phaseOf('hungry') === 'Failed');
   t.like(statusOf('hungry', 'app')!.state!.terminated, { exitCode: 137, reason: 'OOMKilled' });
+  // It was not the first process: on v1 that one goes on, on v2 (unless singleProcessOOMKill) they end together.
+  const child = statusOf('hungry', 'child')!.state!.terminated!;
+  t.is(child.reason, 'OOMKilled');
+  t.true(child.exitCode === 5 || child.exitCode === 137, `exit code ${child.exitCode}`);
   await removed('hungry');
 });
 
