@@ -27,6 +27,9 @@ export interface CpusetKeeper {
   run(signal: AbortSignal): Promise<void>;
 }
 
+/** The Engine runs a process for each. */
+const UPDATES_AT_ONCE = 4;
+
 /**
  * Keeps the cpusets of running containers as the CPU manager wants them, through the Engine: it writes the files of either cgroup version and would
  * else bring its own idea back with the next restart.
@@ -67,7 +70,11 @@ export function createCpusetKeeper(options: CpusetKeeperOptions, deps: CpusetKee
       const containers = await docker.listContainers({ labels });
       const ids = new Set(containers.map(({ id }) => id));
       for (const id of told.keys()) if (!ids.has(id) && !owners.has(id)) told.delete(id);
-      await Promise.all(containers.map(moveListed));
+      const rest = containers.values();
+      const moveRest = async () => {
+        for (const one of rest) await moveListed(one);
+      };
+      await Promise.all(Array.from({ length: UPDATES_AT_ONCE }, moveRest));
     } catch (error) {
       log.warn({ err: error }, "containers' CPUs could not be looked at; it is tried again");
     }
