@@ -59,6 +59,10 @@ export function createAdmittance(deps: AdmittanceDependencies) {
     return containers.length > 0 || sandboxes.length > 0 || isAcknowledged;
   }
 
+  function runningNames(uid: string): string[] {
+    return runtime.pod(uid).containers.flatMap(({ name, state }) => (state === 'running' ? [name] : []));
+  }
+
   /** It holds nothing any more, though its containers may still be there to be looked at. */
   function isOver({ pod, state }: PodWork): boolean {
     const phase = pod.status?.phase;
@@ -70,7 +74,9 @@ export function createAdmittance(deps: AdmittanceDependencies) {
     for (const work of deps.works()) {
       if (work.isAdmitted || work.isOrphan || isOver(work) || !wasAdmitted(work)) continue;
       if (!allocations.isAllocated(work.uid)) allocations.allocate(work.pod);
-      await deps.admission.readmit(allocations.allocatedPod(work.pod));
+      const pod = allocations.allocatedPod(work.pod);
+      allocations.assumeActuated(pod, runningNames(work.uid));
+      await deps.admission.readmit(pod);
       letIn(work, true);
     }
   }

@@ -1,7 +1,13 @@
 import type { Pod, ResourceRequirements } from '../../../src/kube/types.ts';
 import { createCheckpointWriter, loadCheckpoint } from '../checkpoints/checkpoint-file.ts';
 import { parseCheckpoint, renderCheckpoint } from './checkpoint.ts';
-import { allocationOf, type PodAllocation, sameRequirements, withAllocation } from './pod-allocation.ts';
+import {
+  allocationOf,
+  type PodAllocation,
+  resizableContainers,
+  sameRequirements,
+  withAllocation,
+} from './pod-allocation.ts';
 
 /**
  * What this node has set aside for each pod. A spec may ask for something else since: that is a resize, which is decided
@@ -21,6 +27,8 @@ export interface Allocations {
   actuated(uid: string, container: string): ResourceRequirements | undefined;
   /** The Engine has accepted a container's resources. Never throws; what is not written is written with the next. */
   recordActuated(uid: string, container: string, resources: ResourceRequirements): void;
+  /** Of containers that run and of which nothing was written down, it is taken that they have what is allocated to them. */
+  assumeActuated(allocated: Pod, running: readonly string[]): void;
   /** The pod as it runs: what was actuated for the running containers, what was allocated for the others and the pod itself. */
   actuatedPod(allocated: Pod, running: ReadonlySet<string>): Pod;
   /** The pod's cgroup has its pod-level resources now. */
@@ -109,6 +117,15 @@ export function createAllocations(state: AllocationState = {}): Allocations {
         ...known,
         ContainerResources: { ...known.ContainerResources, [container]: resources },
       }));
+    },
+    assumeActuated(pod, running) {
+      const { uid } = pod.metadata;
+      for (const { name, resources } of resizableContainers(pod))
+        if (running.includes(name) && !actuated.get(uid)?.ContainerResources[name])
+          changeActuated(uid, (known) => ({
+            ...known,
+            ContainerResources: { ...known.ContainerResources, [name]: resources ?? {} },
+          }));
     },
     actuatedPod(pod, running) {
       const known = actuated.get(pod.metadata.uid);

@@ -205,3 +205,18 @@ test('a restart of the agent in the middle: what was allocated is carried out, w
   await until('told', () => second.condition('PodResizePending')?.reason === 'Infeasible');
   t.is(second.container(small, 'app')!.restartCount, 0);
 });
+
+test('what an agent without such records had started is resized too', async (t) => {
+  const first = await startAgent(t);
+  const small = sized('1/1', '1Gi/1Gi');
+  first.workers.update(small);
+  await first.running(small);
+  const { docker, network } = first;
+  const second = await startAgent(t, { docker, network });
+  await second.runtime.relist(new AbortController().signal);
+  second.workers.update(small);
+  await second.running(small);
+  second.workers.update(sized('2/2', '1Gi/1Gi'));
+  await until('resized', () => second.told('ResizeCompleted').length > 0);
+  t.is(docker.containers.get(second.container(small, 'app')!.id)!.config.HostConfig!.CpuQuota, 200_000);
+});

@@ -4,6 +4,7 @@ import test from 'ava';
 import { createAllocations, loadAllocations } from '../../../../../agent/resources/allocation/allocations.ts';
 import { parseCheckpoint, renderCheckpoint } from '../../../../../agent/resources/allocation/checkpoint.ts';
 import { allocationOf, withAllocation } from '../../../../../agent/resources/allocation/pod-allocation.ts';
+import { CheckpointError } from '../../../../../agent/resources/checkpoints/checkpoint-file.ts';
 import type { Pod } from '../../../../../src/kube/types.ts';
 import { podOf } from '../../pod.ts';
 
@@ -45,7 +46,7 @@ test('a corrupt checkpoint is kept aside and said; the next start does without i
       { allocated: path, actuated: join(directory, 'actuated_pods_state') },
       { nowMs: () => 0, onError: (error) => t.fail(String(error)) },
     );
-  const error = await t.throwsAsync(load(), { name: 'CheckpointError' });
+  const error = await t.throwsAsync(load(), { instanceOf: CheckpointError });
   const [aside] = await readdir(directory);
   t.regex(aside!, /^allocated_pods_state\.corrupt-/);
   t.true(error!.message.includes(path) && error!.message.includes(aside!));
