@@ -48,7 +48,7 @@ export interface ResourceManagers {
   memory: MemoryManager | undefined;
   /** Of the machine; empty when nobody aligns anything. */
   numaNodes: readonly number[];
-  /** What is aligned on beside CPUs and memory joins here: devices. */
+  /** What is aligned on beside CPUs and memory joins here, and is asked first, as upstream: devices. */
   createAdmission(others: readonly HintProvider[]): AdmitHandler;
   hasExclusiveCpus(uid: string): boolean;
   /** Containers get their CPUs and NUMA nodes with their other resources. */
@@ -95,7 +95,7 @@ export async function openResourceManagers(
     createAdmission: (others) =>
       createTopologyManager(
         { policy: config.topologyManagerPolicy, scope: config.topologyManagerScope, machine: numa },
-        { providers: [...(cpu ? [cpu] : []), ...(memory ? [memory] : []), ...others], metrics, clock, log },
+        { providers: [...others, ...(cpu ? [cpu] : []), ...(memory ? [memory] : [])], metrics, clock, log },
       ),
     hasExclusiveCpus: (uid) => cpu?.hasAnyExclusive(uid) ?? false,
     assign: (resources) => ({
