@@ -2,8 +2,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import test from 'ava';
+import { createNodeAllocatable } from '../../../agent/resources/node-allocatable.ts';
 import { createPodResources } from '../../../agent/resources/pod-resources.ts';
+import { computeReservedCgroups, whyNotLimited } from '../../../agent/resources/reserved-cgroups.ts';
 import { openCgroups } from '../../../src/linux/cgroup/cgroups.ts';
+import { systemClock } from '../../../src/runtime/clock.ts';
+import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { podOf, resources } from '../../unit/agent/pod.ts';
 
@@ -183,5 +187,41 @@ test.serial('a limit below what is in use kills nobody, on either version', asyn
   } finally {
     await node.removeAll();
     await cgroups.remove(root);
+  }
+});
+
+test.serial('what is reserved for others is their limit, in a cgroup that is there', async (t) => {
+  const cgroups = await openCgroups();
+  const path = `${cgroupRoot}-daemons`;
+  const [reserved] = computeReservedCgroups('cgroupfs', {
+    enforceNodeAllocatable: ['pods', 'kube-reserved'],
+    systemReserved: {},
+    kubeReserved: { cpu: '250m', memory: '64Mi', pid: '300' },
+    systemReservedCgroup: '',
+    kubeReservedCgroup: path,
+    memoryQos: cgroups.version === 2,
+  });
+  t.regex((await whyNotLimited(cgroups, reserved!))!, /there is no cgroup/);
+  await cgroups.ensure(path, {});
+  try {
+    t.is(await whyNotLimited(cgroups, reserved!), undefined);
+    const events: string[] = [];
+    const part = createNodeAllocatable([reserved!], {
+      resources: { enforceNode: async () => {} },
+      cgroups,
+      event: (_type, reason) => events.push(reason),
+      clock: systemClock,
+      log: silentLogger,
+    });
+    await part.start();
+    t.deepEqual(events, ['NodeAllocatableEnforced']);
+    const isV1 = cgroups.version === 1;
+    const read = (controller: string, v1: string, v2: string) => cgroups.read(path, controller, isV1 ? v1 : v2);
+    t.is(await read('memory', 'memory.limit_in_bytes', 'memory.max'), String(64 * 2 ** 20));
+    t.is(await read('cpu', 'cpu.shares', 'cpu.weight'), isV1 ? '256' : '10');
+    t.is(await read('pids', 'pids.max', 'pids.max'), '300');
+    if (!isV1) t.is(await cgroups.read(path, 'memory', 'memory.min'), String(64 * 2 ** 20));
+  } finally {
+    await cgroups.remove(path);
   }
 });
