@@ -15,6 +15,7 @@ import { CPU_STATE_FILE } from '../../agent/resources/cpu-manager/cpu-state.ts';
 import { buildCpuTopology } from '../../agent/resources/cpu-manager/cpu-topology.ts';
 import { type CpusetKeeper, createCpusetKeeper } from '../../agent/resources/cpu-manager/cpuset-keeper.ts';
 import { parseCpuPolicyOptions } from '../../agent/resources/cpu-manager/policy-options.ts';
+import { checkNamedCpus, computeReservedCpus } from '../../agent/resources/cpu-manager/reserved-cpus.ts';
 import { createMemoryManager, type MemoryManager } from '../../agent/resources/memory-manager/memory-manager.ts';
 import { MEMORY_STATE_FILE } from '../../agent/resources/memory-manager/memory-state.ts';
 import { computeReservedMemory } from '../../agent/resources/memory-manager/reserved-memory.ts';
@@ -69,8 +70,13 @@ export async function openResourceManagers(
   const isNeeded =
     config.cpuManagerPolicy !== 'none' ||
     config.memoryManagerPolicy !== 'None' ||
-    config.topologyManagerPolicy !== 'none';
+    config.topologyManagerPolicy !== 'none' ||
+    config.reservedSystemCPUs !== '';
   const machine = isNeeded ? await readMachineTopology() : { cpus: new Map(), numaNodes: [] };
+  // Its number counts whatever the policy.
+  checkNamedCpus(parseCpuList(config.reservedSystemCPUs), new Set(machine.cpus.keys()));
+  if (config.reservedSystemCPUs && (config.kubeReserved.cpu || config.systemReserved.cpu))
+    log.warn('reservedSystemCPUs takes the place of cpu in kubeReserved and systemReserved');
   let keeper: CpusetKeeper | undefined;
   const cpu = await openCpuManager(options, context, machine, metrics, async () => keeper?.sync());
   const memory = await openMemoryManager(options, context, machine, metrics);

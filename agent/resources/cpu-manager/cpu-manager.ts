@@ -1,6 +1,5 @@
 import type { Container, Pod } from '../../../src/kube/types.ts';
 import { type CpuSet, formatCpuList } from '../../../src/linux/cpu-list.ts';
-import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import { type CheckpointWriter, createCheckpointWriter, loadCheckpoint } from '../checkpoints/checkpoint-file.ts';
 import {
   AllocationError,
@@ -248,22 +247,4 @@ function buildCpuManager(
 
 function hintsOf(hints: readonly TopologyHint[]): ResourceHints {
   return new Map([['cpu', hints]]);
-}
-
-/**
- * The CPUs that stay with the system: those that are named, else as many as the reservations amount to, from the first cores on.
- * @throws ExplainedError when nothing is reserved: shared containers would have no CPU left, or when a named one does not exist.
- */
-export function computeReservedCpus(topology: CpuTopology, named: CpuSet, reservedMillis: number): CpuSet {
-  const missing = named.difference(topology.all);
-  if (missing.size > 0)
-    throw new ExplainedError(
-      `reservedSystemCPUs names CPUs that this machine does not have online: ${formatCpuList(missing)} (it has ${formatCpuList(topology.all)})`,
-    );
-  if (named.size > 0) return named;
-  if (reservedMillis <= 0)
-    throw new ExplainedError(
-      'cpuManagerPolicy "static" needs CPUs that stay with the system: set reservedSystemCPUs, or cpu in kubeReserved or systemReserved',
-    );
-  return assignCpus(topology, topology.all, Math.ceil(reservedMillis / 1000));
 }

@@ -2,14 +2,11 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import {
-  type CpuManager,
-  computeReservedCpus,
-  createCpuManager,
-} from '../../../../../agent/resources/cpu-manager/cpu-manager.ts';
+import { type CpuManager, createCpuManager } from '../../../../../agent/resources/cpu-manager/cpu-manager.ts';
 import { buildCpuTopology } from '../../../../../agent/resources/cpu-manager/cpu-topology.ts';
 import { exclusiveCpuCount, podExclusiveCpuCount } from '../../../../../agent/resources/cpu-manager/exclusive.ts';
 import { parseCpuPolicyOptions } from '../../../../../agent/resources/cpu-manager/policy-options.ts';
+import { computeReservedCpus } from '../../../../../agent/resources/cpu-manager/reserved-cpus.ts';
 import type { TopologyHint } from '../../../../../agent/resources/topology/hint-provider.ts';
 import { createManagerMetrics } from '../../../../../agent/resources/topology/manager-metrics.ts';
 import { numaMask, numaNodesOf } from '../../../../../agent/resources/topology/numa-mask.ts';
