@@ -6,11 +6,7 @@ import { withNamedCpus } from '../../agent/config/sections/managers.ts';
 import type { AdmitHandler, PodResources } from '../../agent/pods/ports.ts';
 import { loadCheckpoint } from '../../agent/resources/checkpoints/checkpoint-file.ts';
 import { checkNoState } from '../../agent/resources/checkpoints/checkpoint-policy.ts';
-import {
-  type CpuManager,
-  computeReservedCpus,
-  createCpuManager,
-} from '../../agent/resources/cpu-manager/cpu-manager.ts';
+import { type CpuManager, createCpuManager } from '../../agent/resources/cpu-manager/cpu-manager.ts';
 import { CPU_STATE_FILE } from '../../agent/resources/cpu-manager/cpu-state.ts';
 import { buildCpuTopology } from '../../agent/resources/cpu-manager/cpu-topology.ts';
 import { type CpusetKeeper, createCpusetKeeper } from '../../agent/resources/cpu-manager/cpuset-keeper.ts';

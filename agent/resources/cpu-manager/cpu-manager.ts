@@ -1,5 +1,5 @@
 import type { Container, Pod } from '../../../src/kube/types.ts';
-import { type CpuSet, formatCpuList } from '../../../src/linux/cpu-list.ts';
+import type { CpuSet } from '../../../src/linux/cpu-list.ts';
 import { type CheckpointWriter, createCheckpointWriter, loadCheckpoint } from '../checkpoints/checkpoint-file.ts';
 import {
   AllocationError,
