@@ -1,18 +1,22 @@
 /** Device plugins on a node of `berth up`: a plugin of this test's behind the agent's real sockets, a real device in real containers. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import test from 'ava';
 import { connectGrpc } from '../../src/grpc/client.ts';
 import { podResourcesLister } from '../../src/grpc/pod-resources.ts';
 import type { Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { onAgentSocket, startDevicePlugin, type TestDevicePlugin } from '../support/device-plugin.ts';
+import { foreignGrpcOrWhyNot } from '../support/foreign-grpc.ts';
 import { BUSYBOX, pod, script } from '../support/manifests.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const skip = whyNoHost() ?? ('skip' in kubectl ? kubectl.skip : undefined);
 const story = skip ? test.serial.skip : test.serial;
 const named = (title: string) => (skip ? `${title} (${skip})` : title);
+
+const foreign = skip ? { skip } : await foreignGrpcOrWhyNot();
 
 const ROOT = '/var/lib/berth/kubelet';
 const GPU = 'vendor.example/gpu';
@@ -251,6 +255,45 @@ story(named('CDI devices come into containers, also of an Engine that knows none
   const { output } = await cluster.inPod('cdi', 'echo $CDI_VENDOR $CDI_DEVICE; head -c 3 /dev/cdi-zero | od -An -tx1');
   t.is(output, 'example zero\n 00 00 00\n');
 });
+
+const full = 'skip' in foreign ? test.serial.skip : story;
+full(
+  'skip' in foreign
+    ? `a plugin and a client of another gRPC (${foreign.skip})`
+    : named('a plugin and a client of another gRPC'),
+  async (t) => {
+    if ('skip' in foreign) return;
+    const resource = 'vendor.example/foreign';
+    const peer = foreign.start(cluster.host.path(ROOT), resource);
+    t.teardown(() => peer.kill());
+    const said: string[] = [];
+    createInterface(peer.stdout!).on('line', (line) => said.push(line));
+    await nodeHas(2, 1, resource);
+    t.deepEqual(said, [
+      'refused UNKNOWN requested API version "v1" is not supported by kubelet. Supported version is ["v1beta1"]',
+      'registered',
+    ]);
+    await cluster.apply(asking('foreign', resource, 1));
+    await running('foreign');
+    t.is((await cluster.inPod('foreign', 'echo $FOREIGN')).output, 'yes\n');
+    // ContainerRequests[0].devices_ids[0]: x
+    t.is(said.at(-1), 'allocate 0a030a0178');
+    peer.stdin!.write('foreign\nnobody\n');
+    await until('both answers', async () => said.length === 5);
+    const entry = `${message(1, resource)}${message(2, 'x')}1a040a020801`;
+    const container = `${message(1, 'main')}12${length(entry)}${entry}`;
+    const holds = `${message(1, 'foreign')}${message(2, 'default')}1a${length(container)}${container}`;
+    t.is(said[3], `holds 0a${length(holds)}${holds}`);
+    t.is(said[4], 'error UNKNOWN pod nobody in namespace default not found');
+  },
+);
+
+const length = (hex: string) => (hex.length / 2).toString(16).padStart(2, '0');
+/** A text field of a protobuf message, as hexadecimal digits. */
+function message(number: number, text: string): string {
+  const hex = Buffer.from(text).toString('hex');
+  return `${((number << 3) | 2).toString(16).padStart(2, '0')}${length(hex)}${hex}`;
+}
 
 story(named('a plugin that goes leaves its resource without anything to give'), async (t) => {
   cdiPlugin.stop();
