@@ -16,6 +16,8 @@ import { createTapReader, type TapTotals } from './tap.ts';
 const CHECKOUT = dirname(dirname(import.meta.dirname));
 
 const UML = join(CHECKOUT, 'cli/uml/main.ts');
+/** Its exit code when there is no guest. */
+const UML_NO_BOOT = 77;
 
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 /** Somebody ended this run: no further rung begins. */
@@ -80,18 +82,23 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapT
   const reader = createTapReader(print);
   if (rung.place === 'uml') {
     const missing = await fetchUmlKernel(CHECKOUT).then(() => undefined, String);
-    if (missing !== undefined)
-      return { ...reader.totals, skipped: files.length, skippedNames: [`all of it: ${missing}`] };
+    if (missing !== undefined) return skipAll(files, missing.split('\n')[0]!);
     argv.unshift(process.execPath, UML);
   }
   const code = await (rung.place === 'here'
     ? here(argv, reader.line, full)
     : inHost(rung.name, argv, reader.line, full));
+  if (rung.place === 'uml' && code === UML_NO_BOOT)
+    return skipAll(files, 'user-mode-linux does not boot here (it needs ptrace and an executable /dev/shm)');
   if (code !== 0 && reader.totals.failed === 0) {
     reader.totals.failed++;
     print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
   }
   return reader.totals;
+}
+
+function skipAll(files: string[], why: string): TapTotals {
+  return { passed: 0, failed: 0, skipped: files.length, skippedNames: [`all of it: ${why}`] };
 }
 
 /** With `full`, tests may make for themselves what takes minutes. */

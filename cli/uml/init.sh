@@ -2,7 +2,8 @@
 # The first process of a user-mode-linux guest: builds its root, runs one command there and powers the guest off.
 # Called by the kernel, whose root is this machine's files (hostfs, read-only), with these in its environment:
 #   UML_COMMAND  a shell script, where it is on this machine     UML_MODULES  the kernel's modules     UML_CHECKOUT  the checkout
-# The command's output goes to the second console (/dev/tty1), which carries nothing else but `uml-exit <code>` at the end.
+# The command's output goes to the second console (/dev/tty1), which carries nothing else but `uml-booted` before and
+# `uml-exit <code>` after it.
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 work=/mnt
@@ -42,6 +43,7 @@ pivot_root . .old
 umount -l /.old
 hostname uml
 ip link set lo up
+echo uml-booted >/dev/tty1
 code=0
 setsid sh -c 'exec sh /run/command </dev/null >/dev/tty1 2>&1' || code=$?
 echo "uml-exit $code" >/dev/tty1

@@ -17,6 +17,8 @@ const MEMORY_MIB = 1536;
 const DISK_BYTES = 256 * 2 ** 20;
 const PASSED_ENVIRONMENT = ['PATH', 'BERTH_TEST_FULL', 'NO_COLOR'];
 const KERNEL_LOG_LIMIT_CHARS = 16_384;
+/** Told apart by who asks: the kernel does not boot here. */
+const NO_BOOT_EXIT_CODE = 77;
 
 async function runInGuest(argv: readonly string[]): Promise<number> {
   const kernel = findUmlKernel(CHECKOUT);
@@ -41,7 +43,12 @@ async function runInGuest(argv: readonly string[]): Promise<number> {
       { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env['PATH'], TMPDIR: '/dev/shm', HOME: work } },
     );
     let code: number | undefined;
+    let hasBooted = false;
     createInterface({ input: guest.stdout }).on('line', (line) => {
+      if (line.trimEnd() === 'uml-booted') {
+        hasBooted = true;
+        return;
+      }
       const end = /^uml-exit (\d+)$/.exec(line.trimEnd());
       if (end) code = Number(end[1]);
       else process.stdout.write(`${line}\n`);
@@ -52,6 +59,10 @@ async function runInGuest(argv: readonly string[]): Promise<number> {
     });
     process.on('SIGTERM', () => guest.kill('SIGKILL'));
     await once(guest, 'close');
+    if (!hasBooted) {
+      process.stderr.write(`user-mode-linux does not boot here:\n${kernelLog}\n`);
+      return NO_BOOT_EXIT_CODE;
+    }
     if (code === undefined) throw new Error(`the guest ended before its command did:\n${kernelLog}`);
     return code;
   } finally {
