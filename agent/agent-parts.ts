@@ -96,6 +96,7 @@ export function buildAgentParts(
     runtime,
     ends,
     sandboxes,
+    directories,
     imageParts,
     work: (uid) => workers.get(uid),
     engineRoot: () => logDirectories.dockerRoot,

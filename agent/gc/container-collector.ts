@@ -6,18 +6,21 @@ import { buildOrphanPod } from '../pods/orphans.ts';
 import type { RuntimeCache } from '../pods/runtime-cache.ts';
 import type { PodWork } from '../pods/work.ts';
 import type { Sandboxes } from '../sandbox/sandbox.ts';
+import type { PodDirectories } from '../volumes/pod-directories.ts';
 import {
   type ContainerGcPolicy,
   type PodRemains,
   selectDeadContainers,
   selectDeadSandboxes,
 } from './container-plan.ts';
+import { removeOldTerminationFiles } from './termination-files.ts';
 
 export interface ContainerCollectorDependencies {
   runtime: Pick<RuntimeCache, 'uids' | 'pod' | 'recordRemoved'>;
   work(uid: string): PodWork | undefined;
   ends: Pick<ContainerEnds, 'remove'>;
   sandboxes: Pick<Sandboxes, 'remove'>;
+  directories: Pick<PodDirectories, 'container'>;
   clock: Clock;
   log: Logger;
 }
@@ -73,8 +76,12 @@ export function createContainerCollector(
       });
       if (containers.length + sandboxes.length > 0)
         log.info({ containers: containers.length, sandboxes: sandboxes.length }, 'removing what has ended');
+      const names = look().flatMap(({ runtime: { uid, containers: runs } }) =>
+        [...new Set(runs.map(({ name }) => name))].map((name) => deps.directories.container(uid, name)),
+      );
       await runAll('garbage collection of containers', [
         ...others,
+        ...names.map((directory) => () => removeOldTerminationFiles(directory)),
         () => {
           if (failed) throw failed;
         },
