@@ -124,7 +124,11 @@ story(
     for (const role of ['node', 'proxy', 'overlay'] as const) await credentials(role);
     await shell(
       'cat > /etc/berth/kubelet.yaml',
-      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 17\nclusterDomain: cluster.local\n',
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\nclusterDomain: cluster.local\n',
+    );
+    await shell(
+      'mkdir -p /etc/berth/kubelet.conf.d && cat > /etc/berth/kubelet.conf.d/10-pods.conf',
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 17\n',
     );
     await shell(
       'cat > /etc/berth/kube-proxy.yaml',
@@ -134,6 +138,10 @@ story(
       'agent',
       '--config',
       '/etc/berth/kubelet.yaml',
+      '--config-dir',
+      '/etc/berth/kubelet.conf.d',
+      '--node-labels',
+      'example.com/rack=r1',
       '--kubeconfig',
       '/etc/berth/node.kubeconfig',
       '--node-name',
@@ -147,7 +155,10 @@ story(
     await eventually('node two is Ready', () => isReady('two'));
     // The agent has recorded the host by now; each daemon takes back its own changes.
     daemon('proxy', '--config', '/etc/berth/kube-proxy.yaml');
-    t.is((await one.get<Node>('node', 'two')).status?.capacity?.pods, '17');
+    const node = await one.get<Node>('node', 'two');
+    t.is(node.status?.capacity?.pods, '17', 'the drop-in stands above the file');
+    t.is(node.metadata.labels?.['example.com/rack'], 'r1');
+    t.true([node.status?.nodeInfo?.bootID, node.status?.nodeInfo?.systemUUID].every(Boolean));
 
     await one.apply(web('here', 'one'), web('there', 'two'));
     await one.kubectl('expose', 'pod', 'there', '--name', 'across', '--port', '80', '--selector', 'app=across');
