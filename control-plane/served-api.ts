@@ -5,9 +5,13 @@ import type { Clock } from '../src/runtime/clock.ts';
 import type { Registry } from '../src/runtime/metrics.ts';
 import type { AuthorizationAttributes, Authorizer, UserInfo } from './apiserver/authorization.ts';
 import type { ObjectReader, ResourceDefinition, SubresourceDefinition } from './apiserver/definition.ts';
+import type { NodeConnection } from './apiserver/nodes/node-connection.ts';
+import { nodeProxySubresource } from './apiserver/nodes/node-proxy.ts';
 import { createObjectReader } from './apiserver/object-reader.ts';
 import { createAuthorizer } from './authorization/authorizer.ts';
 import { createBootstrapTokenAuthenticator } from './bootstrap-tokens/token-authenticator.ts';
+import { createNodeUsageReader } from './metrics-api/node-usage.ts';
+import { metricsResources } from './metrics-api/resources.ts';
 import type { ServiceAllocator } from './resources/allocation/service-allocator.ts';
 import type { DefaultTolerationSeconds } from './resources/pods/admission.ts';
 import { authenticationReviews } from './resources/reviews/authentication.ts';
@@ -33,6 +37,8 @@ export interface ServedApiDependencies {
   readonly store: Store;
   readonly allocator: ServiceAllocator;
   readonly podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
+  /** How nodes are asked; absent: no nodes/proxy and no metrics.k8s.io. */
+  readonly nodes?: NodeConnection;
   readonly signingKey: SigningKey;
   readonly clock: Clock;
   readonly metrics: Registry;
@@ -52,11 +58,12 @@ export interface ServedApi {
  * reader needs the definitions: here they are joined in that order.
  */
 export function createServedApi(options: ServedApiOptions, dependencies: ServedApiDependencies): ServedApi {
-  const { store, allocator, podSubresources, signingKey, clock, metrics } = dependencies;
+  const { store, allocator, podSubresources, nodes, signingKey, clock, metrics } = dependencies;
   const tokenOptions = { issuer: options.issuer, apiAudiences: [options.issuer] };
   const stored = servedResources({
     allocator,
     ...(podSubresources && { podSubresources }),
+    ...(nodes && { nodeSubresources: { proxy: nodeProxySubresource(nodes) } }),
     serviceAccountSubresources: { token: defineTokenRequest(tokenOptions, signingKey) },
     ...(options.tolerationSeconds && { tolerationSeconds: options.tolerationSeconds }),
     ...(options.nodeTokenAudiences && { nodeTokenAudiences: options.nodeTokenAudiences }),
@@ -73,8 +80,10 @@ export function createServedApi(options: ServedApiOptions, dependencies: ServedA
     ...authenticationReviews({ ...tokenOptions, verify: serviceAccounts.verify }),
     ...authorizationReviews(authorizer),
   ];
+  // Without nodes that can be asked there is nothing to say of them.
+  const usage = nodes ? metricsResources(createNodeUsageReader({ nodes, objects, clock }), objects) : [];
   return {
-    definitions: [...stored, ...reviews],
+    definitions: [...stored, ...reviews, ...usage],
     objects,
     authorizer,
     tokens: [serviceAccounts, createBootstrapTokenAuthenticator({ objects, clock })],

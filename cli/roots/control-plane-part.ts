@@ -83,6 +83,7 @@ export async function createControlPlanePart(
         attach: podCommandSubresource('attach', nodeConnection),
         portforward: podPortForwardSubresource(nodeConnection),
       },
+      nodes: nodeConnection,
       signingKey: pki.serviceAccountKey,
       clock,
       metrics,

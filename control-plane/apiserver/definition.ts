@@ -89,6 +89,8 @@ export interface ResourceDefinition<T extends KubeObject = KubeObject> {
   readonly subresources: Readonly<Record<string, SubresourceDefinition<T>>>;
   /** Kinds that are never stored (Binding, reviews): POST is answered by this instead of the store. */
   readonly virtual?: VirtualResource<T>;
+  /** Kinds that are never stored but worked out (metrics): GET and LIST are answered by this instead of the store. */
+  readonly computed?: ComputedResource<T>;
 }
 
 /** Declared as a method so that a definition of Pods is also one of KubeObjects (a registry holds many kinds). */
@@ -209,12 +211,16 @@ export interface ConnectSubresource<T extends KubeObject = KubeObject> {
   /** The kind of its options (`PodExecOptions`), for discovery; the object's own kind unless said. */
   readonly optionsKind?: string;
   /** The methods that reach it: exec and the like take POST too. */
-  readonly verbs: readonly ('get' | 'create')[];
+  readonly verbs: readonly ('get' | 'create' | 'update' | 'patch' | 'delete')[];
+  /** More of the path may follow (proxies). */
+  readonly takesPath?: boolean;
   connect(request: ConnectSubresourceRequest<T>): Promise<void>;
 }
 
 export interface ConnectSubresourceRequest<T extends KubeObject = KubeObject> {
   readonly object: T;
+  /** What follows the subresource in the path, as it was sent: '' or '/stats/summary'. */
+  readonly path: string;
   readonly query: URLSearchParams;
   readonly context: StrategyContext;
   readonly request: IncomingMessage | Http2ServerRequest;
@@ -224,6 +230,14 @@ export interface ConnectSubresourceRequest<T extends KubeObject = KubeObject> {
   readonly upgrade?: { readonly socket: Duplex; readonly head: Buffer };
   /** Aborts when the client leaves or the server stops. */
   readonly signal: AbortSignal;
+}
+
+/** Objects without resourceVersion; methods, so that a definition of one kind is also one of KubeObjects. */
+export interface ComputedResource<T extends KubeObject = KubeObject> {
+  /** `namespace` is '' for cluster-scoped kinds. */
+  get(namespace: string, name: string, nowMs: number): Promise<T | undefined>;
+  /** `namespace` undefined: of all namespaces. */
+  list(namespace: string | undefined, nowMs: number): Promise<T[]>;
 }
 
 export interface VirtualResource<T extends KubeObject = KubeObject> {

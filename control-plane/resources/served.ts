@@ -1,4 +1,4 @@
-import type { KubeObject, Pod, ServiceAccount } from '../../src/kube/types.ts';
+import type { KubeObject, Node, Pod, ServiceAccount } from '../../src/kube/types.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
 import { restrictNodes } from '../authorization/node-restriction.ts';
@@ -32,6 +32,8 @@ export interface ServedResourcesOptions {
   allocator: ServiceAllocator;
   /** pods/log and whatever else the server can serve of a running pod, by name. */
   podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
+  /** nodes/proxy, where nodes can be asked. */
+  nodeSubresources?: Readonly<Record<string, SubresourceDefinition<Node>>>;
   /** serviceaccounts/token, which needs a key. */
   serviceAccountSubresources?: Readonly<Record<string, SubresourceDefinition<ServiceAccount>>>;
   /** Audiences of tokens that nodes may have for any of their pods. */
@@ -64,7 +66,7 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     endpoints,
     events,
     namespaces,
-    nodes,
+    { ...nodes, subresources: { ...nodes.subresources, ...options.nodeSubresources } },
     persistentVolumeClaims,
     persistentVolumes,
     pods,

@@ -58,6 +58,7 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
     {
       store,
       allocator: createServiceAllocator({ serviceCidr: '10.96.0.0/12' }),
+      ...(options.nodes && { nodes: options.nodes }),
       podSubresources: options.nodes ? { log: podLogSubresource(options.nodes) } : {},
       signingKey,
       clock,

@@ -1,6 +1,6 @@
 import { request as httpsRequest } from 'node:https';
 import type { Duplex, Readable } from 'node:stream';
-import { Agent, request } from 'undici';
+import { Agent } from 'undici';
 import type { Node } from '../../../src/kube/types.ts';
 import type { ObjectReader } from '../definition.ts';
 import { internalError, notFound, serviceUnavailable } from '../status-error.ts';
@@ -28,6 +28,18 @@ export interface NodeConnection {
     /** It said no, with this status code. */
     | { refused: number; body: Readable }
   >;
+  /** Any request, its body and the answer's as streams. Redirects are not followed. Throws as `get` does. */
+  request(
+    nodeName: string,
+    ask: {
+      method: string;
+      path: string;
+      query: URLSearchParams;
+      headers: Record<string, string | string[]>;
+      body: Readable;
+    },
+    options: { objects: ObjectReader; signal: AbortSignal },
+  ): Promise<{ status: number; headers: Record<string, string | string[] | undefined>; body: Readable }>;
   close(): Promise<void>;
 }
 
@@ -62,6 +74,39 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
     key: options.keyPem,
     ...(options.caPem ? { ca: options.caPem } : { rejectUnauthorized: false }),
   };
+  async function send(
+    nodeName: string,
+    {
+      method,
+      path,
+      query,
+      headers,
+      body,
+    }: Pick<Parameters<NodeConnection['request']>[1], 'method' | 'path' | 'query'> &
+      Partial<Parameters<NodeConnection['request']>[1]>,
+    { objects, signal }: { objects: ObjectReader; signal: AbortSignal },
+  ): ReturnType<NodeConnection['request']> {
+    const node = await objects.get<Node>(NODES, '', nodeName);
+    if (!node) throw notFound(NODES, nodeName);
+    const origin = agentOrigin(node);
+    try {
+      const answer = await agent.request({
+        origin,
+        path: `${path || '/'}${query.size > 0 ? `?${query}` : ''}`,
+        method: method as 'GET',
+        signal,
+        ...(headers && { headers }),
+        // A request without a body has none to wait for.
+        ...(body && method !== 'GET' && method !== 'HEAD' && { body }),
+      });
+      return { status: answer.statusCode, headers: answer.headers, body: answer.body };
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const { message } = error as Error;
+      throw internalError(`the agent of node ${JSON.stringify(nodeName)} at ${origin} does not answer: ${message}`);
+    }
+  }
+
   return {
     async upgrade(nodeName, { method, path, query, headers }, { objects, signal }) {
       const node = await objects.get<Node>(NODES, '', nodeName);
@@ -95,24 +140,12 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
         call.end();
       });
     },
-    async get(nodeName, path, query, { objects, signal }) {
-      const node = await objects.get<Node>(NODES, '', nodeName);
-      if (!node) throw notFound(NODES, nodeName);
-      const origin = agentOrigin(node);
-      try {
-        const answer = await request(`${origin}${path}?${query}`, { dispatcher: agent, signal });
-        const contentType = answer.headers['content-type'];
-        return {
-          status: answer.statusCode,
-          contentType: Array.isArray(contentType) ? contentType[0] : contentType,
-          body: answer.body,
-        };
-      } catch (error) {
-        if (signal.aborted) throw error;
-        const { message } = error as Error;
-        throw internalError(`the agent of node ${JSON.stringify(nodeName)} at ${origin} does not answer: ${message}`);
-      }
+    async get(nodeName, path, query, options) {
+      const { status, headers, body } = await send(nodeName, { method: 'GET', path, query }, options);
+      const contentType = headers['content-type'];
+      return { status, contentType: Array.isArray(contentType) ? contentType[0] : contentType, body };
     },
+    request: send,
     close: () => agent.destroy(),
   };
 }

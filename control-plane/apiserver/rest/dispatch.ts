@@ -4,6 +4,7 @@ import type { Exchange } from '../exchange.ts';
 import type { RequestInfo } from '../request-info.ts';
 import { methodNotAllowed, pathNotFound } from '../status-error.ts';
 import type { Api } from './api.ts';
+import { handleComputed } from './computed.ts';
 import { outputFormat } from './output.ts';
 import { handleGet, handleList } from './read.ts';
 import { handleConnect, handleCreateSubresource, handleProjection } from './subresource-handlers.ts';
@@ -37,6 +38,7 @@ export async function dispatchResource(
   if (info.subresource) return dispatchSubresource(request, stopping);
   assertVerb(definition.verbs, info);
   const format = outputFormat(exchange, definition.columns.length > 0);
+  if (definition.computed) return handleComputed(api, served, definition.computed, request.info, exchange, format);
   const formatted = { ...request, format };
   switch (info.verb) {
     case 'get':
@@ -80,7 +82,8 @@ async function dispatchSubresource(request: Omit<RestRequest, 'format'>, stoppin
       : Object.hasOwn(definition.subresources, info.subresource)
         ? definition.subresources[info.subresource]
         : undefined;
-  if (!subresource || info.rest.length > 0) throw notServed(definition.plural, info.subresource);
+  const takesPath = subresource !== 'status' && subresource?.style === 'connect' && subresource.takesPath;
+  if (!subresource || (info.rest.length > 0 && !takesPath)) throw notServed(definition.plural, info.subresource);
   if (subresource === 'status' || subresource.style === 'object') {
     const verbs = subresource === 'status' ? ['get', 'update', 'patch'] : subresource.verbs;
     if (!(verbs as readonly string[]).includes(info.verb)) throw methodNotAllowed();

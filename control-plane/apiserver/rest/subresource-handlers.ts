@@ -86,6 +86,7 @@ export async function handleConnect(
   if (!record) throw notFound(served.definition, info.name);
   await subresource.connect({
     object: served.codec.object(record),
+    path: pathBehind(exchange.request.url ?? ''),
     query: exchange.query,
     context: strategyContext(api, exchange, user),
     request: exchange.request,
@@ -93,4 +94,12 @@ export async function handleConnect(
     ...(exchange.upgrade && { upgrade: exchange.upgrade }),
     signal: AbortSignal.any([exchange.signal, stopping]),
   });
+}
+
+/** `/api/v1/nodes/N/proxy`, `/apis/G/V/namespaces/NS/KINDS/NAME/SUB`, and what follows. */
+const SUBRESOURCE_PATH = /^\/+(?:api\/[^/]+|apis\/[^/]+\/[^/]+)\/+(?:namespaces\/[^/]+\/+)?[^/]+\/+[^/]+\/+[^/]+(.*)$/;
+
+/** The part of the request's path behind the subresource, with its escapes as they were sent. */
+function pathBehind(url: string): string {
+  return SUBRESOURCE_PATH.exec(url.split('?')[0]!)?.[1] ?? '';
 }
