@@ -84,6 +84,9 @@ export function createManagerMetrics(registry: Registry): ManagerMetrics {
     'Cumulative number of failures to allocate aligned compute resources to containers by alignment type.',
     ['scope', 'boundary'],
   );
+  // They exist from the start, so that the first failure shows as an increase.
+  for (const boundary of ['physical_cpu', 'uncore_cache'] as const) aligned.inc({ scope: 'container', boundary }, 0);
+  misaligned.inc({ scope: 'container', boundary: 'physical_cpu' }, 0);
   return {
     cpus(figures) {
       shared.set(figures.sharedMillis);
