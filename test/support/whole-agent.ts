@@ -144,6 +144,7 @@ export async function startWholeAgent(
     docker,
     network,
     client,
+    events: api.events,
     agent,
     heartbeats,
     registry,
