@@ -77,11 +77,13 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
   /** Last written limits by path, so that a resync without change writes nothing. */
   const written = new Map<string, string>();
 
-  async function ensure(name: CgroupName, limits: CgroupLimits) {
+  /** `again`: the files are written though nothing has changed; systemd has not forgotten what it was told. */
+  async function ensure(name: CgroupName, limits: CgroupLimits, again = false) {
     const path = pathOf(name);
     const text = JSON.stringify(limits);
-    if (written.get(path) === text && (await cgroups.exists(path))) return;
-    await slices?.ensure(sliceName([...root, ...name]), limits);
+    const isKnown = written.get(path) === text && (await cgroups.exists(path));
+    if (isKnown && !again) return;
+    if (!isKnown) await slices?.ensure(sliceName([...root, ...name]), limits);
     // Also where systemd owns it: huge pages and v1's cpuset are nothing that systemd sets (runc does the same).
     await cgroups.ensure(path, limits);
     written.set(path, text);
@@ -165,9 +167,8 @@ export function createPodResources(options: PodResourcesOptions, deps: PodResour
     enforceNode: () =>
       inTurn(async () => {
         for (const [name, limits] of await nodeLimits()) {
-          written.delete(pathOf(name));
           await assertFits(name, limits);
-          await ensure(name, limits);
+          await ensure(name, limits, true);
         }
       }),
     async ensurePod(pod) {

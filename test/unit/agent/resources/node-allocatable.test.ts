@@ -180,3 +180,38 @@ test('what pods keep is shown: kubelet_memory_qos_node_memory_{min,low}_bytes', 
   t.is(await readFile(join(root, 'kubepods/memory.min'), 'utf8'), '400');
   await rm(root, { recursive: true });
 });
+
+test('systemd is told of slices and their limits, once; single containers are scopes', async (t) => {
+  const root = await v2Tree();
+  const cgroups = await openCgroups({ mountRoot: root });
+  const told: string[] = [];
+  const slices = {
+    ensure: async (slice: string, limits: object) => void told.push(`${slice} ${Object.keys(limits).join(' ')}`),
+    stop: async (slice: string) => void told.push(`stop ${slice}`),
+  };
+  const node = createPodResources({ ...options, driver: 'systemd' }, { cgroups, slices });
+  await node.ensureNode();
+  await node.enforceNode();
+  t.deepEqual(told.splice(0), [
+    'kubepods.slice cpuShares memoryBytes pids memoryMinBytes memoryLowBytes',
+    'kubepods-burstable.slice cpuShares memoryMinBytes memoryLowBytes',
+    'kubepods-besteffort.slice cpuShares',
+  ]);
+  const pod = podOf({ containers: [{ name: 'a', resources: resources('100m', '50/60') }] }, { uid: 'a-b' });
+  await node.ensurePod(pod);
+  t.deepEqual(told.splice(0), [
+    'kubepods-burstable.slice cpuShares memoryMinBytes memoryLowBytes',
+    'kubepods-burstable-poda_b.slice cpuShares memoryBytes memoryMinBytes memoryLowBytes swapBytes',
+  ]);
+  const folder = join(root, 'kubepods.slice/kubepods-burstable.slice/kubepods-burstable-poda_b.slice');
+  t.is(await readFile(join(folder, 'memory.max'), 'utf8'), '60');
+  await mkdir(join(folder, 'docker-0123.scope'));
+  await writeFile(join(folder, 'docker-0123.scope/memory.oom.group'), '0');
+  await node.limitContainer(pod, 'a', '0123');
+  t.is(await readFile(join(folder, 'docker-0123.scope/memory.oom.group'), 'utf8'), '1');
+  await writeFile(join(root, 'kubepods.slice/memory.max'), 'max');
+  await node.enforceNode();
+  t.is(await readFile(join(root, 'kubepods.slice/memory.max'), 'utf8'), '600');
+  t.deepEqual(told, []);
+  await rm(root, { recursive: true });
+});
