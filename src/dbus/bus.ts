@@ -47,7 +47,8 @@ const SIGNAL = 4;
 export async function openBus(address: string, options: { descriptors?: boolean } = {}): Promise<Bus> {
   const stream = await openStream(parseBusAddress(address), options.descriptors ?? false);
   const { createClient } = (await import('dbus-native')).default;
-  const client = createClient({ stream });
+  // A bus on a UNIX socket knows by the socket who calls.
+  const client = createClient({ stream, authMethods: ['EXTERNAL'] });
   const { connection } = client;
   const pending = new Set<number>();
   const received = new Map<number, number[]>();
@@ -62,7 +63,9 @@ export async function openBus(address: string, options: { descriptors?: boolean 
   });
   let failure: Error | undefined;
   connection.on('error', (error) => {
-    failure = error;
+    failure ??= error;
+    // Else who waits for an answer would wait for its whole time.
+    stream.destroy();
   });
   const closed = new Promise<Error | undefined>((resolve) => {
     connection.on('close', (cause) => resolve(failure ?? cause));
@@ -82,6 +85,8 @@ export async function openBus(address: string, options: { descriptors?: boolean 
       try {
         const body = await answer;
         return { body, fds: received.get(serial) ?? [] };
+      } catch (error) {
+        throw failure ?? error;
       } finally {
         pending.delete(serial);
         received.delete(serial);
