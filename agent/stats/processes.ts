@@ -105,7 +105,8 @@ function stateOf(letter: string): TaskState | undefined {
   return undefined;
 }
 
-function readOpenFilesLimit(path: string): number | undefined {
+/** The soft limit of open files in /proc/<pid>/limits; undefined when there is none. */
+export function readOpenFilesLimit(path: string): number | undefined {
   const limit = /^Max open files +(\d+)/m.exec(readKernelFile(path) ?? '')?.[1];
   return limit === undefined ? undefined : Number(limit);
 }

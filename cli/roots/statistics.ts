@@ -6,6 +6,7 @@ import { cgroupPath, KUBEPODS } from '../../agent/resources/cgroup-names.ts';
 import { readCpuTopology } from '../../agent/stats/cadvisor/machine.ts';
 import { createStatisticsEndpoints, type StatisticsEndpoints } from '../../agent/stats/endpoints.ts';
 import { createImageBytes } from '../../agent/stats/image-bytes.ts';
+import { readOpenFilesLimit } from '../../agent/stats/processes.ts';
 import { createStatistics, type Statistics } from '../../agent/stats/statistics.ts';
 import type { ClaimFigures } from '../../agent/volumes/persistent/volume-stats.ts';
 import { createPodDirectories } from '../../agent/volumes/pod-directories.ts';
@@ -30,7 +31,9 @@ export async function openStatistics(
   { log, clock }: ProgramContext,
 ): Promise<{ statistics: Statistics; endpoints: StatisticsEndpoints }> {
   const { config, engine, facts, rootDir } = options;
-  const sampler = createCgroupSampler(await findHierarchies('/sys/fs/cgroup'));
+  // Connections to the Engine, to the API server and of people want descriptors too.
+  const keptFiles = Math.floor((readOpenFilesLimit('/proc/self/limits') ?? Number.POSITIVE_INFINITY) / 4);
+  const sampler = createCgroupSampler(await findHierarchies('/sys/fs/cgroup'), { keptFiles });
   const driver = driverOf(engine);
   const cgroupRoot = config.cgroupRoot || '/';
   const paths = { rootDir, dockerRoot: engine.dockerRootDir, procRoot: '/proc' };

@@ -1,5 +1,6 @@
 /** A real Prometheus on the cluster's host, with the files that `berth prometheus` writes and nothing else. */
 import test, { type ExecutionContext } from 'ava';
+import type { Summary } from '../../agent/stats/summary.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { NGINX, pod, script, service } from '../support/manifests.ts';
 import { type PrometheusPrograms, prometheusOrWhyNot } from '../support/prometheus.ts';
@@ -226,6 +227,37 @@ story('recording rules and alerts, of the kind that clusters run with, find what
   t.true((await value('sum(container_network_receive_bytes_total{pod="web",container="POD"})')) > 0);
   const { firing } = await missing();
   t.true(firing.has('VolumeAlmostFull'));
+});
+
+story('/stats/summary tells what node, pods and volumes use', async (t) => {
+  const credentials = ['certificate', 'key'].map(
+    (what) => `sed -n 's/.*client-${what}-data: //p' /var/lib/berth/kubeconfig | base64 -d >/srv/rules/admin.${what}`,
+  );
+  await cluster.sh(credentials.join('; '));
+  const admin = `--cacert ${FOLDER}/ca.crt --cert /srv/rules/admin.certificate --key /srv/rules/admin.key`;
+  const path = `https://${cluster.address}:10250/stats/summary`;
+  const { node, pods }: Summary = JSON.parse(await cluster.sh(`curl -sSf ${admin} ${path}`));
+  const of = (name: string) => pods.find(({ podRef }) => podRef.name === name)!;
+  t.is(node.nodeName, 'prometheus');
+  t.true(node.memory!.workingSetBytes! > 0 && node.memory!.availableBytes! > 0);
+  t.true(node.fs!.availableBytes! > 0 && node.runtime!.imageFs!.usedBytes! > 0);
+  t.true(node.rlimit!.curproc! > 0 && node.rlimit!.maxpid! > node.rlimit!.curproc!);
+  t.is(node.systemContainers?.find(({ name }) => name === 'pods')?.name, 'pods');
+  const busy = of('busy').containers[0]!;
+  t.true(busy.cpu!.usageNanoCores! > 10e6 && busy.cpu!.usageNanoCores! < 70e6, `${busy.cpu!.usageNanoCores}`);
+  t.is(busy.memory!.availableBytes! + busy.memory!.workingSetBytes!, 16 << 20);
+  t.true(busy.rootfs!.usedBytes! >= 0 && busy.logs!.usedBytes! >= 0);
+  const volume = of('hungry').volume!.find(({ name }) => name === 'data')!;
+  t.deepEqual(volume.pvcRef, { namespace: 'default', name: 'small' });
+  t.true(volume.usedBytes! > 900_000 && volume.capacityBytes === 1 << 20);
+  const web = of('web');
+  t.is(web.network?.name, 'eth0');
+  t.true(web.network!.rxBytes! > 0);
+  t.true(web['ephemeral-storage']!.usedBytes! > 0);
+  t.true(web.process_stats!.process_count! >= 2);
+  const short: Summary = JSON.parse(await cluster.sh(`curl -sSf ${admin} '${path}?only_cpu_and_memory=true'`));
+  t.is(short.pods.length, pods.length);
+  t.is(short.pods[0]?.network ?? short.node.fs, undefined);
 });
 
 interface Alert {
