@@ -38,7 +38,7 @@ export function createNodeShutdownPart(
     byPriority: config.shutdownGracePeriodByPodPriority,
   });
   const metrics = createShutdownMetrics(deps.registry);
-  if (periods.length === 0) return undefined;
+  if (periods.length === 0 || config.featureGates['GracefulNodeShutdown'] === false) return undefined;
   const busAddress = process.env['DBUS_SYSTEM_BUS_ADDRESS'] || SYSTEM_BUS;
   return createNodeShutdown(
     { nodeName, periods, stateFile: join(rootDir, SHUTDOWN_STATE_FILE), logindConfDir: LOGIND_CONF_DIR },
