@@ -1,4 +1,5 @@
 import { closeSync, fstatSync, openSync, read as readFile, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { createGunzip } from 'node:zlib';
@@ -40,7 +41,8 @@ const TRY_AGAIN_MS = 2;
  * Throws ENOENT when there is no log (any more).
  */
 export async function openNewer(path: string, newest?: LogFile): Promise<NewerFiles> {
-  for (let tries = 0; tries < TRIES; tries++) {
+  // Without a directory nothing is being rotated: the container is gone, or on another machine.
+  for (let tries = 0; tries < TRIES && inodeOf(dirname(path)) !== undefined; tries++) {
     const files = openAll(path, newest);
     if (files) return newest ? leaveOutOlder(files, newest) : { files, hasGap: false };
     await new Promise((resolve) => setTimeout(resolve, TRY_AGAIN_MS));

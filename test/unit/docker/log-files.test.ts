@@ -99,6 +99,7 @@ test('a line that an Engine has begun and never ended costs that line only', asy
 
 test('a log that is not there is an error', async (t) => {
   await t.throwsAsync(read(logPath(t)), { code: 'ENOENT' });
+  await t.throwsAsync(read('/nowhere/c-json.log'), { code: 'ENOENT' });
 });
 
 test('following shows what is there, what comes, and ends with the container', async (t) => {
