@@ -10,6 +10,7 @@ import type { ContainerAllocateResponse } from '../../../../../src/grpc/device-p
 import type { Container, Pod } from '../../../../../src/kube/types.ts';
 import { silentLogger } from '../../../../../src/runtime/log.ts';
 import { createFakeClock } from '../../../../fakes/clock.ts';
+import { eventually } from '../../../../support/eventually.ts';
 import { podOf } from '../../pod.ts';
 
 const R = 'vendor.com/gpu';
@@ -372,12 +373,16 @@ test('no two containers ever hold the same device while pods come and go at rand
   const live = new Map<string, Pod>();
   for (let step = 0; step < 300; step++) {
     if (step % 60 === 59) {
-      await manager.provider.allocate(podAsking('flush'), asking('x', 0), ANYWHERE);
+      const holders = [...manager.provider.holders!()].sort();
+      // What was given back last may still be on its way to the disk.
+      await eventually('all is on the disk', async () => {
+        const { Data } = JSON.parse(await readFile(world.checkpointPath, 'utf8'));
+        const written = new Set((Data.PodDeviceEntries ?? []).map(({ PodUID }: { PodUID: string }) => PodUID));
+        return [...written].sort().join() === holders.join();
+      });
       const next = await setUp(t, world.directory);
-      // What was given back last may still be on its way to the disk: it is taken back again, as the agent does.
-      await new Promise((resolve) => setTimeout(resolve, 20));
       await next.manager.restore();
-      for (const uid of [...next.manager.provider.holders!()]) if (!live.has(uid)) next.manager.provider.remove(uid);
+      t.deepEqual([...next.manager.provider.holders!()].sort(), holders);
       ({ manager, plug } = next);
       plug(ids.join(' '));
     }
