@@ -141,7 +141,7 @@ story(named('the scheduler counts them, and what no node has'), async (t) => {
     await until(`${name} is told why it waits`, async () =>
       scheduled(await get(name))?.message?.includes(`Insufficient ${resource}`),
     );
-  await cluster.kubectl('delete', 'pod', 'strange');
+  await cluster.kubectl('delete', 'pod', 'strange', '--wait=false');
   // Other cores of the pod's life: one that asks for a single device fits beside.
   await cluster.apply(asking('one', GPU, 1));
   await running('one');
@@ -163,7 +163,7 @@ story(named('pods that come past the scheduler are refused for what there is not
   // Of a resource that this node knows nothing of it is not for the node to judge.
   await cluster.apply(asking('unknown', 'nobody.example/thing', 1, { nodeName: metadata.name }));
   await running('unknown');
-  await cluster.kubectl('delete', 'pod', 'forced', 'unknown');
+  await cluster.kubectl('delete', 'pod', 'forced', 'unknown', '--wait=false');
 });
 
 story(named('the pod resources API tells who has which'), async (t) => {
