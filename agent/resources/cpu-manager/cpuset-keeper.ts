@@ -29,6 +29,8 @@ export interface CpusetKeeper {
 
 /** The Engine runs a process for each. */
 const UPDATES_AT_ONCE = 4;
+/** A container that hangs must not keep every pod from coming in. */
+const PATIENCE_MS = 10_000;
 
 /**
  * Keeps the cpusets of running containers as the CPU manager wants them, through the Engine: it writes the files of either cgroup version and would
@@ -44,11 +46,23 @@ export function createCpusetKeeper(options: CpusetKeeperOptions, deps: CpusetKee
   const told = new Map<string, string>();
   const owners = new Map<string, { uid: string; name: string }>();
 
+  async function withPatience<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const end = new AbortController();
+    const cancel = clock.after(PATIENCE_MS, () =>
+      end.abort(new Error(`the Engine has not answered for ${PATIENCE_MS / 1000} s`)),
+    );
+    try {
+      return await call(end.signal);
+    } finally {
+      cancel();
+    }
+  }
+
   /** Cheap when nothing has changed: no call. */
   async function move(id: string, uid: string, name: string): Promise<void> {
     const cpus = deps.wanted(uid, name);
     if (told.get(id) === cpus) return;
-    await docker.updateContainer(id, { CpusetCpus: cpus });
+    await withPatience((signal) => docker.updateContainer(id, { CpusetCpus: cpus }, signal));
     told.set(id, cpus);
     // It may have changed while the Engine was at work.
     await move(id, uid, name);
@@ -67,7 +81,7 @@ export function createCpusetKeeper(options: CpusetKeeperOptions, deps: CpusetKee
 
   async function syncOnce(): Promise<void> {
     try {
-      const containers = await docker.listContainers({ labels });
+      const containers = await withPatience((signal) => docker.listContainers({ labels }, signal));
       const ids = new Set(containers.map(({ id }) => id));
       for (const id of told.keys()) if (!ids.has(id) && !owners.has(id)) told.delete(id);
       const rest = containers.values();

@@ -102,3 +102,32 @@ test('what the Engine refuses is tried again in the next period', async (t) => {
   stop.abort();
   await run;
 });
+
+test('R4: a container that hangs keeps nobody else, and is tried again', async (t) => {
+  const cpus = new Map<string, string>();
+  const docker = createFakeDocker();
+  let hanging = '';
+  const { keeper, clock } = keeperOf(cpus, docker, {
+    ...docker,
+    async updateContainer(id, resources, signal) {
+      if (id === hanging)
+        await new Promise((_, reject) =>
+          signal?.addEventListener('abort', () => reject(signal.reason), { once: true }),
+        );
+      await docker.updateContainer(id, resources);
+    },
+  });
+  const [bad, good] = [
+    await docker.createContainer('bad', configOf('bad', '')),
+    await docker.createContainer('good', configOf('good', '')),
+  ];
+  hanging = bad.id;
+  const synced = keeper.sync();
+  await clock.advance(10_000);
+  await synced;
+  t.is(cpusetOf(docker, good.id), '0-3');
+  t.is(cpusetOf(docker, bad.id), '');
+  hanging = '';
+  await keeper.sync();
+  t.is(cpusetOf(docker, bad.id), '0-3');
+});
