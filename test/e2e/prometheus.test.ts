@@ -29,6 +29,8 @@ const KNOWN_FINDINGS = new Map([
   ['cadvisor_version_info', 'labels of cAdvisor in its own spelling'],
   ['container_fs_inodes_total', 'a gauge of cAdvisor: how many a file system has'],
   ['container_memory_failcnt', 'a counter of cAdvisor without _total'],
+  ['kubelet_container_aligned_compute_resources_count', 'a counter of kubelet without _total'],
+  ['kubelet_container_aligned_compute_resources_failure_count', 'a counter of kubelet without _total'],
   ['kubelet_cpu_manager_exclusive_cpu_allocation_count', 'a gauge of kubelet: CPUs that are given away'],
   ['kubelet_evictions', 'a counter of kubelet without _total'],
   ['kubelet_preemptions', 'a counter of kubelet without _total'],
