@@ -8,6 +8,7 @@ import type { Node } from '../../../src/kube/types.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
+import { createFakeClock } from '../../fakes/clock.ts';
 import { startDevicePlugin, type TestDevicePlugin } from '../../support/device-plugin.ts';
 import { podOf } from '../agent/pod.ts';
 
@@ -100,4 +101,47 @@ test('devices of a node, put together: resources, admission, a plugin that canno
     again.devices.holdings!.ofContainer('uid-1', 'app').flatMap(({ deviceIds }) => deviceIds),
     ['a', 'b'],
   );
+});
+
+test('five minutes after its plugin has gone a resource is shown as 0, and what a pod holds of it stays', async (t) => {
+  const rootDir = await mkdtemp('/tmp/berth-unit-devpart-');
+  const directory = join(rootDir, 'device-plugins');
+  const clock = createFakeClock();
+  const devices = await openDevices(
+    { rootDir, numaNodes: [] },
+    { registry: new Registry() },
+    { log: silentLogger, clock },
+  );
+  const stop = new AbortController();
+  const running = devices.parts(false)['device plugins']!.run(stop.signal);
+  await until('the agent listens', () => existsSync(join(directory, 'kubelet.sock')));
+  const plugin = await startDevicePlugin(directory, { resource: R, devices: [{ id: 'a' }] });
+  t.teardown(async () => {
+    plugin.stop();
+    stop.abort();
+    await running;
+    await rm(rootDir, { recursive: true });
+  });
+  await plugin.register();
+  const amounts = () => {
+    const { capacity, allocatable } = devices.withDevices(shares);
+    return `${capacity.extended?.get(R)}/${allocatable.extended?.get(R)}`;
+  };
+  await until('the device is on the node', () => amounts() === '1/1');
+  const pod = podOf({ containers: [{ name: 'app', image: 'x', resources: { limits: { [R]: '1' } } }] });
+  await devices.provider.allocate(pod, pod.spec.containers[0]!, { preferred: false });
+  plugin.stop();
+  await until('nothing can be given', () => amounts() === '1/0');
+  let nodeNews = 0;
+  devices.onNodeChange(() => nodeNews++);
+  await clock.advance(290_000);
+  t.is(amounts(), '1/0');
+  nodeNews = 0;
+  await clock.advance(20_000);
+  t.is(amounts(), '0/0');
+  t.is(nodeNews, 1);
+  t.is(devices.holdings!.ofContainer('uid-1', 'app').length, 1);
+  await t.throwsAsync(devices.ofContainers({ cdiSpecDirs: [] }).prepare(pod, pod.spec.containers[0]!), {
+    message: `endpoint not found in cache for a registered resource: ${R}`,
+  });
 });
