@@ -2,11 +2,12 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Summary } from '../../agent/stats/summary.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
-import { NGINX, pod, script, service } from '../support/manifests.ts';
+import { NGINX, pod, service } from '../support/manifests.ts';
 import { type PrometheusPrograms, prometheusOrWhyNot } from '../support/prometheus.ts';
 import {
   ASKED_OF_EVERY_NODE,
   firingAlerts,
+  reasonsToAlert,
   recordedSeries,
   renderRules,
   silentAlerts,
@@ -136,51 +137,9 @@ for (const [what, args, message] of [
     t.is(await cluster.sh(`ls -l --time-style=full-iso ${FOLDER}`), before);
   });
 
-/** `busy` is throttled, `hungry` loses a process to its memory limit and fills its volume, which is small. */
-function workload() {
-  const claim = { persistentVolumeClaim: { claimName: 'small' } };
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolume',
-      metadata: { name: 'small' },
-      spec: {
-        ...{ capacity: { storage: '1Mi' }, accessModes: ['ReadWriteOnce'], storageClassName: '' },
-        ...{ local: { path: '/srv/small' }, claimRef: { namespace: 'default', name: 'small' } },
-        nodeAffinity: {
-          required: {
-            nodeSelectorTerms: [
-              { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['prometheus'] }] },
-            ],
-          },
-        },
-      },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: { name: 'small' },
-      spec: {
-        ...{ accessModes: ['ReadWriteOnce'], storageClassName: '', volumeName: 'small' },
-        resources: { requests: { storage: '1Mi' } },
-      },
-    },
-    pod('busy', { ...script('while :; do :; done'), resources: { limits: { cpu: '50m', memory: '16Mi' } } }),
-    pod(
-      'hungry',
-      {
-        ...script('head -c 1000000 /dev/zero >/data/full; tail /dev/zero; trap "exit 0" TERM; sleep 100000 & wait'),
-        resources: { limits: { memory: '12Mi' } },
-        volumeMounts: [{ name: 'data', mountPath: '/data' }],
-      },
-      { volumes: [{ name: 'data', ...claim }] },
-    ),
-  ];
-}
-
 story('recording rules and alerts, of the kind that clusters run with, find what they ask for', async (t, programs) => {
   await cluster.sh('mkdir -p /srv/small /srv/rules && mount -t tmpfs -o size=1m small /srv/small');
-  await cluster.apply(...workload());
+  await cluster.apply(...reasonsToAlert('prometheus'));
   await cluster.kubectl('wait', '--for=condition=Ready', 'pod/busy', 'pod/hungry', '--timeout=60s');
   await cluster.try(['sh', '-c', 'cat >/srv/rules/rules.json'], renderRules());
   const { code, stderr } = await cluster.try([programs.promtool, 'check', 'rules', '/srv/rules/rules.json']);

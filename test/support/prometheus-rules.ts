@@ -2,6 +2,7 @@
  * Recording rules and alerts of the kind that clusters run with: what they ask for, and how they join it, in our own words. The times are
  * short, so that a test sees them through.
  */
+import { pod, script } from './manifests.ts';
 
 interface Rule {
   expr: string;
@@ -125,3 +126,45 @@ export const ASKED_OF_EVERY_NODE = [
   'volume_manager_total_volumes{state="desired_state_of_world"}',
   'volume_manager_total_volumes{state="actual_state_of_world"}',
 ];
+
+/** Pods that the firing alerts are about: `busy` is throttled, `hungry` loses a process to its memory limit and fills its volume, which is small: /srv/small. */
+export function reasonsToAlert(node: string): object[] {
+  const claim = { persistentVolumeClaim: { claimName: 'small' } };
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: 'small' },
+      spec: {
+        ...{ capacity: { storage: '1Mi' }, accessModes: ['ReadWriteOnce'], storageClassName: '' },
+        ...{ local: { path: '/srv/small' }, claimRef: { namespace: 'default', name: 'small' } },
+        nodeAffinity: {
+          required: {
+            nodeSelectorTerms: [
+              { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [node] }] },
+            ],
+          },
+        },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'small' },
+      spec: {
+        ...{ accessModes: ['ReadWriteOnce'], storageClassName: '', volumeName: 'small' },
+        resources: { requests: { storage: '1Mi' } },
+      },
+    },
+    pod('busy', { ...script('while :; do :; done'), resources: { limits: { cpu: '50m', memory: '16Mi' } } }),
+    pod(
+      'hungry',
+      {
+        ...script('head -c 1000000 /dev/zero >/data/full; tail /dev/zero; trap "exit 0" TERM; sleep 100000 & wait'),
+        resources: { limits: { memory: '12Mi' } },
+        volumeMounts: [{ name: 'data', mountPath: '/data' }],
+      },
+      { volumes: [{ name: 'data', ...claim }] },
+    ),
+  ];
+}

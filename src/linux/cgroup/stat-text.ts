@@ -44,6 +44,11 @@ export function keyedNumber(text: string, key: string): number | undefined {
   return at < 0 ? undefined : numberAt(text, at + key.length + 2);
 }
 
+/** Of another unit; what is not known stays so. */
+export function times(value: number | undefined, factor: number): number | undefined {
+  return value === undefined ? undefined : value * factor;
+}
+
 /** The kernel's word for "no limit" is a number near 2⁶³ on v1 (cut to pages), `max` on v2. */
 const UNLIMITED = 2 ** 62;
 
