@@ -81,33 +81,42 @@ export function createAdmittance(deps: AdmittanceDependencies) {
     }
   }
 
-  function reject(work: PodWork, refusal: Rejection): number {
-    const { pod } = work;
-    const holdMs = rejections.holdMs(pod, work.firstSeenMonotonicMs);
+  function judge(work: PodWork, refusal: Rejection): number {
+    const holdMs = rejections.holdMs(work.pod, work.firstSeenMonotonicMs);
     if (holdMs > 0) return keepWaiting(work, refusal, holdMs);
+    reject(work, refusal);
+    return 0;
+  }
+
+  /** Also of a pod that was let in, before anything of it ran. */
+  function reject(work: PodWork, refusal: Rejection): void {
+    const { pod } = work;
     rejections.rejected(pod, work.firstSeenMonotonicMs);
     const message = `Pod was rejected: ${refusal.message}`;
     work.override = { phase: 'Failed', reason: refusal.reason, message };
     events.event(pod, 'Warning', refusal.reason, refusal.message);
     deps.rejected(refusal.reason);
     requestTermination(work, 0);
-    return 0;
   }
 
-  /** @returns undefined when the pod may run; else in how many milliseconds to ask again: 0 when it is on its way out. */
-  return async function admit(work: PodWork, signal: AbortSignal): Promise<number | undefined> {
-    if (work.isAdmitted) return undefined;
-    return deps.oneAtATime(async () => {
-      await takeOver();
-      signal.throwIfAborted();
+  return {
+    reject,
+
+    /** @returns undefined when the pod may run; else in how many milliseconds to ask again: 0 when it is on its way out. */
+    async admit(work: PodWork, signal: AbortSignal): Promise<number | undefined> {
       if (work.isAdmitted) return undefined;
-      // It may have been admitted before the agent was restarted, and resized since.
-      const pod = allocations.allocatedPod(work.pod);
-      const refusal = await deps.admission.admit(pod, deps.others(work), signal);
-      if (refusal) return reject(work, refusal);
-      allocations.allocate(pod);
-      letIn(work, false);
-      return undefined;
-    }, signal);
+      return deps.oneAtATime(async () => {
+        await takeOver();
+        signal.throwIfAborted();
+        if (work.isAdmitted) return undefined;
+        // It may have been admitted before the agent was restarted, and resized since.
+        const pod = allocations.allocatedPod(work.pod);
+        const refusal = await deps.admission.admit(pod, deps.others(work), signal);
+        if (refusal) return judge(work, refusal);
+        allocations.allocate(pod);
+        letIn(work, false);
+        return undefined;
+      }, signal);
+    },
   };
 }

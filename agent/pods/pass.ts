@@ -5,6 +5,7 @@ import { podKey } from '../containers/identity.ts';
 import type { LogLinks } from '../containers/log-links.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
 import type { Images } from '../images/images.ts';
+import { findAttachLimit } from '../volumes/csi/attach-limit.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
 import type { ServiceAccountTokens } from '../volumes/tokens.ts';
 import type { Volumes } from '../volumes/volumes.ts';
@@ -75,7 +76,7 @@ const VOLUME_RETRY_MS = 5_000;
 /** The passes of a pod's worker, one for each state of its life (sheet §3). */
 export function createPasses(options: PassOptions, deps: PassDependencies) {
   const { runtime, executor, probes, status, events, clock, log } = deps;
-  const admit = createAdmittance({ ...deps, ...options });
+  const { admit, reject } = createAdmittance({ ...deps, ...options });
   const deadlines = createDeadlines(deps);
 
   function publish(work: PodWork, isTerminal: boolean): void {
@@ -234,6 +235,11 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
         work.waiting = waiting;
         nextMs = retryAfterMs;
         if (resizeError) deps.resizes.failed(work, pod, resizeError);
+      } catch (error) {
+        const limit = findAttachLimit(error);
+        if (!limit) throw error;
+        reject(work, { reason: 'VolumeAttachmentLimitExceeded', message: limit.message });
+        return 0;
       } finally {
         disarm();
       }

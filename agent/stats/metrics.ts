@@ -5,6 +5,7 @@ import type { ProbeReport } from '../probes/worker.ts';
 import { isStaticPod } from '../status/phase.ts';
 import { createPodEventMetrics } from './pod-counts.ts';
 import { createPodStartMetrics } from './pod-starts.ts';
+import { rejectionLabel } from './rejection-reasons.ts';
 
 /** Berth looks at all containers when Docker's events give reason to, else once a minute; upstream's buckets end at 10 s. */
 const RELIST_INTERVAL_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 180];
@@ -202,7 +203,7 @@ export function createNodeMetrics(
         done();
       }
     },
-    rejected: (reason) => rejections.inc({ reason }),
+    rejected: (reason) => rejections.inc({ reason: rejectionLabel(reason) }),
     probed(report) {
       const labels = probeLabels(report);
       const { result, seconds, pod } = report;
