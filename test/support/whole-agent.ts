@@ -41,7 +41,7 @@ const RESOURCES = {
  */
 export async function startWholeAgent(
   clock: Clock,
-  given: { options?: Partial<AgentOptions>; events?: Pick<EventRecorder, 'event'> } = {},
+  given: { options?: Partial<AgentOptions>; events?: EventRecorder } = {},
 ) {
   const base = await mkdtemp('/tmp/berth-whole-agent-');
   const context = { clock, log: silentLogger };
@@ -73,7 +73,7 @@ export async function startWholeAgent(
     },
     context,
   );
-  const api = { ...connected, ...(given.events && { events: given.events as EventRecorder }) };
+  const api = { ...connected, ...(given.events && { events: given.events }) };
   const directory = {
     list: () => agent.directory.list(),
     runtime: (uid: string) => agent.directory.runtime(uid),
