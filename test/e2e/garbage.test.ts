@@ -59,8 +59,8 @@ story('kubectl logs -f goes through a dozen rotations and shows each line once',
   await cluster.kubectl('delete', 'pod', 'talker');
 });
 
-story('R6, R7: two dozen pods that come and go leave no container, directory, link or cgroup', async (t) => {
-  const names = Array.from({ length: 24 }, (_, index) => `churn-${index}`);
+story('R6, R7: sixteen pods that come and go leave no container, directory, link or cgroup', async (t) => {
+  const names = Array.from({ length: 16 }, (_, index) => `churn-${index}`);
   const left = () => [
     ...readdirSync(cluster.host.path(`${ROOT}/kubelet/pods`)),
     ...readdirSync(cluster.host.path('/var/log/pods')),
