@@ -23,21 +23,27 @@ export function createOomLedger(
   groupKills: (uid: string) => Promise<number | undefined>,
   startedAtMs: number,
 ): OomLedger {
-  const accounts = new Map<string, Account>();
+  // Promises: containers of a pod are looked at together, and none may be explained before it is known what was there before.
+  const accounts = new Map<string, Promise<Account>>();
+
+  async function open(uid: string, createdAtMs: number): Promise<Account> {
+    // A pod of an earlier life of the agent: what was counted then has been told then.
+    const before = createdAtMs < startedAtMs ? ((await groupKills(uid)) ?? 0) : 0;
+    return { before, explained: new Set() };
+  }
+
   return {
     async meet(uid, createdAtMs) {
-      if (accounts.has(uid)) return;
-      const account = { before: 0, explained: new Set<string>() };
+      const account = accounts.get(uid) ?? open(uid, createdAtMs);
       accounts.set(uid, account);
-      // A pod of an earlier life of the agent: what was counted then has been told then.
-      if (createdAtMs < startedAtMs) account.before = (await groupKills(uid)) ?? 0;
+      await account;
     },
     async isCause(uid, containerId, isKnown) {
-      const account = accounts.get(uid);
+      const account = await accounts.get(uid);
       const kills = await groupKills(uid);
       if (!account || kills === undefined) return undefined;
       const isLeft = kills - account.before > account.explained.size;
-      if (!account.explained.has(containerId) && (isKnown || isLeft)) account.explained.add(containerId);
+      if (isKnown || isLeft) account.explained.add(containerId);
       return account.explained.has(containerId);
     },
     forget: (uid) => void accounts.delete(uid),
