@@ -36,7 +36,9 @@ export function createContainerReader(deps: {
   resources?: Pick<PodResources, 'groupKills'>;
 }): ContainerReader {
   const { docker, network, clock } = deps;
-  const ledger = createOomLedger(async (uid) => deps.resources?.groupKills(uid), clock.nowMs());
+  // What cannot be counted must not keep a container from being known.
+  const groupKills = async (uid: string) => deps.resources?.groupKills(uid).catch(() => undefined);
+  const ledger = createOomLedger(groupKills, clock.nowMs());
   const imageIds = new Map<string, string>();
 
   /** The Engine hears of a container's end and of the kernel's out-of-memory killer on two ways, and may take the end first. */
