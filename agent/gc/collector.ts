@@ -36,6 +36,13 @@ export function createGarbageCollector(deps: GarbageCollectorDependencies): Garb
   const oneAtATime = createSerial();
   let hasFailed = false;
 
+  /** An image that came between two collections would be as young as can be when room is needed. */
+  async function lookAtImages(signal: AbortSignal): Promise<void> {
+    await oneAtATime(() => images.look(signal)).catch((error) => {
+      if (!signal.aborted) log.debug({ err: error }, 'images could not be listed');
+    });
+  }
+
   async function collectContainers(signal: AbortSignal): Promise<void> {
     try {
       await oneAtATime(() => containers.collect(signal));
@@ -87,6 +94,7 @@ export function createGarbageCollector(deps: GarbageCollectorDependencies): Garb
     async run(signal) {
       await Promise.all([
         repeat('container garbage collection', CONTAINERS_MS, collectContainers, signal),
+        repeat('look at images', CONTAINERS_MS, lookAtImages, signal),
         repeat('image garbage collection', IMAGES_MS, collectImages, signal),
       ]);
     },

@@ -30,6 +30,8 @@ export interface ImageCollectorDependencies {
 }
 
 export interface ImageCollector {
+  /** Sees which images there are and which are used, and removes none: ages are known as exactly as one looks often. */
+  look(signal: AbortSignal): Promise<void>;
   /** One round: images that are too old, then as many as the thresholds ask for. Throws when that was not to be had, in upstream's words. */
   collect(signal: AbortSignal): Promise<void>;
   /** All that nobody uses and that is not too young. */
@@ -55,15 +57,19 @@ export function createImageCollector(
     registers: [deps.registry],
   });
 
-  async function eligible(signal: AbortSignal): Promise<ImageRecord[]> {
+  async function observe(signal: AbortSignal): Promise<ImageRecord[]> {
     // Images first: a container that is made of one in between is on the list then.
     const images = await docker.listImages(signal);
-    const containers = await docker.listContainers({}, signal);
+    return records.update(images, await docker.listContainers({}, signal));
+  }
+
+  async function eligible(signal: AbortSignal): Promise<ImageRecord[]> {
+    const observed = await observe(signal);
     const pinnedId = await docker.inspectImage(pinned, signal).then(
       ({ id }) => id,
       () => undefined,
     );
-    const found = selectImages(records.update(images, containers), policy, clock.monotonicMs());
+    const found = selectImages(observed, policy, clock.monotonicMs());
     const allowed = await Promise.all(found.map(({ id }) => deps.mayRemove(id)));
     return found.filter(({ id, names }, index) => allowed[index] && id !== pinnedId && !names.includes(pinned));
   }
@@ -114,6 +120,9 @@ export function createImageCollector(
   }
 
   return {
+    async look(signal) {
+      await observe(signal);
+    },
     async collect(signal) {
       const candidates = await removeOld(await eligible(signal), signal);
       const space = await deps.imageSpace();

@@ -19,6 +19,7 @@ function setUp() {
   };
   const collector = createGarbageCollector({
     images: {
+      look: () => work('look', false),
       collect: () => work('images', fails.images),
       removeUnused: () => work('unused images', fails.images),
       touch() {},
@@ -32,7 +33,7 @@ function setUp() {
 }
 
 for (const jumpMs of [0, 3 * 3600_000, -3 * 3600_000])
-  test(`R13: containers every minute, images every five, also when the clock steps ${jumpMs / 3600_000} h`, async (t) => {
+  test(`R13: containers every minute, images every five and looked at every minute, also when the clock steps ${jumpMs / 3600_000} h`, async (t) => {
     const { clock, done, collector } = setUp();
     const stop = new AbortController();
     const running = collector.run(stop.signal);
@@ -40,7 +41,7 @@ for (const jumpMs of [0, 3 * 3600_000, -3 * 3600_000])
     clock.step(jumpMs);
     await clock.advance(299_000);
     const count = (what: string) => done.filter((one) => one === what).length;
-    t.deepEqual([count('containers'), count('images')], [6, 2]);
+    t.deepEqual([count('containers'), count('look'), count('images')], [6, 6, 2]);
     stop.abort();
     await running;
     t.is(clock.pending(), 0);

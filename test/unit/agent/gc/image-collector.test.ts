@@ -102,6 +102,15 @@ test('an image that came just now is left for the pod that it came for', async (
   t.deepEqual(await node.names(), ['young:1']);
 });
 
+test('an image that was looked at since it came is old enough when room is needed', async (t) => {
+  const node = createDisk();
+  node.add('a:1', 10);
+  await node.images.look(signal);
+  await node.clock.advance(120_000);
+  await node.images.removeUnused(signal);
+  t.deepEqual(await node.names(), []);
+});
+
 test('the pause image is never removed', async (t) => {
   const node = createDisk({}, 999);
   await node.images.collect(signal).catch(() => {});
