@@ -1,15 +1,9 @@
-import type { EmptyDirVolumeSource } from '../../../src/kube/types.ts';
 import { elsewhere, refused, type StructSupport, supported, whole } from './entry.ts';
 
 const CLAIM = elsewhere('the API server and the volume controllers: the claim made for the pod');
 const CLOUD = refused('upstream hands it to a CSI driver of the cloud; use a claim of that driver');
 const REMOVED = refused('removed from Kubernetes; use a CSI driver');
 const NOT_HERE = refused('its tools are not part of this node; use a CSI driver');
-
-const isLimitedDisk = (source: unknown) => {
-  const { medium, sizeLimit } = source as EmptyDirVolumeSource;
-  return sizeLimit !== undefined && !medium;
-};
 
 const asVolume = whole(refused('as the volume type'));
 
@@ -18,12 +12,7 @@ export const VOLUME_SUPPORT: Record<string, StructSupport> = {
   Volume: {
     name: supported(),
     hostPath: supported(),
-    emptyDir: {
-      kind: 'no effect',
-      why: 'nothing evicts for it yet',
-      when: isLimitedDisk,
-      values: '`sizeLimit` on disk',
-    },
+    emptyDir: supported(),
     configMap: supported(),
     secret: supported(),
     downwardAPI: supported(),
@@ -58,7 +47,7 @@ export const VOLUME_SUPPORT: Record<string, StructSupport> = {
   HostPathVolumeSource: { path: supported(), type: supported() },
   EmptyDirVolumeSource: {
     medium: supported(),
-    sizeLimit: supported('of `medium: Memory`: the size of the tmpfs; of disk: as said at Volume'),
+    sizeLimit: supported('of `medium: Memory`: the size of the tmpfs; of disk: a pod that has more in it is evicted'),
   },
   SecretVolumeSource: { secretName: supported(), items: supported(), defaultMode: supported(), optional: supported() },
   ConfigMapVolumeSource: { name: supported(), items: supported(), defaultMode: supported(), optional: supported() },

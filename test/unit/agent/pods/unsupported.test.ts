@@ -77,16 +77,6 @@ for (const [title, spec, expected] of [
     ['spec.containers[0].securityContext.readOnlyRootFileSystem: unknown', 'spec.restartpolicy: unknown'],
   ],
   [
-    'a size of a directory on disk',
-    {
-      volumes: [
-        { name: 'v', emptyDir: { sizeLimit: '1Gi' } },
-        { name: 'm', emptyDir: { sizeLimit: '1Gi', medium: 'Memory' } },
-      ],
-    },
-    ['spec.volumes[0].emptyDir: sizeLimit on disk: nothing evicts for it yet'],
-  ],
-  [
     'SELinux labels without SELinux',
     app({ securityContext: { seLinuxOptions: { level: 's0' } } }),
     ['seLinuxOptions: the Engine runs without SELinux'],
