@@ -37,10 +37,17 @@ export function isSidecar(initContainer: Pick<Container, 'restartPolicy'>): bool
  * greediest moment of the init phase (an init container beside the sidecars started before it), plus overhead.
  * Pod-level requests take the place of the sums.
  */
-export function podRequests(pod: Pod): ResourceAmounts {
+export function podRequests(pod: Pod): Readonly<ResourceAmounts> {
+  const known = knownRequests.get(pod);
+  if (known) return known;
   const total = aggregate(pod, (container) => requestsOf(container.resources));
-  return plus({ ...total, ...requestsOf(pod.spec.resources) }, amountsOf(pod.spec.overhead));
+  const requests = plus({ ...total, ...requestsOf(pod.spec.resources) }, amountsOf(pod.spec.overhead));
+  knownRequests.set(pod, Object.freeze(requests));
+  return requests;
 }
+
+/** Each decision of the node adds up all pods, and they seldom change: a new version is a new object. */
+const knownRequests = new WeakMap<Pod, Readonly<ResourceAmounts>>();
 
 /** The same for limits. A resource that some container leaves unlimited is summed from the others: see `allLimit`. */
 export function podLimits(pod: Pod): ResourceAmounts {

@@ -49,7 +49,7 @@ export function sameRequirements(
   one: ResourceRequirements | undefined,
   other: ResourceRequirements | undefined,
 ): boolean {
-  return sameAmounts(one?.requests, other?.requests) && sameAmounts(one?.limits, other?.limits);
+  return one === other || (sameAmounts(one?.requests, other?.requests) && sameAmounts(one?.limits, other?.limits));
 }
 
 function sameAmounts(one: Record<string, string> = {}, other: Record<string, string> = {}): boolean {
@@ -57,6 +57,6 @@ function sameAmounts(one: Record<string, string> = {}, other: Record<string, str
   if (names.length !== Object.keys(other).length) return false;
   return names.every((name) => {
     const amount = other[name];
-    return amount !== undefined && compareQuantities(one[name]!, amount) === 0;
+    return amount !== undefined && (amount === one[name] || compareQuantities(one[name]!, amount) === 0);
   });
 }
