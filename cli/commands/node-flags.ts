@@ -3,6 +3,7 @@ import type { ConfigFlag } from '../../src/config/load.ts';
 import { PAUSE_IMAGE } from '../images/catalog.ts';
 import type { NodeDaemonFlags } from '../roots/standalone.ts';
 import { CONTAINER_GC_FLAGS } from './container-gc-flags.ts';
+import { EVICTION_FLAGS } from './eviction-flags.ts';
 import { IMAGE_FLAGS } from './image-flags.ts';
 import { RESOURCE_MANAGER_FLAGS } from './resource-manager-flags.ts';
 
@@ -29,6 +30,7 @@ const KUBELET_FLAGS: [flag: string, field: string, text: string][] = [
   ],
   ['--qos-reserved <memory=percent>', 'qosReserved', "share of other pods' memory requests that lower classes leave"],
   ...RESOURCE_MANAGER_FLAGS,
+  ...EVICTION_FLAGS,
   ['--fail-swap-on <bool>', 'failSwapOn', 'refuse to start where swap is on'],
   ['--oom-score-adj <n>', 'oomScoreAdj', "the agent's own oom_score_adj"],
   ['--feature-gates <name=bool>', 'featureGates', 'feature gates, commas between'],

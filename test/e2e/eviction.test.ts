@@ -14,8 +14,8 @@ const longStory = isFull ? story : test.serial.skip;
 const longNamed = (title: string) => (isFull ? named(title) : `${title} (only with --full)`);
 
 /** What all pods together may have; the kernel holds them to it whatever eviction does. */
-const PODS_MEMORY_MI = 400;
-const TRANSITION_SECONDS = 6;
+const PODS_MEMORY_MI = 300;
+const TRANSITION_SECONDS = 4;
 let cluster: ClusterHost;
 
 /** Writes that many KiB into a file and stays. */

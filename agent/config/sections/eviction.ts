@@ -14,10 +14,17 @@ const DEFAULT_EVICTION_HARD = {
   'imagefs.inodesFree': '5%',
 };
 
+/** A flag gives thresholds as `memory.available<1Gi,nodefs.available<10%`. */
+function thresholds(fallback: Readonly<Record<string, string>> = {}) {
+  const fromFlag = (text: string) =>
+    Object.fromEntries(text.split(',').map((pair) => [pair.split('<')[0], pair.split('<').slice(1).join('<')]));
+  return { ...map(fallback), fromFlag };
+}
+
 /** When pods are evicted. */
 export const evictionFields = {
-  evictionHard: map(DEFAULT_EVICTION_HARD),
-  evictionSoft: map(),
+  evictionHard: thresholds(DEFAULT_EVICTION_HARD),
+  evictionSoft: thresholds(),
   evictionSoftGracePeriod: map(),
   evictionPressureTransitionPeriod: duration(5 * MINUTE_MS),
   // Negative: the pod's own grace.

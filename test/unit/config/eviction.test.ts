@@ -57,3 +57,21 @@ test('evictionHard takes the place of the defaults, unless they are merged', (t)
   t.is(merged['memory.available'], '1Gi');
   t.is(merged['imagefs.available'], '15%');
 });
+
+test('flags, as kubelets take them', (t) => {
+  const flags = [
+    { flag: '--eviction-hard', field: 'evictionHard', value: 'memory.available<1Gi,nodefs.available<10%' },
+    { flag: '--eviction-soft', field: 'evictionSoft', value: 'memory.available<2Gi' },
+    { flag: '--eviction-soft-grace-period', field: 'evictionSoftGracePeriod', value: 'memory.available=1m' },
+    { flag: '--eviction-minimum-reclaim', field: 'evictionMinimumReclaim', value: 'memory.available=500Mi' },
+    { flag: '--eviction-max-pod-grace-period', field: 'evictionMaxPodGracePeriod', value: '-1' },
+  ];
+  const config = loadConfig(kubeletConfiguration, { flags });
+  t.deepEqual({ ...config.evictionHard }, { 'memory.available': '1Gi', 'nodefs.available': '10%' });
+  t.deepEqual({ ...config.evictionSoft }, { 'memory.available': '2Gi' });
+  t.deepEqual({ ...config.evictionSoftGracePeriod }, { 'memory.available': '1m' });
+  t.deepEqual({ ...config.evictionMinimumReclaim }, { 'memory.available': '500Mi' });
+  t.is(config.evictionMaxPodGracePeriod, -1);
+  const bad = { flag: '--eviction-hard', field: 'evictionHard', value: 'memory.available=1Gi' };
+  t.throws(() => loadConfig(kubeletConfiguration, { flags: [bad] }), { message: /memory\.available=1Gi/ });
+});
