@@ -227,7 +227,7 @@ export function createAgent(options: AgentOptions, deps: AgentDependencies): Age
           docker,
           labels: [`${LABEL.node}=${options.nodeName}`],
           // Exec probes would fill the stream with theirs.
-          actions: ['start', 'die', 'destroy'],
+          actions: ['start', 'die', 'destroy', 'oom'],
           clock,
           log,
           onEvent: runtime.onEvent,

@@ -74,14 +74,22 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
   const hooked = new Set<string>();
   /** Containers of whose start or end an event has told. */
   const heard = { start: new Set<string>(), end: new Set<string>() };
+  /** Containers in which the kernel has ended a process for want of memory, by the Engine's events. */
+  const starved = new Set<string>();
   /** Looks under way, by container: what is removed meanwhile must not come back by their answer. */
   const looks = new Map<string, Set<{ isGone: boolean }>>();
   let lastRelistMs: number | undefined;
 
+  /** The Engine's word of an end may lack what its own event told of before or after. */
+  function explainEnd(entry: Entry): Entry {
+    if (entry.kind !== 'container' || entry.status.state !== 'exited' || !starved.has(entry.status.id)) return entry;
+    return { ...entry, status: { ...entry.status, oomKilled: true, reason: 'OOMKilled' } };
+  }
+
   function put(id: string, observed: ObservedContainer, isPartial = false): boolean {
     const known = entries.get(id);
     if (known && RANK[observed.status.state] < RANK[known.status.state]) return false;
-    const entry = { ...observed, recordedMs: clock.monotonicMs(), isPartial } as Entry;
+    const entry = explainEnd({ ...observed, recordedMs: clock.monotonicMs(), isPartial } as Entry);
     if (known?.kind === 'sandbox' && entry.kind === 'sandbox' && known.status.ips.length > 0)
       entry.status = { ...entry.status, ips: known.status.ips };
     entries.set(id, entry);
@@ -98,6 +106,7 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
     entries.delete(id);
     heard.start.delete(id);
     heard.end.delete(id);
+    starved.delete(id);
     const ids = idsOfPod.get(uid);
     ids?.delete(id);
     if (ids?.size === 0) {
@@ -264,6 +273,11 @@ export function createRuntimeCache(deps: RuntimeCacheDependencies): RuntimeCache
       if (event.action === 'destroy') {
         const uid = drop(event.id);
         if (uid) deps.onChange(uid);
+      } else if (event.action === 'oom') {
+        if (entry) starved.add(event.id);
+        if (entry?.kind !== 'container' || entry.status.state !== 'exited' || entry.status.oomKilled) return;
+        entries.set(event.id, explainEnd(entry));
+        deps.onChange(entry.identity.podUid);
       } else if (event.action === 'die') {
         if (entry?.status.state !== 'exited') lookSoon(event.id);
       } else if (event.action === 'start') {

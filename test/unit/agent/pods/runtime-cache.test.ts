@@ -162,3 +162,30 @@ test('R1: a container that has ended by the word of /proc stays ended, whatever 
   await cache.relist(signal);
   t.like(cache.pod('u').containers[0], ended);
 });
+
+test('OOMKilled: the event tells, whether it comes before the end is seen, after it, or long before', async (t) => {
+  const { cache, docker, run, event, changed, clock } = createCache();
+  const [late, early, other] = await Promise.all(['late', 'early', 'other'].map((uid) => run(uid, 'app')));
+  await cache.relist(signal);
+  const reasonOf = (uid: string) => cache.pod(uid).containers[0]?.reason;
+
+  docker.exit(late!, 137);
+  cache.onEvent(event('die', late!));
+  await clock.advance(1_000);
+  t.is(reasonOf('late'), 'Error');
+  changed.length = 0;
+  cache.onEvent(event('oom', late!));
+  t.is(reasonOf('late'), 'OOMKilled');
+  t.deepEqual(changed, ['late']);
+  cache.onEvent(event('oom', late!));
+  t.deepEqual(changed, ['late'], 'it is told once');
+
+  // A child of the first process, which ends by itself a good while later.
+  cache.onEvent(event('oom', early!));
+  docker.exit(early!, 3);
+  docker.exit(other!, 3);
+  await cache.relist(signal);
+  await clock.advance(1_000);
+  t.is(reasonOf('early'), 'OOMKilled');
+  t.is(reasonOf('other'), 'Error');
+});
