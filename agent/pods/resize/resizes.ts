@@ -162,6 +162,8 @@ export function createResizes(deps: ResizeDependencies): Resizes {
       await deps.oneAtATime(() => decideAll('pod_resized'), signal);
     },
     observe(work, allocated, runtime) {
+      // What ends has nothing left to be resized, which is no success.
+      if (work.state !== 'syncing') return;
       const isUnderWay = isResizeUnderWay(allocated, runtime, allocations);
       const entry = entries.get(work.uid);
       if (isUnderWay) entryOf(work.uid).inProgress ??= { generation: work.pod.metadata.generation };

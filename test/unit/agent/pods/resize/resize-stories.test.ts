@@ -220,3 +220,17 @@ test('what an agent without such records had started is resized too', async (t) 
   await until('resized', () => second.told('ResizeCompleted').length > 0);
   t.is(docker.containers.get(second.container(small, 'app')!.id)!.config.HostConfig!.CpuQuota, 200_000);
 });
+
+test('a pod that ends in the middle of a resize has not completed it', async (t) => {
+  const agent = await startAgent(t);
+  const large = sized('1/2', '2Gi/2Gi');
+  agent.workers.update(large);
+  await agent.running(large);
+  agent.inUse.bytes = 1.5 * GI;
+  agent.workers.update(sized('1/2', '1Gi/1Gi'));
+  await until('refused', () => agent.condition('PodResizeInProgress')?.reason === 'Error');
+  const work = agent.workers.get('uid-1')!;
+  const nothingRuns = { ...agent.runtime.pod('uid-1'), containers: [] };
+  agent.resizes.observe({ ...work, state: 'terminating' }, agent.allocations.allocatedPod(work.pod), nothingRuns);
+  t.deepEqual(agent.told('ResizeCompleted'), []);
+});
