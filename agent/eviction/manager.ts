@@ -245,15 +245,16 @@ export function createEvictionManager(options: EvictionOptions, deps: EvictionDe
         try {
           if (!memoryOnly) regularMs = clock.monotonicMs();
           const evicted = await look(memoryOnly, signal);
-          deps.beat?.();
           if (evicted.length > 0) {
             await cleanedUp(evicted, signal);
+            deps.beat?.();
             continue;
           }
         } catch (error) {
           if (signal.aborted) return;
           log.warn({ err: error }, 'the node could not be looked at for pressure');
         }
+        deps.beat?.();
         await pause(signal);
       }
     },

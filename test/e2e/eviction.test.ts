@@ -137,13 +137,15 @@ story(
 
     const pressed = await node();
     t.like(condition(pressed, 'MemoryPressure'), { status: 'True', reason: 'KubeletHasInsufficientMemory' });
+    const taint = 'node.kubernetes.io/memory-pressure';
+    await until('the taint', async () => (await node()).spec.taints?.some(({ key }) => key === taint));
     await cluster.apply(pod('asks-for-nothing', forever, { nodeName: pressed.metadata.name }));
     const refused = await whenFailed('asks-for-nothing');
     t.like(refused.status, {
       reason: 'Evicted',
       message: 'Pod was rejected: The node had condition: [MemoryPressure]. ',
     });
-    await whenCalm('MemoryPressure', 'node.kubernetes.io/memory-pressure');
+    await whenCalm('MemoryPressure', taint);
 
     for (const [name, namespace] of [
       ['well-behaved', 'default'],
