@@ -119,7 +119,10 @@ async function* readGrowing(
   }
 }
 
+/** The kernel dates writes some milliseconds back. */
+const DATE_SLACK_MS = 2_000;
+
 /** All of a file that was not written to since then is older. */
 function isOlder(file: LogFile, sinceMs: number | undefined): boolean {
-  return sinceMs !== undefined && file.modifiedMs() < sinceMs;
+  return sinceMs !== undefined && file.modifiedMs() < sinceMs - DATE_SLACK_MS;
 }
