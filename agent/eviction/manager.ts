@@ -145,7 +145,8 @@ export function createEvictionManager(options: EvictionOptions, deps: EvictionDe
     }
     const { message, annotations } = describeEviction(pod, statsOf(pod.metadata.uid), starved, observations);
     const hard = isHard(first!);
-    if (hard && resource === 'memory') await holdMemory(pod);
+    // Beside its end: the kernel may take its time to reclaim.
+    if (hard && resource === 'memory') void holdMemory(pod);
     deps.metrics.evicted(first!.signal);
     await evict(
       pod,
