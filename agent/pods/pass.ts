@@ -227,7 +227,7 @@ export function createPasses(options: PassOptions, deps: PassDependencies) {
       try {
         const [volumes] = await Promise.all([
           ensureVolumes(work, todo.createSandbox || todo.start.length > 0, signal),
-          deps.actuator.ensureCgroup(pod, runtime.pod(work.uid)),
+          deps.actuator.ensureCgroup(pod, runtime.pod(work.uid), signal),
         ]);
         signal.throwIfAborted();
         probes.addPod(pod);

@@ -30,12 +30,15 @@ async function startAgent(t: ExecutionContext, override: Partial<AgentDependenci
   /** Limits of the pod's cgroup and of containers, in the order in which they were set. */
   const done: string[] = [];
   const inUse = { bytes: 0 };
+  /** As the kernel on cgroup v1: no pod below its containers. */
+  let leastMillis = () => 0;
   const settings = { cpuCfsQuota: true, cpuCfsQuotaPeriodUs: 100_000, podPidsLimit: -1 };
   const agent = await createFakeAgent(t, {
     resizingNode: () => NODE,
     resources: {
       async ensurePod(one) {
         const { cpu, memory } = podLimits(one);
+        if ((cpu ?? 0) < leastMillis()) throw new Error('cannot write cpu.cfs_quota_us: EINVAL');
         const text = `pod ${cpu}m ${(memory ?? 0) / GI}Gi`;
         if (done.findLast((what) => what.startsWith('pod')) !== text) done.push(text);
       },
@@ -65,7 +68,10 @@ async function startAgent(t: ExecutionContext, override: Partial<AgentDependenci
   const running = (one: Pod) => until(`${one.metadata.uid} runs`, () => agent.phase(one) === 'Running');
   const told = (reason: string) =>
     agent.events.filter((event) => event.reason === reason).map(({ message }) => message);
-  return { ...agent, done, inUse, status, condition, actual, running, told };
+  const refuseBelow = (least: () => number) => {
+    leastMillis = least;
+  };
+  return { ...agent, done, inUse, refuseBelow, status, condition, actual, running, told };
 }
 
 test('cpu and memory grow without a restart: the pod first, then the container; told in status and events', async (t) => {
@@ -233,4 +239,32 @@ test('a pod that ends in the middle of a resize has not completed it', async (t)
   const nothingRuns = { ...agent.runtime.pod('uid-1'), containers: [] };
   agent.resizes.observe({ ...work, state: 'terminating' }, agent.allocations.allocatedPod(work.pod), nothingRuns);
   t.deepEqual(agent.told('ResizeCompleted'), []);
+});
+
+test('an agent that was killed before it wrote down what a container has: the container is brought back below its pod', async (t) => {
+  const first = await startAgent(t);
+  const small = sized('1/1', '1Gi/1Gi');
+  first.workers.update(small);
+  await first.running(small);
+  const { docker, network } = first;
+  // The container has three CPUs by now, and nobody knows.
+  const { id } = first.container(small, 'app')!;
+  await docker.updateContainer(id, { CpuQuota: 300_000 });
+  const asked = sized('2/2', '1Gi/1Gi');
+  const held = (one: Pod) => ({ 'uid-1': allocationOf(one) });
+  const second = await startAgent(t, {
+    docker,
+    network,
+    allocations: createAllocations({
+      allocated: new Map(Object.entries(held(asked))),
+      actuated: new Map(Object.entries(held(small))),
+    }),
+  });
+  second.refuseBelow(() => docker.containers.get(id)!.config.HostConfig!.CpuQuota! / 100);
+  await second.runtime.relist(new AbortController().signal);
+  second.workers.update(asked);
+  await until('resized', () => docker.containers.get(id)!.config.HostConfig!.CpuQuota === 200_000);
+  await second.running(asked);
+  t.is(second.done.at(-1), 'pod 2000m 1Gi');
+  t.is(second.container(asked, 'app')!.restartCount, 0);
 });
