@@ -17,6 +17,7 @@ async function churn(...args: string[]): Promise<ChurnReport> {
 test('R6: a hundred pods leave no object behind each, and the heap is flat', async (t) => {
   t.timeout(120_000);
   const { left, bytesBefore, bytesAfter } = await churn('100', '100', 'quiet');
+  t.log(`${bytesBefore} → ${bytesAfter} bytes`);
   t.deepEqual(left, []);
   t.true(bytesAfter < bytesBefore * 1.2 + 2 * MIB, `${bytesBefore} → ${bytesAfter} bytes`);
 });
@@ -26,6 +27,7 @@ const full = process.env['BERTH_TEST_FULL'] === '1' ? test : test.skip;
 full('R6: two thousand pods, with their events (--full)', async (t) => {
   t.timeout(900_000);
   const { left, bytesBefore, bytesAfter } = await churn('300', '2000');
+  t.log(`${bytesBefore} → ${bytesAfter} bytes`);
   t.deepEqual(left, []);
   t.true(bytesAfter < bytesBefore * 1.1 + 2 * MIB, `${bytesBefore} → ${bytesAfter} bytes`);
 });
