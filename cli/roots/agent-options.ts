@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { AGENT_DEFAULTS, type AgentOptions } from '../../agent/agent-options.ts';
-import type { AgentPartOptions } from './agent-part.ts';
+import type { AgentPartOptions } from './agent-part-options.ts';
 
 /** KubeletConfiguration and flags in the agent's own terms. */
 export function agentOptions(options: AgentPartOptions): AgentOptions {

@@ -1,18 +1,11 @@
 import { mkdirSync } from 'node:fs';
 import { createAgent } from '../../agent/agent.ts';
-import { renderConfigz } from '../../agent/config/configz.ts';
-import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createContainerExec } from '../../agent/containers/exec.ts';
-import type { ContainerGcPolicy } from '../../agent/gc/container-plan.ts';
-import type { ImageSettings } from '../../agent/images/image-parts.ts';
 import { readHostFacts } from '../../agent/node/host-facts.ts';
-import type { PodDirectory, PodNetwork } from '../../agent/pods/ports.ts';
+import type { PodDirectory } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
-import { createPodConnector } from '../../agent/server/pod-connection.ts';
-import { createAgentServer } from '../../agent/server/server.ts';
-import { countAccess } from '../../agent/stats/access.ts';
 import { registerConfigurationMetrics } from '../../agent/stats/configuration.ts';
 import { createManifestProblems } from '../../agent/stats/manifests.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
@@ -21,11 +14,7 @@ import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
 import { createStandalonePlugins } from '../../agent/volumes/persistent/claim-plugins.ts';
 import { createStorage } from '../../agent/volumes/persistent/storage.ts';
-import type { CertificatePair } from '../../src/auth/authority.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
-import { createContainerLogs } from '../../src/docker/log-files/container-logs.ts';
-import { connectTerminals } from '../../src/docker/terminals.ts';
-import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
 import { supportsRecursiveReadOnly } from '../../src/linux/mounts.ts';
 import { retry } from '../../src/runtime/backoff.ts';
@@ -37,13 +26,14 @@ import { KUBERNETES_VERSION } from '../version.ts';
 import { createAdmissionPart } from './admission.ts';
 import { connectAgentToApi, keepNodeObject } from './agent-api.ts';
 import { agentOptions } from './agent-options.ts';
+import type { AgentPartOptions } from './agent-part-options.ts';
+import { createAgentServerPart } from './agent-server-part.ts';
 import { openAllocations } from './allocations.ts';
 import { createCertificatesPart } from './certificates-part.ts';
 import type { ProgramContext } from './context.ts';
 import { openDevices } from './devices.ts';
 import { createEvictionPart } from './eviction.ts';
 import { logEvents } from './log-events.ts';
-import { createNodeAccess } from './node-access.ts';
 import { startNodeAllocatable } from './node-allocatable.ts';
 import { nodeEvents } from './node-events.ts';
 import { computeNodeShares, openPodResources } from './node-resources.ts';
@@ -54,53 +44,6 @@ import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
 import { openStatistics } from './statistics.ts';
 
-export interface AgentPartOptions {
-  config: KubeletConfiguration;
-  nodeName: string;
-  nodeIps: string[];
-  /** Beside those that every node has. */
-  nodeLabels?: Record<string, string>;
-  /** A cloud's controller completes the node before pods come. */
-  hasExternalCloud?: boolean;
-  /** State of pods: `pods/<uid>/…` below it. */
-  rootDir: string;
-  podLogsDir: string;
-  containerLogsDir: string;
-  pauseImage: string;
-  images: ImageSettings;
-  dockerEndpoint: string;
-  /** Others use the Engine too: what they brought there is not ours to remove. */
-  sharesEngine?: boolean;
-  /** Absent: upstream's defaults. */
-  containerGc?: ContainerGcPolicy;
-  /** `auto`, `none`, or a runtime that the Engine knows. */
-  podRuntime: string;
-  /** What failSwapOn is where the configuration says nothing; true, as upstream, unless given. */
-  failSwapOnUnsaid?: boolean;
-  /** Of the HTTPS port; signed by whoever the API server trusts for nodes. */
-  serving: CertificatePair;
-  /** Who signs the certificates of that port's clients. */
-  clientCaPem: string;
-  /** The node's identity at the API server; absent: static pods only, without a Node object. */
-  client?: KubeClient;
-  /** That identity's certificate, if it is one: its end is watched. */
-  clientCertPem?: string;
-  /** Where certificates that are renewed are kept; absent: they stay what they are. */
-  certDir?: string;
-  /** The client's pair, where it is renewed. */
-  rotatingClient?: CertificatePair;
-  /** The serving pair, where one was issued before. */
-  rotatingServing?: CertificatePair;
-  /** How the program was called, for /flagz. */
-  flags?: Readonly<Record<string, string>>;
-  /** What the agent's /metrics shows. */
-  metrics: Registry;
-  /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
-  createNetwork(podCidr: () => string | undefined): PodNetwork & { close(): void };
-}
-
-/** What /logs shows. */
-const SYSTEM_LOGS = '/var/log';
 const ENGINE_RETRY = { initialMs: 100, maxMs: 5000 };
 const PROBE_USER_AGENT = `kube-probe/${KUBERNETES_VERSION.slice(1).split('.').slice(0, 2).join('.')}`;
 
@@ -306,39 +249,10 @@ export async function createAgentPart(
     );
   if (node) nodeOf = node.keeper.node;
   devices.onNodeChange(() => node?.keeper.refresh());
-  const terminals = connectTerminals(options.dockerEndpoint);
-  const server = createAgentServer(
-    {
-      address: config.address,
-      port: config.port,
-      ...options.serving,
-      clientCaPem: options.clientCaPem,
-      cipherSuites: config.tlsCipherSuites,
-      minVersion: config.tlsMinVersion === 'VersionTLS13' ? 'TLSv1.3' : 'TLSv1.2',
-      healthzBindAddress: config.healthzBindAddress,
-      ...(config.healthzPort > 0 && { healthzPort: config.healthzPort }),
-    },
-    {
-      pods: agent.directory,
-      docker: { ...docker, containerLogs: createContainerLogs({ docker, clock, log }) },
-      terminals,
-      exec: createContainerExec(docker),
-      ...(config.enableSystemLogHandler && { systemLogs: { directory: SYSTEM_LOGS } }),
-      debuggingHandlers: config.enableDebuggingHandlers,
-      program: { version: KUBERNETES_VERSION, flags: options.flags ?? {} },
-      refuseAccess: countAccess(registry, createNodeAccess(options, context)),
-      connectToPod: createPodConnector({ pods: agent.directory, docker }),
-      // 0 switches it off: the longest that a timer can wait, which is 24 days.
-      streamingIdleTimeoutMs: config.streamingConnectionIdleTimeoutMs || 2 ** 31 - 1,
-      heartbeats,
-      registry,
-      probeRegistry,
-      statistics: endpoints,
-      metrics,
-      configuration: () => renderConfigz(config),
-      clock,
-      log,
-    },
+  const { server, terminals } = createAgentServerPart(
+    options,
+    { agent, docker, heartbeats, registry, probeRegistry, endpoints, metrics },
+    context,
   );
   const certificates = createCertificatesPart(options, { server }, context);
   await server.listen();

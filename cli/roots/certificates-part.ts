@@ -8,7 +8,7 @@ import { registerCertificateMetrics } from '../../agent/stats/certificates.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import { needsRenewal } from '../../src/auth/certificate.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
-import type { AgentPartOptions } from './agent-part.ts';
+import type { AgentPartOptions } from './agent-part-options.ts';
 import type { ProgramContext } from './context.ts';
 
 const CLIENT_FILES = 'kubelet-client';
