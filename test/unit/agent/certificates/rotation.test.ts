@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -106,7 +106,9 @@ test('a node without a certificate asks at once', async (t) => {
 });
 
 test('pairs on disk: a file each, readable by nobody else, a link to the newest, nothing older', async (t) => {
-  const directory = join(mkdtempSync(join(tmpdir(), 'berth-pki-')), 'pki');
+  const folder = mkdtempSync(join(tmpdir(), 'berth-pki-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const directory = join(folder, 'pki');
   const files = createCertificateFiles(directory, 'kubelet-client');
   t.is(await files.current(), undefined);
   const [first, second] = [await issue(1, START_MS), await issue(1, START_MS)];

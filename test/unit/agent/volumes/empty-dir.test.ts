@@ -54,10 +54,13 @@ async function scene(medium: EmptyDirVolumeSource['medium'], pod: Pod, refuse?: 
     },
   });
   const volume = { name: 'v', emptyDir: { medium } };
-  const made = await plugin.setUp({ pod, volume, directory: () => join(base, 'v') });
-  const { mode, gid } = await stat(made.hostPath);
-  await rm(base, { recursive: true });
-  return { mounts, mode: mode & 0o7777, gid, path: made.hostPath };
+  try {
+    const made = await plugin.setUp({ pod, volume, directory: () => join(base, 'v') });
+    const { mode, gid } = await stat(made.hostPath);
+    return { mounts, mode: mode & 0o7777, gid, path: made.hostPath };
+  } finally {
+    await rm(base, { recursive: true });
+  }
 }
 
 test('mounts: memory without swap, where the kernel knows that; huge pages', async (t) => {
