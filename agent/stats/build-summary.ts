@@ -1,8 +1,8 @@
 import type { Pressure } from '../../src/linux/cgroup/stat-text.ts';
 import type { DiskUsage } from '../../src/linux/disk-usage.ts';
+import type { FileSystem } from '../../src/linux/file-system.ts';
 import type { InterfaceCounters } from '../../src/linux/net-dev.ts';
 import { timestamp } from '../../src/runtime/clock.ts';
-import type { FileSystem } from './fs.ts';
 import type { CgroupReading, ContainerReading, NodeReading, PodReading } from './pass.ts';
 import type { PodDisk } from './pod-disk.ts';
 import type {

@@ -2,9 +2,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Volume } from '../../src/kube/types.ts';
 import { type DiskUsage, measureDiskUsage } from '../../src/linux/disk-usage.ts';
+import type { FileSystem } from '../../src/linux/file-system.ts';
 import { parseMountInfo } from '../../src/linux/mounts.ts';
 import type { PodDirectories } from '../volumes/pod-directories.ts';
-import { type FileSystem, readFileSystem } from './fs.ts';
+import { readFileSystem } from './fs.ts';
 import type { PodTarget } from './targets.ts';
 
 /** What a pod has on the node's disks. */

@@ -1,4 +1,4 @@
-import { statfs } from 'node:fs/promises';
+import { statFileSystem } from '../../../src/linux/file-system.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import { Gauge, type Registry } from '../../../src/runtime/metrics.ts';
 
@@ -79,7 +79,7 @@ export function createClaimFigures({
 
   async function ask(key: string, claim: MountedClaim) {
     // A volume that cannot be looked at has no figures, as upstream; the others have theirs.
-    const stats = await (claim.ask ? claim.ask() : lookAt(claim.path)).catch(() => undefined);
+    const stats = await (claim.ask ? claim.ask() : statFileSystem(claim.path)).catch(() => undefined);
     asking.delete(key);
     known.set(key, { claim, stats });
   }
@@ -118,16 +118,4 @@ export function registerVolumeStats(registry: Registry, figures: ClaimFigures): 
             this.set({ namespace: claim.namespace, persistentvolumeclaim: claim.claim }, Number(stats[field]));
       },
     });
-}
-
-async function lookAt(path: string): Promise<VolumeStats> {
-  const { bsize, blocks, bavail, bfree, files, ffree } = await statfs(path);
-  return {
-    capacityBytes: blocks * bsize,
-    availableBytes: bavail * bsize,
-    usedBytes: (blocks - bfree) * bsize,
-    inodes: files,
-    inodesFree: ffree,
-    inodesUsed: files - ffree,
-  };
 }
