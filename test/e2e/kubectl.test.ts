@@ -282,8 +282,44 @@ story('a cordoned node gets no more pods', async (t) => {
   t.regex(await cluster.kubectl('delete', 'pod', 'waiting', '--now'), /deleted/);
 });
 
+story('top, and what a node says of itself through the API server', async (t) => {
+  await cluster.apply(
+    pod('busy', {
+      command: ['sh', '-c', 'while :; do :; done'],
+      resources: { limits: { cpu: '100m', memory: '32Mi' } },
+    }),
+  );
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/busy', '--timeout=60s');
+  // CPU is a mean between two looks.
+  const line = await until(
+    'kubectl top has figures of the pod',
+    async () => {
+      const { stdout } = await cluster.tryKubectl(['top', 'pod', 'busy', '--no-headers']);
+      const [, millis = ''] = /^busy +(\d+)m +\d+Mi/.exec(stdout) ?? [];
+      return Number(millis) >= 50 && stdout;
+    },
+    60_000,
+  );
+  t.true(Number(/(\d+)m/.exec(line)?.[1]) <= 120, line);
+  t.regex(
+    await cluster.kubectl('top', 'node'),
+    /^NAME +CPU\(cores\) +CPU\(%\) +MEMORY\(bytes\) +MEMORY\(%\) *\n\S+ +\d+m +\d+% +\d+Mi +\d+%/,
+  );
+  t.regex(await cluster.kubectl('top', 'pod', 'busy', '--containers'), /busy +main +\d+m/);
+  const name = (await cluster.kubectl('get', 'nodes', '-o', 'name')).trim().split('/')[1];
+  const raw = (path: string) => cluster.kubectl('get', '--raw', `/api/v1/nodes/${name}/proxy${path}`);
+  t.is(JSON.parse(await raw('/stats/summary')).node.nodeName, name);
+  t.true(JSON.parse(await raw('/pods')).items.some(({ metadata }: Pod) => metadata.name === 'busy'));
+  t.regex(await raw('/logs/'), /<a href="berth\/">berth\/<\/a>/);
+  t.regex(
+    await raw('/metrics/resource'),
+    /container_cpu_usage_seconds_total\{container="main",namespace="default",pod="busy"\}/,
+  );
+  await cluster.kubectl('delete', 'pod', 'busy', '--now');
+});
+
 story('what this server does not do yet is refused by name', async (t) => {
-  const { code, stderr } = await cluster.tryKubectl(['get', '--raw', '/api/v1/nodes/any/proxy/pods']);
+  const { code, stderr } = await cluster.tryKubectl(['get', '--raw', '/api/v1/namespaces/default/pods/any/proxy/']);
   t.not(code, 0);
-  t.regex(stderr, /nodes\/proxy is not supported by this server/);
+  t.regex(stderr, /pods\/proxy is not supported by this server/);
 });
