@@ -14,17 +14,16 @@ import { LABEL, podKey } from './containers/identity.ts';
 import type { NodeEvent } from './gc/node-event.ts';
 import type { Reclaim } from './gc/reclaim.ts';
 import type { ImagePartDependencies } from './images/image-parts.ts';
+import type { AdmitHandlers } from './pods/admission-ports.ts';
 import { isStaticPod } from './pods/annotations.ts';
 import { createPodDirectory } from './pods/directory.ts';
 import { buildOrphanPod } from './pods/orphans.ts';
 import type {
-  AdmitHandlers,
   AgentMetrics,
   ComputePodStatus,
   EventSink,
   PodDirectory,
   PodNetwork,
-  PodResources,
   ProbeManager,
   ReferencedObjects,
   ServiceEnvironment,
@@ -32,6 +31,7 @@ import type {
 } from './pods/ports.ts';
 import { createRelister } from './pods/relister.ts';
 import type { ResizingNode } from './pods/resize/decision.ts';
+import type { PodResources } from './pods/resource-ports.ts';
 import type { PodWorkers } from './pods/workers.ts';
 import type { Allocations } from './resources/allocation/allocations.ts';
 import type { PodRuntime } from './sandbox/pod-runtime.ts';

@@ -1,6 +1,6 @@
 import type { BindMount, ContainerConfig, HostConfig, ImageDetail } from '../../src/docker/engine.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
-import type { ContainerResources } from '../pods/ports.ts';
+import type { ContainerResources } from '../pods/resource-ports.ts';
 import { expandVariables } from './expansion.ts';
 import { containerHash } from './hash.ts';
 import { LABEL, podLabels } from './identity.ts';

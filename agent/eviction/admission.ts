@@ -1,5 +1,5 @@
 import type { Pod, Toleration } from '../../src/kube/types.ts';
-import type { AdmitHandler } from '../pods/ports.ts';
+import type { AdmitHandler } from '../pods/admission-ports.ts';
 import { isCriticalPod } from '../resources/critical.ts';
 import { podQosClass } from '../resources/qos.ts';
 import type { PressureCondition } from './signals.ts';

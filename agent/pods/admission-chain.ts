@@ -1,7 +1,7 @@
 import type { Pod } from '../../src/kube/types.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { podKey } from '../containers/identity.ts';
-import { ADMISSION_STAGES, type AdmitHandler, type AdmitHandlers, type Rejection } from './ports.ts';
+import { ADMISSION_STAGES, type AdmitHandler, type AdmitHandlers, type Rejection } from './admission-ports.ts';
 
 export interface AdmissionChainDependencies {
   log: Logger;

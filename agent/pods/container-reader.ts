@@ -3,7 +3,8 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import { type ContainerIdentity, LABEL, parseIdentity, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import { describeContainer, formatImageId } from '../containers/observe.ts';
 import { createOomLedger } from './oom-ledger.ts';
-import type { ContainerRuntimeStatus, PodNetwork, PodResources, SandboxStatus } from './ports.ts';
+import type { ContainerRuntimeStatus, PodNetwork, SandboxStatus } from './ports.ts';
+import type { PodResources } from './resource-ports.ts';
 
 export type ObservedContainer = { identity: ContainerIdentity } & (
   | { kind: 'sandbox'; status: SandboxStatus }

@@ -18,7 +18,6 @@ import type {
   ComputePodStatus,
   EventSink,
   PodNetwork,
-  PodResources,
   ProbeManager,
   ReferencedObjects,
   StatusManager,
@@ -26,6 +25,7 @@ import type {
 import type { RejectionBackoff } from './rejections.ts';
 import type { ResizeActuator } from './resize/actuate.ts';
 import type { Resizes } from './resize/resizes.ts';
+import type { PodResources } from './resource-ports.ts';
 import type { RuntimeCache } from './runtime-cache.ts';
 import type { EngineFeatures } from './unsupported.ts';
 import { ownGraceSeconds, type PodWork, requestTermination } from './work.ts';

@@ -4,14 +4,8 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { type ContainerIdentity, LABEL } from '../containers/identity.ts';
 import { createContainerReader, type ObservedContainer } from './container-reader.ts';
-import type {
-  AgentMetrics,
-  ContainerRuntimeStatus,
-  PodNetwork,
-  PodResources,
-  PodRuntimeStatus,
-  SandboxStatus,
-} from './ports.ts';
+import type { AgentMetrics, ContainerRuntimeStatus, PodNetwork, PodRuntimeStatus, SandboxStatus } from './ports.ts';
+import type { PodResources } from './resource-ports.ts';
 
 export interface RuntimeCacheDependencies {
   docker: DockerEngine;

@@ -1,9 +1,9 @@
 import { type StructSchema, structSchema, type TypeSchema } from '../../src/kube/schema/tables.ts';
 import type { Container, Pod } from '../../src/kube/types.ts';
 import { whyNoAppArmor } from '../containers/apparmor.ts';
+import type { AdmitHandler, Rejection } from './admission-ports.ts';
 import type { FieldSupport } from './field-support/entry.ts';
 import { supportOf } from './field-support/field-support.ts';
-import type { AdmitHandler, Rejection } from './ports.ts';
 
 /** What the Engine can do about a container's confinement; its `/info` tells. */
 export interface EngineFeatures {

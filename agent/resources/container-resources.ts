@@ -1,6 +1,6 @@
 import type { Container, Pod } from '../../src/kube/types.ts';
 import { type CgroupLimits, cpuQuotaUs, cpuShares } from '../../src/linux/cgroup/values.ts';
-import type { ContainerResources } from '../pods/ports.ts';
+import type { ContainerResources } from '../pods/resource-ports.ts';
 import { type CgroupSettings, hugepageLimits } from './cgroup-plan.ts';
 import { memoryHighBytes, memoryProtection } from './memory-qos.ts';
 import { podQosClass } from './qos.ts';

@@ -3,7 +3,7 @@ import type { Cgroups } from '../../src/linux/cgroup/cgroups.ts';
 import type { SystemdSlices } from '../../src/linux/cgroup/systemd.ts';
 import type { CgroupLimits } from '../../src/linux/cgroup/values.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
-import type { PodResources } from '../pods/ports.ts';
+import type { PodResources } from '../pods/resource-ports.ts';
 import {
   type CgroupDriver,
   type CgroupName,

@@ -6,7 +6,8 @@ import { type HeldNetns, netnsId } from '../../src/linux/netns.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { formatContainerName, podKey, SANDBOX_CONTAINER_NAME } from '../containers/identity.ts';
 import type { StartSlots } from '../containers/start-slots.ts';
-import type { AgentMetrics, PodNetwork, PodResources, SandboxStatus } from '../pods/ports.ts';
+import type { AgentMetrics, PodNetwork, SandboxStatus } from '../pods/ports.ts';
+import type { PodResources } from '../pods/resource-ports.ts';
 import { buildSandboxConfig, hostPortsOf } from './config.ts';
 import type { PodRuntime } from './pod-runtime.ts';
 

@@ -2,7 +2,7 @@ import { chmod, chown, mkdir } from 'node:fs/promises';
 import { parseQuantity } from '../../src/kube/quantity.ts';
 import type { EmptyDirVolumeSource, Pod } from '../../src/kube/types.ts';
 import { isMountPoint, type mountFileSystem } from '../../src/linux/mounts.ts';
-import type { PodResources } from '../pods/ports.ts';
+import type { PodResources } from '../pods/resource-ports.ts';
 import { allLimit, podLimits } from '../resources/requests.ts';
 import type { VolumePlugin } from './plugin.ts';
 import { ensureTmpfs } from './tmpfs.ts';

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import type { mountFileSystem } from '../../src/linux/mounts.ts';
 import type { MountedVolume } from '../containers/mounts.ts';
-import type { ConfigSources, PodResources } from '../pods/ports.ts';
+import type { ConfigSources } from '../pods/ports.ts';
+import type { PodResources } from '../pods/resource-ports.ts';
 import { hasPayload, type Payload, writeAtomically } from './atomic-writer.ts';
 import { buildPayload, type PayloadVolume } from './payload.ts';
 import type { VolumePlugin, VolumeRequest } from './plugin.ts';

@@ -1,5 +1,5 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
-import type { AdmitHandlers } from '../../agent/pods/ports.ts';
+import type { AdmitHandlers } from '../../agent/pods/admission-ports.ts';
 import { createPreemption, type PreemptDependencies } from '../../agent/pods/preempt.ts';
 import { createNodeAdmission } from '../../agent/resources/admission/handlers.ts';
 import type { NodeResources } from '../../agent/resources/node-resources.ts';

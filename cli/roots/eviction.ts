@@ -10,7 +10,7 @@ import { createMemoryGuard } from '../../agent/eviction/memory-guard.ts';
 import { createEvictionMetrics } from '../../agent/eviction/metrics.ts';
 import { parseThresholds } from '../../agent/eviction/thresholds.ts';
 import type { NodeHealth } from '../../agent/node/conditions.ts';
-import type { AdmitHandler } from '../../agent/pods/ports.ts';
+import type { AdmitHandler } from '../../agent/pods/admission-ports.ts';
 import { cgroupPath, KUBEPODS, podCgroup } from '../../agent/resources/cgroup-names.ts';
 import { podQosClass } from '../../agent/resources/qos.ts';
 import type { StatsProvider } from '../../agent/stats/summary.ts';

@@ -1,4 +1,4 @@
-import type { PodResources } from '../../agent/pods/ports.ts';
+import type { PodResources } from '../../agent/pods/resource-ports.ts';
 
 /** Cgroups that are nowhere: everything is given, nothing is limited. */
 export const fakePodResources: PodResources = {

@@ -3,7 +3,7 @@ import type { ObjectReference } from '../../../src/kube/types.ts';
 import { backoffDelayMs } from '../../../src/runtime/backoff.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
-import type { AdmitHandler } from '../../pods/ports.ts';
+import type { AdmitHandler } from '../../pods/admission-ports.ts';
 import type { InhibitorLock, Logind } from './logind.ts';
 import { ensureLogindOverride } from './logind-override.ts';
 import { type ShutdownPeriod, shutdownDelayMs } from './periods.ts';

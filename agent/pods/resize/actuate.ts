@@ -7,7 +7,8 @@ import type { Allocations } from '../../resources/allocation/allocations.ts';
 import { resizableContainers } from '../../resources/allocation/pod-allocation.ts';
 import { allLimit, limitsOf, podLimits } from '../../resources/requests.ts';
 import type { ContainerUpdate } from '../plan-parts.ts';
-import type { PodResources, PodRuntimeStatus } from '../ports.ts';
+import type { PodRuntimeStatus } from '../ports.ts';
+import type { PodResources } from '../resource-ports.ts';
 import type { ResizeMetrics } from './resizes.ts';
 import { computeStepPod } from './step-pod.ts';
 

@@ -1,5 +1,5 @@
 import type { Pod } from '../../../src/kube/types.ts';
-import type { Rejection } from '../../pods/ports.ts';
+import type { Rejection } from '../../pods/admission-ports.ts';
 import { binarySize } from '../hugepages.ts';
 import type { NodeResources } from '../node-resources.ts';
 import { plus, podRequests, type ResourceAmounts } from '../requests.ts';

@@ -1,5 +1,5 @@
 import type { Pod } from '../../../src/kube/types.ts';
-import type { AdmitHandlers, Rejection } from '../../pods/ports.ts';
+import type { AdmitHandlers, Rejection } from '../../pods/admission-ports.ts';
 import { isCriticalPod } from '../critical.ts';
 import { whyForbiddenSysctl } from '../sysctls.ts';
 import { findShortages, rejectShortage, type Shortage } from './fit.ts';

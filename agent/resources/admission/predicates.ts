@@ -1,6 +1,6 @@
 import type { Pod } from '../../../src/kube/types.ts';
+import type { Rejection } from '../../pods/admission-ports.ts';
 import { isStaticPod } from '../../pods/annotations.ts';
-import type { Rejection } from '../../pods/ports.ts';
 import { nodeMatches } from '../node-affinity.ts';
 import { findExtendedShortages, rejectShortage } from './fit.ts';
 import { hostPortsClash } from './host-ports.ts';

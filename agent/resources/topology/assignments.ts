@@ -1,4 +1,4 @@
-import type { ContainerResources } from '../../pods/ports.ts';
+import type { ContainerResources } from '../../pods/resource-ports.ts';
 import type { ContainerAssignments } from './hint-provider.ts';
 
 /** A container's resources with the CPUs and NUMA nodes that the managers gave it. Pure. */

@@ -2,7 +2,7 @@ import type { Pod } from '../../../src/kube/types.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
-import type { AdmitHandler, Rejection } from '../../pods/ports.ts';
+import type { AdmitHandler, Rejection } from '../../pods/admission-ports.ts';
 import { AllocationError, type HintProvider, type ResourceHints, type TopologyHint } from './hint-provider.ts';
 import type { ManagerMetrics } from './manager-metrics.ts';
 import { mergeHints, type NumaMachine, type TopologyPolicy } from './merge-hints.ts';

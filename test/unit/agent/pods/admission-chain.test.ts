@@ -1,6 +1,6 @@
 import test from 'ava';
 import { createAdmissionChain } from '../../../../agent/pods/admission-chain.ts';
-import type { AdmitHandler } from '../../../../agent/pods/ports.ts';
+import type { AdmitHandler } from '../../../../agent/pods/admission-ports.ts';
 import { createAllocations } from '../../../../agent/resources/allocation/allocations.ts';
 import { allocationOf } from '../../../../agent/resources/allocation/pod-allocation.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
