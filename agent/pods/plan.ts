@@ -230,7 +230,8 @@ function emptyPlan(sandboxAttempt: number): PodPlan {
 }
 
 /** The one decision of the agent about a pod that is to run. A pod that is to end never comes here. */
-export function computePodPlan(input: PodPlanInput): PodPlan {
+export function computePodPlan(moving: PodPlanInput): PodPlan {
+  const input = { ...moving, crashDelay: askedOnce(moving.crashDelay) };
   const { pod, runtime } = input;
   const { create, attempt, sandbox } = decideSandbox(pod, runtime);
   const empty = { ...emptyPlan(attempt), ...(sandbox && { sandboxId: sandbox.id }) };
@@ -250,4 +251,14 @@ export function computePodPlan(input: PodPlanInput): PodPlan {
 /** The plan ends the pod for good: nothing runs and nothing will (Succeeded or Failed; sheet §4.2 last line, §4.4). */
 export function isPodOver(plan: PodPlan): boolean {
   return plan.killPod && !plan.createSandbox;
+}
+
+/** A back-off that ends while a plan is made is over for all of it or for none: else a container that is to restart all of its pod would be restarted alone. */
+function askedOnce(crashDelay: PodPlanInput['crashDelay']): PodPlanInput['crashDelay'] {
+  const answers = new Map<string, ReturnType<PodPlanInput['crashDelay']>>();
+  return (container, hash, finishedAtMs) => {
+    const key = `${container} ${hash} ${finishedAtMs}`;
+    if (!answers.has(key)) answers.set(key, crashDelay(container, hash, finishedAtMs));
+    return answers.get(key);
+  };
 }

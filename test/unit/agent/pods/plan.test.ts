@@ -351,3 +351,28 @@ test('a restart carries when the last run ended, and the wait until when', (t) =
   t.is(plan.start[0]!.finishedAtMs, NOW_MS - 1000);
   t.deepEqual(plan.wait, [{ name: 'b', delayMs: 10_000, untilMs: NOW_MS + 9_000 }]);
 });
+
+test('a back-off that ends while the plan is made is not over for a part of it', (t) => {
+  const restartPolicyRules = [
+    { action: 'RestartAllContainers' as const, exitCodes: { operator: 'In' as const, values: [42] } },
+  ];
+  const pod = podOf({
+    restartPolicy: 'Never',
+    containers: [c('main', { restartPolicy: 'Never', restartPolicyRules }), c('other')],
+  });
+  let asked = 0;
+  const plan = computePodPlan({
+    pod,
+    runtime: runtime(['main:exited=42', 'other:running']),
+    status: undefined,
+    nowMs: NOW_MS,
+    liveness: () => undefined,
+    startup: () => undefined,
+    crashDelay: () => (asked++ === 0 ? { untilMs: NOW_MS + 1, delayMs: 10_000 } : undefined),
+  });
+  t.deepEqual(plan.start, [], 'main alone would leave the others as they are');
+  t.deepEqual(
+    plan.wait.map(({ name }) => name),
+    ['main'],
+  );
+});
