@@ -2,7 +2,7 @@ import type { IpFamily } from '../src/netfilter/tables.ts';
 import { createBoundedRunner } from '../src/runtime/bounded-runner.ts';
 import type { Clock } from '../src/runtime/clock.ts';
 import type { Logger } from '../src/runtime/log.ts';
-import type { IptablesProxier, NodeRenderOptions, SyncReport } from './iptables/proxier.ts';
+import type { NodeRenderOptions, Proxier, SyncReport } from './mode.ts';
 import type { ProxySnapshot } from './state/model.ts';
 import type { ChangeTracker } from './state/tracker.ts';
 
@@ -11,7 +11,7 @@ const HOUR_MS = 3_600_000;
 export interface FamilySyncOptions {
   family: IpFamily;
   tracker: ChangeTracker;
-  proxier: IptablesProxier;
+  proxier: Proxier;
   clock: Clock;
   log: Logger;
   minSyncPeriodMs: number;
@@ -22,7 +22,7 @@ export interface FamilySyncOptions {
   /** After a sync that succeeded; the next one waits for it. Must not throw. */
   onSynced(done: SyncDone): Promise<void>;
   onFailed(kind: 'full' | 'partial'): void;
-  /** Called at every turn of the loop that watches the canary. */
+  /** Called at every turn of the loop that watches tampering. */
   beat(): void;
 }
 
@@ -45,7 +45,7 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
   const { clock, log } = options;
   let lastFullMs = Number.NEGATIVE_INFINITY;
   let lastOptions = '';
-  let isLargeCluster = false;
+  let skipsHourlyRepair = false;
   let isFullWanted = true;
   let triggerTimesMs: number[] = [];
 
@@ -53,8 +53,7 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     const startMs = clock.monotonicMs();
     const node = options.nodeOptions();
     const optionsText = JSON.stringify(node);
-    // Large clusters do without the hourly repair: there it would cost seconds.
-    const isRepairDue = !isLargeCluster && startMs - lastFullMs >= HOUR_MS;
+    const isRepairDue = !skipsHourlyRepair && startMs - lastFullMs >= HOUR_MS;
     const full = isFullWanted || isRepairDue || optionsText !== lastOptions;
     const taken = options.tracker.take();
     triggerTimesMs.push(...taken.triggerTimesMs);
@@ -69,7 +68,7 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     }
     isFullWanted = false;
     lastOptions = optionsText;
-    isLargeCluster = report.isLargeCluster;
+    skipsHourlyRepair = report.skipsHourlyRepair;
     if (report.kind === 'full') lastFullMs = startMs;
     const durationMs = clock.monotonicMs() - startMs;
     log.debug({ kind: report.kind, wrote: report.wrote, services: taken.dirty.size, durationMs }, 'rules are in sync');

@@ -1,6 +1,6 @@
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import { Counter, Gauge, Histogram, type Registry } from '../src/runtime/metrics.ts';
-import type { SyncReport } from './iptables/proxier.ts';
+import type { SyncReport } from './mode.ts';
 
 const SYNC_BUCKETS = Array.from({ length: 15 }, (_, index) => 0.001 * 2 ** index);
 const PROGRAMMING_BUCKETS = [0.25, 0.5, ...range(1, 60, 1), ...range(75, 300, 15)];
@@ -83,10 +83,9 @@ export function createProxyMetrics(registry: Registry): ProxyMetrics {
       duration.observe({ ip_family }, durationMs / 1000);
       durationOf[report.kind].observe({ ip_family }, durationMs / 1000);
       lastSynced.set({ ip_family }, nowMs / 1000);
-      for (const table of ['filter', 'nat'] as const) {
-        rulesTotal.set({ ip_family, table }, report.rules.total[table]);
-        rulesLast.set({ ip_family, table }, report.rules.last[table]);
-      }
+      for (const [table, count] of Object.entries(report.rules?.total ?? {}))
+        rulesTotal.set({ ip_family, table }, count);
+      for (const [table, count] of Object.entries(report.rules?.last ?? {})) rulesLast.set({ ip_family, table }, count);
       for (const traffic_policy of ['internal', 'external'] as const)
         noLocal.set({ ip_family, traffic_policy }, report.withoutLocalEndpoints[traffic_policy]);
     },

@@ -1,7 +1,7 @@
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import type { KubeProxyConfiguration } from './config/kube-proxy-configuration.ts';
-import type { NodeRenderOptions } from './iptables/proxier.ts';
 import { resolveLocalDetector } from './local-detector.ts';
+import type { NodeRenderOptions } from './mode.ts';
 import { type NodePortTargets, resolveNodePortTargets } from './node-addresses.ts';
 import { nodeIpsOf, type OwnNode } from './own-node.ts';
 
@@ -22,6 +22,7 @@ export function computeNodeOptions(
     localhostNodePorts: config.iptables.localhostNodePorts && targets.takesLoopback,
     nodePortAddresses: targets.addresses,
     conntrackTcpBeLiberal: config.conntrack.tcpBeLiberal,
+    serviceCidrs: [],
   };
 }
 

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import type { EndpointSlice, Node, ObjectReference, Service } from '../src/kube/types.ts';
 import { createConntrack } from '../src/netfilter/conntrack.ts';
-import { createIptables, type Run } from '../src/netfilter/iptables.ts';
+import type { Run } from '../src/netfilter/iptables.ts';
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import type { Clock } from '../src/runtime/clock.ts';
 import { createHeartbeats } from '../src/runtime/heartbeat.ts';
@@ -22,19 +22,13 @@ import {
   mergeServiceHealthChecks,
   type ServiceHealthCheck,
 } from './health/service-health.ts';
-import { removeProxyRules } from './iptables/cleanup.ts';
-import { createIptablesProxier } from './iptables/proxier.ts';
 import { createProxyMetrics } from './metrics.ts';
+import type { ModeName } from './mode.ts';
+import { MODES } from './modes.ts';
 import { computeHealthCheckAddresses, computeNodeOptions } from './node-options.ts';
 import { type OwnNode, readOwnNode, UNKNOWN_NODE } from './own-node.ts';
 import { type ChangeTracker, createChangeTracker } from './state/tracker.ts';
-import {
-  computeConntrackSysctls,
-  ensureSysctls,
-  ROUTE_LOCALNET,
-  type SysctlPort,
-  type SysctlSetting,
-} from './sysctls.ts';
+import { computeConntrackSysctls, ensureSysctls, type SysctlPort, type SysctlSetting } from './sysctls.ts';
 
 const FAMILIES: readonly IpFamily[] = ['IPv4', 'IPv6'];
 
@@ -77,7 +71,8 @@ export interface ServiceProxy {
 export function createProxy(options: ProxyOptions, deps: ProxyDependencies): ServiceProxy {
   const { config, nodeName } = options;
   const { clock, informers } = deps;
-  if (config.mode !== 'iptables') throw new Error(`mode "${config.mode}" is not supported yet; use iptables`);
+  const createMode = MODES[config.mode as ModeName];
+  if (!createMode) throw new Error(`mode "${config.mode}" is not supported yet; use iptables`);
   const log = deps.log.child({ component: 'proxy' });
   const { syncPeriodMs, minSyncPeriodMs } = config.iptables;
   const heartbeats = createHeartbeats(clock);
@@ -118,20 +113,17 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
   });
   const checksOf = new Map<IpFamily, ReadonlyMap<string, ServiceHealthCheck>>();
 
-  const iptablesOf = (family: IpFamily) => createIptables({ family, run: deps.run, netns: options.netns });
+  const mode = createMode({ ...deps, config, log, netns: options.netns });
 
   async function usableFamilies(): Promise<readonly IpFamily[]> {
     if (options.families) return options.families;
     const usable: IpFamily[] = [];
-    for (const family of FAMILIES)
-      try {
-        await iptablesOf(family).save('nat');
-        usable.push(family);
-      } catch (error) {
-        if (family === 'IPv4')
-          throw new Error(`mode "iptables" cannot run on this host: ${(error as Error).message}`, { cause: error });
-        log.info({ err: error }, 'no ip6tables on this host: IPv6 is left out');
-      }
+    for (const family of FAMILIES) {
+      const why = await mode.usable(family);
+      if (why === undefined) usable.push(family);
+      else if (family === 'IPv4') throw new Error(`mode "${mode.name}" cannot run on this host: ${why}`);
+      else log.info({ why }, 'the mode has no IPv6 on this host: it is left out');
+    }
     return usable;
   }
 
@@ -152,7 +144,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
     return createFamilySync({
       family,
       tracker,
-      proxier: createIptablesProxier(iptablesOf(family)),
+      proxier: mode.proxier(family),
       clock,
       log: log.child({ family }),
       minSyncPeriodMs,
@@ -168,8 +160,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
         for (const triggerMs of triggerTimesMs)
           if (triggerMs >= startedAtMs) metrics.programmed(family, nowMs - triggerMs);
         applySysctls(computeConntrackSysctls(config.conntrack));
-        // Only now that KUBE-FIREWALL stands.
-        if (family === 'IPv4' && nodeOptions().localhostNodePorts) applySysctls([ROUTE_LOCALNET]);
+        applySysctls(mode.sysctlsAfterSync?.(family, nodeOptions()) ?? []);
         checksOf.set(family, collectServiceHealthChecks(snapshot));
         const addresses = computeHealthCheckAddresses(config, ownNode, [...checksOf.keys()]);
         void serviceHealth.sync(mergeServiceHealthChecks(checksOf.values()), addresses);
@@ -243,7 +234,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
     async cleanup() {
       await runAll(
         'remove the rules of the proxy',
-        (await usableFamilies()).map((family) => () => removeProxyRules(iptablesOf(family))),
+        (await usableFamilies()).map((family) => () => mode.cleanup(family)),
       );
     },
   };

@@ -2,6 +2,7 @@ import type { Iptables } from '../../src/netfilter/iptables.ts';
 import type { TableName } from '../../src/netfilter/tables.ts';
 import { type IptablesTransaction, isEmptyTransaction } from '../../src/netfilter/transaction.ts';
 import { runInSlices } from '../../src/runtime/slices.ts';
+import type { Proxier, SyncReport } from '../mode.ts';
 import type { ProxySnapshot } from '../state/model.ts';
 import { diffRuleSets, diffSavedTables } from './diff.ts';
 import { CHAIN } from './names.ts';
@@ -16,38 +17,11 @@ import {
 } from './rule-set.ts';
 import type { ServicePortRules } from './service-rules.ts';
 
-/** What the rules depend on beside services, as it is at the time of a sync. */
-export type NodeRenderOptions = Omit<RenderOptions, 'hasRandomFully' | 'isLargeCluster'>;
-
-export interface SyncReport {
-  kind: 'full' | 'partial';
-  /** False when the kernel held everything already: then no iptables-restore was run. */
-  wrote: boolean;
-  isLargeCluster: boolean;
-  /** Rules that now stand for each table, and those of this sync's transaction. */
-  rules: { total: Record<'filter' | 'nat', number>; last: Record<'filter' | 'nat', number> };
-  /** Service ports whose traffic policy leaves them without an endpoint on this node. */
-  withoutLocalEndpoints: { internal: number; external: number };
-}
-
-/** Brings the rules of one IP family in line with snapshots. Calls must not overlap. */
-export interface IptablesProxier {
-  /**
-   * One pass. `full` reads the kernel's tables and repairs what differs; otherwise only what changed since the pass before is
-   * compared. After a failed pass the next one is full by itself.
-   */
-  sync(snapshot: ProxySnapshot, dirty: ReadonlySet<string>, options: SyncOptions): Promise<SyncReport>;
-  /** Whether another program has flushed a table that holds our rules: the canary chain is missing in one of them. */
-  isFlushed(signal?: AbortSignal): Promise<boolean>;
-}
-
-export interface SyncOptions {
-  node: NodeRenderOptions;
-  full: boolean;
-  signal?: AbortSignal;
-}
-
-export function createIptablesProxier(iptables: Iptables): IptablesProxier {
+/**
+ * Brings the iptables rules of one IP family in line with snapshots. A full pass reads the kernel's tables and repairs what differs;
+ * a partial one compares with what the pass before has written.
+ */
+export function createIptablesProxier(iptables: Iptables): Proxier {
   /** What stands in the kernel as far as we know; undefined when we don't. */
   let applied: RuleSet | undefined;
 
@@ -108,7 +82,8 @@ function reportOf(
   return {
     kind,
     wrote: !isEmptyTransaction(transaction),
-    isLargeCluster,
+    // There it would cost seconds.
+    skipsHourlyRepair: isLargeCluster,
     withoutLocalEndpoints,
     rules: { total: countRules(standing), last: countWritten(transaction) },
   };

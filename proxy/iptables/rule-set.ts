@@ -1,20 +1,14 @@
 import type { TableName } from '../../src/netfilter/tables.ts';
 import { runAtOnce } from '../../src/runtime/slices.ts';
+import type { NodeRenderOptions } from '../mode.ts';
 import { isLoopback } from '../state/addresses.ts';
 import type { ProxySnapshot, ServiceState } from '../state/model.ts';
 import { FIREWALL_JUMPS, JUMPS, type Jump } from './jumps.ts';
 import { CHAIN } from './names.ts';
 import { renderServicePort, type ServicePortRules, type ServiceRenderOptions } from './service-rules.ts';
 
-export interface RenderOptions extends ServiceRenderOptions {
-  /** E.g. 0x4000: the bit in the packet mark that asks for masquerading. */
-  masqueradeMark: number;
+export interface RenderOptions extends ServiceRenderOptions, Omit<NodeRenderOptions, 'serviceCidrs'> {
   hasRandomFully: boolean;
-  localhostNodePorts: boolean;
-  /** Addresses that take NodePort traffic; undefined means every local one. */
-  nodePortAddresses?: readonly string[];
-  /** With tcp_be_liberal, packets that conntrack calls INVALID are let through. */
-  conntrackTcpBeLiberal: boolean;
 }
 
 /** Everything that should stand in the kernel for one family. Rules are without their `-A CHAIN`. */

@@ -1,4 +1,4 @@
-import type { NodeRenderOptions } from '../../proxy/iptables/proxier.ts';
+import type { NodeRenderOptions } from '../../proxy/mode.ts';
 import type { ProxySnapshot } from '../../proxy/state/model.ts';
 import { createChangeTracker } from '../../proxy/state/tracker.ts';
 import type { Endpoint, EndpointSlice, Service, ServiceSpec } from '../../src/kube/types.ts';
@@ -79,4 +79,5 @@ export const NODE_OPTIONS: NodeRenderOptions = {
   masqueradeMark: 0x4000,
   localhostNodePorts: true,
   conntrackTcpBeLiberal: false,
+  serviceCidrs: [],
 };

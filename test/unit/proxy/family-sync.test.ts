@@ -1,7 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { createFamilySync } from '../../../proxy/family-sync.ts';
 import { feedTrackers } from '../../../proxy/feed.ts';
-import { createIptablesProxier, type NodeRenderOptions } from '../../../proxy/iptables/proxier.ts';
+import { createIptablesProxier } from '../../../proxy/iptables/proxier.ts';
+import type { NodeRenderOptions } from '../../../proxy/mode.ts';
 import { createChangeTracker } from '../../../proxy/state/tracker.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { createFakeClock, settle } from '../../fakes/clock.ts';

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { buildFullTransaction } from '../../../proxy/iptables/diff.ts';
-import type { NodeRenderOptions } from '../../../proxy/iptables/proxier.ts';
 import { renderRuleSet } from '../../../proxy/iptables/rule-set.ts';
+import type { NodeRenderOptions } from '../../../proxy/mode.ts';
 import { type Packet, type TraceHost, tracePacket } from '../../../proxy/trace/tracer.ts';
 import type { EndpointSlice, Service } from '../../../src/kube/types.ts';
 import { createFakeIptables } from '../../fakes/iptables.ts';
