@@ -5,7 +5,7 @@ import { unpackPackages } from '../debian/packages.ts';
 import { unpackSource } from '../debian/source-package.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
-import { ASSET_PROGRAMS } from './assets.ts';
+import { ASSET_PROGRAMS, PEER_PROGRAMS } from './assets.ts';
 import { createCompiler } from './compile.ts';
 
 /** The last suite whose `kubernetes` source holds the control plane; later ones carry kubectl alone. */
@@ -15,12 +15,16 @@ const GO = '1.19';
 
 /**
  * Fills `folder` with a real control plane, from nothing but Debian: kube-apiserver, kube-controller-manager and kube-scheduler compiled from
- * source, etcd from its package. About four minutes of two idle cores; a run that was broken off goes on where it was.
+ * source, etcd from its package; `withPeers` kube-proxy too. About four minutes of two idle cores; a run that was broken off goes on where it was.
  */
-export async function buildKubeAssets(folder: string, signal: AbortSignal): Promise<void> {
-  const missing = () => ASSET_PROGRAMS.filter((program) => !existsSync(join(folder, program)));
+export async function buildKubeAssets(
+  folder: string,
+  { signal, withPeers = false }: { signal: AbortSignal; withPeers?: boolean },
+): Promise<void> {
+  const wanted = withPeers ? [...ASSET_PROGRAMS, ...PEER_PROGRAMS] : ASSET_PROGRAMS;
+  const missing = () => wanted.filter((program) => !existsSync(join(folder, program)));
   const steps = createSteps();
-  if (missing().length === 0) return steps.say(`  all of ${ASSET_PROGRAMS.join(', ')} are in ${folder}`);
+  if (missing().length === 0) return steps.say(`  all of ${wanted.join(', ')} are in ${folder}`);
   const work = `${folder}-build`;
   mkdirSync(folder, { recursive: true });
   mkdirSync(work, { recursive: true });

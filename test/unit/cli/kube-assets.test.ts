@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { upstreamVersion } from '../../../cli/debian/source-package.ts';
-import { ASSET_PROGRAMS, assetsCache, findKubeAssets } from '../../../cli/kube-assets/assets.ts';
+import { ASSET_PROGRAMS, assetsCache, findKubeAssets, findPeerProgram } from '../../../cli/kube-assets/assets.ts';
 
 for (const [debian, upstream] of [
   ['1.20.5+really1.20.2-1.1', '1.20.2'],
@@ -40,4 +40,11 @@ test('a BERTH_KUBE_ASSETS that lacks a program names it', (t) => {
 test('an empty cache says how to fill it', (t) => {
   const found = findKubeAssets({ XDG_CACHE_HOME: folder(t, []) });
   t.regex('skip' in found ? found.skip : '', /berth kube-assets/);
+});
+
+test('a peer program lies beside the control plane, or its absence says how to get it', (t) => {
+  const named = folder(t, ['kube-proxy']);
+  t.deepEqual(findPeerProgram('kube-proxy', { BERTH_KUBE_ASSETS: named }), { path: join(named, 'kube-proxy') });
+  const found = findPeerProgram('kube-proxy', { XDG_CACHE_HOME: folder(t, []) });
+  t.regex('skip' in found ? found.skip : '', /berth kube-assets --peers/);
 });
