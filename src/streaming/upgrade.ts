@@ -9,6 +9,9 @@ export interface UpgradeRequest {
   head: Buffer;
 }
 
+/** For a refused client to read why, and to close; then the connection is closed for it. */
+const REFUSAL_LINGER_MS = 1_000;
+
 /** Which protocol is asked for. */
 export function upgradeKind({ headers }: IncomingMessage): 'spdy' | 'websocket' | undefined {
   if (!/\bupgrade\b/i.test(headers.connection ?? '')) return undefined;
@@ -49,5 +52,10 @@ export function refuseUpgrade(
     ...headers,
   }).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.on('error', () => {});
+  // What the client has sent meanwhile is thrown away: closing over unread bytes could cost it the answer. It need not close its half.
+  socket.resume();
+  const linger = setTimeout(() => socket.destroy(), REFUSAL_LINGER_MS);
+  socket.once('close', () => clearTimeout(linger));
+  socket.once('end', () => socket.writableFinished && socket.destroy());
   socket.end(Buffer.concat([Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${lines.join('')}\r\n`), body]));
 }

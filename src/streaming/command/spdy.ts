@@ -9,8 +9,6 @@ type Protocol = (typeof PROTOCOLS)[number];
 
 /** The client opens its streams at once; upstream waits as long. */
 const CREATION_TIMEOUT_MS = 30_000;
-/** For the last words to leave; then the connection ends all the same. */
-const FAREWELL_MS = 10_000;
 
 /** The streams that a client of this protocol opens. */
 function streamsOf(request: CommandRequest, protocol: Protocol): string[] {
@@ -92,9 +90,8 @@ export async function acceptSpdyCommand(
       const text = protocol === 'v4.channel.k8s.io' ? JSON.stringify(status) : isFailure ? (status.message ?? '') : '';
       for (const stream of [stdout, stderr]) if (stream && !stream.destroyed) stream.end();
       error.end(text);
-      const farewell = setTimeout(() => connection.close(), FAREWELL_MS);
+      // However slowly the client fetches it (a pager on a terminal); one that fetches nothing is cut off by the idle timeout.
       await Promise.all([stdout, stderr, error].map((stream) => stream && finished(stream)));
-      clearTimeout(farewell);
       connection.close();
     },
   };

@@ -1,6 +1,7 @@
 import { PassThrough, Writable } from 'node:stream';
-import { type WebSocket, WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
 import { listHeader, refuseUpgrade, type UpgradeRequest } from '../upgrade.ts';
+import { createWebSocketAcceptor } from '../websocket.ts';
 import { type CommandRequest, type CommandStreams, createResizes } from './streams.ts';
 
 /** The first byte of each message says what it belongs to. */
@@ -15,27 +16,22 @@ const PROTOCOLS = [
   'channel.k8s.io',
   'base64.channel.k8s.io',
 ];
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** Written ahead of the network; then the command waits. */
 const SEND_BUFFER_BYTES = 256 * 1024;
 const FAREWELL_MS = 10_000;
 
-const server = new WebSocketServer({
-  noServer: true,
-  maxPayload: MAX_MESSAGE_BYTES,
-  perMessageDeflate: false,
-  handleProtocols: (offered) => PROTOCOLS.find((known) => offered.has(known)) ?? false,
-});
+const acceptor = createWebSocketAcceptor(PROTOCOLS);
 
 /**
  * Accepts exec or attach over a WebSocket, as newer kubectls and browsers ask for it.
  * @returns undefined when the client was refused
  */
 export async function acceptWebSocketCommand(
-  { request, socket, head }: UpgradeRequest,
+  upgrade: UpgradeRequest,
   wanted: CommandRequest,
   { idleTimeoutMs }: { idleTimeoutMs: number },
 ): Promise<CommandStreams | undefined> {
+  const { request, socket } = upgrade;
   const offered = listHeader(request, 'sec-websocket-protocol');
   if (offered.length > 0 && !offered.some((one) => PROTOCOLS.includes(one))) {
     refuseUpgrade(
@@ -46,10 +42,7 @@ export async function acceptWebSocketCommand(
     );
     return undefined;
   }
-  const webSocket = await new Promise<WebSocket | undefined>((resolve) => {
-    socket.once('close', () => resolve(undefined));
-    server.handleUpgrade(request, socket, head, resolve);
-  });
+  const webSocket = await acceptor.accept(upgrade);
   return webSocket && commandOver(webSocket, wanted, idleTimeoutMs);
 }
 

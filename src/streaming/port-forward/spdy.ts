@@ -67,6 +67,8 @@ export async function forwardPairs(
     }
     pair[type] = stream;
     pairs.set(key, pair);
+    // Half a pair whose stream is reset again waits for nobody: a client that does so all day must not fill the memory.
+    stream.once('close', () => pairs.get(key) === pair && giveUp(key));
     const { data, error } = pair;
     if (!data || !error) return;
     clearTimeout(pair.timer);
@@ -83,6 +85,7 @@ export async function forwardPairs(
 
   function giveUp(key: string): void {
     const pair = pairs.get(key);
+    clearTimeout(pair?.timer);
     pairs.delete(key);
     for (const stream of [pair?.data, pair?.error]) stream?.destroy();
   }

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream';
-import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws';
+import { createWebSocketStream, type WebSocket } from 'ws';
 import { listHeader, refuseUpgrade, type UpgradeRequest } from '../upgrade.ts';
+import { createWebSocketAcceptor } from '../websocket.ts';
 import { type ConnectPort, forward, parsePort } from './forward.ts';
 import { forwardPairs, PORT_FORWARD_PROTOCOL, type PortForwardOptions } from './spdy.ts';
 
@@ -10,21 +11,16 @@ const TUNNEL = `SPDY/3.1+${PORT_FORWARD_PROTOCOL}`;
 const CHANNELS = 'v4.channel.k8s.io';
 const BASE64_CHANNELS = 'v4.base64.channel.k8s.io';
 const PROTOCOLS = [TUNNEL, CHANNELS, BASE64_CHANNELS];
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-const server = new WebSocketServer({
-  noServer: true,
-  maxPayload: MAX_MESSAGE_BYTES,
-  perMessageDeflate: false,
-  handleProtocols: (offered) => PROTOCOLS.find((known) => offered.has(known)) ?? false,
-});
+const acceptor = createWebSocketAcceptor(PROTOCOLS);
 
 /** Accepts port-forward over a WebSocket and serves until the client leaves. `ports` are those of the query. */
 export async function servePortForwardOverWebSocket(
-  { request, socket, head }: UpgradeRequest,
+  upgrade: UpgradeRequest,
   ports: readonly string[],
   options: PortForwardOptions,
 ): Promise<void> {
+  const { request, socket } = upgrade;
   const refuse = (text: string) => refuseUpgrade(socket, 400, 'Bad Request', `${text}\n`);
   const offered = listHeader(request, 'sec-websocket-protocol');
   const protocol = offered.length === 0 ? CHANNELS : PROTOCOLS.find((known) => offered.includes(known));
@@ -33,10 +29,7 @@ export async function servePortForwardOverWebSocket(
   const numbers = ports.flatMap((text) => text.split(',')).map(parsePort);
   if (protocol !== TUNNEL && (numbers.length === 0 || numbers.includes(undefined)))
     return refuse('query parameter "port" is required, and must be a port number each time');
-  const webSocket = await new Promise<WebSocket | undefined>((resolve) => {
-    socket.once('close', () => resolve(undefined));
-    server.handleUpgrade(request, socket, head, resolve);
-  });
+  const webSocket = await acceptor.accept(upgrade);
   if (!webSocket) return;
   if (protocol === TUNNEL) await forwardPairs(createWebSocketStream(webSocket), options);
   else await forwardChannels(webSocket, numbers as number[], protocol === BASE64_CHANNELS, options);
@@ -57,11 +50,18 @@ async function forwardChannels(
       done,
     );
   };
+  /** Ports whose connections do not read: while there is one, nothing is read of the client. */
+  const blocked = new Set<number>();
+  const unblock = (index: number) => {
+    if (blocked.delete(index) && blocked.size === 0) webSocket.resume();
+  };
   const clients = ports.map((port, index) => {
     const client = new Duplex({
-      read: () => webSocket.resume(),
+      read: () => unblock(index),
       write: (chunk: Buffer, _, done) => send(2 * index, chunk, done),
-    }).on('error', () => {});
+    })
+      .on('error', () => {})
+      .on('close', () => unblock(index));
     const number = Buffer.alloc(2);
     number.writeUInt16LE(port);
     for (const channel of [2 * index, 2 * index + 1]) send(channel, number);
@@ -73,7 +73,9 @@ async function forwardChannels(
     const channel = isBinary ? (message[0] ?? 0) : (message[0] ?? 0) - 0x30;
     const data = isBinary ? message.subarray(1) : Buffer.from(message.toString('latin1', 1), 'base64');
     const client = channel % 2 === 0 ? clients[channel / 2] : undefined;
-    if (client && !client.destroyed && !client.push(data)) webSocket.pause();
+    if (!client || client.destroyed || client.push(data)) return;
+    blocked.add(channel / 2);
+    webSocket.pause();
   });
   webSocket.on('error', () => {});
   await new Promise<void>((resolve) => webSocket.on('close', () => resolve()));

@@ -35,6 +35,8 @@ export interface SpdyConnection {
 }
 
 const MAX_STREAMS = 1000;
+/** Of answers that the peer does not fetch (to its pings, to streams that are refused); beyond it nothing more is read of it. */
+const MAX_UNFETCHED_BYTES = 256 * 1024;
 
 /**
  * SPDY/3.1 over an upgraded connection, as Kubernetes speaks it: between kube-apiserver or kubectl and a node, for exec, attach and
@@ -59,7 +61,8 @@ export function createSpdyConnection(
   let isOver = false;
   let idleTimer: NodeJS.Timeout | undefined;
   let wakeWriters: (() => void)[] = [];
-  let wakeReader: (() => void) | undefined;
+  /** The reader waits until this stream has room: what another one reads does not help. */
+  let blocked: { streamId: number; wake: () => void } | undefined;
 
   function touch(): void {
     if (options.idleTimeoutMs === undefined) return;
@@ -75,7 +78,7 @@ export function createSpdyConnection(
     for (const stream of [...streams.values()]) stream.abort(error);
     streams.clear();
     for (const wake of wakeWriters) wake();
-    wakeReader?.();
+    blocked?.wake();
     socket.destroy();
     over.resolve(error);
   }
@@ -98,9 +101,10 @@ export function createSpdyConnection(
       if (isOver) throw new Error('the connection is closed');
     },
     reset: (streamId) => void write(rstStream(streamId, RST_STATUS.cancel)),
-    wantsMore() {
-      wakeReader?.();
-      wakeReader = undefined;
+    wantsMore(streamId) {
+      if (blocked?.streamId !== streamId) return;
+      blocked.wake();
+      blocked = undefined;
     },
     closed: (streamId) => void streams.delete(streamId),
   };
@@ -152,10 +156,13 @@ export function createSpdyConnection(
       touch();
       for (const frame of readFrames(chunk)) {
         if (isOver) return;
-        if (frame.kind === 'control') await onControl(frame);
-        else if (streams.get(frame.streamId)?.receive(frame.payload, frame.fin) === false)
-          await new Promise<void>((resolve) => {
-            wakeReader = resolve;
+        if (frame.kind === 'control') {
+          await onControl(frame);
+          if (!isOver && socket.writableLength > MAX_UNFETCHED_BYTES)
+            await new Promise<void>((resolve) => wakeWriters.push(resolve));
+        } else if (streams.get(frame.streamId)?.receive(frame.payload, frame.fin) === false)
+          await new Promise<void>((wake) => {
+            blocked = { streamId: frame.streamId, wake };
           });
       }
     };

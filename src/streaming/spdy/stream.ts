@@ -6,8 +6,8 @@ export interface StreamPort {
   /** Resolves when the connection takes more. */
   send(streamId: number, payload: Buffer, fin: boolean): Promise<void>;
   reset(streamId: number): void;
-  /** The stream has room again. */
-  wantsMore(): void;
+  /** The stream has room again, or needs none any more. */
+  wantsMore(streamId: number): void;
   closed(streamId: number): void;
 }
 
@@ -51,7 +51,7 @@ export class SpdyStream extends Duplex {
   }
 
   override _read(): void {
-    this.#port.wantsMore();
+    this.#port.wantsMore(this.id);
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
@@ -66,7 +66,7 @@ export class SpdyStream extends Duplex {
     const isWhole = this.#isRemoteDone && this.writableFinished;
     if (!isWhole && !this.#isReset) this.#port.reset(this.id);
     this.#port.closed(this.id);
-    this.#port.wantsMore();
+    this.#port.wantsMore(this.id);
     done(error);
   }
 }
