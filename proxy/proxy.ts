@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import type { EndpointSlice, Node, ObjectReference, Service } from '../src/kube/types.ts';
-import { createConntrack } from '../src/netfilter/conntrack.ts';
+import { createConntrack } from '../src/netfilter/ctnetlink.ts';
 import type { Run } from '../src/netfilter/iptables.ts';
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import type { Clock } from '../src/runtime/clock.ts';
@@ -25,6 +25,7 @@ import {
 import { createProxyMetrics } from './metrics.ts';
 import type { ModeName } from './mode.ts';
 import { MODES } from './modes.ts';
+import { addressesOf, readLocalInterfaces } from './node-addresses.ts';
 import { computeHealthCheckAddresses, computeNodeOptions } from './node-options.ts';
 import { type OwnNode, readOwnNode, UNKNOWN_NODE } from './own-node.ts';
 import { type ChangeTracker, createChangeTracker } from './state/tracker.ts';
@@ -136,10 +137,11 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
   }
 
   function createFamily(family: IpFamily, tracker: ChangeTracker, startedAtMs: number): FamilySync {
-    const cleaner = createConntrackCleaner(
-      createConntrack({ run: deps.run, netns: options.netns }),
-      log.child({ family }),
-    );
+    const cleaner = createConntrackCleaner({
+      conntrack: createConntrack({ netns: options.netns }),
+      localAddresses: () => addressesOf(readLocalInterfaces(options.netns)),
+      log: log.child({ family }),
+    });
     const nodeOptions = () => computeNodeOptions(config, nodeName, ownNode, family);
     return createFamilySync({
       family,

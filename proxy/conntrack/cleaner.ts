@@ -1,8 +1,7 @@
-import { networkInterfaces } from 'node:os';
-import type { Conntrack } from '../../src/netfilter/conntrack.ts';
+import type { Conntrack } from '../../src/netfilter/ctnetlink.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { ProxySnapshot } from '../state/model.ts';
-import { computeUdpDestinations, findStaleFlows } from './stale-flows.ts';
+import { computeUdpDestinations, createStaleFlowTest } from './stale-flows.ts';
 
 /** Makes the kernel forget UDP flows to endpoints that are gone. TCP needs none of it: there the reset tells the client. */
 export interface ConntrackCleaner {
@@ -14,31 +13,35 @@ export interface ConntrackCleaner {
   clean(snapshot: ProxySnapshot, dirty: ReadonlySet<string>, signal?: AbortSignal): Promise<number>;
 }
 
-export function createConntrackCleaner(conntrack: Conntrack, log: Logger): ConntrackCleaner {
-  let before: ProxySnapshot | undefined;
-  /** Services whose flows could not be looked at. */
-  let missed = new Set<string>();
-  return {
-    async clean(snapshot, dirty, signal) {
-      const services = before ? new Set([...dirty, ...missed]) : new Set(snapshot.services.keys());
-      const destinations = computeUdpDestinations(snapshot, before, services);
-      let deleted = 0;
-      if (destinations.size > 0)
-        try {
-          const flows = await conntrack.listUdpFlows(snapshot.family, signal);
-          for (const flow of findStaleFlows(flows, destinations, localAddresses()))
-            deleted += await conntrack.deleteUdpFlows(snapshot.family, flow, signal);
-          missed = new Set();
-        } catch (error) {
-          missed = services;
-          if (!signal?.aborted) log.warn({ err: error }, 'stale UDP flows could not be removed');
-        }
-      before = snapshot;
-      return deleted;
-    },
-  };
+export interface ConntrackCleanerDependencies {
+  conntrack: Conntrack;
+  /** The node's own, as they are now. */
+  localAddresses(): readonly string[];
+  log: Logger;
 }
 
-function localAddresses(): Set<string> {
-  return new Set(Object.values(networkInterfaces()).flatMap((ones) => (ones ?? []).map(({ address }) => address)));
+export function createConntrackCleaner(deps: ConntrackCleanerDependencies): ConntrackCleaner {
+  let before: ProxySnapshot | undefined;
+  /** Destinations of a look that failed; some may be of services that are gone. */
+  let owed: readonly string[] = [];
+  return {
+    async clean(snapshot, dirty, signal) {
+      const looksAtAll = !before || owed.length > 0;
+      const services = looksAtAll ? snapshot.services.keys() : dirty;
+      const destinations = computeUdpDestinations(snapshot, before, new Set([...services, ...dirty]));
+      for (const destination of owed) if (!destinations.has(destination)) destinations.set(destination, new Set());
+      before = snapshot;
+      if (destinations.size === 0) return 0;
+      try {
+        const isStale = createStaleFlowTest(destinations, new Set(deps.localAddresses()));
+        const deleted = await deps.conntrack.deleteUdpFlows(snapshot.family, isStale, signal);
+        owed = [];
+        return deleted;
+      } catch (error) {
+        owed = [...destinations.keys()];
+        if (!signal?.aborted) deps.log.warn({ err: error }, 'stale UDP flows could not be removed');
+        return 0;
+      }
+    },
+  };
 }

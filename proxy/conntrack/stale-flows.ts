@@ -1,4 +1,4 @@
-import type { UdpFlow } from '../../src/netfilter/conntrack.ts';
+import type { UdpFlow } from '../../src/netfilter/ctnetlink.ts';
 import { joinHostPort } from '../state/addresses.ts';
 import type { ProxySnapshot, ServicePortState } from '../state/model.ts';
 
@@ -44,24 +44,20 @@ function destinationsOf({ port }: ServicePortState): string[] {
 }
 
 /**
- * The flows that lead to nobody who may answer: the kernel translates a flow by its first packet and would send a client that
+ * Tells the flows that lead to nobody who may answer: the kernel translates a flow by its first packet and would send a client that
  * keeps its source port to a pod that is gone, for as long as it goes on trying.
  * @param localAddresses of the node: a flow to a node port that was never translated counts only when it was for the node itself.
  */
-export function findStaleFlows(
-  flows: readonly UdpFlow[],
+export function createStaleFlowTest(
   destinations: UdpDestinations,
   localAddresses: ReadonlySet<string>,
-): UdpFlow[] {
-  const stale = new Map<string, UdpFlow>();
-  for (const flow of flows) {
+): (flow: UdpFlow) => boolean {
+  return (flow) => {
     const to = joinHostPort(flow.destination, flow.destinationPort);
     const from = joinHostPort(flow.replySource, flow.replySourcePort);
     let endpoints = destinations.get(to);
     if (!endpoints && (from !== to || localAddresses.has(flow.destination)))
       endpoints = destinations.get(`*:${flow.destinationPort}`);
-    // One entry for all clients.
-    if (endpoints && !endpoints.has(from)) stale.set(`${to} ${from}`, flow);
-  }
-  return [...stale.values()];
+    return endpoints !== undefined && !endpoints.has(from);
+  };
 }

@@ -30,6 +30,8 @@ export interface NetlinkRequest {
   /** Beside REQUEST and ACK. With NLM_F_DUMP the answer is many messages. */
   flags?: number;
   body: Uint8Array[];
+  /** Gets the answer's messages as they come, instead of all in the end: of a large dump. A repeated dump starts over. */
+  onBody?(body: Buffer): void;
 }
 
 export interface NetlinkSocket {
@@ -52,6 +54,7 @@ interface Pending {
   operation: string;
   interrupted: boolean;
   bodies: Buffer[];
+  onBody?(body: Buffer): void;
   resolve(bodies: Buffer[]): void;
   reject(error: Error): void;
   timer: NodeJS.Timeout;
@@ -96,7 +99,8 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
     if (!waiting) return;
     if (message.flags & NLM_F_DUMP_INTR) waiting.interrupted = true;
     if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) {
-      waiting.bodies.push(message.data);
+      if (waiting.onBody) waiting.onBody(message.data);
+      else waiting.bodies.push(message.data);
       return;
     }
     const errno = message.data.length >= 4 ? -readI32(message.data) : 0;
@@ -119,14 +123,14 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
     for (const [seq, { operation }] of pending) settle(seq, new NetlinkError(operation, code));
   }
 
-  function requestOnce({ operation, type, flags = 0, body }: NetlinkRequest): Promise<Buffer[]> {
+  function requestOnce({ operation, type, flags = 0, body, onBody }: NetlinkRequest): Promise<Buffer[]> {
     return new Promise((resolve, reject) => {
       if (closed) return reject(new NetlinkError(operation, 'EBADF'));
       sequence = (sequence % 0x7fff_ffff) + 1;
       const seq = sequence;
       const timer = setTimeout(() => settle(seq, new NetlinkError(operation, 'ETIMEDOUT')), ANSWER_TIMEOUT_MS);
       if (pending.size === 0) raw.ref();
-      pending.set(seq, { operation, interrupted: false, bodies: [], resolve, reject, timer });
+      pending.set(seq, { operation, interrupted: false, bodies: [], onBody, resolve, reject, timer });
       const allFlags = flags | NLM_F_REQUEST | (isDump(flags) ? 0 : NLM_F_ACK);
       raw.send(formatMessage({ type, flags: allFlags, seq, port, data: body }), undefined, (error) => {
         if (error) settle(seq, new NetlinkError(operation, (error as NodeJS.ErrnoException).code ?? error.message));
