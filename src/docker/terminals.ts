@@ -10,11 +10,16 @@ export interface ContainerSession {
   /** `end()` closes the process's stdin only. Ends when the process has ended. */
   stream: Duplex;
   /** Characters. Of a session without a terminal: does nothing. */
-  resize(size: { width: number; height: number }): Promise<void>;
+  resize(size: Size): Promise<void>;
   /** Once the stream has ended. */
   exitCode(): Promise<number>;
   /** Ends the process (of an exec; an attached container runs on) and the connection. Idempotent. */
   close(): Promise<void>;
+}
+
+interface Size {
+  width: number;
+  height: number;
 }
 
 export interface SessionOptions {
@@ -36,6 +41,9 @@ const API_VERSION = '1.41';
 const EXIT_CODE_TRIES = 40;
 const EXIT_CODE_PAUSE_MS = 25;
 const HANGUP_MS = 1000;
+/** How long a process may take to appear whose start was broken off. */
+const LATE_START_TRIES = 10;
+const LATE_START_PAUSE_MS = 300;
 /** The Engine hands over the stream before there is a process: a size that comes so early is refused. */
 const RESIZE_TRIES = 20;
 const RESIZE_PAUSE_MS = 50;
@@ -89,20 +97,31 @@ export function connectTerminals(endpoint: string): ContainerTerminals {
     });
   }
 
-  /** The newest size wins. The process may have ended in the meantime; a size is never worth an error. */
+  /**
+   * The newest size wins, one call at a time: who sends sizes without end must not fill the Engine with calls. The process may have ended in
+   * the meantime; a size is never worth an error.
+   */
   function resizer(path: string, tty: boolean): ContainerSession['resize'] {
-    let newest: { width: number; height: number } | undefined;
+    let newest: Size | undefined;
+    let isBusy = false;
     return async (size) => {
       if (!tty) return;
       newest = size;
-      const call = { operation: 'resize terminal', method: 'POST', path: `${path}/resize` } as const;
-      for (let tries = 0; tries < RESIZE_TRIES && newest === size; tries++)
+      if (isBusy) return;
+      isBusy = true;
+      for (let tries = 0; newest && tries < RESIZE_TRIES; tries++) {
+        const wanted: Size = newest;
+        const call = { operation: 'resize terminal', method: 'POST', path: `${path}/resize` } as const;
         try {
-          await http.json({ ...call, query: { w: size.width, h: size.height } });
-          return;
+          await http.json({ ...call, query: { w: wanted.width, h: wanted.height } });
+          tries = -1;
+          if (newest === wanted) newest = undefined;
         } catch {
           await sleep(RESIZE_PAUSE_MS);
         }
+      }
+      newest = undefined;
+      isBusy = false;
     };
   }
 
@@ -129,9 +148,30 @@ export function connectTerminals(endpoint: string): ContainerTerminals {
       });
       const path = `/exec/${execId}`;
       const operation = `exec in container ${short(id)}`;
-      const stream = await hijack(operation, `${path}/start`, { Detach: false, Tty: options.tty }, signal);
       const state = () =>
         http.json<ExecState>({ operation: `inspect ${operation}`, method: 'GET', path: `${path}/json` });
+      /** Tells the process that its terminal is gone, then ends it. */
+      async function endProcess(): Promise<boolean> {
+        const { Running, Pid } = await state();
+        if (!Running) return false;
+        await signalProcess(Pid, id, 'SIGHUP');
+        await sleep(HANGUP_MS);
+        if ((await state()).Running) await signalProcess(Pid, id, 'SIGKILL');
+        return true;
+      }
+      /** The Engine may have begun to start it when the client left: nobody would ever end that process. */
+      async function endLateStart(): Promise<void> {
+        for (let tries = 0; tries < LATE_START_TRIES; tries++) {
+          if (await endProcess()) return;
+          await sleep(LATE_START_PAUSE_MS);
+        }
+      }
+      const stream = await hijack(operation, `${path}/start`, { Detach: false, Tty: options.tty }, signal).catch(
+        (error: Error) => {
+          if (signal?.aborted) endLateStart().catch(() => undefined);
+          throw error;
+        },
+      );
       return {
         stream,
         resize: resizer(path, options.tty),
@@ -150,11 +190,7 @@ export function connectTerminals(endpoint: string): ContainerTerminals {
         },
         async close() {
           stream.destroy();
-          const { Running, Pid } = await state();
-          if (!Running) return;
-          await signalProcess(Pid, id, 'SIGHUP');
-          await sleep(HANGUP_MS);
-          if ((await state()).Running) await signalProcess(Pid, id, 'SIGKILL');
+          await endProcess();
         },
       };
     },
