@@ -27,6 +27,8 @@ export interface BaseChain {
 export interface Ruleset {
   family: IpFamily;
   baseChains: readonly BaseChain[];
+  /** Addresses that the mode binds to the host itself, so that packets to them are the host's (ipvs: kube-ipvs0). */
+  boundAddresses?: readonly string[];
   /** A chain's rules; undefined when there is no such chain. Read at the first call: 10,000 services are 100,000 rules. */
   rules(table: string, chain: string): readonly Rule[] | undefined;
 }
@@ -52,10 +54,8 @@ export type Field =
   | 'destinationType'
   /** A number in decimal. */
   | 'mark'
-  /** `new` on the first packet. */
+  /** `new`: a trace is about first packets. */
   | 'connectionState'
-  /** `dnat`, `snat` or `none`. */
-  | 'connectionStatus'
   /** As the client sent it, before translation. */
   | 'originalDestination'
   | 'originalDestinationPort';
@@ -77,6 +77,8 @@ export type Verdict =
 
 export type Step =
   | { kind: 'match'; key: readonly Expression[]; elements: Elements<unknown>; negated: boolean }
+  /** Holds when one of the states is the connection's: `new`, and `dnat` or `snat` once it is translated. */
+  | { kind: 'connection'; states: readonly string[]; negated: boolean }
   /** Holds with this probability (0…1). */
   | { kind: 'chance'; probability: number }
   /** Holds when the list of this name holds the packet's source (`-m recent --rcheck`, a dynamic set). */

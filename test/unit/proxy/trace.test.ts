@@ -2,7 +2,9 @@ import test from 'ava';
 import { buildFullTransaction } from '../../../proxy/iptables/diff.ts';
 import { renderRuleSet } from '../../../proxy/iptables/rule-set.ts';
 import type { NodeRenderOptions } from '../../../proxy/mode.ts';
-import { type Packet, type TraceHost, tracePacket } from '../../../proxy/trace/tracer.ts';
+import { readIptables } from '../../../proxy/trace/iptables-text.ts';
+import type { Packet, TraceHost } from '../../../proxy/trace/packet.ts';
+import { walkPacket } from '../../../proxy/trace/walk.ts';
 import type { EndpointSlice, Service } from '../../../src/kube/types.ts';
 import { createFakeIptables } from '../../fakes/iptables.ts';
 import { NODE_OPTIONS, serviceOf, sliceOf, snapshotOf } from '../../support/proxy.ts';
@@ -22,8 +24,8 @@ async function fate(
   const options = { ...NODE_OPTIONS, hasRandomFully: true, isLargeCluster: false, ...world.options };
   await iptables.restore(buildFullTransaction(renderRuleSet(snapshotOf(world.services, world.slices), options)));
   const [destination, port] = packet.to.split(':') as [string, string];
-  const outcomes = tracePacket(
-    await iptables.save(),
+  const outcomes = walkPacket(
+    [readIptables('IPv4', await iptables.save())],
     { protocol: 'TCP', ...packet, destination, destinationPort: Number(port) },
     world.host ?? HOST,
   );
