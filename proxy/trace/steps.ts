@@ -54,6 +54,8 @@ function takeStep(step: Step, state: State, place: Place): Taken {
     case 'unknown':
       return MISSED;
     case 'match':
+      // A set that packets themselves fill: whether it holds this client is the question's to say.
+      if (place.host.remembered?.includes(step.elements.name ?? '')) return step.negated ? MISSED : held(state);
       return lookUp(step.key, step.elements, state, place).map(({ value, probability }) => ({
         value: (value !== undefined) === step.negated ? undefined : { state },
         probability,

@@ -1,13 +1,13 @@
 import test from 'ava';
-import { buildFullTransaction } from '../../../proxy/iptables/diff.ts';
-import { renderRuleSet } from '../../../proxy/iptables/rule-set.ts';
-import type { NodeRenderOptions } from '../../../proxy/mode.ts';
-import { readIptables } from '../../../proxy/trace/iptables-text.ts';
-import type { Packet, TraceHost } from '../../../proxy/trace/packet.ts';
-import { walkPacket } from '../../../proxy/trace/walk.ts';
-import type { EndpointSlice, Service } from '../../../src/kube/types.ts';
-import { createFakeIptables } from '../../fakes/iptables.ts';
-import { NODE_OPTIONS, serviceOf, sliceOf, snapshotOf } from '../../support/proxy.ts';
+import { buildFullTransaction } from '../../../../proxy/iptables/diff.ts';
+import { renderRuleSet } from '../../../../proxy/iptables/rule-set.ts';
+import type { NodeRenderOptions } from '../../../../proxy/mode.ts';
+import { readIptables } from '../../../../proxy/trace/iptables-text.ts';
+import type { Packet, TraceHost } from '../../../../proxy/trace/packet.ts';
+import { walkPacket } from '../../../../proxy/trace/walk.ts';
+import type { EndpointSlice, Service } from '../../../../src/kube/types.ts';
+import { createFakeIptables } from '../../../fakes/iptables.ts';
+import { NODE_OPTIONS, serviceOf, sliceOf, snapshotOf } from '../../../support/proxy.ts';
 
 const HOST: TraceHost = { localAddresses: ['192.168.0.2', '10.244.0.254'] };
 const POD = { source: '10.244.0.9', inInterface: 'cni0' };
