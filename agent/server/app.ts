@@ -12,7 +12,9 @@ import type { NodeMetrics } from '../stats/metrics.ts';
 import type { RefuseAccess } from './access.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
+import type { InFlight } from './in-flight.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
+import { endWhenStalled } from './request-edge.ts';
 import { serveRunCommand } from './run-command.ts';
 import { serveStatistics } from './statistics.ts';
 import { STREAMS } from './streams.ts';
@@ -38,6 +40,10 @@ export interface AgentAppDeps {
   program: { version: string; flags: Readonly<Record<string, string>> };
   /** Who may do what. */
   refuseAccess: RefuseAccess;
+  /** How much is worked on at once. */
+  inFlight: InFlight;
+  /** KubeletConfiguration: streamingConnectionIdleTimeout. */
+  streamingIdleTimeoutMs: number;
   /** KubeletConfiguration in force, for /configz. */
   configuration: () => object;
   clock: Clock;
@@ -56,8 +62,11 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
+  // As upstream, and as authorization reads paths.
+  app.enable('case sensitive routing');
   app.use(measure(deps));
   app.use(requireAccess(deps));
+  app.use(bound(deps));
 
   app.get(['/healthz', '/healthz/syncloop'], (request, response) => {
     const { healthy, text } = reportHealth(deps, 'verbose' in request.query);
@@ -88,7 +97,9 @@ export function createAgentApp(deps: AgentAppDeps): Express {
       plainText(response, 501, `${request.path.split('/')[1]} is not implemented by this version of the Berth agent\n`),
     );
   app.use((request: Request, response: Response) => plainText(response, 404, `404 page not found: ${request.path}\n`));
-  app.use((error: Error, request: Request, response: Response, _: NextFunction) => {
+  app.use((error: Error & { status?: number }, request: Request, response: Response, _: NextFunction) => {
+    // A malformed escape in the path.
+    if (error.status === 400 && !response.headersSent) return plainText(response, 400, `${error.message}\n`);
     deps.log.error({ err: error, path: request.path }, 'a request to the node failed');
     if (response.headersSent) response.destroy();
     else plainText(response, 500, `Internal Error: ${error.message}\n`);
@@ -99,9 +110,32 @@ export function createAgentApp(deps: AgentAppDeps): Express {
 function requireAccess({ refuseAccess }: Pick<AgentAppDeps, 'refuseAccess'>) {
   return async (request: Request, response: Response, next: NextFunction) => {
     const refusal = await refuseAccess(request, request.path);
+    if (refusal?.status === 429) response.set('retry-after', '1');
     if (refusal) plainText(response, refusal.status, refusal.text);
     else next();
   };
+}
+
+/** For answers that are held whole; logs are fetched as slowly as their reader likes (a pager on a terminal). */
+const STALL_MS = 60_000;
+
+/** Refuses what would be too much at once, and ends what nobody fetches. */
+function bound({ inFlight, streamingIdleTimeoutMs, clock }: AgentAppDeps) {
+  return (request: Request, response: Response, next: NextFunction) => {
+    const release = inFlight.enter(isFollower(request) ? 'long' : 'short');
+    if (!release) {
+      response.set('retry-after', '1');
+      plainText(response, 429, 'Too many requests, please try again later.\n');
+      return;
+    }
+    response.once('close', release);
+    endWhenStalled(response, request.path.startsWith('/containerLogs/') ? streamingIdleTimeoutMs : STALL_MS, clock);
+    next();
+  };
+}
+
+function isFollower(request: Request): boolean {
+  return request.path.startsWith('/containerLogs/') && request.query.follow !== undefined;
 }
 
 /** First parts of paths that the metrics name; what clients make up is one `other`. */
@@ -129,7 +163,7 @@ function knownPath(first: string): string {
 
 function measure({ metrics }: AgentAppDeps) {
   return (request: Request, response: Response, next: NextFunction) => {
-    const longRunning = request.path.startsWith('/containerLogs/') && request.query.follow !== undefined;
+    const longRunning = isFollower(request);
     const path = knownPath(request.path.split('/')[1] ?? '');
     const end = metrics?.request({ method: request.method, path, longRunning, serverType: 'readwrite' });
     if (end) response.once('close', end);

@@ -13,6 +13,8 @@ import { refuseUpgrade, type UpgradeRequest, upgradeKind } from '../../src/strea
 import type { PodDirectory } from '../pods/ports.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
 import type { RefuseAccess } from './access.ts';
+import type { InFlight } from './in-flight.ts';
+import { splitTarget } from './request-edge.ts';
 import { runSession } from './sessions.ts';
 import { chooseTarget, parseCommandRequest, parseStreamPath, type StreamPath, StreamRefusal } from './stream-target.ts';
 
@@ -27,6 +29,8 @@ export interface StreamDeps {
   metrics?: Pick<NodeMetrics, 'request'>;
   /** Who may do what. */
   refuseAccess: RefuseAccess;
+  /** How much is worked on at once. */
+  inFlight: InFlight;
   /** KubeletConfiguration: streamingConnectionIdleTimeout. */
   streamingIdleTimeoutMs: number;
   clock: Clock;
@@ -38,15 +42,20 @@ export function createStreamHandler(deps: StreamDeps): (upgrade: UpgradeRequest)
   return async (upgrade) => {
     const { request, socket } = upgrade;
     socket.on('error', () => {});
-    const { pathname, searchParams: query } = new URL(request.url ?? '/', 'https://node');
+    const { pathname, query } = splitTarget(request.url ?? '/');
     // What a hasty client sends meanwhile must wait for its reader: a socket that flows without one loses it.
     socket.pause();
     const refusal = await deps.refuseAccess(request, pathname);
     socket.resume();
     if (refusal) return refuseUpgrade(socket, refusal.status, STATUS_CODES[refusal.status] ?? '', refusal.text);
+    if (socket.destroyed) return;
+    const release = deps.inFlight.enter('long');
+    if (!release) return refuseUpgrade(socket, 429, 'Too Many Requests', 'Too many streams, please try again later.\n');
     const labels = { method: request.method ?? 'GET', path: pathname.split('/')[1] ?? '', longRunning: true } as const;
     const end = deps.metrics?.request({ ...labels, serverType: 'readwrite' });
     try {
+      if (request.method !== 'GET' && request.method !== 'POST')
+        throw new StreamRefusal(405, `${request.method} is not served here, but GET and POST`);
       const path = parseStreamPath(pathname);
       if (path.kind === 'portForward') await portForward(deps, upgrade, path, query);
       else await command(deps, upgrade, path, query);
@@ -58,6 +67,7 @@ export function createStreamHandler(deps: StreamDeps): (upgrade: UpgradeRequest)
       }
     } finally {
       end?.();
+      release();
     }
   };
 }
