@@ -53,6 +53,9 @@ const SYS_MOUNT_SETATTR = 442;
 const socketCall = libc.func('int socket(int domain, int type, int protocol)');
 const connectCall = libc.func('int connect(int fd, const void *address, uint32_t length)');
 const sendCall = libc.func('long send(int fd, const void *data, size_t length, int flags)');
+const setsockoptCall = libc.func(
+  'int setsockopt(int fd, int level, int option, const int32_t *value, uint32_t length)',
+);
 const recvCall = libc.func('long recv(int fd, _Out_ void *data, size_t length, int flags)');
 
 function check(result: number, syscall: string, subject: string): void {
@@ -154,6 +157,11 @@ export function netlinkSocket(protocol: number): number {
   const fd = socketCall(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
   if (fd < 0) throw new SyscallError('socket', koffi.errno(), 'AF_NETLINK');
   return fd;
+}
+
+/** setsockopt(2) of an option whose value is a number. */
+export function setSocketOption(fd: number, level: number, option: number, value: number, subject: string): void {
+  check(setsockoptCall(fd, level, option, [value], 4), 'setsockopt', subject);
 }
 
 /** send(2) on a thread of Node's pool: for requests that the kernel takes long to carry out. */

@@ -45,8 +45,8 @@ export class MessageWriter {
     return this.#length;
   }
 
-  /** Begins a message with both headers. */
-  begin(type: number, flags: number, sequence: number, family: number, resourceId = 0): void {
+  /** Begins a message with both headers. @returns where it begins */
+  begin(type: number, flags: number, sequence: number, family: number, resourceId = 0): number {
     this.#reserve(NETLINK_HEADER_BYTES + GENERIC_HEADER_BYTES);
     const start = this.#length;
     this.#open.push(start);
@@ -58,6 +58,12 @@ export class MessageWriter {
     this.#buffer[start + 17] = 0;
     this.#buffer.writeUInt16BE(resourceId, start + 18);
     this.#length = start + NETLINK_HEADER_BYTES + GENERIC_HEADER_BYTES;
+    return start;
+  }
+
+  /** Adds flags to a message that was begun before. */
+  addFlags(start: number, flags: number): void {
+    this.#hostU16(start + 6, readU16(this.#buffer, start + 6) | flags);
   }
 
   /** Ends the message: its length is known now. */

@@ -1,0 +1,77 @@
+/*
+ * Rules of nf_tables as data: the statements that the proxy needs, each with one form as text (rule-text.ts, what
+ * `nft list` prints) and one as the kernel's expressions (rule-encoding.ts).
+ */
+
+/** A part of the packet; with `saddr` and `daddr` of the table's family. */
+export type PacketField = 'saddr' | 'daddr' | 'l4proto' | 'dport';
+
+/** Consecutive keys of a map, one of which is drawn by lot: `numgen random mod COUNT offset FIRST`. */
+export interface Slots {
+  readonly first: number;
+  readonly count: number;
+}
+
+export type Statement =
+  /** Matches; the first that does not hold ends the rule. */
+  | { readonly kind: 'protocol'; readonly protocol: 'tcp' | 'udp' | 'sctp' }
+  | { readonly kind: 'connection-new' }
+  | { readonly kind: 'connection-translated' }
+  /** `cidr` may be a plain address. */
+  | {
+      readonly kind: 'address';
+      readonly field: 'saddr' | 'daddr';
+      readonly cidr: string;
+      readonly isNegated?: boolean;
+    }
+  /** The interface that a packet comes in by; a `*` at the end stands for any rest. */
+  | { readonly kind: 'in-interface'; readonly name: string; readonly isNegated?: boolean }
+  /** The address is one of the host's own. */
+  | { readonly kind: 'local-address'; readonly field: 'saddr' | 'daddr' }
+  | { readonly kind: 'in-set'; readonly fields: readonly PacketField[]; readonly set: string }
+  /** Goes where the map says; on without an element. */
+  | { readonly kind: 'verdict-map'; readonly fields: readonly PacketField[]; readonly map: string }
+  /** Sets bits of the packet's mark. */
+  | { readonly kind: 'set-mark'; readonly bits: number }
+  /** Holds when a bit is set in the mark, and clears it. */
+  | { readonly kind: 'take-mark'; readonly bits: number }
+  /** DNAT to the address and port that the map has for a slot drawn by lot. */
+  | { readonly kind: 'dnat-random'; readonly slots: Slots; readonly map: string }
+  /** DNAT to the address and port that the map has for the packet's source. */
+  | { readonly kind: 'dnat-remembered'; readonly map: string }
+  /**
+   * Notes for the packet's source an address and port drawn by lot from another map; what is noted already stays and
+   * its time begins anew. This one is for the kernel only: nft prints it, but its grammar has no map as a value here.
+   */
+  | {
+      readonly kind: 'remember-random';
+      readonly memory: string;
+      readonly timeoutSeconds: number;
+      readonly slots: Slots;
+      readonly map: string;
+    }
+  | { readonly kind: 'masquerade' }
+  | { readonly kind: 'reject' }
+  | { readonly kind: 'accept' | 'drop' | 'return' }
+  | { readonly kind: 'jump' | 'goto'; readonly chain: string };
+
+export interface Rule {
+  readonly statements: readonly Statement[];
+  /** For people; at most 253 bytes. */
+  readonly comment?: string;
+}
+
+export type Family = 'ip' | 'ip6';
+
+export interface BaseChainHook {
+  readonly type: 'filter' | 'nat';
+  readonly hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+  readonly priority: number;
+}
+
+export interface Chain {
+  readonly name: string;
+  /** Where the kernel calls it; undefined for a chain that others jump to. The policy is to accept. */
+  readonly base?: BaseChainHook;
+  readonly rules: readonly Rule[];
+}
