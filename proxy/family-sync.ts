@@ -1,4 +1,5 @@
 import type { IpFamily } from '../src/netfilter/tables.ts';
+import { LockedError } from '../src/netfilter/xtables-lock.ts';
 import { createBoundedRunner } from '../src/runtime/bounded-runner.ts';
 import type { Clock } from '../src/runtime/clock.ts';
 import type { Logger } from '../src/runtime/log.ts';
@@ -7,6 +8,8 @@ import type { ProxySnapshot } from './state/model.ts';
 import type { ChangeTracker } from './state/tracker.ts';
 
 const HOUR_MS = 3_600_000;
+/** A lock is free again soon; the program that we ran has waited for it already. */
+const LOCK_RETRY_MS = 1000;
 
 export interface FamilySyncOptions {
   family: IpFamily;
@@ -15,19 +18,22 @@ export interface FamilySyncOptions {
   clock: Clock;
   log: Logger;
   minSyncPeriodMs: number;
-  /** Delay after a failed sync, and the interval of the look for a flushed table. */
+  /** Delay after a failed sync, and the interval of the look for flushed rules. */
   syncPeriodMs: number;
+  /** A sync happens at least this often, asked for or not. */
+  maxIntervalMs: number;
   /** Asked at each sync; another answer than before makes the sync a full one. */
   nodeOptions(): NodeRenderOptions;
   /** After a sync that succeeded; the next one waits for it. Must not throw. */
   onSynced(done: SyncDone): Promise<void>;
-  onFailed(kind: 'full' | 'partial'): void;
+  onFailed(kind: 'full' | 'partial', error: unknown): void;
   /** Called at every turn of the loop that watches tampering. */
   beat(): void;
 }
 
 export interface SyncDone {
   snapshot: ProxySnapshot;
+  node: NodeRenderOptions;
   dirty: ReadonlySet<string>;
   report: SyncReport;
   durationMs: number;
@@ -63,7 +69,7 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     try {
       report = await options.proxier.sync(taken.snapshot, taken.dirty, { node, full });
     } catch (error) {
-      options.onFailed(full ? 'full' : 'partial');
+      options.onFailed(full ? 'full' : 'partial', error);
       throw error;
     }
     isFullWanted = false;
@@ -72,7 +78,8 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     if (report.kind === 'full') lastFullMs = startMs;
     const durationMs = clock.monotonicMs() - startMs;
     log.debug({ kind: report.kind, wrote: report.wrote, services: taken.dirty.size, durationMs }, 'rules are in sync');
-    const done = { snapshot: taken.snapshot, dirty: taken.dirty, report, durationMs, triggerTimesMs };
+    const { snapshot, dirty } = taken;
+    const done = { snapshot, node, dirty, report, durationMs, triggerTimesMs };
     triggerTimesMs = [];
     await options.onSynced(done);
   }
@@ -80,33 +87,48 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
   const runner = createBoundedRunner({
     clock,
     minIntervalMs: options.minSyncPeriodMs,
-    maxIntervalMs: HOUR_MS,
-    retryMs: options.syncPeriodMs,
+    maxIntervalMs: options.maxIntervalMs,
+    retryMs: (error) => (error instanceof LockedError ? LOCK_RETRY_MS : options.syncPeriodMs),
     run: sync,
-    onError: (error) => log.error({ err: error, retryMs: options.syncPeriodMs }, 'rules could not be synced'),
+    onError: (error, retryMs) => log.error({ err: error, retryMs }, 'rules could not be synced'),
   });
 
-  /** Firewall managers flush tables when they reload: the canary chain goes with our rules. */
+  function repair(): void {
+    log.warn('another program has changed our rules; writing them again');
+    isFullWanted = true;
+    runner.request();
+  }
+
+  /** Firewall managers flush tables when they reload: the canary goes with our rules. */
   async function watchCanary(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       options.beat();
       await clock.sleep(options.syncPeriodMs, signal).catch(() => {});
       if (signal.aborted || lastFullMs === Number.NEGATIVE_INFINITY) continue;
       try {
-        if (!(await options.proxier.isFlushed(signal))) continue;
-        log.warn('another program has flushed our rules; writing them again');
-        isFullWanted = true;
-        runner.request();
+        if (await options.proxier.isFlushed(signal)) repair();
       } catch (error) {
-        if (!signal.aborted) log.warn({ err: error }, 'cannot look for the canary chain');
+        if (!signal.aborted) log.warn({ err: error }, 'cannot look whether our rules still stand');
       }
+    }
+  }
+
+  /** Where the kernel tells of changes, repair need not wait for the next look. */
+  async function watchTampering(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && options.proxier.watchTampering) {
+      try {
+        await options.proxier.watchTampering(signal, repair);
+      } catch (error) {
+        if (!signal.aborted) log.warn({ err: error }, 'the watch of our rules has ended; starting it again');
+      }
+      await clock.sleep(options.syncPeriodMs, signal).catch(() => {});
     }
   }
 
   return {
     request: () => runner.request(),
     async run(signal) {
-      await Promise.all([runner.run(signal), watchCanary(signal)]);
+      await Promise.all([runner.run(signal), watchCanary(signal), watchTampering(signal)]);
     },
   };
 }

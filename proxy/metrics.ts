@@ -1,6 +1,7 @@
 import type { IpFamily } from '../src/netfilter/tables.ts';
+import { LockedError } from '../src/netfilter/xtables-lock.ts';
 import { Counter, Gauge, Histogram, type Registry } from '../src/runtime/metrics.ts';
-import type { SyncReport } from './mode.ts';
+import type { ModeName, SyncReport } from './mode.ts';
 
 const SYNC_BUCKETS = Array.from({ length: 15 }, (_, index) => 0.001 * 2 ** index);
 const PROGRAMMING_BUCKETS = [0.25, 0.5, ...range(1, 60, 1), ...range(75, 300, 15)];
@@ -17,14 +18,14 @@ export interface ProxyMetrics {
   endpointsChanged(): void;
   setPending(pending: { services: number; endpoints: number }): void;
   synced(family: IpFamily, report: SyncReport, durationMs: number, nowMs: number): void;
-  syncFailed(family: IpFamily, kind: 'full' | 'partial'): void;
+  syncFailed(family: IpFamily, kind: 'full' | 'partial', error: unknown): void;
   flowsCleaned(family: IpFamily, deleted: number, durationMs: number): void;
   /** How long a change took from the controller's first sight of it to the kernel. */
   programmed(family: IpFamily, latencyMs: number): void;
 }
 
-/** kube-proxy's metrics of the iptables mode, under its names. */
-export function createProxyMetrics(registry: Registry): ProxyMetrics {
+/** kube-proxy's metrics, under its names; those of other modes are left out, as there. */
+export function createProxyMetrics(registry: Registry, mode: ModeName): ProxyMetrics {
   const registers = [registry];
   const name = (rest: string) => `kubeproxy_${rest}`;
   const histogram = (rest: string, help: string, buckets = SYNC_BUCKETS) =>
@@ -52,14 +53,27 @@ export function createProxyMetrics(registry: Registry): ProxyMetrics {
   const servicesPending = gauge('sync_proxy_rules_service_changes_pending', 'Service changes that wait');
   const endpointsTotal = counter('sync_proxy_rules_endpoint_changes_total', 'Endpoint changes seen');
   const servicesTotal = counter('sync_proxy_rules_service_changes_total', 'Service changes seen');
-  const rulesTotal = gauge('sync_proxy_rules_iptables_total', 'Rules that stand', ['ip_family', 'table']);
-  const rulesLast = gauge('sync_proxy_rules_iptables_last', 'Rules written by the last sync', ['ip_family', 'table']);
-  const failures = counter('sync_proxy_rules_iptables_restore_failures_total', 'Syncs that failed', ['ip_family']);
-  const partialFailures = counter(
-    'sync_proxy_rules_iptables_partial_restore_failures_total',
-    'Partial syncs that failed',
+  const hasIptables = mode !== 'nftables';
+  const ruleGauge = (rest: string, help: string) =>
+    hasIptables ? gauge(rest, help, ['ip_family', 'table']) : undefined;
+  const rulesTotal = ruleGauge('sync_proxy_rules_iptables_total', 'Rules that stand');
+  const rulesLast = ruleGauge('sync_proxy_rules_iptables_last', 'Rules written by the last sync');
+  const failures = counter(
+    hasIptables ? 'sync_proxy_rules_iptables_restore_failures_total' : 'sync_proxy_rules_nftables_sync_failures_total',
+    'Syncs that failed',
     ['ip_family'],
   );
+  const partialFailures = hasIptables
+    ? counter('sync_proxy_rules_iptables_partial_restore_failures_total', 'Partial syncs that failed', ['ip_family'])
+    : undefined;
+  const locked = hasIptables
+    ? new Counter({
+        name: 'berth_proxy_xtables_lock_timeouts_total',
+        help: 'Syncs put off because another program held the xtables lock',
+        labelNames: ['ip_family'],
+        registers,
+      })
+    : undefined;
   const noLocal = gauge('sync_proxy_rules_no_local_endpoints_total', 'Service ports without a local endpoint', [
     'ip_family',
     'traffic_policy',
@@ -84,14 +98,16 @@ export function createProxyMetrics(registry: Registry): ProxyMetrics {
       durationOf[report.kind].observe({ ip_family }, durationMs / 1000);
       lastSynced.set({ ip_family }, nowMs / 1000);
       for (const [table, count] of Object.entries(report.rules?.total ?? {}))
-        rulesTotal.set({ ip_family, table }, count);
-      for (const [table, count] of Object.entries(report.rules?.last ?? {})) rulesLast.set({ ip_family, table }, count);
+        rulesTotal?.set({ ip_family, table }, count);
+      for (const [table, count] of Object.entries(report.rules?.last ?? {}))
+        rulesLast?.set({ ip_family, table }, count);
       for (const traffic_policy of ['internal', 'external'] as const)
         noLocal.set({ ip_family, traffic_policy }, report.withoutLocalEndpoints[traffic_policy]);
     },
-    syncFailed(ip_family, kind) {
+    syncFailed(ip_family, kind, error) {
       failures.inc({ ip_family });
-      if (kind === 'partial') partialFailures.inc({ ip_family });
+      if (kind === 'partial') partialFailures?.inc({ ip_family });
+      if (error instanceof LockedError) locked?.inc({ ip_family });
     },
     flowsCleaned(ip_family, deleted, durationMs) {
       conntrackDuration.observe({ ip_family }, durationMs / 1000);

@@ -1,9 +1,9 @@
 import { createIptablesMode } from './iptables/mode.ts';
 import type { ModeDependencies, ModeName, ProxyMode } from './mode.ts';
 
-type CreateMode = (deps: ModeDependencies) => ProxyMode;
-
-/** The modes that there are. */
-export const MODES: Partial<Record<ModeName, CreateMode>> = {
-  iptables: createIptablesMode,
-};
+/** The modes that there are. Creating one touches nothing. */
+export function createModes(deps: ModeDependencies): Partial<Record<ModeName, ProxyMode>> {
+  return {
+    iptables: createIptablesMode(deps),
+  };
+}

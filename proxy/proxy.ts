@@ -1,35 +1,28 @@
 import type { AddressInfo } from 'node:net';
 import type { EndpointSlice, Node, ObjectReference, Service } from '../src/kube/types.ts';
-import { createConntrack } from '../src/netfilter/ctnetlink.ts';
 import type { Run } from '../src/netfilter/iptables.ts';
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import type { Clock } from '../src/runtime/clock.ts';
 import { createHeartbeats } from '../src/runtime/heartbeat.ts';
 import type { Logger } from '../src/runtime/log.ts';
 import type { Registry } from '../src/runtime/metrics.ts';
-import { runAll } from '../src/runtime/run-all.ts';
 import { type KubeProxyConfiguration, resolveBindAddresses } from './config/kube-proxy-configuration.ts';
-import { createConntrackCleaner } from './conntrack/cleaner.ts';
-import { createFamilySync, type FamilySync } from './family-sync.ts';
+import { createFamily } from './family.ts';
 import { feedTrackers, type ObjectSource } from './feed.ts';
-import { createHealthzApp } from './health/healthz-server.ts';
-import { createMetricsApp } from './health/metrics-server.ts';
+import { createProxyEndpoints } from './health/proxy-endpoints.ts';
 import { createProxyHealth } from './health/proxy-health.ts';
-import { createHttpEndpoints } from './health/servers.ts';
-import {
-  collectServiceHealthChecks,
-  createServiceHealthServers,
-  mergeServiceHealthChecks,
-  type ServiceHealthCheck,
-} from './health/service-health.ts';
+import { createServiceHealth } from './health/service-health.ts';
+import { createLeftovers, removeAllModes } from './leftovers.ts';
 import { createProxyMetrics } from './metrics.ts';
 import type { ModeName } from './mode.ts';
-import { MODES } from './modes.ts';
-import { addressesOf, readLocalInterfaces } from './node-addresses.ts';
+import { createModes } from './modes.ts';
 import { computeHealthCheckAddresses, computeNodeOptions } from './node-options.ts';
-import { type OwnNode, readOwnNode, UNKNOWN_NODE } from './own-node.ts';
-import { type ChangeTracker, createChangeTracker } from './state/tracker.ts';
-import { computeConntrackSysctls, ensureSysctls, type SysctlPort, type SysctlSetting } from './sysctls.ts';
+import { followNode, type OwnNode, UNKNOWN_NODE } from './own-node.ts';
+import { selectMode } from './select-mode.ts';
+import { followServiceCidrs, type ServiceCidr } from './service-cidrs.ts';
+import { createChangeTracker } from './state/tracker.ts';
+import { syncPeriodsOf } from './sync-periods.ts';
+import { type ConntrackHash, createSysctlApplier, type SysctlPort } from './sysctls.ts';
 
 const FAMILIES: readonly IpFamily[] = ['IPv4', 'IPv6'];
 
@@ -37,9 +30,9 @@ export interface ProxyOptions {
   /** Name of this node, in lower case. */
   nodeName: string;
   config: KubeProxyConfiguration;
-  /** IP families to serve; all that the host's iptables can do unless given. */
+  /** IP families to serve; all that the host can do in the mode unless given. */
   families?: readonly IpFamily[];
-  /** Path of the network namespace in which iptables runs; the process's own unless given. */
+  /** Path of the network namespace to work in; the process's own unless given. */
   netns?: string;
 }
 
@@ -49,10 +42,13 @@ export interface ProxyDependencies {
     endpointSlices: ObjectSource<EndpointSlice>;
     /** At least the Node of this name. */
     nodes: ObjectSource<Node>;
+    /** Not waited for: many servers have none. */
+    serviceCidrs?: ObjectSource<ServiceCidr>;
   };
   /** The exec door of src/linux. */
   run: Run;
   sysctls: SysctlPort;
+  conntrackHash?: ConntrackHash;
   events?: { event(object: ObjectReference, type: 'Normal' | 'Warning', reason: string, message: string): void };
   log: Logger;
   clock: Clock;
@@ -62,125 +58,85 @@ export interface ProxyDependencies {
 export interface ServiceProxy {
   /** Serves until aborted. The rules stay when it ends. Rejects when the mode cannot run on this host. */
   run(signal: AbortSignal): Promise<void>;
-  /** Removes every rule and chain of the proxy. Idempotent; needs neither informers nor a run before. */
+  /** Removes every rule, chain, table, set and link of every mode. Idempotent; needs neither informers nor a run before. */
   cleanup(): Promise<void>;
   /** Where `healthz` and `metrics` answer, once they do. */
   addresses(): ReadonlyMap<string, AddressInfo>;
+  /** The mode that runs; undefined before it was picked. */
+  mode(): ModeName | undefined;
 }
 
-/** kube-proxy's work on this node. @throws Error at once when the configuration asks for a mode that there is not. */
+/** kube-proxy's work on this node. */
 export function createProxy(options: ProxyOptions, deps: ProxyDependencies): ServiceProxy {
-  const { config, nodeName } = options;
+  const { config, nodeName, netns } = options;
   const { clock, informers } = deps;
-  const createMode = MODES[config.mode as ModeName];
-  if (!createMode) throw new Error(`mode "${config.mode}" is not supported yet; use iptables`);
+  const families = options.families ?? FAMILIES;
   const log = deps.log.child({ component: 'proxy' });
-  const { syncPeriodMs, minSyncPeriodMs } = config.iptables;
-  const heartbeats = createHeartbeats(clock);
-  const health = createProxyHealth({ clock, timeoutMs: 2 * syncPeriodMs });
-  const metrics = createProxyMetrics(deps.metrics);
   const nodeReference: ObjectReference = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName };
-  let ownNode: OwnNode = UNKNOWN_NODE;
-
-  const bind = resolveBindAddresses(config);
-  const endpoints = createHttpEndpoints(
-    [
-      {
-        name: 'healthz',
-        address: bind.healthz,
-        field: 'healthzBindAddress',
-        failureReason: 'FailedToStartProxierHealthcheck',
-        handler: createHealthzApp({ ...metrics, state: health.state, overdueLoops: heartbeats.overdue }),
-      },
-      {
-        name: 'metrics',
-        address: bind.metrics,
-        field: 'metricsBindAddress',
-        failureReason: 'FailedToStartMetricServer',
-        handler: createMetricsApp({ metrics: deps.metrics, mode: config.mode, config }),
-      },
-    ],
-    {
-      hardFail: config.bindAddressHardFail,
-      clock,
-      log,
-      warn: (reason, message) => deps.events?.event(nodeReference, 'Warning', reason, message),
-    },
-  );
-  const serviceHealth = createServiceHealthServers({
-    isProxyHealthy: () => health.state().isHealthy,
-    log,
-    warn: (service, message) => deps.events?.event(service, 'Warning', 'FailedToStartServiceHealthcheck', message),
-  });
-  const checksOf = new Map<IpFamily, ReadonlyMap<string, ServiceHealthCheck>>();
-
-  const mode = createMode({ ...deps, config, log, netns: options.netns });
-
-  async function usableFamilies(): Promise<readonly IpFamily[]> {
-    if (options.families) return options.families;
-    const usable: IpFamily[] = [];
-    for (const family of FAMILIES) {
-      const why = await mode.usable(family);
-      if (why === undefined) usable.push(family);
-      else if (family === 'IPv4') throw new Error(`mode "${mode.name}" cannot run on this host: ${why}`);
-      else log.info({ why }, 'the mode has no IPv6 on this host: it is left out');
-    }
-    return usable;
-  }
-
-  const refusedSysctls = new Set<string>();
-  function applySysctls(settings: readonly SysctlSetting[]): void {
-    ensureSysctls(deps.sysctls, settings, (sysctl, error) => {
-      if (!refusedSysctls.has(sysctl)) log.warn({ sysctl, err: error }, 'a sysctl stays as it is');
-      refusedSysctls.add(sysctl);
-    });
-  }
-
-  function createFamily(family: IpFamily, tracker: ChangeTracker, startedAtMs: number): FamilySync {
-    const cleaner = createConntrackCleaner({
-      conntrack: createConntrack({ netns: options.netns }),
-      localAddresses: () => addressesOf(readLocalInterfaces(options.netns)),
-      log: log.child({ family }),
-    });
-    const nodeOptions = () => computeNodeOptions(config, nodeName, ownNode, family);
-    return createFamilySync({
-      family,
-      tracker,
-      proxier: mode.proxier(family),
-      clock,
-      log: log.child({ family }),
-      minSyncPeriodMs,
-      syncPeriodMs,
-      nodeOptions,
-      beat: heartbeats.register(`proxy-${family}`, 3 * syncPeriodMs),
-      onFailed: (kind) => metrics.syncFailed(family, kind),
-      async onSynced({ snapshot, dirty, report, durationMs, triggerTimesMs }) {
-        const nowMs = clock.nowMs();
-        health.updated(family);
-        metrics.synced(family, report, durationMs, nowMs);
-        // What happened before this process began says nothing about it.
-        for (const triggerMs of triggerTimesMs)
-          if (triggerMs >= startedAtMs) metrics.programmed(family, nowMs - triggerMs);
-        applySysctls(computeConntrackSysctls(config.conntrack));
-        applySysctls(mode.sysctlsAfterSync?.(family, nodeOptions()) ?? []);
-        checksOf.set(family, collectServiceHealthChecks(snapshot));
-        const addresses = computeHealthCheckAddresses(config, ownNode, [...checksOf.keys()]);
-        void serviceHealth.sync(mergeServiceHealthChecks(checksOf.values()), addresses);
-        const startMs = clock.monotonicMs();
-        const deleted = await cleaner.clean(snapshot, dirty);
-        metrics.flowsCleaned(family, deleted, clock.monotonicMs() - startMs);
-      },
-    });
-  }
+  const warn = (about: ObjectReference | 'node', reason: string, message: string) =>
+    deps.events?.event(about === 'node' ? nodeReference : about, 'Warning', reason, message);
+  const modes = createModes({ ...deps, config, log, netns, warn });
+  const primary: IpFamily = config.bindAddress.includes(':') ? 'IPv6' : 'IPv4';
+  let addresses: () => ReadonlyMap<string, AddressInfo> = () => new Map();
+  let runningMode: ModeName | undefined;
 
   return {
-    addresses: endpoints.addresses,
+    addresses: () => addresses(),
+    mode: () => runningMode,
+    cleanup: () => removeAllModes(modes, families),
 
     async run(signal) {
       const startedAtMs = clock.nowMs();
-      const families = await usableFamilies();
-      const trackers = families.map((family) => createChangeTracker({ family, nodeName }));
-      const syncs = families.map((family, index) => createFamily(family, trackers[index]!, startedAtMs));
+      const selected = await selectMode({ wanted: config.mode, modes, families, primary });
+      const { mode } = selected;
+      runningMode = mode.name;
+      log.info({ mode: mode.name, families: selected.families, why: selected.reason || undefined }, 'proxy mode');
+
+      let ownNode: OwnNode = UNKNOWN_NODE;
+      let serviceCidrs: readonly string[] = [];
+      const metrics = createProxyMetrics(deps.metrics, mode.name);
+      const heartbeats = createHeartbeats(clock);
+      const { syncPeriodMs } = syncPeriodsOf(config, mode.name);
+      const health = createProxyHealth({ clock, timeoutMs: 2 * syncPeriodMs });
+      const bind = resolveBindAddresses(config);
+      const endpoints = createProxyEndpoints(
+        { bind, config, mode: mode.name },
+        { health, overdueLoops: heartbeats.overdue, metrics, registry: deps.metrics, clock, log, warn },
+      );
+      addresses = endpoints.addresses;
+      const serviceHealth = createServiceHealth({
+        isProxyHealthy: () => health.state().isHealthy,
+        addresses: (seen) => computeHealthCheckAddresses(config, mode.name, ownNode, seen, netns),
+        log,
+        warn,
+      });
+      const sysctls = createSysctlApplier({ port: deps.sysctls, hash: deps.conntrackHash, config, log, warn });
+      const leftovers = createLeftovers(mode.name, modes, log);
+      const trackers = selected.families.map((family) => createChangeTracker({ family, nodeName }));
+      const syncs = selected.families.map((family, index) =>
+        createFamily({
+          family,
+          mode,
+          config,
+          tracker: trackers[index]!,
+          leftovers,
+          metrics,
+          netns,
+          startedAtMs,
+          clock,
+          log,
+          nodeOptions: () =>
+            computeNodeOptions({ config, mode: mode.name, nodeName, ownNode, serviceCidrs, family, netns }),
+          applySysctls: sysctls.apply,
+          onSynced({ snapshot }) {
+            health.updated(family);
+            sysctls.applyConntrack();
+            serviceHealth.update(snapshot);
+          },
+          beat: heartbeats.register(`proxy-${family}`, 3 * syncPeriodMs),
+        }),
+      );
+
       let isStarted = false;
       const request = () => {
         const pending = trackers.map((tracker) => tracker.pending());
@@ -191,8 +147,8 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
         // Nothing is written before all inputs are known: half a list would cut services off.
         if (!isStarted) return;
         for (const [index, sync] of syncs.entries()) {
-          health.queued(families[index]!);
-          metrics.queued(families[index]!, clock.nowMs());
+          health.queued(selected.families[index]!);
+          metrics.queued(selected.families[index]!, clock.nowMs());
           sync.request();
         }
       };
@@ -207,20 +163,30 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
             request();
           },
         }),
-        informers.nodes.subscribe(nodeHandlers(request)),
+        followNode(informers.nodes, nodeName, {
+          seen: health.nodeChanged,
+          changed(node) {
+            ownNode = node;
+            request();
+          },
+        }),
+        followServiceCidrs(informers.serviceCidrs, (cidrs) => {
+          serviceCidrs = cidrs;
+          request();
+        }),
       ];
-      deps.events?.event(nodeReference, 'Normal', 'Starting', 'Starting kube-proxy (berth).');
+      deps.events?.event(nodeReference, 'Normal', 'Starting', `Starting kube-proxy (berth), mode ${mode.name}.`);
       // One part that fails (a busy port under bindAddressHardFail) ends the others.
       const ownStop = new AbortController();
       const stop = AbortSignal.any([signal, ownStop.signal]);
-      const parts = [endpoints.run(stop), ...syncs.map((sync) => sync.run(stop)), start()];
-      async function start(): Promise<void> {
+      const start = async () => {
         await Promise.all(
           [informers.services, informers.endpointSlices, informers.nodes].map((one) => one.synced(stop)),
         );
         isStarted = true;
         request();
-      }
+      };
+      const parts = [endpoints.run(stop), ...syncs.map((sync) => sync.run(stop)), start()];
       try {
         await Promise.all(parts);
       } catch (error) {
@@ -229,27 +195,8 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
         ownStop.abort();
         for (const unsubscribe of stops) unsubscribe();
         await Promise.allSettled(parts);
-        await serviceHealth.close();
+        await Promise.allSettled([serviceHealth.close(), ...syncs.map((sync) => sync.proxier.close?.())]);
       }
     },
-
-    async cleanup() {
-      await runAll(
-        'remove the rules of the proxy',
-        (await usableFamilies()).map((family) => () => mode.cleanup(family)),
-      );
-    },
   };
-
-  function nodeHandlers(request: () => void) {
-    const changed = (node: Node) => {
-      if (node.metadata.name !== nodeName) return;
-      health.nodeChanged(node);
-      const now = readOwnNode(node);
-      if (JSON.stringify(now) === JSON.stringify(ownNode)) return;
-      ownNode = now;
-      request();
-    };
-    return { added: changed, updated: (_old: Node, node: Node) => changed(node) };
-  }
 }

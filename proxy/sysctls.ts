@@ -1,4 +1,6 @@
 import { availableParallelism } from 'node:os';
+import type { ObjectReference } from '../src/kube/types.ts';
+import type { Logger } from '../src/runtime/log.ts';
 import type { KubeProxyConfiguration } from './config/kube-proxy-configuration.ts';
 
 /** Kernel settings as the proxy needs them. Whoever connects this may record old values, to put them back in the end. */
@@ -27,7 +29,7 @@ export function computeConntrackSysctls(
   const prefix = 'net.netfilter.nf_conntrack';
   const max = conntrack.maxPerCore === 0 ? 0 : Math.max(conntrack.maxPerCore * cores, conntrack.min);
   return [
-    { key: `${prefix}_max`, value: max, atLeast: true },
+    { key: CONNTRACK_MAX, value: max, atLeast: true },
     { key: `${prefix}_tcp_timeout_established`, value: seconds(conntrack.tcpEstablishedTimeoutMs) },
     { key: `${prefix}_tcp_timeout_close_wait`, value: seconds(conntrack.tcpCloseWaitTimeoutMs) },
     { key: `${prefix}_tcp_be_liberal`, value: conntrack.tcpBeLiberal ? 1 : 0 },
@@ -51,4 +53,61 @@ export function ensureSysctls(
     } catch (error) {
       onRefused(key, error);
     }
+}
+
+/** The size of the kernel's connection tracking hash table, a parameter of the module nf_conntrack. */
+export interface ConntrackHash {
+  /** Buckets; undefined when the module is not there. */
+  read(): number | undefined;
+  write(buckets: number): void;
+}
+
+export interface SysctlApplierOptions {
+  port: SysctlPort;
+  hash?: ConntrackHash;
+  config: KubeProxyConfiguration;
+  log: Logger;
+  warn(about: ObjectReference | 'node', reason: string, message: string): void;
+}
+
+/** Applies settings again and again (modules come late, other programs write too); each refusal is told once. */
+export interface SysctlApplier {
+  apply(settings: readonly SysctlSetting[]): void;
+  applyConntrack(): void;
+}
+
+export function createSysctlApplier({ port, hash, config, log, warn }: SysctlApplierOptions): SysctlApplier {
+  const refused = new Set<string>();
+  function refuse(key: string, error: unknown): void {
+    if (refused.has(key)) return;
+    refused.add(key);
+    log.warn({ sysctl: key, err: error }, 'a kernel setting stays as it is');
+    warn('node', 'KernelSettingRefused', `${key} stays as it is: ${(error as Error).message}`);
+  }
+  const apply = (settings: readonly SysctlSetting[]) => ensureSysctls(port, settings, refuse);
+  return {
+    apply,
+    applyConntrack() {
+      const settings = computeConntrackSysctls(config.conntrack);
+      apply(settings);
+      const max = settings.find(({ key }) => key === CONNTRACK_MAX)?.value;
+      if (hash && max) ensureHashSize(hash, Math.floor(max / ENTRIES_A_BUCKET), refuse);
+    },
+  };
+}
+
+const CONNTRACK_MAX = 'net.netfilter.nf_conntrack_max';
+/** The kernel's own ratio when it sizes the table itself, and kube-proxy's. */
+const ENTRIES_A_BUCKET = 4;
+const HASH_PARAMETER = 'nf_conntrack.hashsize';
+
+/** With a larger limit alone the chains of each bucket would grow, and every packet's look-up with them. Only ever raised. */
+function ensureHashSize(hash: ConntrackHash, buckets: number, onRefused: (key: string, error: unknown) => void): void {
+  try {
+    const current = hash.read();
+    if (current === undefined || current >= buckets) return;
+    hash.write(buckets);
+  } catch (error) {
+    onRefused(HASH_PARAMETER, error);
+  }
 }

@@ -39,8 +39,8 @@ const fields = {
     qps: deferred(fraction(5)),
     burst: deferred(integer(10, { zeroIsUnset: true })),
   },
-  // The names are all known here; which of them this version can run is the proxy's own answer (see createProxy).
-  mode: choice('iptables', ['iptables', 'ipvs', 'nftables', 'userspace', 'kernelspace']),
+  // auto is Berth's own: the best that the host proves to have. Whether the host can run one that is named shows at the start.
+  mode: choice('iptables', ['auto', 'iptables', 'ipvs', 'nftables', 'userspace']),
   clusterCIDR: text(),
   detectLocalMode: choice('ClusterCIDR', ['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix']),
   detectLocal: {
@@ -60,22 +60,21 @@ const fields = {
     syncPeriod: duration(30 * SECOND_MS),
     minSyncPeriod: duration(1 * SECOND_MS),
   },
-  // Values of modes that are not selected have no effect, here as upstream.
   ipvs: {
-    syncPeriod: deferred(duration(30 * SECOND_MS)),
-    minSyncPeriod: deferred(duration(0)),
-    scheduler: deferred(text()),
-    excludeCIDRs: deferred(list()),
-    strictARP: deferred(boolean(false)),
-    tcpTimeout: deferred(duration(0)),
-    tcpFinTimeout: deferred(duration(0)),
-    udpTimeout: deferred(duration(0)),
+    syncPeriod: duration(30 * SECOND_MS),
+    minSyncPeriod: duration(0),
+    scheduler: text(),
+    excludeCIDRs: list(),
+    strictARP: boolean(false),
+    tcpTimeout: duration(0),
+    tcpFinTimeout: duration(0),
+    udpTimeout: duration(0),
   },
   nftables: {
-    masqueradeBit: deferred(integer(14, { max: 31 })),
-    masqueradeAll: deferred(boolean(false)),
-    syncPeriod: deferred(duration(30 * SECOND_MS)),
-    minSyncPeriod: deferred(duration(1 * SECOND_MS)),
+    masqueradeBit: integer(14, { max: 31 }),
+    masqueradeAll: boolean(false),
+    syncPeriod: duration(30 * SECOND_MS),
+    minSyncPeriod: duration(1 * SECOND_MS),
   },
   conntrack: {
     maxPerCore: integer(32768),

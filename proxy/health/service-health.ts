@@ -1,4 +1,5 @@
 import type { ObjectReference } from '../../src/kube/types.ts';
+import type { IpFamily } from '../../src/netfilter/tables.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { ProxySnapshot } from '../state/model.ts';
 import { type HttpListener, listenHttp } from './listen.ts';
@@ -115,6 +116,33 @@ export function createServiceHealthServers(options: ServiceHealthOptions): Servi
 
 async function closeAll({ listeners }: Running): Promise<void> {
   await Promise.all(listeners.map((listener) => listener.close()));
+}
+
+/** The servers, led by the snapshots of the families. */
+export interface ServiceHealth {
+  update(snapshot: ProxySnapshot): void;
+  close(): Promise<void>;
+}
+
+export function createServiceHealth(
+  options: Omit<ServiceHealthOptions, 'warn'> & {
+    /** Where the ports listen, given the families that have been seen. */
+    addresses(families: readonly IpFamily[]): readonly string[];
+    warn(service: ObjectReference, reason: string, message: string): void;
+  },
+): ServiceHealth {
+  const servers = createServiceHealthServers({
+    ...options,
+    warn: (service, message) => options.warn(service, 'FailedToStartServiceHealthcheck', message),
+  });
+  const checksOf = new Map<IpFamily, ReadonlyMap<string, ServiceHealthCheck>>();
+  return {
+    update(snapshot) {
+      checksOf.set(snapshot.family, collectServiceHealthChecks(snapshot));
+      void servers.sync(mergeServiceHealthChecks(checksOf.values()), options.addresses([...checksOf.keys()]));
+    },
+    close: servers.close,
+  };
 }
 
 /** The answer of a health check port, in kube-proxy's words. */

@@ -7,9 +7,9 @@ export interface BoundedRunnerOptions {
   /** A run happens at least this often, asked for or not. */
   maxIntervalMs: number;
   /** Delay before the next try after a run threw. */
-  retryMs: number;
+  retryMs: number | ((error: unknown) => number);
   run(signal: AbortSignal): Promise<void>;
-  onError?(error: unknown): void;
+  onError?(error: unknown, retryMs: number): void;
 }
 
 /**
@@ -57,8 +57,9 @@ export function createBoundedRunner(options: BoundedRunnerOptions) {
           await options.run(signal);
         } catch (error) {
           if (signal.aborted) return;
-          options.onError?.(error);
-          retryAtMs = clock.monotonicMs() + options.retryMs;
+          const retryMs = typeof options.retryMs === 'function' ? options.retryMs(error) : options.retryMs;
+          options.onError?.(error, retryMs);
+          retryAtMs = clock.monotonicMs() + retryMs;
         }
       }
     },

@@ -1,16 +1,12 @@
 import test from 'ava';
-import { createProxy } from '../../../proxy/proxy.ts';
 import { run } from '../../../src/linux/exec.ts';
 import { removeEmptyTables } from '../../../src/netfilter/empty-tables.ts';
 import { createIptables } from '../../../src/netfilter/iptables.ts';
 import { createNft } from '../../../src/netfilter/nft.ts';
 import { canonicalRule } from '../../../src/netfilter/rule.ts';
-import { systemClock } from '../../../src/runtime/clock.ts';
-import { silentLogger } from '../../../src/runtime/log.ts';
-import { Registry } from '../../../src/runtime/metrics.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
-import { NODE_NAME, serviceOf, sliceOf } from '../../support/proxy.ts';
-import { createSources, eventually, proxyConfig, type Sources, startProxy } from '../../support/proxy-world.ts';
+import { serviceOf, sliceOf } from '../../support/proxy.ts';
+import { createSources, eventually, type Sources, startProxy } from '../../support/proxy-world.ts';
 
 const NODE_PORT = { type: 'NodePort' as const, ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' as const }] };
 
@@ -150,18 +146,4 @@ test('cleanup leaves the ruleset as it was, twice', async (t) => {
   await running.proxy.cleanup();
   await removeEmptyTables(createNft({ run, netns: netns.path }), { 'ip filter': ['FORWARD'] });
   t.is(await ruleset(), before);
-});
-
-test('another mode is refused by name', (t) => {
-  const deps = {
-    informers: createSources(),
-    run,
-    sysctls: { read: () => undefined, write: () => {} },
-    log: silentLogger,
-    clock: systemClock,
-    metrics: new Registry(),
-  };
-  t.throws(() => createProxy({ nodeName: NODE_NAME, config: proxyConfig({ mode: 'ipvs' }) }, deps), {
-    message: 'mode "ipvs" is not supported yet; use iptables',
-  });
 });

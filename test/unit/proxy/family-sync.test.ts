@@ -26,6 +26,7 @@ function start(t: ExecutionContext) {
     log: silentLogger,
     minSyncPeriodMs: 1000,
     syncPeriodMs: 30_000,
+    maxIntervalMs: HOUR_MS,
     nodeOptions: () => state.node,
     async onSynced({ report, triggerTimesMs }) {
       events.push(`${report.kind}${report.wrote ? ' wrote' : ''}`);

@@ -39,7 +39,7 @@ test('healthz: a node on its way out is not eligible; livez does not care', asyn
   const clock = createFakeClock(Date.UTC(2026, 0, 2, 3, 4, 5));
   const health = createProxyHealth({ clock, timeoutMs: 60_000 });
   const registry = new Registry();
-  const metrics = createProxyMetrics(registry);
+  const metrics = createProxyMetrics(registry, 'iptables');
   let overdue: { name: string }[] = [];
   const app = createHealthzApp({ ...metrics, state: health.state, overdueLoops: () => overdue });
   const listener = await listenHttp('127.0.0.1:0', 'x', app);
@@ -74,7 +74,7 @@ test('healthz: a node on its way out is not eligible; livez does not care', asyn
 
 test('the metrics port: mode, metrics, config, health', async (t) => {
   const registry = new Registry();
-  createProxyMetrics(registry);
+  createProxyMetrics(registry, 'iptables');
   const listener = await listenHttp(
     '127.0.0.1:0',
     'x',
