@@ -18,9 +18,10 @@ export class CertificateRefusedError extends Error {
 /** Somebody may have to approve it by hand. */
 const PATIENCE_MS = 15 * 60_000;
 const LOOK_MS = 1_000;
+/** An ECDSA key enciphers none, but controller managers before Kubernetes 1.22 approve and sign just this set; newer ones take it, too. */
 const USAGES = {
-  'kubernetes.io/kube-apiserver-client-kubelet': ['digital signature', 'client auth'],
-  'kubernetes.io/kubelet-serving': ['digital signature', 'server auth'],
+  'kubernetes.io/kube-apiserver-client-kubelet': ['digital signature', 'key encipherment', 'client auth'],
+  'kubernetes.io/kubelet-serving': ['digital signature', 'key encipherment', 'server auth'],
 } as const;
 
 /**

@@ -3,6 +3,7 @@ import type { CertificatePair } from '../../src/auth/authority.ts';
 import { retry } from '../../src/runtime/backoff.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import type { Runnable } from '../../src/runtime/run-together.ts';
 
 export interface RotationOptions {
   /** For the log: `client` or `serving`. */
@@ -16,6 +17,8 @@ export interface RotationDependencies {
   request(signal: AbortSignal): Promise<CertificatePair>;
   /** Puts it into force. */
   use(pair: CertificatePair): Promise<void>;
+  /** Why a certificate does not do any more although it is young: an address that it lacks. Asked after `check()` and now and then. */
+  whyUnfit?(certPem: string): string | undefined;
   /** kubelet_certificate_manager_client_expiration_renew_errors or kubelet_server_expiration_renew_errors. */
   onFailure?(): void;
   clock: Clock;
@@ -26,22 +29,31 @@ export interface RotationDependencies {
 const RETRY = { initialMs: 2_000, maxMs: 300_000 };
 /** Wall clocks are set, hosts sleep: how far off the end is gets asked this often. */
 const LONGEST_SLEEP_MS = 3_600_000;
+/** A signer's certificates may be so short that the next one is due when it comes: the cluster is not asked without a pause. */
+const SHORTEST_PAUSE_MS = 10_000;
+
+export interface Rotation extends Runnable {
+  /** Whether the certificate still fits is to be asked again, now. */
+  check(): void;
+}
 
 /**
  * Renews a certificate when 70 to 90 % of its life are over, at a time of its own so that a cluster's nodes do not all ask in one hour.
  *
  *     notBefore ───────────────── 70 % ─ here ─ 90 % ──── notAfter
  */
-export function createRotation(options: RotationOptions, deps: RotationDependencies) {
+export function createRotation(options: RotationOptions, deps: RotationDependencies): Rotation {
   const { clock, log } = deps;
   const random = deps.random ?? Math.random;
+  let nap = new AbortController();
 
   return {
+    check: () => nap.abort(),
     async run(signal: AbortSignal): Promise<void> {
       let pair = options.current;
       while (!signal.aborted) {
         try {
-          if (pair) await sleepUntil(renewalMs(pair.certPem, random()), signal);
+          if (pair) await untilDue(pair.certPem, signal);
           const fresh: CertificatePair = await retry(() => deps.request(signal), {
             ...RETRY,
             clock,
@@ -57,6 +69,7 @@ export function createRotation(options: RotationOptions, deps: RotationDependenc
             { notAfter: new X509Certificate(fresh.certPem).validTo },
             `the node has a new ${options.kind} certificate`,
           );
+          await clock.sleep(SHORTEST_PAUSE_MS, signal);
         } catch (error) {
           if (!signal.aborted) throw error;
         }
@@ -64,11 +77,19 @@ export function createRotation(options: RotationOptions, deps: RotationDependenc
     },
   };
 
-  async function sleepUntil(whenMs: number, signal: AbortSignal): Promise<void> {
+  /** Returns when the certificate is to be replaced, by its age or because it does not fit. */
+  async function untilDue(certPem: string, signal: AbortSignal): Promise<void> {
+    const whenMs = renewalMs(certPem, random());
     for (;;) {
+      nap = new AbortController();
       const leftMs = whenMs - clock.nowMs();
       if (leftMs <= 0) return;
-      await clock.sleep(Math.min(leftMs, LONGEST_SLEEP_MS), signal);
+      const reason = deps.whyUnfit?.(certPem);
+      if (reason !== undefined) return log.info({ reason }, `the ${options.kind} certificate is replaced`);
+      const woken = AbortSignal.any([signal, nap.signal]);
+      await clock.sleep(Math.min(leftMs, LONGEST_SLEEP_MS), woken).catch((error) => {
+        if (signal.aborted || !nap.signal.aborted) throw error;
+      });
     }
   }
 }

@@ -1,11 +1,19 @@
 import { X509Certificate } from 'node:crypto';
 import type { Clock } from '../../src/runtime/clock.ts';
-import { Counter, Gauge, type Registry } from '../../src/runtime/metrics.ts';
+import { Counter, Gauge, Histogram, type Registry } from '../../src/runtime/metrics.ts';
 
 export interface CertificateMetrics {
   clientRenewalFailed(): void;
   servingRenewalFailed(): void;
+  /** The serving certificate was replaced; `beforePem` is the one before. */
+  servingRotated(beforePem: string): void;
 }
+
+const MINUTE_S = 60;
+const HOUR_S = 60 * MINUTE_S;
+const DAY_S = 24 * HOUR_S;
+/** Upstream's: from a minute to four years. */
+const AGES_S = [MINUTE_S, HOUR_S, 4 * HOUR_S, ...[1, 7, 30, 90, 180, 360, 1440].map((days) => days * DAY_S)];
 
 /** How long the node's certificates last, which alerts watch, and renewals that failed; a node without one of them lacks that series. */
 export function registerCertificateMetrics(
@@ -39,5 +47,17 @@ export function registerCertificateMetrics(
     help: 'Counter of certificate renewal errors.',
     registers,
   });
-  return { clientRenewalFailed: () => client.inc(), servingRenewalFailed: () => serving.inc() };
+  const rotation = new Histogram({
+    name: 'kubelet_certificate_manager_server_rotation_seconds',
+    help: 'Histogram of the number of seconds the previous certificate lived before being rotated.',
+    buckets: AGES_S,
+    registers,
+  });
+  return {
+    clientRenewalFailed: () => client.inc(),
+    servingRenewalFailed: () => serving.inc(),
+    servingRotated(beforePem) {
+      rotation.observe((clock.nowMs() - new X509Certificate(beforePem).validFromDate.getTime()) / 1000);
+    },
+  };
 }

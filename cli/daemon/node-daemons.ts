@@ -46,8 +46,8 @@ async function serve(
 
 export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> {
   return serve('agent', flags, async (context, signal) => {
-    await ensureIdentity(flags, context, signal);
-    return prepareAgent(flags, context, signal);
+    const identity = await ensureIdentity(flags, context, signal);
+    return prepareAgent(flags, identity, context, signal);
   });
 }
 
@@ -84,7 +84,7 @@ export interface NodeFlags extends NodeDaemonFlags {
 /** Agent, proxy and routes with the node's credentials, unless the proxy (by flag or its configuration) and the routes have others. */
 export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
   return serve('node', flags, async (context, signal) => {
-    await ensureIdentity(flags, context, signal);
+    const identity = await ensureIdentity(flags, context, signal);
     const overrides: ConfigFlag[] = [
       ...(flags.proxyConfig ? [] : [{ flag: '--cluster-cidr', field: 'clusterCIDR', value: flags.clusterCidr }]),
       ...(flags.proxyHealthz
@@ -101,6 +101,7 @@ export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
         kubeconfig: flags.proxyKubeconfig ?? (flags.proxyConfig ? undefined : flags.kubeconfig),
         nodeName: flags.nodeName,
         overrides,
+        identity,
       },
       sysctls,
       context,
@@ -109,8 +110,8 @@ export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
     const overlay =
       flags.backend === 'none' || !overlayKubeconfig
         ? {}
-        : prepareOverlay({ ...flags, kubeconfig: overlayKubeconfig }, context);
-    return { ...(await prepareAgent(flags, context, signal)), ...proxy, ...overlay };
+        : prepareOverlay({ ...flags, kubeconfig: overlayKubeconfig, identity }, context);
+    return { ...(await prepareAgent(flags, identity, context, signal)), ...proxy, ...overlay };
   });
 }
 

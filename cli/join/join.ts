@@ -1,10 +1,11 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseBootstrapToken } from '../../src/auth/bootstrap-token.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { DiscoveryError, discoverCluster } from '../../src/kube/cluster-info.ts';
 import { loadKubeconfig, renderKubeconfig } from '../../src/kube/kubeconfig.ts';
-import { configMaps, nodes } from '../../src/kube/resources.ts';
+import { nodes } from '../../src/kube/resources.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { nodeLogEnd, nodePid, nodeRuns, startNode, stopNode } from '../daemon/node-launch.ts';
 import { enginePings } from '../engine/ping.ts';
@@ -15,6 +16,8 @@ import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { nodeNameOf } from '../roots/standalone.ts';
 import { type JoinPaths, joinPaths, nodeArguments, readJoined, writeJoined } from './joined.ts';
+import { configForHost, type NodeConfig, readNodeConfig } from './node-config.ts';
+import { whatNodesMayNot } from './rights.ts';
 
 export interface JoinFlags {
   server: string;
@@ -29,13 +32,6 @@ export interface JoinFlags {
 
 const READY_TIMEOUT_MS = 120_000;
 const POLL_MS = 100;
-
-/** What the cluster says its nodes are to be. */
-interface NodeConfig {
-  kubelet: string;
-  clusterCidr: string;
-  serviceCidr: string;
-}
 
 /**
  * `berth join`: this host becomes a node of another host's cluster. The cluster is made sure of (token, CA), then the node asks for its certificate with the token,
@@ -79,7 +75,9 @@ export async function join(flags: JoinFlags): Promise<void> {
   };
   mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
   await writeJoined(paths, joined);
-  writeFileSync(paths.config, withRotation(config.kubelet), { mode: 0o600 });
+  mkdirSync(dirname(paths.ca), { recursive: true, mode: 0o700 });
+  writeFileSync(paths.ca, cluster.caPem, { mode: 0o644 });
+  writeFileSync(paths.config, configForHost(config, paths.ca), { mode: 0o600 });
   writeFileSync(paths.bootstrapKubeconfig, renderKubeconfig({ ...bootstrap, userName: 'bootstrap' }), { mode: 0o600 });
   try {
     await startNode(paths, nodeArguments(paths, joined));
@@ -93,6 +91,7 @@ export async function join(flags: JoinFlags): Promise<void> {
   }
   // Its token is worth nothing to the node any more, and may be worth something to others.
   rmSync(paths.bootstrapKubeconfig, { force: true });
+  for (const problem of await whatNodesMayNot(paths.kubeconfig)) steps.say(problem);
   steps.say(
     `This host is node ${nodeName} of ${cluster.server}. 'kubectl get nodes' there shows it; 'berth leave' here undoes it.`,
   );
@@ -122,24 +121,6 @@ async function discover(asked: Parameters<typeof discoverCluster>[0]) {
   } catch (error) {
     throw error instanceof DiscoveryError ? new UserError(error.message) : error;
   }
-}
-
-async function readNodeConfig(client: KubeClient): Promise<NodeConfig> {
-  const { data } = await client.get(configMaps, { namespace: 'kube-system', name: 'kubelet-config' });
-  const { kubelet, 'cluster-cidr': clusterCidr, 'service-cidr': serviceCidr } = data ?? {};
-  if (!kubelet || !clusterCidr || !serviceCidr)
-    throw new UserError(
-      'kube-system/kubelet-config of the cluster does not say what nodes of Berth are to be (kubelet, cluster-cidr, service-cidr): for a cluster of another kind use berth node --bootstrap-kubeconfig',
-    );
-  return { kubelet, clusterCidr, serviceCidr };
-}
-
-/** A node that got its certificates by asking renews them the same way. */
-function withRotation(kubelet: string): string {
-  const missing = ['rotateCertificates', 'serverTLSBootstrap'].filter(
-    (field) => !new RegExp(`^${field}:`, 'm').test(kubelet),
-  );
-  return kubelet.replace(/\n*$/, '\n') + missing.map((field) => `${field}: true\n`).join('');
 }
 
 async function waitUntilReady(paths: JoinPaths, nodeName: string): Promise<void> {

@@ -25,6 +25,8 @@ export interface JoinPaths extends NodeFiles {
   config: string;
   kubeconfig: string;
   bootstrapKubeconfig: string;
+  /** Who signs the cluster's certificates. */
+  ca: string;
 }
 
 export function joinPaths(rootDir: string): JoinPaths {
@@ -36,6 +38,7 @@ export function joinPaths(rootDir: string): JoinPaths {
     config: join(rootDir, 'kubelet.yaml'),
     kubeconfig: join(rootDir, 'node.kubeconfig'),
     bootstrapKubeconfig: join(rootDir, 'bootstrap.kubeconfig'),
+    ca: join(rootDir, 'pki/ca.crt'),
   };
 }
 

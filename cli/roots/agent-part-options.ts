@@ -40,6 +40,10 @@ export interface AgentPartOptions {
   clientCertPem?: string;
   /** Where certificates that are renewed are kept; absent: they stay what they are. */
   certDir?: string;
+  /** Renews the pair in tlsCertFile and tlsPrivateKeyFile in time, where this program made it. */
+  renewServing?(): Promise<void>;
+  /** Credentials to ask for a client certificate with where the one before has ended. */
+  bootstrapKubeconfig?: string;
   /** The client's pair, where it is renewed. */
   rotatingClient?: CertificatePair;
   /** The serving pair, where one was issued before. */

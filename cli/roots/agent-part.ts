@@ -29,7 +29,7 @@ import { agentOptions } from './agent-options.ts';
 import type { AgentPartOptions } from './agent-part-options.ts';
 import { createAgentServerPart } from './agent-server-part.ts';
 import { openAllocations } from './allocations.ts';
-import { createCertificatesPart } from './certificates-part.ts';
+import { createCertificatesPart, nodeAddresses } from './certificates-part.ts';
 import type { ProgramContext } from './context.ts';
 import { openDevices } from './devices.ts';
 import { createEvictionPart } from './eviction.ts';
@@ -42,6 +42,7 @@ import { settleOwnProcess } from './own-process.ts';
 import { createPodResourcesApiPart } from './pod-resources-api.ts';
 import { describeResizingNode } from './resizing-node.ts';
 import { openResourceManagers } from './resource-managers.ts';
+import { writeConfigInForce } from './settled-config.ts';
 import { openStatistics } from './statistics.ts';
 
 const ENGINE_RETRY = { initialMs: 100, maxMs: 5000 };
@@ -254,7 +255,12 @@ export async function createAgentPart(
     { agent, docker, heartbeats, registry, probeRegistry, endpoints, metrics },
     context,
   );
-  const certificates = createCertificatesPart(options, { server }, context);
+  const certificates = createCertificatesPart(
+    options,
+    { server, ...(api && { addresses: nodeAddresses(api, nodeName) }) },
+    context,
+  );
+  await writeConfigInForce(config, options.rootDir);
   await server.listen();
   return {
     async run(all) {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
@@ -25,15 +25,15 @@ import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
-import { renewablePairs } from './certificates-part.ts';
 import { parseContainerGcPolicy } from './container-gc-policy.ts';
 import type { ProgramContext } from './context.ts';
 import { imageSettings } from './image-settings.ts';
 import { checkMachine } from './node-checks.ts';
+import { adoptNodeCertificate, readPairFile } from './node-credentials.ts';
+import { settleTrust } from './node-trust.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createProxyPart } from './proxy-part.ts';
 import { checkResourceManagers } from './resource-managers.ts';
-import { findServingCertificate } from './serving-certificate.ts';
 
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
 export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
@@ -69,22 +69,28 @@ export function nodeNameOf(flags: { nodeName?: string }): string {
   return (flags.nodeName ?? hostname()).trim().toLowerCase();
 }
 
+/** The kubeconfig whose own certificate another file takes the place of, since it is renewed there. */
+export interface NodeIdentityFiles {
+  kubeconfig?: string | undefined;
+  certFile?: string | undefined;
+}
+
 /** Asks for the node's credentials where it has none and is given a way to ask (`--bootstrap-kubeconfig`). */
 export async function ensureIdentity(
   flags: NodeDaemonFlags,
   context: ProgramContext,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<NodeIdentityFiles> {
   const { bootstrapKubeconfig, kubeconfig } = flags;
-  if (!bootstrapKubeconfig) return;
-  if (!kubeconfig)
-    throw new UserError('--bootstrap-kubeconfig needs --kubeconfig: the file for the credentials that the node gets');
-  const { bootstrapNode } = await import('../join/bootstrap.ts');
-  await bootstrapNode(
-    { bootstrapKubeconfig, kubeconfig, certDir: certDirOf(flags), nodeName: nodeNameOf(flags) },
-    context,
-    signal,
-  );
+  const paths = { certDir: certDirOf(flags), nodeName: nodeNameOf(flags) };
+  if (bootstrapKubeconfig) {
+    if (!kubeconfig)
+      throw new UserError('--bootstrap-kubeconfig needs --kubeconfig: the file for the credentials that the node gets');
+    const { bootstrapNode } = await import('../join/bootstrap.ts');
+    await bootstrapNode({ bootstrapKubeconfig, kubeconfig, ...paths }, context, signal);
+  }
+  const certFile = kubeconfig && (await adoptNodeCertificate({ kubeconfig, ...paths }, context));
+  return { kubeconfig, certFile };
 }
 
 /** For /flagz: paths and names; what is secret stands in files. */
@@ -101,11 +107,14 @@ function clientFrom(
   userAgent: string,
   { log }: ProgramContext,
   metrics?: Registry,
-): { client: KubeClient; config: ClientConfig } {
-  const config = loadKubeconfig(kubeconfig, { userAgent });
+  identity: NodeIdentityFiles = {},
+): { client: KubeClient; config: ClientConfig; own: Pick<ClientConfig, 'certPem' | 'keyPem'> } {
+  const own = loadKubeconfig(kubeconfig, { userAgent });
+  const { certFile } = identity.kubeconfig === kubeconfig ? identity : {};
+  const config = certFile === undefined ? own : { ...own, ...readPairFile(certFile), certFile, keyFile: certFile };
   if (statSync(kubeconfig).mode & 0o077)
     log.warn({ kubeconfig }, `others than its owner may read these credentials: chmod 600 ${kubeconfig}`);
-  return { client: createKubeClient(config, { metrics }), config };
+  return { client: createKubeClient(config, { metrics }), config, own };
 }
 
 /**
@@ -114,48 +123,38 @@ function clientFrom(
  */
 export async function prepareAgent(
   flags: NodeDaemonFlags,
+  identityFiles: NodeIdentityFiles,
   context: ProgramContext,
   signal: AbortSignal,
 ): Promise<Record<string, Runnable>> {
   const { log, clock } = context;
-  const config = loadConfig(kubeletConfiguration, {
+  const asked = loadConfig(kubeletConfiguration, {
     file: flags.config,
     dropInDir: flags.configDir,
     flags: flags.overrides,
     onWarning: (message) => log.warn(message),
   });
-  const images = imageSettings(config, flags);
+  const images = imageSettings(asked, flags);
   const containerGc = parseContainerGcPolicy(flags);
   const nodeName = nodeNameOf(flags);
   const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
   for (const nodeIp of nodeIps) checkNodeIp(nodeIp);
-  await checkMachine({ config, rootDir: flags.rootDir, failSwapOnUnsaid: true });
-  await checkResourceManagers({ config, rootDir: flags.rootDir });
+  await checkMachine({ config: asked, rootDir: flags.rootDir, failSwapOnUnsaid: true });
+  await checkResourceManagers({ config: asked, rootDir: flags.rootDir });
   const identity = parseNodeIdentity(flags);
   const metrics = createMetrics(buildInfo());
-  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics) : undefined;
-  if (!api && !config.staticPodPath && !config.staticPodURL)
+  const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics, identityFiles) : undefined;
+  if (!api && !asked.staticPodPath && !asked.staticPodURL)
     throw new UserError(
       'the agent has nothing to run: give it an API server (--kubeconfig FILE) or static pods (staticPodPath or staticPodURL in --config, --pod-manifest-path, --manifest-url)',
     );
-  const caFile = config.authentication.x509.clientCAFile;
-  const clientCaPem = caFile ? readFileSync(caFile, 'utf8') : api?.config.caPem;
   const socket = flags.dockerEndpoint.replace(/^unix:\/\//, '');
   if (!(await enginePings(socket)))
     throw new UserError(
       `no Docker Engine answers on ${flags.dockerEndpoint}: start it, or name another with --docker-endpoint unix:///path/to.sock`,
     );
   const certDir = certDirOf(flags);
-  const renewable = await renewablePairs({ config, certDir, certFile: api?.config.certFile }, context);
-  const serving =
-    renewable.rotatingServing ??
-    (await findServingCertificate({
-      ...config,
-      client: api?.config,
-      nodeIps,
-      rootDir: flags.rootDir,
-      nowMs: clock.nowMs(),
-    }));
+  const trust = await settleTrust({ config: asked, certDir, nodeIps, ...(api && { api }) }, context);
 
   if (api) await checkNodeNameIsFree({ nodeName, nodeIps }, { client: api.client, clock, signal });
   mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
@@ -169,7 +168,7 @@ export async function prepareAgent(
   }
   const agent = await createAgentPart(
     {
-      config,
+      ...trust,
       nodeName,
       nodeIps,
       ...identity,
@@ -181,11 +180,9 @@ export async function prepareAgent(
       containerGc,
       dockerEndpoint: flags.dockerEndpoint,
       podRuntime: flags.podRuntime,
-      serving,
       flags: shownFlags(flags),
       certDir,
-      ...renewable,
-      clientCaPem: clientCaPem ?? serving.certPem,
+      ...(flags.bootstrapKubeconfig && { bootstrapKubeconfig: flags.bootstrapKubeconfig }),
       ...(api && { client: api.client, ...(api.config.certPem && { clientCertPem: api.config.certPem }) }),
       metrics,
       createNetwork: (podCidr) =>
@@ -210,6 +207,8 @@ export interface ProxyFlags {
   kubeconfig?: string;
   nodeName?: string;
   overrides: ConfigFlag[];
+  /** Of the node that the proxy may share its kubeconfig with. */
+  identity?: NodeIdentityFiles;
 }
 
 /** The service proxy. Its kubeconfig comes from the flag, else from clientConnection in its configuration file. */
@@ -223,7 +222,6 @@ export function prepareProxy(
     flags: flags.overrides,
     onWarning: (message) => context.log.warn(message),
   });
-  if (config.mode !== 'iptables') throw new UserError(`proxy mode ${config.mode} is not supported yet; use iptables`);
   const kubeconfig = flags.kubeconfig ?? (config.clientConnection.kubeconfig || undefined);
   if (!kubeconfig)
     throw new UserError(
@@ -231,7 +229,7 @@ export function prepareProxy(
     );
   const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
   const metrics = createMetrics(buildInfo());
-  const { client } = clientFrom(kubeconfig, 'kube-proxy', context, metrics);
+  const { client } = clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity);
   return { proxy: createProxyPart({ nodeName, config, client, metrics, sysctls }, context) };
 }
 
@@ -242,10 +240,10 @@ export function proxyHostState(rootDir: string): HostState {
 
 /** Routes to the other nodes' pods. */
 export function prepareOverlay(
-  flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string },
+  flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string; identity?: NodeIdentityFiles },
   context: ProgramContext,
 ): Record<string, Runnable> {
-  const { client } = clientFrom(flags.kubeconfig, 'berth-overlay', context);
+  const { client } = clientFrom(flags.kubeconfig, 'berth-overlay', context, undefined, flags.identity);
   return { overlay: createOverlayPart({ ...flags, nodeName: nodeNameOf(flags), client }, context) };
 }
 

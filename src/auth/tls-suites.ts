@@ -14,6 +14,11 @@ const TLS_1_3 = ['TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_
 /** What `tlsCipherSuites` may name: suites with forward secrecy and authenticated encryption, no others (CIS 4.2.12). */
 export const STRONG_SUITES: readonly string[] = Object.keys(SUITES);
 
+/** The same without the names that Go has kept for those who wrote them before: each suite once, as the CIS benchmark lists them. */
+export const CONFIGURED_SUITES: readonly string[] = STRONG_SUITES.filter(
+  (name) => !name.endsWith('_CHACHA20_POLY1305_SHA256'),
+);
+
 /** OpenSSL's cipher list for these suites; all strong ones when none are named. TLS 1.3's always stand before. */
 export function opensslCiphers(suites: readonly string[]): string {
   const names = suites.length > 0 ? suites : STRONG_SUITES;

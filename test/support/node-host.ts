@@ -27,9 +27,12 @@ export interface NodeHost {
   readonly engine: DockerEngine;
   /** Runs a shell script inside, to its end, whatever its exit code. */
   sh(script: string): Promise<CommandResult>;
-  /** Starts `berth node` with these credentials (texts of kubeconfigs; the node's stand for those that are left out) and a KubeletConfiguration. */
+  /**
+   * Starts `berth node` with these credentials (texts of kubeconfigs; the node's stand for those that are left out; with `bootstrap` it asks for its own) and a
+   * KubeletConfiguration.
+   */
   start(
-    credentials: { node: string; proxy?: string; overlay?: string },
+    credentials: { node: string; proxy?: string; overlay?: string } | { bootstrap: string },
     config?: string,
     flags?: readonly string[],
   ): void;

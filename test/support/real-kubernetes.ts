@@ -40,6 +40,8 @@ export interface AuditEvent {
 export interface RealKubernetes {
   /** As other hosts of the switch reach it. */
   readonly url: string;
+  /** The authority of its certificates, PEM. */
+  readonly caPem: string;
   /** A kubeconfig's text for a node: its certificate also serves the node's HTTPS port. */
   nodeKubeconfig(name: string, address: string): Promise<string>;
   /** A kubeconfig's text for a user with these groups. */
@@ -57,8 +59,13 @@ export interface RealKubernetes {
 /**
  * Starts the programs of `assets` in the host, instead of Berth's own control plane; RBAC, the Node authorizer, NodeRestriction and the audit log
  * are on. They end with the host. The host's kubectl is the administrator's.
+ * @param managerFlags of kube-controller-manager, above those that it gets here
  */
-export async function startRealKubernetes(cluster: ClusterHost, assets: string): Promise<RealKubernetes> {
+export async function startRealKubernetes(
+  cluster: ClusterHost,
+  assets: string,
+  managerFlags: Record<string, string> = {},
+): Promise<RealKubernetes> {
   const { host, address } = cluster;
   const write = (path: string, text: string) => {
     mkdirSync(dirname(host.path(path)), { recursive: true });
@@ -118,11 +125,13 @@ export async function startRealKubernetes(cluster: ClusterHost, assets: string):
       'kubelet-preferred-address-types': 'InternalIP,Hostname',
       'audit-policy-file': write('/etc/kubernetes/audit-policy.yaml', JSON.stringify(AUDIT_POLICY)),
       'audit-log-path': AUDIT_LOG,
+      'enable-bootstrap-token-auth': 'true',
     });
   startApiServer();
 
   const kubernetes: RealKubernetes = {
     url,
+    caPem: pki.ca.certPem,
     kubeconfig: asUser,
     nodeKubeconfig: async (name, nodeAddress) => kubeconfigOf(await pki.node(name, nodeAddress)),
     async killApiServer() {
@@ -169,6 +178,8 @@ export async function startRealKubernetes(cluster: ClusterHost, assets: string):
     'root-ca-file': ca.cert,
     'cluster-signing-cert-file': ca.cert,
     'cluster-signing-key-file': ca.key,
+    controllers: '*,bootstrapsigner,tokencleaner',
+    ...managerFlags,
   });
   const schedulerConfig = write('/etc/kubernetes/scheduler.conf', await asUser('system:kube-scheduler'));
   start('kube-scheduler', { kubeconfig: schedulerConfig, 'leader-elect': 'false' });

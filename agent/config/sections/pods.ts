@@ -37,7 +37,8 @@ export const podsFields = {
   maxPods: integer(110, { zeroIsUnset: true }),
   podsPerCore: integer(0),
   podCIDR: text(),
-  podPidsLimit: integer(-1, { min: -1 }),
+  // Upstream's is -1, no limit; a fork bomb in one pod is then everybody's (CIS 4.2.13).
+  podPidsLimit: integer(4096, { min: -1 }),
   runOnce: unsupported(boolean(false)),
   enableControllerAttachDetach: unsupported(boolean(true)),
   registerNode: boolean(true),

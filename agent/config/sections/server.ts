@@ -1,4 +1,4 @@
-import { STRONG_SUITES } from '../../../src/auth/tls-suites.ts';
+import { CONFIGURED_SUITES, STRONG_SUITES } from '../../../src/auth/tls-suites.ts';
 import {
   address,
   anything,
@@ -29,11 +29,13 @@ export const serverFields = {
   tlsCipherSuites: list({
     accepts: `suites with forward secrecy and authenticated encryption: ${STRONG_SUITES.join(', ')}`,
     valid: (name) => STRONG_SUITES.includes(name),
+    fallback: CONFIGURED_SUITES,
   }),
   tlsCurvePreferences: unsupported(anything()),
   // TLS 1.0 and 1.1 are broken (RFC 8996): a server that speaks them is none to trust with exec.
   tlsMinVersion: choice('VersionTLS12', ['VersionTLS12', 'VersionTLS13']),
-  rotateCertificates: boolean(false),
+  // Upstream's is false, kubeadm's true (CIS 4.2.10).
+  rotateCertificates: boolean(true),
   serverTLSBootstrap: boolean(false),
   authentication: {
     x509: { clientCAFile: text() },

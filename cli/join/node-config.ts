@@ -1,0 +1,88 @@
+import { existsSync } from 'node:fs';
+import { parse, parseDocument } from 'yaml';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { isForbidden, isNotFound } from '../../src/kube/errors.ts';
+import { configMaps } from '../../src/kube/resources.ts';
+import { UserError } from '../output/failure.ts';
+
+const NAMESPACE = 'kube-system';
+const KUBELET_CONFIG = 'kubelet-config';
+const KUBEADM_CONFIG = 'kubeadm-config';
+const WAY_OUT = 'use berth node --bootstrap-kubeconfig and say these things there';
+
+/** What the cluster says its nodes are to be. */
+export interface NodeConfig {
+  /** A KubeletConfiguration, YAML. */
+  kubelet: string;
+  clusterCidr: string;
+  serviceCidr: string;
+  /** A cluster of Berth's own, which approves serving certificates by itself; else one of kubeadm's kind, where people do. */
+  isBerth: boolean;
+}
+
+/**
+ * Reads it with a bootstrap token, from where Berth or kubeadm put it: `kubelet-config` (before Kubernetes 1.24 with the version in its name) and, for the networks,
+ * Berth's own keys beside it or kubeadm's ClusterConfiguration. Throws UserError where a cluster tells neither.
+ */
+export async function readNodeConfig(client: KubeClient): Promise<NodeConfig> {
+  const { kubelet, 'cluster-cidr': clusterCidr, 'service-cidr': serviceCidr } = await readKubeletConfig(client);
+  if (!kubelet) throw new UserError(`${NAMESPACE}/${KUBELET_CONFIG} has no key "kubelet": ${WAY_OUT}`);
+  if (clusterCidr && serviceCidr) return { kubelet, clusterCidr, serviceCidr, isBerth: true };
+  const { ClusterConfiguration = '' } = (await readConfigMap(client, KUBEADM_CONFIG)) ?? {};
+  const { podSubnet, serviceSubnet } = networkingOf(ClusterConfiguration);
+  if (!podSubnet || !serviceSubnet)
+    throw new UserError(
+      `neither ${NAMESPACE}/${KUBELET_CONFIG} nor networking.podSubnet and serviceSubnet of ${NAMESPACE}/${KUBEADM_CONFIG} tell the networks of the cluster: ${WAY_OUT}`,
+    );
+  return { kubelet, clusterCidr: podSubnet, serviceCidr: serviceSubnet, isBerth: false };
+}
+
+async function readKubeletConfig(client: KubeClient): Promise<Record<string, string>> {
+  const found = await readConfigMap(client, KUBELET_CONFIG);
+  if (found) return found;
+  const version = await readVersion(client);
+  const versioned = await readConfigMap(client, `${KUBELET_CONFIG}-${version}`);
+  if (versioned) return versioned;
+  throw new UserError(
+    `the token may read neither ${NAMESPACE}/${KUBELET_CONFIG} nor ${KUBELET_CONFIG}-${version}, or there are none: ${WAY_OUT}`,
+  );
+}
+
+/** undefined where there is none, or none that the token may see: RBAC answers 403 for a name that kubeadm never made. */
+async function readConfigMap(client: KubeClient, name: string): Promise<Record<string, string> | undefined> {
+  try {
+    return (await client.get(configMaps, { namespace: NAMESPACE, name })).data ?? {};
+  } catch (error) {
+    if (isNotFound(error) || isForbidden(error)) return undefined;
+    throw error;
+  }
+}
+
+/** `1.20` */
+async function readVersion(client: KubeClient): Promise<string> {
+  const { body } = await client.raw('/version');
+  const { major = '', minor = '' } = JSON.parse(await body.text()) as { major?: string; minor?: string };
+  return `${major}.${minor.replace(/\D+$/, '')}`;
+}
+
+function networkingOf(clusterConfiguration: string): { podSubnet?: string; serviceSubnet?: string } {
+  const { networking } = (parse(clusterConfiguration) ?? {}) as {
+    networking?: { podSubnet?: string; serviceSubnet?: string };
+  };
+  return networking ?? {};
+}
+
+/**
+ * The cluster's KubeletConfiguration as this host needs it: the file of the cluster's CA is here, a resolv.conf that only the first host has is not asked for, and a node
+ * that got its certificates by asking renews them the same way. Serving certificates are asked for where somebody approves them: in a cluster of Berth, or where the
+ * cluster says so.
+ */
+export function configForHost({ kubelet, isBerth }: Pick<NodeConfig, 'kubelet' | 'isBerth'>, caFile: string): string {
+  const document = parseDocument(kubelet);
+  document.setIn(['authentication', 'x509', 'clientCAFile'], caFile);
+  if (!document.has('rotateCertificates')) document.set('rotateCertificates', true);
+  if (isBerth && !document.has('serverTLSBootstrap')) document.set('serverTLSBootstrap', true);
+  const resolvConf = document.get('resolvConf');
+  if (typeof resolvConf === 'string' && !existsSync(resolvConf)) document.delete('resolvConf');
+  return document.toString();
+}
