@@ -1,0 +1,64 @@
+import type { IpFamily } from '../../src/netfilter/tables.ts';
+import { runInSlices } from '../../src/runtime/slices.ts';
+import type { ModeName, NodeRenderOptions, ProxyMode } from '../mode.ts';
+import type { ProxySnapshot } from '../state/model.ts';
+import { compareEnds, type End, summarizeEnds } from './ends.ts';
+import { isLocalAddress } from './evaluate.ts';
+import { explainFrontend, explainStranger } from './explain.ts';
+import { type FoundFrontend, findFrontend, pickServices } from './frontends.ts';
+import type { Packet, TraceHost } from './packet.ts';
+import { readRulesSteps } from './rules-text.ts';
+import type { Ruleset } from './ruleset.ts';
+import { walkPacket } from './walk.ts';
+
+/** What one IP family's rules are made of, and by which mode. */
+export interface TraceSubject {
+  family: IpFamily;
+  mode: ProxyMode;
+  snapshot: ProxySnapshot;
+  node: NodeRenderOptions;
+  host: TraceHost;
+}
+
+/** The answer to "what becomes of this packet". */
+export interface Trace {
+  mode: ModeName;
+  packet: Packet;
+  /** The service port that the destination belongs to, if one. */
+  service?: { namespace: string; name: string; port: string; at: FoundFrontend['frontend']['kind'] };
+  ends: readonly End[];
+  /** Why it ends there. */
+  reasons: readonly string[];
+  /** What the kernel's own rules do with it, where they were looked at. */
+  live?: { ends: readonly End[]; differences: readonly string[] };
+}
+
+/** The rules as rendered for a question about one Service: of a big cluster's others there are none. */
+export async function renderRulesets(
+  { family, mode, snapshot, node }: TraceSubject,
+  services?: Iterable<string>,
+): Promise<Ruleset[]> {
+  if (!mode.renderText) throw new Error(`rules of mode ${mode.name} cannot be shown as text`);
+  const text = await mode.renderText(services ? pickServices(snapshot, services) : snapshot, node);
+  return runInSlices(readRulesSteps(family, text));
+}
+
+/** Walks the rendered rules and, when given, the kernel's. */
+export async function tracePacket(subject: TraceSubject, packet: Packet, live?: readonly Ruleset[]): Promise<Trace> {
+  const { snapshot, node, host, mode } = subject;
+  const target = { protocol: packet.protocol, address: packet.destination, port: packet.destinationPort };
+  const found = findFrontend(snapshot, target, (address) => isLocalAddress(address, host));
+  const rulesets = await renderRulesets(subject, found ? [found.service] : undefined);
+  const ends = summarizeEnds(walkPacket(rulesets, packet, host));
+  const liveEnds = live && summarizeEnds(walkPacket(live, packet, host));
+  const { port } = found?.state ?? {};
+  return {
+    mode: mode.name,
+    packet,
+    service: found &&
+      port && { namespace: port.namespace, name: port.name, port: port.portName, at: found.frontend.kind },
+    ends,
+    reasons: found ? explainFrontend(found, packet, ends, node) : explainStranger(snapshot, target, node),
+    live: liveEnds && { ends: liveEnds, differences: compareEnds(ends, liveEnds) },
+  };
+}
