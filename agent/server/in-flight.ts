@@ -18,7 +18,8 @@ export interface InFlight {
  */
 const PLACES: Record<RequestKind, number> = { unknown: 200, short: 100, long: 1000 };
 
-export function createInFlight(places: Record<RequestKind, number> = PLACES): InFlight {
+export function createInFlight(wanted: Partial<Record<RequestKind, number>> = {}): InFlight {
+  const places = { ...PLACES, ...wanted };
   const taken: Record<RequestKind, number> = { unknown: 0, short: 0, long: 0 };
   return {
     enter(kind) {

@@ -17,7 +17,7 @@ import { refuseUpgrade, upgradeKind } from '../../src/streaming/upgrade.ts';
 import { type AgentAppDeps, createAgentApp } from './app.ts';
 import { boundConnections } from './connections.ts';
 import { reportHealth } from './healthz.ts';
-import { createInFlight } from './in-flight.ts';
+import { createInFlight, type RequestKind } from './in-flight.ts';
 import { vouchFor } from './insiders.ts';
 import { closeAfterBody, MAX_HEADER_BYTES, MAX_HEADERS_READ, refuseMalformed } from './request-edge.ts';
 import { createStreamHandler, STREAMS, type StreamDeps } from './streams.ts';
@@ -37,6 +37,9 @@ export interface AgentServerOptions {
   healthzBindAddress: string;
   /** 0 in the configuration means no healthz server: then undefined. */
   healthzPort?: number;
+  /** Others than usual, for tests. */
+  limits?: Partial<ServerLimits>;
+  places?: Partial<Record<RequestKind, number>>;
 }
 
 export interface AgentServer {
@@ -66,7 +69,8 @@ const LIMITS = {
   keepAliveMs: 30_000,
   connections: { all: 2_000, strangers: 200 },
   healthzConnections: 100,
-} as const;
+};
+export type ServerLimits = typeof LIMITS;
 const OVERLOADED = { status: 429, text: 'Too many requests, please try again later.\n' } as const;
 
 /** The node's HTTPS API (10250) and its plain health check for the local machine (10248). */
@@ -74,7 +78,8 @@ export function createAgentServer(
   options: AgentServerOptions,
   dependencies: Omit<AgentAppDeps, 'slis' | 'inFlight'> & Omit<StreamDeps, 'inFlight'>,
 ): AgentServer {
-  const inFlight = createInFlight();
+  const limits = { ...LIMITS, ...options.limits };
+  const inFlight = createInFlight(options.places);
   const deps: AgentAppDeps & StreamDeps = {
     ...dependencies,
     slis: createHealthMetrics(),
@@ -114,14 +119,14 @@ export function createAgentServer(
   const https = createHttpsServer(
     {
       ...secureContext(),
-      handshakeTimeout: LIMITS.handshakeMs,
+      handshakeTimeout: limits.handshakeMs,
       // These two end with the request, however long its answer lives.
-      headersTimeout: LIMITS.headersMs,
-      requestTimeout: LIMITS.requestMs,
-      connectionsCheckingInterval: LIMITS.lookMs,
-      keepAliveTimeout: LIMITS.idleMs,
+      headersTimeout: limits.headersMs,
+      requestTimeout: limits.requestMs,
+      connectionsCheckingInterval: limits.lookMs,
+      keepAliveTimeout: limits.idleMs,
       keepAlive: true,
-      keepAliveInitialDelay: LIMITS.keepAliveMs,
+      keepAliveInitialDelay: limits.keepAliveMs,
       maxHeaderSize: MAX_HEADER_BYTES,
       requestCert: true,
       // The handshake succeeds without a certificate, so that the answer can be a 401 that says so.
@@ -132,16 +137,16 @@ export function createAgentServer(
     serve,
   );
   https.maxHeadersCount = MAX_HEADERS_READ;
-  const connections = boundConnections(https, LIMITS.connections, deps);
+  const connections = boundConnections(https, limits.connections, deps);
   const inside = createHttpServer({ shouldUpgradeCallback, maxHeaderSize: MAX_HEADER_BYTES } as ServerOptions, serve);
-  const healthz = createHttpServer({ headersTimeout: LIMITS.headersMs }, (request, response) => {
+  const healthz = createHttpServer({ headersTimeout: limits.headersMs }, (request, response) => {
     const url = new URL(request.url ?? '/', 'http://node');
     const known = url.pathname === '/healthz' || url.pathname.startsWith('/healthz/');
     const report = known ? reportHealth(deps, url.searchParams.has('verbose')) : undefined;
     response.writeHead(report ? (report.healthy ? 200 : 500) : 404, { 'content-type': 'text/plain; charset=utf-8' });
     response.end(report ? report.text : '404 page not found\n');
   });
-  healthz.maxConnections = LIMITS.healthzConnections;
+  healthz.maxConnections = limits.healthzConnections;
   const streams = new Set<Duplex>();
   const serveStream = createStreamHandler(deps);
   for (const server of [https, inside])
