@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { ServicePort } from '../state/model.ts';
 
 /** Chains that hold rules of all services. */
@@ -33,28 +33,33 @@ export interface ServicePortChains {
   endpoint(address: string): string;
 }
 
-export function serviceChainsOf({ displayName, protocol }: ServicePort): ServicePortChains {
-  const identity = displayName + protocol.toLowerCase();
-  const hash = chainHash(identity);
-  const endpoints = new Map<string, string>();
+/** Rewriting KUBE-SERVICES asks for the names of all services: a digest each time would be most of its cost. */
+const known = new WeakMap<ServicePort, string>();
+
+export function serviceChainsOf(port: ServicePort): ServicePortChains {
+  const identity = port.displayName + port.protocol.toLowerCase();
+  const suffix = known.get(port) ?? chainHash(identity);
+  known.set(port, suffix);
   return {
-    cluster: `KUBE-SVC-${hash}`,
-    local: `KUBE-SVL-${hash}`,
-    external: `KUBE-EXT-${hash}`,
-    firewall: `KUBE-FW-${hash}`,
-    endpoint(address) {
-      const known = endpoints.get(address);
-      if (known) return known;
-      const name = `KUBE-SEP-${chainHash(identity + address)}`;
-      endpoints.set(address, name);
-      return name;
-    },
+    cluster: `KUBE-SVC-${suffix}`,
+    local: `KUBE-SVL-${suffix}`,
+    external: `KUBE-EXT-${suffix}`,
+    firewall: `KUBE-FW-${suffix}`,
+    endpoint: (address) => `KUBE-SEP-${chainHash(identity + address)}`,
   };
 }
 
+const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
 /** 16 characters of base32 of the SHA-256: chain names end at 28 characters, and what must not collide is a node's services. */
 function chainHash(text: string): string {
-  const digest = createHash('sha256').update(text).digest();
-  const bits = [...digest.subarray(0, 10)].map((byte) => byte.toString(2).padStart(8, '0')).join('');
-  return bits.replaceAll(/.{5}/g, (five) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'[Number.parseInt(five, 2)]!);
+  const digest = hash('sha256', text, 'buffer');
+  let name = '';
+  // Five bytes are eight characters.
+  for (const at of [0, 5]) {
+    const high = (digest[at]! << 12) | (digest[at + 1]! << 4) | (digest[at + 2]! >> 4);
+    const low = ((digest[at + 2]! & 15) << 16) | (digest[at + 3]! << 8) | digest[at + 4]!;
+    for (const half of [high, low]) for (let shift = 15; shift >= 0; shift -= 5) name += BASE32[(half >> shift) & 31]!;
+  }
+  return name;
 }

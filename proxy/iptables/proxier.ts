@@ -1,104 +1,113 @@
 import type { Iptables } from '../../src/netfilter/iptables.ts';
-import type { TableName } from '../../src/netfilter/tables.ts';
-import { type IptablesTransaction, isEmptyTransaction } from '../../src/netfilter/transaction.ts';
-import { runInSlices } from '../../src/runtime/slices.ts';
+import type { TableChanges } from '../../src/netfilter/transaction.ts';
+import { valuesInSlices } from '../../src/runtime/slices.ts';
 import type { Proxier, SyncReport } from '../mode.ts';
-import type { ProxySnapshot } from '../state/model.ts';
-import { diffRuleSets, diffSavedTables } from './diff.ts';
+import type { ServiceState } from '../state/model.ts';
+import { diffSavedTables } from './full-sync.ts';
 import { CHAIN } from './names.ts';
-import {
-  assembleRuleSet,
-  countEndpoints,
-  LARGE_CLUSTER_ENDPOINTS,
-  type RenderOptions,
-  type RuleSet,
-  renderRuleSetSteps,
-  renderService,
-} from './rule-set.ts';
-import type { ServicePortRules } from './service-rules.ts';
+import { diffServices } from './partial-sync.ts';
+import { buildFixedChains, type RenderOptions, TABLES } from './shared-chains.ts';
+import { countEndpoints, noTotals, type Totals } from './totals.ts';
+
+/** More endpoints than this, and per-service rules do without comments (kube-proxy's largeClusterEndpointsThreshold). */
+export const LARGE_CLUSTER_ENDPOINTS = 1000;
+
+/** What stands in the kernel as far as we know. The services are the snapshot's own objects: no rule is kept. */
+interface Applied {
+  services: ReadonlyMap<string, ServiceState>;
+  totals: Totals;
+  isLargeCluster: boolean;
+}
 
 /**
  * Brings the iptables rules of one IP family in line with snapshots. A full pass reads the kernel's tables and repairs what differs;
- * a partial one compares with what the pass before has written.
+ * a partial one writes where the rules of changed services differ from those of their state before.
  */
 export function createIptablesProxier(iptables: Iptables): Proxier {
-  /** What stands in the kernel as far as we know; undefined when we don't. */
-  let applied: RuleSet | undefined;
-
-  async function render(
-    snapshot: ProxySnapshot,
-    dirty: ReadonlySet<string>,
-    options: RenderOptions,
-    signal?: AbortSignal,
-  ) {
-    if (!applied) return runInSlices(renderRuleSetSteps(snapshot, options), signal);
-    const services = new Map<string, readonly ServicePortRules[]>();
-    for (const [name, state] of snapshot.services) {
-      const known = dirty.has(name) ? undefined : applied.services.get(name);
-      services.set(name, known ?? renderService(state, options));
-    }
-    return assembleRuleSet(services, { ...options, family: snapshot.family });
-  }
+  let applied: Applied | undefined;
 
   return {
-    async sync(snapshot, dirty, { node, full, signal }) {
-      const isLargeCluster = countEndpoints(snapshot) > LARGE_CLUSTER_ENDPOINTS;
-      const options = { ...node, isLargeCluster, hasRandomFully: await iptables.hasRandomFully(signal) };
-      if (full) applied = undefined;
-      const before = applied;
-      if (before && dirty.size === 0) return reportOf(before, [], 'partial', isLargeCluster);
-      const wanted = await render(snapshot, dirty, options, signal);
-      // Known again only once the transaction is through: a pass that fails half-way leaves us to read the kernel anew.
+    async sync({ family, services }, dirty, { node, full, signal }) {
+      const endpoints = full || !applied ? countAll(services) : countChanged(applied, services, dirty);
+      const isLargeCluster = endpoints > LARGE_CLUSTER_ENDPOINTS;
+      // Beyond the threshold rules look different everywhere.
+      const before = full || applied?.isLargeCluster !== isLargeCluster ? undefined : applied;
+      const hasRandomFully = await iptables.hasRandomFully(signal);
+      const options: RenderOptions = { ...node, family, isLargeCluster, hasRandomFully };
+      const written: Record<'filter' | 'nat', number> = { filter: 0, nat: 0 };
+      const report = (totals: Totals, wrote: boolean) =>
+        buildReport({ kind: before ? 'partial' : 'full', totals, wrote, written, options });
+      if (before && dirty.size === 0) return report(before.totals, false);
+
+      // Known again only once the restore is through: a pass that fails half-way leaves us to read the kernel anew.
       applied = undefined;
-      const transaction = before
-        ? diffRuleSets(before, wanted, dirty)
-        : await runInSlices(diffSavedTables(await iptables.save(undefined, signal), wanted), signal);
-      // Not to be torn apart by a shutdown: it takes milliseconds, and the kernel takes it table by table.
-      await iptables.restore(transaction);
-      applied = wanted;
-      return reportOf(wanted, transaction, before ? 'partial' : 'full', isLargeCluster);
+      const totals: Totals = before ? { ...before.totals } : noTotals();
+      const backend = { isOneTransaction: (await iptables.variant(signal)) === 'legacy' };
+      const steps = before
+        ? diffServices(before.services, services, dirty, options, totals, backend)
+        : diffSavedTables(await iptables.save(undefined, signal), { family, services }, options, totals, backend);
+      // Without the signal: not to be torn apart by a shutdown.
+      const wrote = await iptables.restore(counted(valuesInSlices(steps), written));
+      applied = { services, totals, isLargeCluster };
+      return report(totals, wrote);
     },
     async isFlushed(signal) {
-      for (const table of CANARY_TABLES) if (!(await iptables.chainExists(table, CHAIN.canary, signal))) return true;
+      for (const table of TABLES) if (!(await iptables.chainExists(table, CHAIN.canary, signal))) return true;
       return false;
     },
   };
 }
 
-const CANARY_TABLES: readonly TableName[] = ['mangle', 'nat', 'filter'];
+async function* counted(
+  sections: AsyncIterable<TableChanges>,
+  written: Record<string, number>,
+): AsyncGenerator<TableChanges> {
+  for await (const section of sections) {
+    if (section.table in written) written[section.table]! += section.commands.length;
+    yield section;
+  }
+}
 
-function reportOf(
-  standing: RuleSet,
-  transaction: IptablesTransaction,
-  kind: SyncReport['kind'],
-  isLargeCluster: boolean,
-): SyncReport {
-  const withoutLocalEndpoints = { internal: 0, external: 0 };
-  for (const ports of standing.services.values())
-    for (const port of ports) {
-      if (port.withoutLocalEndpoints.internal) withoutLocalEndpoints.internal++;
-      if (port.withoutLocalEndpoints.external) withoutLocalEndpoints.external++;
-    }
+function countAll(services: ReadonlyMap<string, ServiceState>): number {
+  let count = 0;
+  for (const state of services.values()) count += countEndpoints(state);
+  return count;
+}
+
+function countChanged(
+  before: Applied,
+  services: ReadonlyMap<string, ServiceState>,
+  dirty: ReadonlySet<string>,
+): number {
+  let count = before.totals.endpoints;
+  for (const name of dirty) count += countEndpoints(services.get(name)) - countEndpoints(before.services.get(name));
+  return count;
+}
+
+function buildReport(done: {
+  kind: SyncReport['kind'];
+  totals: Totals;
+  wrote: boolean;
+  written: Readonly<Record<'filter' | 'nat', number>>;
+  options: RenderOptions;
+}): SyncReport {
+  const { totals, options } = done;
+  const fixed = buildFixedChains(options);
+  const inTable = (wanted: string) =>
+    fixed.reduce((sum, { table, rules }) => sum + (table === wanted ? rules.length : 0), 0);
   return {
-    kind,
-    wrote: !isEmptyTransaction(transaction),
+    kind: done.kind,
+    wrote: done.wrote,
     // There it would cost seconds.
-    skipsHourlyRepair: isLargeCluster,
-    withoutLocalEndpoints,
-    rules: { total: countRules(standing), last: countWritten(transaction) },
+    skipsHourlyRepair: options.isLargeCluster,
+    withoutLocalEndpoints: { internal: totals.withoutInternal, external: totals.withoutExternal },
+    rules: {
+      // The last rules of KUBE-SERVICES are those to KUBE-NODEPORTS.
+      total: {
+        filter: totals.filter + inTable('filter'),
+        nat: totals.nat + inTable('nat') + (options.nodePortAddresses?.length ?? 1),
+      },
+      last: done.written,
+    },
   };
-}
-
-function countRules({ shared, services }: RuleSet): Record<'filter' | 'nat', number> {
-  const inTable = (table: TableName) =>
-    [...(shared.get(table)?.values() ?? [])].reduce((sum, rules) => sum + rules.length, 0);
-  let ofServices = 0;
-  for (const ports of services.values())
-    for (const { chains } of ports) for (const [, rules] of chains) ofServices += rules.length;
-  return { filter: inTable('filter'), nat: inTable('nat') + ofServices };
-}
-
-function countWritten(transaction: IptablesTransaction): Record<'filter' | 'nat', number> {
-  const inTable = (wanted: TableName) => transaction.find(({ table }) => table === wanted)?.commands.length ?? 0;
-  return { filter: inTable('filter'), nat: inTable('nat') };
 }

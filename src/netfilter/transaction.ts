@@ -9,7 +9,7 @@ export interface TableChanges {
   commands: string[];
 }
 
-/** One run of iptables-restore. */
+/** One run of iptables-restore: each entry is a transaction of the kernel, in their order; a table may come more than once. */
 export type IptablesTransaction = readonly TableChanges[];
 
 /** Whether the transaction would change nothing, so that the run can be left out. */
@@ -19,13 +19,13 @@ export function isEmptyTransaction(transaction: IptablesTransaction): boolean {
 
 /** The transaction as text for stdin of `iptables-restore --noflush`. Tables without changes are left out. */
 export function renderTransaction(transaction: IptablesTransaction): string {
-  return transaction
-    .filter(({ chains, commands }) => chains.length + commands.length > 0)
-    .map(
-      ({ table, chains, commands }) =>
-        `${[`*${table}`, ...chains.map((chain) => `:${chain} - [0:0]`), ...commands, 'COMMIT'].join('\n')}\n`,
-    )
-    .join('');
+  return transaction.map(renderSection).join('');
+}
+
+/** One table's part of that text; empty when nothing changes. */
+export function renderSection({ table, chains, commands }: TableChanges): string {
+  if (chains.length + commands.length === 0) return '';
+  return `${[`*${table}`, ...chains.map((chain) => `:${chain} - [0:0]`), ...commands, 'COMMIT'].join('\n')}\n`;
 }
 
 /**

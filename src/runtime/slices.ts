@@ -21,3 +21,17 @@ export function runAtOnce<T>(steps: Generator<void, T>): T {
     if (step.done) return step.value;
   }
 }
+
+/** The values that a generator yields, letting the event loop turn whenever a slice of time is used up; `undefined` is a step without a value. */
+export async function* valuesInSlices<T>(
+  steps: Generator<T | undefined, void>,
+  sliceMs = SLICE_MS,
+): AsyncGenerator<T, void> {
+  let sliceEndMs = performance.now() + sliceMs;
+  for (const value of steps) {
+    if (value !== undefined) yield value;
+    if (performance.now() < sliceEndMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    sliceEndMs = performance.now() + sliceMs;
+  }
+}

@@ -1,12 +1,7 @@
 import type { Iptables } from '../../src/netfilter/iptables.ts';
 import { canonicalRule } from '../../src/netfilter/rule.ts';
 import type { IpFamily, SavedTable, SavedTables, TableName } from '../../src/netfilter/tables.ts';
-import {
-  type IptablesTransaction,
-  isEmptyTransaction,
-  renderTransaction,
-  targetOf,
-} from '../../src/netfilter/transaction.ts';
+import { isEmptyTransaction, renderTransaction, type TableChanges, targetOf } from '../../src/netfilter/transaction.ts';
 
 const BUILT_IN: Record<TableName, string[]> = {
   filter: ['INPUT', 'FORWARD', 'OUTPUT'],
@@ -26,7 +21,7 @@ export interface FakeIptables extends Iptables {
 }
 
 /** iptables that holds tables in memory and refuses what the real one refuses. */
-export function createFakeIptables(family: IpFamily = 'IPv4'): FakeIptables {
+export function createFakeIptables(family: IpFamily = 'IPv4', variant: 'nft' | 'legacy' = 'nft'): FakeIptables {
   const tables: SavedTables = new Map();
   const restored: string[] = [];
   let failure: Error | undefined;
@@ -55,8 +50,11 @@ export function createFakeIptables(family: IpFamily = 'IPv4'): FakeIptables {
       return tables.get(table)?.has(chain) ?? false;
     },
     hasRandomFully: async () => true,
-    async restore(transaction: IptablesTransaction) {
-      if (isEmptyTransaction(transaction)) return;
+    variant: async () => variant,
+    async restore(changes) {
+      const transaction: TableChanges[] = [];
+      for await (const section of changes) transaction.push(section);
+      if (isEmptyTransaction(transaction)) return false;
       restored.push(renderTransaction(transaction));
       if (failure) {
         const error = failure;
@@ -73,6 +71,7 @@ export function createFakeIptables(family: IpFamily = 'IPv4'): FakeIptables {
         checkTargets(next);
         tables.set(table, next);
       }
+      return true;
     },
   };
 }

@@ -1,8 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { buildFullTransaction } from '../../../proxy/iptables/diff.ts';
-import { renderRuleSet } from '../../../proxy/iptables/rule-set.ts';
+import { buildFullTransaction } from '../../../proxy/iptables/text.ts';
 import { renderTransaction } from '../../../src/netfilter/transaction.ts';
 import { NODE_OPTIONS, snapshotOf } from '../../support/proxy.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
@@ -10,9 +9,7 @@ import { SCENARIOS, type Scenario } from './scenarios.ts';
 const BASE = { ...NODE_OPTIONS, hasRandomFully: true, isLargeCluster: false };
 
 function textOf({ services, slices, family, options }: Scenario): string {
-  return renderTransaction(
-    buildFullTransaction(renderRuleSet(snapshotOf(services, slices, family), { ...BASE, ...options })),
-  );
+  return renderTransaction(buildFullTransaction(snapshotOf(services, slices, family), { ...BASE, ...options }));
 }
 
 for (const [name, scenario] of Object.entries(SCENARIOS)) {

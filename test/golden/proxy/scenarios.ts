@@ -1,4 +1,4 @@
-import type { RenderOptions } from '../../../proxy/iptables/rule-set.ts';
+import type { RenderOptions } from '../../../proxy/iptables/shared-chains.ts';
 import type { EndpointSlice, Service } from '../../../src/kube/types.ts';
 import type { IpFamily } from '../../../src/netfilter/tables.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';

@@ -1,6 +1,5 @@
 import test from 'ava';
-import { buildFullTransaction } from '../../../../proxy/iptables/diff.ts';
-import { renderRuleSet } from '../../../../proxy/iptables/rule-set.ts';
+import { buildFullTransaction } from '../../../../proxy/iptables/text.ts';
 import type { NodeRenderOptions } from '../../../../proxy/mode.ts';
 import { readIptables } from '../../../../proxy/trace/iptables-text.ts';
 import type { Packet, TraceHost } from '../../../../proxy/trace/packet.ts';
@@ -22,7 +21,7 @@ async function fate(
 ): Promise<string> {
   const iptables = createFakeIptables();
   const options = { ...NODE_OPTIONS, hasRandomFully: true, isLargeCluster: false, ...world.options };
-  await iptables.restore(buildFullTransaction(renderRuleSet(snapshotOf(world.services, world.slices), options)));
+  await iptables.restore(buildFullTransaction(snapshotOf(world.services, world.slices), options));
   const [destination, port] = packet.to.split(':') as [string, string];
   const outcomes = walkPacket(
     [readIptables('IPv4', await iptables.save())],
@@ -175,13 +174,11 @@ for (const [what, world, packet, expected] of CASES)
   });
 
 test('packet: affinity brings a known client back', async (t) => {
-  const rules = buildFullTransaction(
-    renderRuleSet(snapshotOf(sticky.services, sticky.slices), {
-      ...NODE_OPTIONS,
-      hasRandomFully: true,
-      isLargeCluster: false,
-    }),
-  );
+  const rules = buildFullTransaction(snapshotOf(sticky.services, sticky.slices), {
+    ...NODE_OPTIONS,
+    hasRandomFully: true,
+    isLargeCluster: false,
+  });
   const remote = rules
     .flatMap(({ commands }) => commands)
     .map((command) => /^-A (KUBE-SEP-\S+) .*--to-destination 10\.244\.2\.3:/.exec(command)?.[1])
