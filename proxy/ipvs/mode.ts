@@ -1,0 +1,62 @@
+import { openAddressHolder } from '../../src/linux/netlink/dummy.ts';
+import { runInSlices } from '../../src/runtime/slices.ts';
+import type { ModeDependencies, NodeRenderOptions, ProxyMode } from '../mode.ts';
+import { cidrContains } from '../state/addresses.ts';
+import type { ProxySnapshot } from '../state/model.ts';
+import { ensureSysctls } from '../sysctls.ts';
+import { renderIpvsChains } from './chains.ts';
+import { removeIpvs } from './cleanup.ts';
+import { type IpvsKernel, LINK_NAME, openIpvsKernel, readAddresses } from './kernel.ts';
+import { createIpvsProxier, renderSteps } from './proxier.ts';
+import { computeIpvsSysctls, computeIpvsTimeouts, DEFAULT_SCHEDULER } from './settings.ts';
+import { renderIpvsText } from './text.ts';
+import { whyNotUsable } from './usable.ts';
+import { createWanted } from './wanted.ts';
+
+/** The kernel's load balancer, with kube-proxy's link, sets and chains around it. */
+export function createIpvsMode(deps: ModeDependencies): ProxyMode {
+  const { config, log, sysctls } = deps;
+  const scheduler = config.ipvs.scheduler || DEFAULT_SCHEDULER;
+  const isExcluded = (address: string) => config.ipvs.excludeCIDRs.some((cidr) => cidrContains(cidr, address));
+  const refused = new Set<string>();
+
+  async function prepare({ ipvs }: IpvsKernel): Promise<void> {
+    ensureSysctls(sysctls, computeIpvsSysctls(config.ipvs), (sysctl, error) => {
+      if (!refused.has(sysctl)) log.warn({ sysctl, err: error }, 'a sysctl stays as it is');
+      refused.add(sysctl);
+    });
+    const timeouts = computeIpvsTimeouts(config.ipvs);
+    if (timeouts)
+      await ipvs
+        .setTimeouts(timeouts)
+        .catch((error: unknown) => log.warn({ err: error }, 'the IPVS timeouts stay as they are'));
+  }
+
+  return {
+    name: 'ipvs',
+    usable: (family) => whyNotUsable(family, scheduler, deps),
+    proxier: (family) =>
+      createIpvsProxier({
+        family,
+        scheduler,
+        isExcluded,
+        open: () => openIpvsKernel(family, deps),
+        prepare,
+        clock: deps.clock,
+        log,
+      }),
+    cleanup: (family, successor) => removeIpvs(family, deps, isExcluded, successor),
+    async renderText(snapshot: ProxySnapshot, node: NodeRenderOptions) {
+      const holder = openAddressHolder(LINK_NAME, deps.netns);
+      try {
+        const { host } = await readAddresses({ holder }, snapshot.family);
+        const options = { ...node, scheduler, hostAddresses: host, hasRandomFully: true };
+        const wanted = createWanted();
+        await runInSlices(renderSteps(snapshot, options, wanted));
+        return renderIpvsText(wanted, renderIpvsChains(wanted, snapshot.family, options), snapshot.family);
+      } finally {
+        holder.close();
+      }
+    },
+  };
+}
