@@ -15,20 +15,27 @@ import { ExplainedError } from '../../src/runtime/explained-error.ts';
 const CA_DAYS = 3650;
 const LEAF_DAYS = 365;
 
+/** A pair and the files that it is in: who uses it finds the next one there. */
+export interface LeafPair extends CertificatePair {
+  certFile: string;
+  keyFile: string;
+}
+
 /** Who the certificates of a single-node cluster speak for. */
 export interface ClusterPki {
   ca: CertificateAuthority;
-  apiServer: CertificatePair;
+  caFile: string;
+  apiServer: LeafPair;
   /** The API server as a client of the node agents. */
-  kubeletClient: CertificatePair;
-  admin: CertificatePair;
-  controllerManager: CertificatePair;
-  scheduler: CertificatePair;
-  node: CertificatePair;
-  nodeServing: CertificatePair;
-  proxy: CertificatePair;
-  overlay: CertificatePair;
-  dns: CertificatePair;
+  kubeletClient: LeafPair;
+  admin: LeafPair;
+  controllerManager: LeafPair;
+  scheduler: LeafPair;
+  node: LeafPair;
+  nodeServing: LeafPair;
+  proxy: LeafPair;
+  overlay: LeafPair;
+  dns: LeafPair;
   /** Signs service account tokens. */
   serviceAccountKey: SigningKey;
 }
@@ -76,6 +83,7 @@ export async function ensureClusterPki(request: PkiRequest): Promise<ClusterPki>
     ]);
   return {
     ca,
+    caFile: pairPaths(request.folder, 'ca').certPath,
     apiServer,
     kubeletClient,
     admin,
@@ -136,18 +144,19 @@ async function ensureLeaf(
   request: PkiRequest,
   file: string,
   wanted: LeafRequest,
-): Promise<CertificatePair> {
+): Promise<LeafPair> {
   const paths = pairPaths(request.folder, file);
+  const files = { certFile: paths.certPath, keyFile: paths.keyPath };
   const present = await readCertificatePair(paths);
   if (
     present &&
     !needsRenewal(present.certPem, { nowMs: request.nowMs, caPem: ca.certPem }) &&
     names(present.certPem, wanted)
   )
-    return present;
+    return { ...present, ...files };
   const pair = await issueCertificate(ca, { ...wanted, days: LEAF_DAYS, nowMs: request.nowMs });
   await writeCertificatePair(paths, pair);
-  return pair;
+  return { ...pair, ...files };
 }
 
 function names(certPem: string, wanted: LeafRequest): boolean {

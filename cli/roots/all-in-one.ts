@@ -11,13 +11,14 @@ import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
-import { addressAt, dnsServiceAddress } from '../cluster/addresses.ts';
+import { dnsServiceAddress } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import { renderNodeConfig } from '../cluster/node-config.ts';
 import { createPrivateEngine } from '../engine/private-engine.ts';
 import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
-import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
+import type { ClusterPki } from '../pki/cluster-pki.ts';
+import { createPkiRenewal } from '../pki/renewal.ts';
 import { containerLogsDir, engineEndpoint, nodeLeaseDurationSeconds, pathsOf, type Settings } from '../settings.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
@@ -27,6 +28,7 @@ import { createControlPlanePart } from './control-plane-part.ts';
 import { createDnsPart } from './dns-part.ts';
 import { imageSettings, pluginAudiences } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
+import { ensureOwnPki, ownTrust } from './own-pki.ts';
 import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
 /**
@@ -57,20 +59,7 @@ export async function runAllInOne(
   );
   log.info({ changed: await network.ensure(signal) }, 'host network is ready');
   const engine = settings.dockerEndpoint === undefined ? createPrivateEngine({ paths, clock, log }) : undefined;
-  const pki = await ensureClusterPki({
-    folder: paths.pki,
-    nodeName: settings.nodeName,
-    nodeIps: [settings.nodeIp],
-    apiServerIps: ['127.0.0.1', settings.nodeIp, addressAt(settings.serviceCidr, 1)],
-    apiServerNames: [
-      'localhost',
-      'kubernetes',
-      'kubernetes.default',
-      'kubernetes.default.svc',
-      `kubernetes.default.svc.${settings.clusterDomain}`,
-    ],
-    nowMs: clock.nowMs(),
-  });
+  const pki = await ensureOwnPki(settings, clock.nowMs());
   const metrics = { node: createMetrics(buildInfo()), proxy: createMetrics(buildInfo()) };
   const clients = {
     node: clientAs(settings, pki, 'node', 'kubelet', metrics.node),
@@ -133,6 +122,17 @@ export async function runAllInOne(
         overlay,
         'DNS process': createDnsPart(settings, pki, context),
         'host network': network,
+        certificates: createPkiRenewal(
+          {
+            current: pki,
+            ensure: () => ensureOwnPki(settings, clock.nowMs()),
+            async use(now) {
+              controlPlane.useCertificates(now);
+              await writeAdminKubeconfig(settings, now);
+            },
+          },
+          context,
+        ),
         ...(engine && { 'docker engine': engine }),
       },
       signal,
@@ -184,7 +184,7 @@ function createAgent(
   });
   return createAgentPart(
     {
-      config,
+      ...ownTrust(config, pki),
       nodeName: settings.nodeName,
       nodeIps: [settings.nodeIp],
       rootDir: paths.kubelet,
@@ -197,9 +197,6 @@ function createAgent(
       podRuntime: settings.podRuntime,
       // For machines of people, which have swap: their pods use none of it all the same.
       failSwapOnUnsaid: false,
-      serving: pki.nodeServing,
-      clientCaPem: pki.ca.certPem,
-      clientCertPem: pki.node.certPem,
       ...part,
       createNetwork: (podCidr) =>
         createPodNetwork(
@@ -242,8 +239,7 @@ function clientAs(
     {
       server: `https://127.0.0.1:${settings.apiPort}`,
       caPem: pki.ca.certPem,
-      certPem: pki[identity].certPem,
-      keyPem: pki[identity].keyPem,
+      ...pki[identity],
       userAgent,
     },
     { metrics },

@@ -13,7 +13,6 @@ import type { DefaultTolerationSeconds } from '../../control-plane/resources/pod
 import { createScheduler } from '../../control-plane/scheduler/scheduler.ts';
 import { createServedApi } from '../../control-plane/served-api.ts';
 import { openSqliteStore } from '../../control-plane/store/sqlite-store.ts';
-import type { CertificatePair } from '../../src/auth/authority.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { createEventRecorder } from '../../src/kube/events.ts';
 import { createInformerSet } from '../../src/kube/informer.ts';
@@ -22,7 +21,7 @@ import type { Service } from '../../src/kube/types.ts';
 import { createHeartbeats, type Heartbeats } from '../../src/runtime/heartbeat.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
-import type { ClusterPki } from '../pki/cluster-pki.ts';
+import type { ClusterPki, LeafPair } from '../pki/cluster-pki.ts';
 import { buildInfo } from '../version.ts';
 import type { ProgramContext } from './context.ts';
 
@@ -52,6 +51,8 @@ export interface ControlPlaneOptions {
 export interface ControlPlane extends Runnable {
   /** Resolves when the API server answers and the objects that the cluster itself owns are there. */
   start(): Promise<void>;
+  /** Changes over to renewed certificates; clients find theirs in the files. */
+  useCertificates(pki: Pick<ClusterPki, 'apiServer' | 'kubeletClient'>): void;
 }
 
 /** Store, API server, controllers and scheduler. Controllers and scheduler are ordinary clients with identities of their own. */
@@ -113,13 +114,12 @@ export async function createControlPlanePart(
       healthChecks: [{ name: 'loops', check: () => describeOverdue(heartbeats) }],
     },
   );
-  const clientAs = (pair: CertificatePair, userAgent: string): KubeClient =>
+  const clientAs = (pair: LeafPair, userAgent: string): KubeClient =>
     createKubeClient(
       {
         server: `https://127.0.0.1:${options.port}`,
         caPem: pki.ca.certPem,
-        certPem: pair.certPem,
-        keyPem: pair.keyPem,
+        ...pair,
         userAgent,
       },
       { clock, metrics },
@@ -165,6 +165,10 @@ export async function createControlPlanePart(
     },
   );
   return {
+    useCertificates(now) {
+      server.useCertificate(now.apiServer);
+      nodeConnection.useCertificate(now.kubeletClient);
+    },
     async start() {
       await server.start();
       await bootstrap.ensure();

@@ -41,8 +41,9 @@ export function createDnsPart(settings: Settings, pki: ClusterPki, context: Prog
       const kubeconfig = renderKubeconfig({
         server: `https://127.0.0.1:${settings.apiPort}`,
         caPem: pki.ca.certPem,
-        certPem: pki.dns.certPem,
-        keyPem: pki.dns.keyPem,
+        // The files themselves: they are renewed while the server runs.
+        certificateFile: pki.dns.certFile,
+        keyFile: pki.dns.keyFile,
       });
       await writeFileAtomically(paths.dnsKubeconfig, kubeconfig, 0o600);
       await server.run(signal);

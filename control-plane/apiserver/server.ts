@@ -63,6 +63,8 @@ export interface ApiServerDeps {
 export interface ApiServer {
   /** Listens; resolves when requests are answered. Throws an Error that names the address and the way out. */
   start(): Promise<{ readonly host: string; readonly port: number }>;
+  /** Serves new connections with this certificate; throws for one that cannot be served with, and goes on as before. */
+  useCertificate(pair: Pick<ApiServerOptions, 'certPem' | 'keyPem'>): void;
   /** Serves until the signal aborts (starts before when `start` was not called), then ends watches and connections. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -138,6 +140,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
 
   return {
     start,
+    useCertificate: (pair) => server.setSecureContext(secureContext({ ...options, ...pair })),
     async run(signal) {
       await start();
       await new Promise<void>((resolve) => {
@@ -163,19 +166,25 @@ function createListener(options: ApiServerOptions): Http2SecureServer {
   return createSecureServer({
     allowHTTP1: true,
     ...HTTP1,
-    cert: options.certPem,
-    key: options.keyPem,
-    ca: options.clientCaPem,
+    ...secureContext(options),
     requestCert: true,
     // A connection without a certificate may bring a token, or read /healthz.
     rejectUnauthorized: false,
-    minVersion: 'TLSv1.2',
-    // A resumed session would not show its certificate again.
-    secureOptions: constants.SSL_OP_NO_TICKET,
     settings: { maxConcurrentStreams: 1_000, initialWindowSize: 256 * 1024 },
     // Megabytes; large lists to many watchers of one connection wait here.
     maxSessionMemory: 256,
   });
+}
+
+function secureContext({ certPem, keyPem, clientCaPem }: ApiServerOptions) {
+  return {
+    cert: certPem,
+    key: keyPem,
+    ca: clientCaPem,
+    minVersion: 'TLSv1.2',
+    // A resumed session would not show its certificate again.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  } as const;
 }
 
 /**

@@ -83,6 +83,8 @@ export interface KubeconfigContent {
   keyPem?: string;
   /** A file with both instead, which somebody keeps up to date. */
   certificateFile?: string;
+  /** Of the key, where it has one of its own. */
+  keyFile?: string;
   token?: string;
   /** Name of cluster and context; 'berth' unless said. */
   clusterName?: string;
@@ -111,7 +113,7 @@ export function renderKubeconfig(content: KubeconfigContent): string {
           'client-certificate-data': base64(content.certPem),
           'client-key-data': base64(content.keyPem),
           'client-certificate': content.certificateFile,
-          'client-key': content.certificateFile,
+          'client-key': content.keyFile ?? content.certificateFile,
           token: content.token,
         }),
       },

@@ -40,6 +40,8 @@ export interface NodeConnection {
     },
     options: { objects: ObjectReader; signal: AbortSignal },
   ): Promise<{ status: number; headers: Record<string, string | string[] | undefined>; body: Readable }>;
+  /** Connects as this client from now on; what is under way ends in peace. */
+  useCertificate(pair: Pick<NodeConnectionOptions, 'certPem' | 'keyPem'>): void;
   close(): Promise<void>;
 }
 
@@ -58,22 +60,20 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const HEADERS_TIMEOUT_MS = 30_000;
 
 export function createNodeConnection(options: NodeConnectionOptions): NodeConnection {
-  const agent = new Agent({
-    connect: {
-      cert: options.certPem,
-      key: options.keyPem,
-      ...(options.caPem ? { ca: options.caPem } : { rejectUnauthorized: false }),
-      timeout: CONNECT_TIMEOUT_MS,
-    },
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    // A followed log may be silent for days.
-    bodyTimeout: 0,
-  });
-  const tls = {
-    cert: options.certPem,
-    key: options.keyPem,
+  const tlsAs = ({ certPem, keyPem }: Pick<NodeConnectionOptions, 'certPem' | 'keyPem'>) => ({
+    cert: certPem,
+    key: keyPem,
     ...(options.caPem ? { ca: options.caPem } : { rejectUnauthorized: false }),
-  };
+  });
+  const agentAs = (connect: ReturnType<typeof tlsAs>) =>
+    new Agent({
+      connect: { ...connect, timeout: CONNECT_TIMEOUT_MS },
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      // A followed log may be silent for days.
+      bodyTimeout: 0,
+    });
+  let tls = tlsAs(options);
+  let agent = agentAs(tls);
   async function send(
     nodeName: string,
     {
@@ -146,6 +146,12 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
       return { status, contentType: Array.isArray(contentType) ? contentType[0] : contentType, body };
     },
     request: send,
+    useCertificate(pair) {
+      const before = agent;
+      tls = tlsAs(pair);
+      agent = agentAs(tls);
+      void before.close();
+    },
     close: () => agent.destroy(),
   };
 }
