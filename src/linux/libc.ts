@@ -52,6 +52,8 @@ const SYS_MOUNT_SETATTR = 442;
 
 const socketCall = libc.func('int socket(int domain, int type, int protocol)');
 const connectCall = libc.func('int connect(int fd, const void *address, uint32_t length)');
+const bindCall = libc.func('int bind(int fd, const void *address, uint32_t length)');
+const listenCall = libc.func('int listen(int fd, int backlog)');
 const sendCall = libc.func('long send(int fd, const void *data, size_t length, int flags)');
 const setsockoptCall = libc.func(
   'int setsockopt(int fd, int level, int option, const int32_t *value, uint32_t length)',
@@ -131,11 +133,27 @@ const AF_INET6 = 10;
 
 /** connect(2) to an Internet address; `address` is 4 or 16 bytes. */
 export function connectInternet(fd: number, address: Uint8Array, port: number): void {
+  const sockaddr = internetAddress(address, port);
+  check(connectCall(fd, sockaddr, sockaddr.length), 'connect', `port ${port}`);
+}
+
+/** bind(2) to an Internet address; `address` is 4 or 16 bytes, port 0 lets the kernel choose. */
+export function bindInternet(fd: number, address: Uint8Array, port: number): void {
+  const sockaddr = internetAddress(address, port);
+  check(bindCall(fd, sockaddr, sockaddr.length), 'bind', `port ${port}`);
+}
+
+export function listen(fd: number, backlog: number): void {
+  check(listenCall(fd, backlog), 'listen', `socket ${fd}`);
+}
+
+/** struct sockaddr_in or sockaddr_in6. */
+function internetAddress(address: Uint8Array, port: number): Buffer {
   const sockaddr = Buffer.alloc(address.length === 4 ? 16 : 28);
   sockaddr.writeUInt16LE(address.length === 4 ? AF_INET : AF_INET6, 0);
   sockaddr.writeUInt16BE(port, 2);
   sockaddr.set(address, address.length === 4 ? 4 : 8);
-  check(connectCall(fd, sockaddr, sockaddr.length), 'connect', `port ${port}`);
+  return sockaddr;
 }
 
 const AF_NETLINK = 16;
@@ -148,6 +166,15 @@ const SOCK_STREAM = 1;
 /** An unbound TCP socket of the calling thread's network namespace; close it with fs.closeSync. */
 export function tcpSocket(family: 4 | 6): number {
   const fd = socketCall(family === 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SyscallError('socket', koffi.errno(), `IPv${family}`);
+  return fd;
+}
+
+const SOCK_DGRAM = 2;
+
+/** An unbound UDP socket of the calling thread's network namespace; close it with fs.closeSync. */
+export function udpSocket(family: 4 | 6): number {
+  const fd = socketCall(family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new SyscallError('socket', koffi.errno(), `IPv${family}`);
   return fd;
 }

@@ -149,15 +149,21 @@ export function loadAddressType(writer: MessageWriter, word: number, field: 'sad
   });
 }
 
-/** Adds an element to a dynamic map unless its key is there; either way the element's time begins anew. */
-export function updateMap(writer: MessageWriter, map: string, key: number, data: number, timeoutMs: number): void {
+/** Adds the register's value to a dynamic set unless it is there; either way the element's time begins anew. */
+export function updateSet(writer: MessageWriter, set: string, key: number): void {
   const DYNSET_OP_UPDATE = 1;
   expression(writer, 'dynset', () => {
-    writer.text(1, map);
+    writer.text(1, set);
     writer.u32(3, DYNSET_OP_UPDATE);
     writer.u32(4, registerOf(key));
-    writer.u32(5, registerOf(data));
-    writer.u64(6, BigInt(timeoutMs));
+  });
+}
+
+/** A value of the rule's own. */
+export function loadValue(writer: MessageWriter, word: number, value: Uint8Array): void {
+  expression(writer, 'immediate', () => {
+    writer.u32(1, registerOf(word));
+    dataValue(writer, 2, value);
   });
 }
 
@@ -168,7 +174,9 @@ export function dnat(writer: MessageWriter, family: number, address: number, por
     writer.u32(1, TYPE_DNAT);
     writer.u32(2, family);
     writer.u32(3, registerOf(address));
+    writer.u32(4, registerOf(address));
     writer.u32(5, registerOf(port));
+    writer.u32(6, registerOf(port));
     writer.u32(7, RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED);
   });
 }

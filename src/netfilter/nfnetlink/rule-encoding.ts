@@ -1,5 +1,5 @@
 import { u32Bytes } from '../../linux/netlink/attributes.ts';
-import { cidrBytes } from './address.ts';
+import { addressBytes, cidrBytes } from './address.ts';
 import {
   bitwise,
   bitwiseNumber,
@@ -13,11 +13,12 @@ import {
   loadMeta,
   loadPayload,
   loadRandom,
+  loadValue,
   lookup,
   masquerade,
   reject,
   setMark,
-  updateMap,
+  updateSet,
 } from './expressions.ts';
 import type { MessageWriter } from './message.ts';
 import { NFPROTO_IPV4, NFPROTO_IPV6 } from './nf-tables.ts';
@@ -47,8 +48,8 @@ const IFNAMSIZ = 16;
 
 /** Writes a statement as the expressions that nft makes of its text, so that nft prints that text again. */
 export function encodeStatement(writer: MessageWriter, statement: Statement, family: Family): void {
-  const { protocol, addressBytes, portUnreachable } = FAMILIES[family];
-  const addressWords = addressBytes / 4;
+  const { protocol, portUnreachable } = FAMILIES[family];
+  const addressWords = FAMILIES[family].addressBytes / 4;
   switch (statement.kind) {
     case 'protocol':
       loadMeta(writer, 0, 'l4proto');
@@ -102,19 +103,19 @@ export function encodeStatement(writer: MessageWriter, statement: Statement, fam
       lookup(writer, 0, statement.map, 0);
       dnat(writer, protocol, 0, addressWords);
       break;
-    case 'dnat-remembered':
-      loadField(writer, 0, 'saddr', family);
-      lookup(writer, 0, statement.map, 0);
+    case 'dnat':
+      loadValue(writer, 0, addressBytes(statement.address));
+      loadValue(writer, addressWords, Uint8Array.of(statement.port >> 8, statement.port & 0xff));
       dnat(writer, protocol, 0, addressWords);
       break;
-    case 'remember-random': {
-      const drawn = addressWords;
-      loadField(writer, 0, 'saddr', family);
-      loadRandom(writer, drawn, statement.slots.count, statement.slots.first);
-      lookup(writer, drawn, statement.map, drawn);
-      updateMap(writer, statement.memory, 0, drawn, statement.timeoutSeconds * 1000);
+    case 'chance':
+      loadRandom(writer, 0, statement.oneIn, 0);
+      compare(writer, 0, false, u32Bytes(0));
       break;
-    }
+    case 'remember':
+      loadField(writer, 0, 'saddr', family);
+      updateSet(writer, statement.set, 0);
+      break;
     case 'masquerade':
       masquerade(writer);
       break;

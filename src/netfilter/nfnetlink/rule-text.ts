@@ -61,10 +61,12 @@ function statementText(statement: Statement, family: Family): string {
       return `meta mark & ${markText(statement.bits)} != 0x00000000 meta mark set meta mark & ${markText(~statement.bits)}`;
     case 'dnat-random':
       return `dnat ${family} to ${slotText(statement.slots)} map @${statement.map}`;
-    case 'dnat-remembered':
-      return `dnat ${family} to ${family} saddr map @${statement.map}`;
-    case 'remember-random':
-      return `update @${statement.memory} { ${family} saddr timeout ${durationText(statement.timeoutSeconds)} : ${slotText(statement.slots)} map @${statement.map} }`;
+    case 'dnat':
+      return `dnat to ${family === 'ip' ? statement.address : `[${statement.address}]`}:${statement.port}`;
+    case 'chance':
+      return `numgen random mod ${statement.oneIn} 0`;
+    case 'remember':
+      return `update @${statement.set} { ${family} saddr }`;
     case 'masquerade':
       return 'masquerade fully-random';
     case 'jump':

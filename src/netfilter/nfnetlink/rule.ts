@@ -37,19 +37,11 @@ export type Statement =
   | { readonly kind: 'take-mark'; readonly bits: number }
   /** DNAT to the address and port that the map has for a slot drawn by lot. */
   | { readonly kind: 'dnat-random'; readonly slots: Slots; readonly map: string }
-  /** DNAT to the address and port that the map has for the packet's source. */
-  | { readonly kind: 'dnat-remembered'; readonly map: string }
-  /**
-   * Notes for the packet's source an address and port drawn by lot from another map; what is noted already stays and
-   * its time begins anew. This one is for the kernel only: nft prints it, but its grammar has no map as a value here.
-   */
-  | {
-      readonly kind: 'remember-random';
-      readonly memory: string;
-      readonly timeoutSeconds: number;
-      readonly slots: Slots;
-      readonly map: string;
-    }
+  | { readonly kind: 'dnat'; readonly address: string; readonly port: number }
+  /** Holds once in so many times, by lot. */
+  | { readonly kind: 'chance'; readonly oneIn: number }
+  /** Notes the packet's source in a dynamic set; what is noted already has its time begin anew. */
+  | { readonly kind: 'remember'; readonly set: string }
   | { readonly kind: 'masquerade' }
   | { readonly kind: 'reject' }
   | { readonly kind: 'accept' | 'drop' | 'return' }

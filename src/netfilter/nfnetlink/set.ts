@@ -1,3 +1,4 @@
+import { u32Bytes } from '../../linux/netlink/attributes.ts';
 import { addressBytes } from './address.ts';
 import { dataVerdict } from './expressions.ts';
 import type { MessageWriter } from './message.ts';
@@ -145,20 +146,71 @@ export function partsBytes(values: readonly (string | number)[], types: readonly
 
 /** Userdata is nft's own: type, length, a string with its zero. */
 export function commentUserdata(type: number, comment: string): Buffer {
-  const text = Buffer.from(`${comment}\0`);
-  return Buffer.concat([Buffer.from([type, text.length]), text]);
+  return userdata(type, Buffer.from(`${comment}\0`));
 }
 
+/**
+ * What nft itself notes with a set, to print it again: the byte order of key and data, the comment, and where a type has no
+ * name (`integer`), an expression that has it. The numbers are libnftnl's.
+ */
 function setUserdata(set: SetDefinition, family: Family): Buffer {
-  return Buffer.alloc(0);
+  const [KEY_BYTE_ORDER, DATA_BYTE_ORDER, COMMENT, KEY_EXPRESSION, DATA_EXPRESSION] = [0, 1, 7, 3, 4];
+  const [HOST_ORDER, NETWORK_ORDER] = [1, 2];
+  const isSlot = set.key.includes('slot');
+  const order = isSlot ? HOST_ORDER : set.key.length === 1 ? NETWORK_ORDER : 0;
+  return Buffer.concat([
+    userdata(KEY_BYTE_ORDER, u32Bytes(order)),
+    ...(set.data ? [userdata(DATA_BYTE_ORDER, u32Bytes(0))] : []),
+    ...(isSlot
+      ? [userdata(KEY_EXPRESSION, numgenExpression()), userdata(DATA_EXPRESSION, destinationExpression(family))]
+      : []),
+    ...(set.comment === undefined ? [] : [commentUserdata(COMMENT, set.comment)]),
+  ]);
+}
+
+/** `numgen inc mod 2` */
+function numgenExpression(): Buffer {
+  const EXPR_NUMGEN = 23;
+  const [TYPE, MODULUS, OFFSET] = [0, 1, 2];
+  return typedExpression(EXPR_NUMGEN, [
+    userdata(TYPE, u32Bytes(0)),
+    userdata(MODULUS, u32Bytes(2)),
+    userdata(OFFSET, u32Bytes(0)),
+  ]);
+}
+
+/** `ip daddr . tcp dport` */
+function destinationExpression(family: Family): Buffer {
+  const [EXPR_PAYLOAD, EXPR_CONCAT] = [7, 13];
+  const [HEADER, FIELD] = [0, 1];
+  const [IP, IP6, TCP] = [12, 13, 8];
+  const [IP_DADDR, IP6_DADDR, TCP_DPORT] = [12, 9, 2];
+  const payload = (header: number, field: number) =>
+    typedExpression(EXPR_PAYLOAD, [userdata(HEADER, u32Bytes(header)), userdata(FIELD, u32Bytes(field))]);
+  return typedExpression(EXPR_CONCAT, [
+    userdata(0, family === 'ip' ? payload(IP, IP_DADDR) : payload(IP6, IP6_DADDR)),
+    userdata(1, payload(TCP, TCP_DPORT)),
+  ]);
+}
+
+function typedExpression(kind: number, content: Buffer[]): Buffer {
+  const [KIND, CONTENT] = [0, 1];
+  return Buffer.concat([userdata(KIND, u32Bytes(kind)), userdata(CONTENT, Buffer.concat(content))]);
+}
+
+/** Type and length have a byte each. */
+function userdata(type: number, value: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([type, value.length]), value]);
 }
 
 /** A set as `nft list set` prints it, without its table's indentation. */
 export function setText(set: SetDefinition, elements: readonly SetElement[], family: Family): string {
-  const key = typeText(set.key, family);
-  const data = set.data && (set.data === 'verdict' ? 'verdict' : typeText(set.data, family));
+  const isSlot = set.key.includes('slot');
+  const key = isSlot ? 'numgen inc mod 2' : typeText(set.key, family);
+  const destination = isSlot ? `${family} daddr . tcp dport` : undefined;
+  const data = set.data && (set.data === 'verdict' ? 'verdict' : (destination ?? typeText(set.data, family)));
   const lines = [
-    `${set.key.includes('slot') ? 'typeof' : 'type'} ${key}${data ? ` : ${data}` : ''}`,
+    `${isSlot ? 'typeof' : 'type'} ${key}${data ? ` : ${data}` : ''}`,
     ...(set.dynamic
       ? [`size ${set.dynamic.size}`, 'flags dynamic,timeout', `timeout ${durationText(set.dynamic.timeoutSeconds)}`]
       : []),

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
 import { errnoName, netlinkSocket, receiveNow, SyscallError, sendOnThread, setSocketOption } from '../../linux/libc.ts';
 import { readI32 } from '../../linux/netlink/attributes.ts';
 import { NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../../linux/netlink/constants.ts';
@@ -89,7 +90,7 @@ export function openNftSocket(netns?: string): NftSocket {
     try {
       return receiveNow(fd, ANSWER_LIMIT_BYTES, 'nf_tables');
     } catch (error) {
-      if (error instanceof SyscallError && error.code === 'EAGAIN') return undefined;
+      if (error instanceof SyscallError && error.errno === constants.errno.EAGAIN) return undefined;
       throw error;
     }
   }
