@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { overridesOf } from './node-flags.ts';
+import { defineProxyTrace } from './proxy-trace.ts';
 
 const PROXY_FLAGS: [flag: string, field: string, text: string][] = [
   ['--cluster-cidr <cidr>', 'clusterCIDR', 'the addresses of all pods'],
@@ -22,6 +23,7 @@ export function defineProxy(program: Command): void {
     .option('--cleanup', 'remove the rules of the proxy and exit')
     .option('-v, --verbose', 'log more');
   for (const [flag, , text] of PROXY_FLAGS) command.option(flag, text);
+  defineProxyTrace(command, PROXY_FLAGS);
   command.action(async (values) => {
     const { runProxyDaemon } = await import('../daemon/node-daemons.ts');
     await runProxyDaemon({

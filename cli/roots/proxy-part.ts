@@ -11,7 +11,7 @@ import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import type { ProgramContext } from './context.ts';
 
 /** Services of another proxy and headless ones are none of ours (kube-proxy's selectors). */
-const LABEL_SELECTOR = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
+export const PROXIED_SERVICES = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
 
 export interface ProxyPartOptions {
   nodeName: string;
@@ -28,7 +28,7 @@ export interface ProxyPartOptions {
 export function createProxyPart(options: ProxyPartOptions, { log, clock }: ProgramContext): Runnable {
   const { nodeName, config, client } = options;
   const informers = createInformerSet(client, { log, clock });
-  const sources = createServiceSources({ labelSelector: LABEL_SELECTOR }, { client, informers, log, clock });
+  const sources = createServiceSources({ labelSelector: PROXIED_SERVICES }, { client, informers, log, clock });
   const proxy = createProxy(
     { nodeName, config },
     {
