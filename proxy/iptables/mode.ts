@@ -19,8 +19,8 @@ export function createIptablesMode(deps: ModeDependencies): ProxyMode {
       }
     },
     proxier: (family) => createIptablesProxier(iptablesOf(family)),
-    async cleanup(family) {
-      await removeProxyRules(iptablesOf(family));
+    async cleanup(family, successor) {
+      await removeProxyRules(iptablesOf(family), undefined, successor);
     },
     // Only now that KUBE-FIREWALL stands.
     sysctlsAfterSync: (family, node) => (family === 'IPv4' && node.localhostNodePorts ? [ROUTE_LOCALNET] : []),

@@ -12,12 +12,6 @@ import { isMarked } from './operations.ts';
 import { ownSetNames, SET_KEYS, SETS, type SetKey, setName } from './sets.ts';
 import { buildIpvsRemoval } from './tables.ts';
 
-/** Chains of the same name that mode iptables fills too. */
-const SHARED_WITH_IPTABLES: ReadonlySet<string> = new Set([
-  ...['nat KUBE-SERVICES', 'nat KUBE-POSTROUTING', 'nat KUBE-MARK-MASQ'],
-  ...['filter KUBE-FORWARD', 'filter KUBE-PROXY-FIREWALL'],
-]);
-
 /**
  * Removes what mode ipvs has written for one family: its chains and jumps, then addresses and virtual servers, then sets; kube-ipvs0
  * with the last family. A virtual server is ours when our sets or our link say so, and `isExcluded` does not: others stay.
@@ -58,12 +52,9 @@ export async function removeIpvs(
     const own = servers.filter((server) => isMarked(server, marks) && !isExcluded(server.address));
 
     const iptables = createIptables({ family, run, netns });
-    const kept =
-      successor === 'iptables'
-        ? { chains: SHARED_WITH_IPTABLES, jumps: IPTABLES_JUMPS.map(({ rule }) => rule) }
-        : undefined;
+    const successorJumps = successor === 'iptables' ? IPTABLES_JUMPS : undefined;
     if (sets.length > 0)
-      await iptables.restore(buildIpvsRemoval(await iptables.save(), (name) => names.has(name), kept));
+      await iptables.restore(buildIpvsRemoval(await iptables.save(), (name) => names.has(name), successorJumps));
     const isLast = hasLink && (await holder.list(version === 4 ? 6 : 4)).held.length === 0;
     await runAll('remove what mode ipvs wrote', [
       async () => {

@@ -1,6 +1,8 @@
 import { canonicalRule } from '../../src/netfilter/rule.ts';
 import type { SavedTables } from '../../src/netfilter/tables.ts';
-import { buildChainRemoval, type IptablesTransaction, type TableChanges } from '../../src/netfilter/transaction.ts';
+import type { IptablesTransaction, TableChanges } from '../../src/netfilter/transaction.ts';
+import { buildModeRemoval } from '../chain-removal.ts';
+import type { Jump } from '../iptables/jumps.ts';
 import { CHAINS, type IpvsChains, JUMPS } from './chains.ts';
 
 /** The transaction that makes the kernel's tables hold these chains and the jumps to them; empty when they do. */
@@ -35,34 +37,22 @@ export function diffChains(standing: IpvsChains, wanted: IpvsChains): IptablesTr
   });
 }
 
-/**
- * The transaction that removes this mode's chains and the jumps to them. Those in `kept` are another mode's too: they stay, and lose
- * only what names our sets or other chains of ours; `keptJumps` are the rules by which that mode jumps to them.
- */
+/** The transaction that removes this mode's chains, the jumps to them, and rules elsewhere that name its sets. */
 export function buildIpvsRemoval(
   saved: SavedTables,
   isOwnSet: (name: string) => boolean,
-  kept: { chains: ReadonlySet<string>; jumps: readonly string[] } = { chains: new Set(), jumps: [] },
+  successorJumps?: readonly Jump[],
 ): IptablesTransaction {
-  const keptMeanings = new Set(kept.jumps.map(canonicalRule));
-  return (['filter', 'nat'] as const).map((table) => {
-    const existing = saved.get(table) ?? new Map<string, { rules: string[] }>();
-    const own = new Set(CHAINS[table].filter((chain) => existing.has(chain) && !kept.chains.has(`${table} ${chain}`)));
-    const removal = buildChainRemoval(table, existing, (chain) => own.has(chain));
-    const jumps = JUMPS.filter((jump) => jump.table === table && !keptMeanings.has(canonicalRule(jump.rule)));
-    const deletions: string[] = [];
-    for (const [chain, { rules }] of existing) {
-      if (own.has(chain)) continue;
-      for (const rule of rules) {
-        const command = `-D ${chain} ${rule}`;
-        if (removal.commands.includes(command)) continue;
-        const meaning = rule.includes('KUBE-') ? canonicalRule(rule) : '';
-        const isJump = jumps.some(({ from, rule: own }) => from === chain && canonicalRule(own) === meaning);
-        if (isJump || isOwnSet(/--match-set (\S+)/.exec(rule)?.[1] ?? '')) deletions.push(command);
-      }
-    }
-    return { ...removal, commands: [...deletions, ...removal.commands] };
-  });
+  return (['filter', 'nat'] as const).map((table) =>
+    buildModeRemoval({
+      table,
+      saved: saved.get(table) ?? new Map(),
+      isOwn: (chain) => CHAINS[table].includes(chain),
+      jumps: JUMPS,
+      successorJumps,
+      isForeignBody: (rule) => isOwnSet(/--match-set (\S+)/.exec(rule)?.[1] ?? ''),
+    }),
+  );
 }
 
 export function countRules(chains: ReadonlyMap<string, readonly string[]> | undefined): number {
