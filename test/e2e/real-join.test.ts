@@ -47,7 +47,6 @@ let kubernetes: RealKubernetes;
 let kubeadm: KubeadmCluster;
 let joined: NodeHost;
 let started: NodeHost;
-let hasFailed = false;
 let approver: Promise<void> | undefined;
 const stopApproving = new AbortController();
 
@@ -75,14 +74,9 @@ test.before(async () => {
     ),
   );
 });
-test.after.always(async (t) => {
+test.after.always(async () => {
   stopApproving.abort();
   await approver;
-  if (hasFailed && kubernetes) {
-    t.log(kubernetes.logs());
-    t.log((await joined.sh(`tail -n 40 ${ROOT}/log/node.log || true`)).stdout);
-    t.log((await started.log()).split('\n').slice(-40).join('\n'));
-  }
   await started?.close();
   await joined?.close();
   await cluster?.close();
@@ -95,7 +89,9 @@ function chapter(title: string, tell: (t: ExecutionContext) => Promise<unknown>)
       try {
         await tell(t);
       } catch (error) {
-        hasFailed = true;
+        t.log(kubernetes.logs());
+        t.log((await joined.sh(`tail -n 30 ${ROOT}/log/node.log || true`)).stdout);
+        t.log((await started.log()).split('\n').slice(-30).join('\n'));
         throw error;
       }
     });

@@ -52,7 +52,7 @@ test('a daemon that runs for years: its certificates are renewed in its files at
   const [second] = used;
   t.is(second!.ca.certPem, first.ca.certPem, 'the authority stays');
   for (const [name, pair] of Object.entries(second!)) {
-    if (!('certFile' in pair)) continue;
+    if (typeof pair !== 'object' || !('certFile' in pair)) continue;
     const before = first[name as 'node'];
     t.not(pair.certPem, before.certPem, name);
     t.is(readFileSync(pair.certFile, 'utf8'), pair.certPem, name);
