@@ -21,7 +21,9 @@ export function* readRulesSteps(family: IpFamily, text: string): Generator<void,
     if (isInNft) nft.push(line);
     else if (/^-[Aa] (-[tu]|--sctp-service) /.test(line)) ipvs.push(line);
     else if (/^(create|add) \S+ /.test(line)) ipsets.push(line);
-    else iptables.push(line);
+    else if (line.startsWith('*')) iptables.push(line, ...BUILT_IN_CHAINS);
+    // Addresses of kube-ipvs0: the virtual servers tell them.
+    else if (!line.startsWith('addr add ')) iptables.push(line);
     if (line === '}') isInNft = false;
   }
   const rulesets: Ruleset[] = [];
@@ -33,3 +35,8 @@ export function* readRulesSteps(family: IpFamily, text: string): Generator<void,
 }
 
 const LINES_A_STEP = 500;
+
+/** Rendered text may leave out what every table has; where the text tells them, with their policy, that counts. */
+const BUILT_IN_CHAINS = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'].map(
+  (chain) => `:${chain} ACCEPT [0:0]`,
+);
