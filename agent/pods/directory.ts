@@ -25,7 +25,8 @@ export function createPodDirectory({ workers, runtime, status, allocations }: Po
   return {
     list: () => shown().map(({ pod }) => withStatus(pod)),
     get(namespace, name) {
-      const work = shown().find(({ pod }) => pod.metadata.namespace === namespace && pod.metadata.name === name);
+      // A pod that ends still, and one that was made since under its name: the newer is meant.
+      const work = shown().findLast(({ pod }) => pod.metadata.namespace === namespace && pod.metadata.name === name);
       return work && withStatus(work.pod);
     },
     getByUid(uid) {

@@ -149,10 +149,13 @@ export function createAgentServer(
   healthz.maxConnections = limits.healthzConnections;
   const streams = new Set<Duplex>();
   const serveStream = createStreamHandler(deps);
+  const remember = (socket: Duplex) => {
+    streams.add(socket);
+    socket.once('close', () => streams.delete(socket));
+  };
   for (const server of [https, inside])
     server.on('upgrade', (request, socket, head) => {
-      streams.add(socket);
-      socket.once('close', () => streams.delete(socket));
+      remember(socket);
       const refusal = refuseMalformed(request);
       if (refusal) refuseUpgrade(socket, refusal.status, STATUS_CODES[refusal.status] ?? '', refusal.text);
       else void serveStream({ request, socket, head });
@@ -176,7 +179,6 @@ export function createAgentServer(
     listening = undefined;
     // The server no longer knows connections that have changed their protocol.
     for (const socket of streams) socket.destroy();
-    inside.closeAllConnections();
     await Promise.all([https, healthz].map(closeServer));
   }
 
@@ -197,6 +199,7 @@ export function createAgentServer(
     },
     serve(connection, user) {
       vouchFor(connection, user);
+      remember(connection);
       inside.emit('connection', connection);
     },
     useCertificate: ({ certPem, keyPem }) => useTls({ certPem, keyPem }),

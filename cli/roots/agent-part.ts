@@ -6,6 +6,7 @@ import type { PodDirectory } from '../../agent/pods/ports.ts';
 import { createProbeManager } from '../../agent/probes/manager.ts';
 import { createProber } from '../../agent/probes/prober.ts';
 import { createPodRuntime } from '../../agent/sandbox/pod-runtime.ts';
+import type { AgentServer } from '../../agent/server/server.ts';
 import { registerConfigurationMetrics } from '../../agent/stats/configuration.ts';
 import { createManifestProblems } from '../../agent/stats/manifests.ts';
 import { createNodeMetrics } from '../../agent/stats/metrics.ts';
@@ -53,7 +54,7 @@ export async function createAgentPart(
   options: AgentPartOptions,
   context: ProgramContext,
   signal: AbortSignal,
-): Promise<Runnable> {
+): Promise<Runnable & Pick<AgentServer, 'serve'>> {
   const { config, nodeName, nodeIps, client } = options;
   const { log, clock } = context;
   mkdirSync(options.rootDir, { recursive: true, mode: 0o750 });
@@ -263,6 +264,7 @@ export async function createAgentPart(
   await writeConfigInForce(config, options.rootDir);
   await server.listen();
   return {
+    serve: server.serve,
     async run(all) {
       try {
         const parts = {

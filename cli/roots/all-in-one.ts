@@ -28,6 +28,7 @@ import { createControlPlanePart } from './control-plane-part.ts';
 import { createDnsPart } from './dns-part.ts';
 import { imageSettings, pluginAudiences } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
+import { createOwnNode } from './own-node.ts';
 import { ensureOwnPki, ownTrust } from './own-pki.ts';
 import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
@@ -66,8 +67,10 @@ export async function runAllInOne(
     proxy: clientAs(settings, pki, 'proxy', 'kube-proxy', metrics.proxy),
     overlay: clientAs(settings, pki, 'overlay', 'berth-overlay'),
   };
+  const own = createOwnNode(`https://${settings.nodeIp}:${settings.agentPort}`, pki.kubeletClient.certPem);
   const controlPlane = await createControlPlanePart(
     {
+      ownNode: own.ownNode,
       storePath: paths.store,
       bindAddress: '0.0.0.0',
       port: settings.apiPort,
@@ -102,6 +105,7 @@ export async function runAllInOne(
       createAgent(settings, pki, { client: clients.node, metrics: metrics.node }, context, signal),
     ),
   ]);
+  own.servedBy(agent);
   const proxy = createProxy(settings, { client: clients.proxy, metrics: metrics.proxy }, network.sysctls, context);
   const overlay = createOverlayPart(
     {
@@ -162,7 +166,7 @@ function createAgent(
   part: Pick<AgentPartOptions, 'client' | 'metrics'>,
   context: ProgramContext,
   signal: AbortSignal,
-): Promise<Runnable> {
+): ReturnType<typeof createAgentPart> {
   const paths = pathsOf(settings);
   const config = loadConfig(kubeletConfiguration, {
     file: settings.kubeletConfig,

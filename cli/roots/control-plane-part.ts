@@ -1,4 +1,4 @@
-import { createNodeConnection } from '../../control-plane/apiserver/nodes/node-connection.ts';
+import { createNodeConnection, type OwnNode } from '../../control-plane/apiserver/nodes/node-connection.ts';
 import { podLogSubresource } from '../../control-plane/apiserver/nodes/pod-log.ts';
 import { podCommandSubresource, podPortForwardSubresource } from '../../control-plane/apiserver/nodes/pod-streams.ts';
 import { kubernetesSchema } from '../../control-plane/apiserver/schema-port.ts';
@@ -46,6 +46,8 @@ export interface ControlPlaneOptions {
   /** For hosts that join: their KubeletConfiguration, and what they must know beside it. */
   nodeConfig: ClusterInfoOptions['nodeConfig'];
   pki: ClusterPki;
+  /** The node of this process. */
+  ownNode: OwnNode;
 }
 
 export interface ControlPlane extends Runnable {
@@ -65,7 +67,11 @@ export async function createControlPlanePart(
   const metrics = createMetrics(buildInfo());
   const heartbeats = createHeartbeats(clock);
   const store = await openSqliteStore({ path: options.storePath }, { clock, log });
-  const nodeConnection = createNodeConnection({ ...pki.kubeletClient, caPem: pki.ca.certPem });
+  const nodeConnection = createNodeConnection({
+    ...pki.kubeletClient,
+    caPem: pki.ca.certPem,
+    ownNode: options.ownNode,
+  });
   const allocator = createServiceAllocator({ serviceCidr: options.serviceCidr });
   const serverAddress = `${options.advertiseAddress}:${options.port}`;
   const { definitions, objects, authorizer, tokens, issuer } = createServedApi(

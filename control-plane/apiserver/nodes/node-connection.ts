@@ -1,3 +1,4 @@
+import { request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex, Readable } from 'node:stream';
 import { Agent } from 'undici';
@@ -51,6 +52,15 @@ export interface NodeConnectionOptions {
   readonly keyPem: string;
   /** Of the agents' serving certificates; absent: they are not checked (kubeadm's default). */
   readonly caPem?: string;
+  /** The node whose agent is in this very process: neither sockets nor TLS between the two, and the agent knows who asks. */
+  readonly ownNode?: OwnNode;
+}
+
+export interface OwnNode {
+  /** `https://ADDRESS:PORT`: what the Node object must say; another one of that name is reached like any other. */
+  readonly origin: string;
+  /** A connection to the agent; undefined while it does not serve yet. */
+  connect(): Duplex | undefined;
 }
 
 const NODES = { group: '', plural: 'nodes', kind: 'Node' };
@@ -74,6 +84,9 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
     });
   let tls = tlsAs(options);
   let agent = agentAs(tls);
+  const connectInside = (origin: string) =>
+    origin === options.ownNode?.origin ? options.ownNode.connect() : undefined;
+
   async function send(
     nodeName: string,
     {
@@ -89,7 +102,9 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
     const node = await objects.get<Node>(NODES, '', nodeName);
     if (!node) throw notFound(NODES, nodeName);
     const origin = agentOrigin(node);
+    const inside = connectInside(origin);
     try {
+      if (inside) return await requestOver(inside, { method, path, query, headers, body }, signal);
       const answer = await agent.request({
         origin,
         path: `${path || '/'}${query.size > 0 ? `?${query}` : ''}`,
@@ -112,20 +127,23 @@ export function createNodeConnection(options: NodeConnectionOptions): NodeConnec
       const node = await objects.get<Node>(NODES, '', nodeName);
       if (!node) throw notFound(NODES, nodeName);
       const origin = agentOrigin(node);
+      const inside = connectInside(origin);
       return new Promise((resolve, reject) => {
-        const call = httpsRequest(`${origin}${path}?${query}`, {
-          ...tls,
-          method,
-          headers,
-          agent: false,
-          timeout: HEADERS_TIMEOUT_MS,
-        });
+        const call = inside
+          ? httpRequest({ ...over(inside), path: `${path}?${query}`, method, headers })
+          : httpsRequest(`${origin}${path}?${query}`, {
+              ...tls,
+              method,
+              headers,
+              agent: false,
+              timeout: HEADERS_TIMEOUT_MS,
+            });
         const abort = () => call.destroy();
         signal.addEventListener('abort', abort, { once: true });
         call.once('timeout', () => call.destroy(new Error('it did not answer in time')));
         call.once('upgrade', (answer, socket, head) => {
           signal.removeEventListener('abort', abort);
-          socket.setTimeout(0);
+          if (!inside) socket.setTimeout(0);
           const lines = answer.rawHeaders.map((text, at) => (at % 2 === 0 ? `${text}: ` : `${text}\r\n`));
           resolve({ socket, rawHeaders: lines.join(''), head });
         });
@@ -163,4 +181,31 @@ export function agentOrigin(node: Node): string {
   if (!address) throw serviceUnavailable(`node ${JSON.stringify(node.metadata.name)} has no address yet`);
   const port = node.status?.daemonEndpoints?.kubeletEndpoint?.Port || DEFAULT_PORT;
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
+
+const over = (connection: Duplex) => ({ createConnection: () => connection as never, host: 'localhost' });
+
+/** One request and its answer over a connection of its own. */
+function requestOver(
+  connection: Duplex,
+  {
+    method,
+    path,
+    query,
+    headers,
+    body,
+  }: Pick<Parameters<NodeConnection['request']>[1], 'method' | 'path' | 'query'> &
+    Partial<Parameters<NodeConnection['request']>[1]>,
+  signal: AbortSignal,
+): ReturnType<NodeConnection['request']> {
+  return new Promise((resolve, reject) => {
+    const options: RequestOptions = { method, path: `${path || '/'}${query.size > 0 ? `?${query}` : ''}`, signal };
+    const call = httpRequest({ ...over(connection), ...options, headers: { ...headers, connection: 'close' } });
+    call.once('error', reject);
+    call.once('response', (answer) =>
+      resolve({ status: answer.statusCode ?? 500, headers: answer.headers, body: answer }),
+    );
+    if (body && method !== 'GET' && method !== 'HEAD') body.pipe(call);
+    else call.end();
+  });
 }

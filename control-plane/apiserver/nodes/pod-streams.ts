@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type { Pod } from '../../../src/kube/types.ts';
+import { joinConnections } from '../../../src/streaming/join.ts';
 import type { ConnectSubresource, ConnectSubresourceRequest } from '../definition.ts';
 import { isTrue } from '../request-info.ts';
 import { badRequest, StatusError } from '../status-error.ts';
@@ -84,26 +84,9 @@ async function relay(
   client.write(`HTTP/1.1 101 Switching Protocols\r\n${answer.rawHeaders}\r\n`);
   if (upgrade.head.length > 0) answer.socket.write(upgrade.head);
   if (answer.head.length > 0) client.write(answer.head);
-  await join(client, answer.socket, signal);
+  await joinConnections(client, answer.socket, signal);
 }
 
 /** A node that sends its callers elsewhere is not obeyed (CVE-2020-8559). */
 const redirected = (node: string) =>
   new StatusError(502, 'InternalError', `the agent of node ${node} answered with a redirect, which is not followed`);
-
-function join(client: Duplex, node: Duplex, signal: AbortSignal): Promise<void> {
-  const end = () => {
-    client.destroy();
-    node.destroy();
-  };
-  for (const side of [client, node]) side.on('error', end);
-  signal.addEventListener('abort', end, { once: true });
-  client.pipe(node);
-  node.pipe(client);
-  const closed = (side: Duplex) =>
-    new Promise<void>((resolve) => (side.closed ? resolve() : side.once('close', () => resolve())));
-  // A side that is gone for good, not just done with its half, takes the other with it.
-  client.once('close', () => node.end());
-  node.once('close', () => client.end());
-  return Promise.all([closed(client), closed(node)]).then(() => signal.removeEventListener('abort', end));
-}
