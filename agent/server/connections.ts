@@ -1,5 +1,6 @@
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 
@@ -16,6 +17,8 @@ export interface Connections {
 }
 
 const COMPLAINT_INTERVAL_MS = 60_000;
+/** For last words to a client that has said its own. */
+const LINGER_MS = 2_000;
 
 /**
  * Bounds the connections of the node's port. Strangers have few places, and the newest of them takes the oldest's: whoever opens connections
@@ -50,6 +53,13 @@ export function boundConnections(
     strangers.delete(oldest![0]);
     oldest![1].destroy();
     complain('many connect to the node API without being known here; the oldest of them are closed');
+  });
+  // After a reset Node may wait for ever for the end of a write (seen with TLS, Node 24): no client of ours sends a FIN and goes on reading.
+  server.on('secureConnection', (socket: Duplex) => {
+    socket.once('end', () => {
+      const cancel = clock.after(LINGER_MS, () => socket.destroy());
+      socket.once('close', cancel);
+    });
   });
   return {
     letIn: (socket) => void strangers.delete(keyOf(socket)),

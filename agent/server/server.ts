@@ -70,7 +70,7 @@ const LIMITS = {
   connections: { all: 2_000, strangers: 200 },
   healthzConnections: 100,
 };
-export type ServerLimits = typeof LIMITS;
+type ServerLimits = typeof LIMITS;
 const OVERLOADED = { status: 429, text: 'Too many requests, please try again later.\n' } as const;
 
 /** The node's HTTPS API (10250) and its plain health check for the local machine (10248). */
