@@ -89,15 +89,20 @@ export interface RunningProxy {
   stop(): Promise<void>;
 }
 
-/** A whole proxy over a namespace, fed from fake sources. It ends with the test, and leaves its rules. */
+/**
+ * A whole proxy over a namespace, fed from fake sources. It ends with the test, and leaves its rules.
+ * @param beforeRun may throw in a program's stead
+ */
 export function startProxy(
   t: ExecutionContext,
   netns: string,
   sources: Sources,
   flags: Record<string, string> = {},
+  beforeRun: (program: string) => void = () => {},
 ): RunningProxy {
   const restores: string[] = [];
-  const spy: Run = (program, args, options) => {
+  const spy: Run = async (program, args, options) => {
+    beforeRun(program);
     if (program.endsWith('-restore')) restores.push(String(options?.input));
     return run(program, args, options);
   };
