@@ -32,12 +32,16 @@ export function createServedFilesPart(
   const { tlsCertFile, tlsPrivateKeyFile, authentication } = options.config;
   const { clientCAFile } = authentication.x509;
   const pairNow = certificateSource({ ...options.serving, certFile: tlsCertFile, keyFile: tlsPrivateKeyFile }, clock);
+  let seen = fingerprint(options.serving.certPem);
   let clientCaPem = options.clientCaPem;
 
   function lookAtPair(): void {
     const now = pairNow();
     const { certPem, keyPem } = now;
-    if (!certPem || !keyPem || fingerprint(certPem) === fingerprint(options.current())) return;
+    if (!certPem || !keyPem || fingerprint(certPem) === seen) return;
+    // Only what changes in the files counts: a certificate by CSR may have taken their place meanwhile.
+    seen = fingerprint(certPem);
+    if (seen === fingerprint(options.current())) return;
     server.useCertificate({ certPem, keyPem });
     options.onServing({ certPem, keyPem });
     log.info({ tlsCertFile }, 'the HTTPS port has a new serving certificate');
@@ -47,6 +51,8 @@ export function createServedFilesPart(
     if (!clientCAFile) return;
     const text = readFileSync(clientCAFile, 'utf8');
     if (text === clientCaPem) return;
+    // TLS itself would take a text without any certificate in silence, and then know nobody.
+    fingerprint(text);
     server.useClientCa(text);
     clientCaPem = text;
     log.info({ clientCAFile }, 'the HTTPS port knows its clients by another authority');

@@ -89,10 +89,12 @@ function chapter(title: string, tell: (t: ExecutionContext) => Promise<unknown>)
       try {
         await tell(t);
       } catch (error) {
-        t.log(kubernetes.logs());
-        t.log((await joined.sh(`tail -n 30 ${ROOT}/log/node.log || true`)).stdout);
-        t.log((await started.log()).split('\n').slice(-30).join('\n'));
-        throw error;
+        const logs = [
+          kubernetes.logs(),
+          (await joined.sh(`tail -n 30 ${ROOT}/log/node.log || true`)).stdout,
+          (await started.log()).split('\n').slice(-30).join('\n'),
+        ];
+        throw new Error(`${(error as Error).message}\n${logs.join('\n')}`, { cause: error });
       }
     });
 }
@@ -169,9 +171,7 @@ chapter(
           .audit()
           .some(
             ({ user, requestURI, responseStatus }) =>
-              user.username === 'system:node:joined' &&
-              /endpointslices/.test(requestURI) &&
-              responseStatus?.code === 200,
+              user.username === 'system:node:joined' && /\/endpoints/.test(requestURI) && responseStatus?.code === 200,
           ),
       60_000,
     );
