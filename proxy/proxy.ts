@@ -7,6 +7,8 @@ import { createHeartbeats } from '../src/runtime/heartbeat.ts';
 import type { Logger } from '../src/runtime/log.ts';
 import type { Registry } from '../src/runtime/metrics.ts';
 import { type KubeProxyConfiguration, resolveBindAddresses } from './config/kube-proxy-configuration.ts';
+import { createProxyDebug } from './debug/debug.ts';
+import type { DebugAccess } from './debug/routes.ts';
 import { createFamily } from './family.ts';
 import { feedTrackers, type ObjectSource } from './feed.ts';
 import { createProxyEndpoints } from './health/proxy-endpoints.ts';
@@ -53,6 +55,8 @@ export interface ProxyDependencies {
   log: Logger;
   clock: Clock;
   metrics: Registry;
+  /** Who may read /debug/berth on the metrics port; it is not served without. */
+  debugAccess?: DebugAccess;
 }
 
 export interface ServiceProxy {
@@ -99,9 +103,22 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
       const { syncPeriodMs } = syncPeriodsOf(config, mode.name);
       const health = createProxyHealth({ clock, timeoutMs: 2 * syncPeriodMs });
       const bind = resolveBindAddresses(config);
+      const debug = createProxyDebug(
+        { mode, families: selected.families, netns },
+        { run: deps.run, clock, log, access: deps.debugAccess },
+      );
       const endpoints = createProxyEndpoints(
         { bind, config, mode: mode.name },
-        { health, overdueLoops: heartbeats.overdue, metrics, registry: deps.metrics, clock, log, warn },
+        {
+          health,
+          overdueLoops: heartbeats.overdue,
+          metrics,
+          registry: deps.metrics,
+          clock,
+          log,
+          warn,
+          debug: debug.routes,
+        },
       );
       addresses = endpoints.addresses;
       const serviceHealth = createServiceHealth({
@@ -128,8 +145,10 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
           nodeOptions: () =>
             computeNodeOptions({ config, mode: mode.name, nodeName, ownNode, serviceCidrs, family, netns }),
           applySysctls: sysctls.apply,
-          onSynced({ snapshot }) {
+          onSynced(done) {
+            const { snapshot } = done;
             health.updated(family);
+            debug.synced(family, done);
             sysctls.applyConntrack();
             serviceHealth.update(snapshot);
           },

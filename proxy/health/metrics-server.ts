@@ -1,9 +1,15 @@
-import express, { type Express } from 'express';
+import express, { type Express, type Router } from 'express';
 import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 
 /** Port 10249, loopback: metrics, and what configuration and mode the proxy runs with. */
-export function createMetricsApp(options: { metrics: Registry; mode: string; config: unknown }): Express {
+export function createMetricsApp(options: {
+  metrics: Registry;
+  mode: string;
+  config: unknown;
+  /** Below /debug/berth; it asks for credentials itself. */
+  debug?: Router;
+}): Express {
   const app = express().disable('x-powered-by').disable('etag');
   app.use((_request, response, next) => {
     response.set('X-Content-Type-Options', 'nosniff');
@@ -26,5 +32,6 @@ export function createMetricsApp(options: { metrics: Registry; mode: string; con
   app.get('/metrics/slis', async (_request, response) => {
     response.set('Content-Type', slis.registry.contentType).send(await slis.registry.metrics());
   });
+  if (options.debug) app.use('/debug/berth', options.debug);
   return app;
 }

@@ -1,3 +1,4 @@
+import type { Router } from 'express';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
@@ -17,6 +18,7 @@ interface ProxyEndpointsDependencies {
   clock: Clock;
   log: Logger;
   warn(about: 'node', reason: string, message: string): void;
+  debug?: Router;
 }
 
 /** What the proxy answers by HTTP: health on one port, metrics and its own state on another. */
@@ -40,7 +42,7 @@ export function createProxyEndpoints(
         address: bind.metrics,
         field: 'metricsBindAddress',
         failureReason: 'FailedToStartMetricServer',
-        handler: createMetricsApp({ metrics: registry, mode, config }),
+        handler: createMetricsApp({ metrics: registry, mode, config, debug: deps.debug }),
       },
     ],
     {

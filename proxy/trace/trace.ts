@@ -5,7 +5,7 @@ import type { ProxySnapshot } from '../state/model.ts';
 import { compareEnds, type End, summarizeEnds } from './ends.ts';
 import { isLocalAddress } from './evaluate.ts';
 import { explainFrontend, explainStranger } from './explain.ts';
-import { type FoundFrontend, findFrontend, pickServices } from './frontends.ts';
+import { type FoundFrontend, findFrontend, pickServices, type Target } from './frontends.ts';
 import type { Packet, TraceHost } from './packet.ts';
 import { readRulesSteps } from './rules-text.ts';
 import type { Ruleset } from './ruleset.ts';
@@ -34,7 +34,7 @@ export interface Trace {
 }
 
 /** The rules as rendered for a question about one Service: of a big cluster's others there are none. */
-export async function renderRulesets(
+async function renderRulesets(
   { family, mode, snapshot, node }: TraceSubject,
   services?: Iterable<string>,
 ): Promise<Ruleset[]> {
@@ -45,20 +45,40 @@ export async function renderRulesets(
 
 /** Walks the rendered rules and, when given, the kernel's. */
 export async function tracePacket(subject: TraceSubject, packet: Packet, live?: readonly Ruleset[]): Promise<Trace> {
+  const found = findOwner(subject, packet);
+  const trace = await prepareTrace(subject, found ? [found.service] : undefined, live);
+  return trace(packet);
+}
+
+/** For several questions about the same Services (all of them unless named). */
+export async function prepareTrace(
+  subject: TraceSubject,
+  services?: Iterable<string>,
+  live?: readonly Ruleset[],
+): Promise<(packet: Packet) => Trace> {
   const { snapshot, node, host, mode } = subject;
-  const target = { protocol: packet.protocol, address: packet.destination, port: packet.destinationPort };
-  const found = findFrontend(snapshot, target, (address) => isLocalAddress(address, host));
-  const rulesets = await renderRulesets(subject, found ? [found.service] : undefined);
-  const ends = summarizeEnds(walkPacket(rulesets, packet, host));
-  const liveEnds = live && summarizeEnds(walkPacket(live, packet, host));
-  const { port } = found?.state ?? {};
-  return {
-    mode: mode.name,
-    packet,
-    service: found &&
-      port && { namespace: port.namespace, name: port.name, port: port.portName, at: found.frontend.kind },
-    ends,
-    reasons: found ? explainFrontend(found, packet, ends, node) : explainStranger(snapshot, target, node),
-    live: liveEnds && { ends: liveEnds, differences: compareEnds(ends, liveEnds) },
+  const rulesets = await renderRulesets(subject, services);
+  return (packet) => {
+    const found = findOwner(subject, packet);
+    const ends = summarizeEnds(walkPacket(rulesets, packet, host));
+    const liveEnds = live && summarizeEnds(walkPacket(live, packet, host));
+    const port = found?.state.port;
+    return {
+      mode: mode.name,
+      packet,
+      service: found &&
+        port && { namespace: port.namespace, name: port.name, port: port.portName, at: found.frontend.kind },
+      ends,
+      reasons: found ? explainFrontend(found, packet, ends, node) : explainStranger(snapshot, targetOf(packet), node),
+      live: liveEnds && { ends: liveEnds, differences: compareEnds(ends, liveEnds) },
+    };
   };
+}
+
+function targetOf({ protocol, destination, destinationPort }: Packet): Target {
+  return { protocol, address: destination, port: destinationPort };
+}
+
+function findOwner({ snapshot, host }: TraceSubject, packet: Packet): FoundFrontend | undefined {
+  return findFrontend(snapshot, targetOf(packet), (address) => isLocalAddress(address, host));
 }
