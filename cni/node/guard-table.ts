@@ -3,7 +3,9 @@
  *
  * - what goes to the service CIDR and was translated by no service rule is rejected, whether it passes through (pods) or
  *   starts here (the node): it never leaves the host;
- * - what pods send out of the cluster takes the node's address.
+ * - what pods send out of the cluster takes the node's address;
+ * - what comes from a link and is for 127.0.0.0/8 is dropped (CVE-2020-8558): host ports on localhost need route_localnet, at the bridge or everywhere, and with it the kernel
+ *   would let pods and neighbours talk to whatever listens on localhost only. Whoever translates to localhost on purpose still may.
  *
  * Priorities: behind destination NAT (-100), before the iptables filter table (0), so that a DROP there does not swallow the answer.
  */
@@ -19,7 +21,7 @@ const MULTICAST = '224.0.0.0/4';
 interface GuardChain {
   name: string;
   type: 'filter' | 'nat';
-  hook: 'forward' | 'output' | 'postrouting';
+  hook: 'input' | 'forward' | 'output' | 'postrouting';
   priority: number;
   rules: { text: string; comment: string }[];
 }
@@ -36,7 +38,19 @@ export function computeGuardChains({ clusterCidr, serviceCidr }: GuardOptions): 
     rule(`ip daddr ${serviceCidr} meta l4proto tcp counter reject with tcp reset`, 'no such service'),
     rule(`ip daddr ${serviceCidr} counter reject with icmpx type port-unreachable`, 'no such service'),
   ];
+  const toLocalhost = 'iifname != "lo" ip daddr 127.0.0.0/8';
   return [
+    {
+      name: 'input',
+      type: 'filter',
+      hook: 'input',
+      priority: GUARD_PRIORITY,
+      rules: [
+        rule(`${toLocalhost} ct status dnat accept`, 'translated to localhost'),
+        rule(`${toLocalhost} ct state established,related accept`, 'answers to localhost'),
+        rule(`${toLocalhost} counter drop`, 'localhost is not for neighbours'),
+      ],
+    },
     { name: 'forward', type: 'filter', hook: 'forward', priority: GUARD_PRIORITY, rules: reject },
     { name: 'output', type: 'filter', hook: 'output', priority: GUARD_PRIORITY, rules: reject },
     {

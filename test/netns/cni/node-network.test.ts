@@ -254,3 +254,33 @@ test('a bridge that was there before stays as it was', async (t) => {
   await node.remove();
   t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
 });
+
+test('CVE-2020-8558: what listens on localhost only is not reached from pods and neighbours, although host ports on localhost work', async (t) => {
+  const { host, outside, node, pods, addPod } = await setUp(t);
+  await node.ensure();
+  const attackers = [outside, await addPod('attacker')];
+  await serve(t, host, 8181);
+  // A host port makes the bridge route localhost; NodePorts on localhost make every link do it.
+  const web = await createTestNetns(t, 'web');
+  const hostPorts = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' as const }];
+  const sandbox = { sandboxId: 'web', netnsPath: web.path, namespace: 'ns', name: 'web', uid: 'web', hostPorts };
+  await pods.attach(sandbox, never);
+  await serve(t, web, 80);
+  t.is(readSysctl('net.ipv4.conf.cni0.route_localnet', { netns: host.path }), '1');
+  writeSysctl('net.ipv4.conf.all.route_localnet', '1', { netns: host.path });
+  const gateways = ['192.0.2.1', '10.244.1.1'];
+  for (const [index, attacker] of attackers.entries()) {
+    // What an attacker with CAP_NET_ADMIN (or raw sockets) sends: packets for 127.0.0.1 to the node's MAC address.
+    writeSysctl('net.ipv4.conf.all.route_localnet', '1', { netns: attacker.path });
+    await attacker.ip('address', 'delete', '127.0.0.1/8', 'dev', 'lo');
+    await attacker.ip('route', 'add', '127.0.0.0/8', 'via', gateways[index]!);
+  }
+  const attack = () => Promise.all(attackers.map((attacker) => connect(attacker, '127.0.0.1', 8181)));
+  await host.run('nft', ['delete', 'chain', 'inet', 'berth', 'input']);
+  t.deepEqual(await attack(), ['192.0.2.2', attackers[1]!.address], 'without the guard they get through');
+  await node.ensure();
+  for (const answer of await attack()) t.regex(answer, /failed|timeout|^$/);
+  t.is(await connect(host, '127.0.0.1', 8181), '127.0.0.1');
+  t.is(await connect(host, '127.0.0.1', 8080), '10.244.1.1', 'the host port on localhost');
+  await pods.detach(sandbox);
+});

@@ -39,12 +39,18 @@ test('routes: the difference touches our own only', (t) => {
   t.deepEqual(diffNodeRoutes(want, [...there, old]), { add: [], remove: [old] });
 });
 
-test('guard: the text is one transaction with both hooks and the masquerade', (t) => {
+test('guard: the text is one transaction with its hooks and the masquerade', (t) => {
   t.is(
     renderGuardTable(computeGuardChains(cidrs)).replaceAll(/ [0-9a-f]{8}"/g, ' HASH"'),
     `add table inet berth
 delete table inet berth
 table inet berth {
+  chain input {
+    type filter hook input priority -1; policy accept;
+    iifname != "lo" ip daddr 127.0.0.0/8 ct status dnat accept comment "translated to localhost HASH"
+    iifname != "lo" ip daddr 127.0.0.0/8 ct state established,related accept comment "answers to localhost HASH"
+    iifname != "lo" ip daddr 127.0.0.0/8 counter drop comment "localhost is not for neighbours HASH"
+  }
   chain forward {
     type filter hook forward priority -1; policy accept;
     ip daddr 10.96.0.0/12 meta l4proto tcp counter reject with tcp reset comment "no such service HASH"
