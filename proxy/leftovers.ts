@@ -24,7 +24,7 @@ export function createLeftovers(
       pending.set(family, left);
       for (const mode of left)
         try {
-          await mode.cleanup(family, current);
+          await cleanUp(mode, family, current);
           left.delete(mode);
         } catch (error) {
           log.warn({ err: error, mode: mode.name, family }, 'what another mode left behind could not be removed');
@@ -40,6 +40,15 @@ export async function removeAllModes(
 ): Promise<void> {
   await runAll(
     'remove the rules of the proxy',
-    Object.values(modes).flatMap((mode) => families.map((family) => () => mode.cleanup(family))),
+    Object.values(modes).flatMap((mode) => families.map((family) => () => cleanUp(mode, family))),
   );
+}
+
+/** A host that cannot run a mode (no such program, no such kernel) cannot hold anything of it. */
+async function cleanUp(mode: ProxyMode, family: IpFamily, successor?: ModeName): Promise<void> {
+  try {
+    await mode.cleanup(family, successor);
+  } catch (error) {
+    if ((await mode.usable(family)) === undefined) throw error;
+  }
 }

@@ -10,9 +10,10 @@ import { processesWith, signalProcess, stopProcess } from '../daemon/pid-file.ts
 import { createPrivateEngine } from '../engine/private-engine.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
+import { removeServiceRules } from '../roots/service-rules.ts';
 import { nodePlaces, pathsOf, type Settings } from '../settings.ts';
 import { knownCluster } from './known-cluster.ts';
-import { removeIfEmpty, removeNetwork, removePods, removeServiceRules } from './remove-node.ts';
+import { removeIfEmpty, removeNetwork, removePods } from './remove-node.ts';
 
 /** Queries that wait for other servers are answered first. */
 const DNS_STOP_TIMEOUT_MS = 5000;
@@ -30,7 +31,7 @@ export async function down(options: { rootDir: string; purge?: boolean }): Promi
     () => steps.run('daemon stopped', () => stopDaemon(settings)),
     () => steps.run('DNS server stopped', () => stopDns(settings)),
     () => steps.run('pods removed', () => removePodsAndEngine(settings)),
-    () => steps.run('service rules removed', removeServiceRules),
+    () => steps.run('service rules removed', () => removeServiceRules()),
     () =>
       steps.run('pod network removed, sysctls restored', async () => {
         ({ modulesLeft } = await removeNetwork(nodePlaces(settings)));

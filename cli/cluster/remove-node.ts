@@ -8,12 +8,9 @@ import { removePodDirectory } from '../../agent/volumes/clean-up.ts';
 import { unmountStaged, unmountWithoutDriver } from '../../agent/volumes/persistent/without-driver.ts';
 import { createPodDirectories } from '../../agent/volumes/pod-directories.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
-import { removeProxyRules } from '../../proxy/iptables/cleanup.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
-import { run } from '../../src/linux/exec.ts';
-import { createIptables } from '../../src/netfilter/iptables.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
@@ -70,14 +67,6 @@ export async function removePods(places: NodePlaces): Promise<void> {
   } finally {
     docker.close();
   }
-}
-
-/** Chains and jumps of the service proxy, in both families. */
-export async function removeServiceRules(): Promise<void> {
-  await runAll(
-    'service rules',
-    (['IPv4', 'IPv6'] as const).map((family) => () => removeProxyRules(createIptables({ family, run }))),
-  );
 }
 
 /** Links, routes, guards, forward rules; sysctls as they were. After the service rules: emptied tables go with it. */

@@ -1,14 +1,7 @@
 import { type Command, Option } from 'commander';
 import { overridesOf } from './node-flags.ts';
+import { PROXY_FLAGS } from './proxy-flags.ts';
 import { defineProxyTrace } from './proxy-trace.ts';
-
-const PROXY_FLAGS: [flag: string, field: string, text: string][] = [
-  ['--cluster-cidr <cidr>', 'clusterCIDR', 'the addresses of all pods'],
-  ['--proxy-mode <mode>', 'mode', 'iptables'],
-  ['--bind-address <ip>', 'bindAddress', "the node's address for the proxy"],
-  ['--healthz-bind-address <ip:port>', 'healthzBindAddress', 'where /healthz listens'],
-  ['--metrics-bind-address <ip:port>', 'metricsBindAddress', 'where /metrics listens'],
-];
 
 /** `berth proxy`: the service proxy (kube-proxy's job). */
 export function defineProxy(program: Command): void {
@@ -20,7 +13,9 @@ export function defineProxy(program: Command): void {
     .option('--node-name <name>', "the node's name (default: hostnameOverride of --config, else the host name)")
     .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())
     .option('--root-dir <dir>', 'where it remembers what the host was like before', '/var/lib/berth-proxy')
-    .option('--cleanup', 'remove the rules of the proxy and exit')
+    .option('--cleanup', 'remove everything that the proxy, in whichever mode, has put into the kernel, and exit')
+    .option('--init-only', 'do what needs full root (sizes of the connection tracking table), and exit')
+    .option('--write-config-to <file>', 'write the configuration that results, with every default, and exit')
     .option('-v, --verbose', 'log more');
   for (const [flag, , text] of PROXY_FLAGS) command.option(flag, text);
   defineProxyTrace(command, PROXY_FLAGS);

@@ -3,10 +3,18 @@ import type { ConfigFlag } from '../../src/config/load.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
 import { sdNotify } from '../../src/runtime/sd-notify.ts';
-import { removeNetwork, removePods, removeServiceRules } from '../cluster/remove-node.ts';
+import { removeNetwork, removePods } from '../cluster/remove-node.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { abortOnSignals, createContext, type ProgramContext } from '../roots/context.ts';
+import {
+  createConfigWatch,
+  initializeProxy,
+  loadProxyConfig,
+  setProxyOomScore,
+  writeProxyConfig,
+} from '../roots/proxy-config.ts';
+import { removeServiceRules } from '../roots/service-rules.ts';
 import {
   ensureIdentity,
   type NodeDaemonFlags,
@@ -52,18 +60,24 @@ export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> 
 }
 
 export async function runProxyDaemon(
-  flags: ProxyFlags & Verbose & { rootDir: string; cleanup?: boolean },
+  flags: ProxyFlags & Verbose & { rootDir: string; cleanup?: boolean; initOnly?: boolean; writeConfigTo?: string },
 ): Promise<void> {
+  if (flags.writeConfigTo) return writeProxyConfig(loadProxyConfig(flags), flags.writeConfigTo);
   const state = proxyHostState(flags.rootDir);
+  if (flags.initOnly) {
+    checkRoot('proxy');
+    return initializeProxy(loadProxyConfig(flags), state.sysctls, createContext(flags));
+  }
   if (!flags.cleanup) {
     return serve('proxy', flags, async (context, signal) => {
+      setProxyOomScore(loadProxyConfig(flags), context.log);
       const parts = prepareProxy(flags, state.sysctls, context);
       await state.record(signal);
-      return parts;
+      return flags.config ? { ...parts, configuration: createConfigWatch(flags.config, context.clock) } : parts;
     });
   }
   checkRoot('proxy');
-  await runAll('berth proxy --cleanup', [removeServiceRules, state.restore]);
+  await runAll('berth proxy --cleanup', [() => removeServiceRules(loadProxyConfig(flags)), state.restore]);
 }
 
 export function runOverlayDaemon(
@@ -139,7 +153,7 @@ export async function cleanUpNode(
   const steps = createSteps();
   await runAll('berth node --cleanup', [
     () => steps.run('pods removed', () => removePods(places)),
-    () => steps.run('service rules removed', removeServiceRules),
+    () => steps.run('service rules removed', () => removeServiceRules()),
     () => steps.run('pod network removed, sysctls restored', () => removeNetwork(places)),
   ]);
 }

@@ -5,7 +5,6 @@ import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.t
 import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
 import { type HostState, openHostState } from '../../cni/node/host-state.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
-import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
@@ -32,6 +31,8 @@ import { checkMachine } from './node-checks.ts';
 import { adoptNodeCertificate, readPairFile } from './node-credentials.ts';
 import { settleTrust } from './node-trust.ts';
 import { createOverlayPart } from './overlay-part.ts';
+import { loadProxyConfig } from './proxy-config.ts';
+import { createDebugAccess } from './proxy-debug-access.ts';
 import { createProxyPart } from './proxy-part.ts';
 import { checkResourceManagers } from './resource-managers.ts';
 
@@ -217,11 +218,7 @@ export function prepareProxy(
   sysctls: Pick<HostState['sysctls'], 'read' | 'write'>,
   context: ProgramContext,
 ): Record<string, Runnable> {
-  const config = loadConfig(kubeProxyConfiguration, {
-    file: flags.config,
-    flags: flags.overrides,
-    onWarning: (message) => context.log.warn(message),
-  });
+  const config = loadProxyConfig(flags, (message) => context.log.warn(message));
   const kubeconfig = flags.kubeconfig ?? (config.clientConnection.kubeconfig || undefined);
   if (!kubeconfig)
     throw new UserError(
@@ -229,8 +226,9 @@ export function prepareProxy(
     );
   const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
   const metrics = createMetrics(buildInfo());
-  const { client } = clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity);
-  return { proxy: createProxyPart({ nodeName, config, client, metrics, sysctls }, context) };
+  const { client, config: api } = clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity);
+  const debugAccess = createDebugAccess(api, context.clock);
+  return { proxy: createProxyPart({ nodeName, config, client, metrics, debugAccess, sysctls }, context) };
 }
 
 /** What a proxy on its own remembers of the host. */

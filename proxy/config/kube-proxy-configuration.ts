@@ -14,7 +14,6 @@ import {
   list,
   switches,
   text,
-  unsupported,
 } from '../../src/config/field.ts';
 import type { ConfigDefinition } from '../../src/config/load.ts';
 
@@ -29,15 +28,16 @@ const fields = {
   healthzBindAddress: addressAndPort('', 10256),
   metricsBindAddress: addressAndPort('', 10249),
   bindAddressHardFail: boolean(false),
-  enableProfiling: unsupported(boolean(false)),
+  enableProfiling: boolean(false),
   showHiddenMetricsForVersion: ignored(text()),
   hostnameOverride: text(),
   clientConnection: {
     kubeconfig: text(),
-    contentType: deferred(text('application/vnd.kubernetes.protobuf')),
-    acceptContentTypes: deferred(text()),
-    qps: deferred(fraction(5)),
-    burst: deferred(integer(10, { zeroIsUnset: true })),
+    // JSON is spoken, and nothing but events is written: there is nothing to hold back.
+    contentType: ignored(text('application/vnd.kubernetes.protobuf')),
+    acceptContentTypes: ignored(text()),
+    qps: ignored(fraction(5)),
+    burst: ignored(integer(10, { zeroIsUnset: true })),
   },
   // auto is Berth's own: the best that the host proves to have. Whether the host can run one that is named shows at the start.
   mode: choice('iptables', ['auto', 'iptables', 'ipvs', 'nftables', 'userspace']),
@@ -48,8 +48,9 @@ const fields = {
     interfaceNamePrefix: text(),
   },
   nodePortAddresses: list({ accepts: 'CIDRs, or exactly ["primary"]' }),
-  oomScoreAdj: deferred(integer(-999, { min: -1000, max: 1000 })),
-  configSyncPeriod: deferred(duration(15 * MINUTE_MS)),
+  oomScoreAdj: integer(-999, { min: -1000, max: 1000 }),
+  // Watches here lose nothing that a second look would find.
+  configSyncPeriod: ignored(duration(15 * MINUTE_MS)),
   portRange: ignored(text()),
   featureGates: deferred(switches()),
   logging: deferred(anything()),
@@ -63,7 +64,7 @@ const fields = {
   ipvs: {
     syncPeriod: duration(30 * SECOND_MS),
     minSyncPeriod: duration(0),
-    scheduler: text(),
+    scheduler: choice('rr', ['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'sh', 'dh', 'sed', 'nq', 'fo', 'ovf', 'mh']),
     excludeCIDRs: list(),
     strictARP: boolean(false),
     tcpTimeout: duration(0),
@@ -107,8 +108,13 @@ export const kubeProxyConfiguration: ConfigDefinition<typeof fields> = {
       refuse('detectLocal.bridgeInterface', '', 'the name of a bridge, which detectLocalMode BridgeInterface needs');
     if (config.detectLocalMode === 'InterfaceNamePrefix' && config.detectLocal.interfaceNamePrefix === '')
       refuse('detectLocal.interfaceNamePrefix', '', 'a prefix, which detectLocalMode InterfaceNamePrefix needs');
-    if (config.iptables.minSyncPeriodMs > config.iptables.syncPeriodMs)
-      refuse('iptables.minSyncPeriod', `${config.iptables.minSyncPeriodMs}ms`, 'at most iptables.syncPeriod');
+    for (const section of ['iptables', 'ipvs', 'nftables'] as const) {
+      const { minSyncPeriodMs, syncPeriodMs } = config[section];
+      if (minSyncPeriodMs > syncPeriodMs)
+        refuse(`${section}.minSyncPeriod`, `${minSyncPeriodMs}ms`, `at most ${section}.syncPeriod`);
+    }
+    if (!config.ipvs.excludeCIDRs.every(isCidr))
+      refuse('ipvs.excludeCIDRs', config.ipvs.excludeCIDRs, 'a list of CIDRs');
   },
 };
 

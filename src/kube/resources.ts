@@ -1,6 +1,7 @@
 import type { TokenReview } from './schema/generated/types/authentication-v1.ts';
 import type { SubjectAccessReview } from './schema/generated/types/authorization-v1.ts';
 import type { CertificateSigningRequest } from './schema/generated/types/certificates-v1.ts';
+import type { ServiceCIDR } from './schema/generated/types/networking-v1.ts';
 import type {
   ConfigMap,
   CSIDriver,
@@ -57,6 +58,7 @@ export const events = resource<Event>('', 'events', 'Event');
 export const deployments = resource<Deployment>('apps', 'deployments', 'Deployment');
 export const replicaSets = resource<ReplicaSet>('apps', 'replicasets', 'ReplicaSet');
 export const endpointSlices = resource<EndpointSlice>('discovery.k8s.io', 'endpointslices', 'EndpointSlice');
+export const serviceCidrs = resource<ServiceCIDR>('networking.k8s.io', 'servicecidrs', 'ServiceCIDR', 'Cluster');
 export const persistentVolumes = resource<PersistentVolume>('', 'persistentvolumes', 'PersistentVolume', 'Cluster');
 export const persistentVolumeClaims = resource<PersistentVolumeClaim>(
   '',

@@ -92,7 +92,7 @@ export function createServiceSources(
 }
 
 /** A source that is not known yet: subscriptions wait for it. */
-function laterSource<T>(source: Promise<ObjectSource<T>>): ObjectSource<T> {
+export function laterSource<T>(source: Promise<ObjectSource<T>>): ObjectSource<T> {
   return {
     subscribe(handlers) {
       let isOver = false;

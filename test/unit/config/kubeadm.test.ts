@@ -108,7 +108,7 @@ const PROXY_REFUSED: [string, unknown, RegExp][] = [
   ['detectLocalMode', 'BridgeInterface', /"detectLocal.bridgeInterface" is ""; accepted: the name of a bridge/],
   ['iptables.masqueradeBit', '32', /"iptables.masqueradeBit" is 32; accepted: an integer from 0 to 31/],
   ['iptables.minSyncPeriod', '60s', /"iptables.minSyncPeriod" is "60000ms"; accepted: at most iptables.syncPeriod/],
-  ['mode', 'ebpf', /"mode" is "ebpf"; accepted: "iptables", "ipvs"/],
+  ['mode', 'ebpf', /"mode" is "ebpf"; accepted: "auto", "iptables"/],
 ];
 for (const [field, value, message] of PROXY_REFUSED)
   test(`kube-proxy's ${field} = ${value} is refused`, (t) => {
