@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { createCertificateFiles } from '../../agent/certificates/certificate-files.ts';
 import { type NodeCertificateRequest, requestNodeCertificate } from '../../agent/certificates/certificate-request.ts';
 import { createRotation } from '../../agent/certificates/rotation.ts';
@@ -80,14 +81,16 @@ export function createCertificatesPart(
     );
   if (config.serverTLSBootstrap) {
     const wanted = () => servingNames(options, addresses?.list());
+    let asked = wanted();
     let request = new AbortController();
     const rotation = createRotation(
       { kind: 'serving', current: options.rotatingServing },
       {
         request(signal) {
           request = new AbortController();
+          asked = wanted();
           return requestNodeCertificate(
-            { signerName: 'kubernetes.io/kubelet-serving', identity: { ...identity, ...wanted() } },
+            { signerName: 'kubernetes.io/kubelet-serving', identity: { ...identity, ...asked } },
             { client, clock, signal: AbortSignal.any([signal, request.signal]) },
           );
         },
@@ -106,6 +109,7 @@ export function createCertificatesPart(
       },
     );
     addresses?.onChange(() => {
+      if (isDeepStrictEqual(asked, wanted())) return;
       // One that nobody has approved yet is for names of before.
       request.abort(new Error('the addresses of the node have changed'));
       rotation.check();

@@ -133,7 +133,7 @@ chapter('what such a node may not yet is allowed by one file', async (t) => {
 chapter('berth node --bootstrap-kubeconfig: the same, by files', async (t) => {
   started.start(
     { bootstrap: renderKubeconfig({ server: kubernetes.url, caPem: kubernetes.caPem, token: kubeadm.token }) },
-    'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\nserverTLSBootstrap: true\n',
+    'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\nserverTLSBootstrap: true\nvolumeStatsAggPeriod: 2s\n',
     ['--kubeconfig', '/etc/berth/node.kubeconfig', '--node-name', 'started'],
   );
   await nodeReady('started');
