@@ -8,6 +8,8 @@ import type { ObjectReader, ResourceDefinition, SubresourceDefinition } from './
 import type { NodeConnection } from './apiserver/nodes/node-connection.ts';
 import { nodeProxySubresource } from './apiserver/nodes/node-proxy.ts';
 import { createObjectReader } from './apiserver/object-reader.ts';
+import { podProxySubresource } from './apiserver/proxies/pod-proxy.ts';
+import { serviceProxySubresource } from './apiserver/proxies/service-proxy.ts';
 import { createAuthorizer } from './authorization/authorizer.ts';
 import { createBootstrapTokenAuthenticator } from './bootstrap-tokens/token-authenticator.ts';
 import { createNodeUsageReader } from './metrics-api/node-usage.ts';
@@ -62,7 +64,8 @@ export function createServedApi(options: ServedApiOptions, dependencies: ServedA
   const tokenOptions = { issuer: options.issuer, apiAudiences: [options.issuer] };
   const stored = servedResources({
     allocator,
-    ...(podSubresources && { podSubresources }),
+    podSubresources: { ...podSubresources, proxy: podProxySubresource },
+    serviceSubresources: { proxy: serviceProxySubresource },
     ...(nodes && { nodeSubresources: { proxy: nodeProxySubresource(nodes) } }),
     serviceAccountSubresources: { token: defineTokenRequest(tokenOptions, signingKey) },
     ...(options.tolerationSeconds && { tolerationSeconds: options.tolerationSeconds }),

@@ -214,11 +214,15 @@ export interface ConnectSubresource<T extends KubeObject = KubeObject> {
   readonly verbs: readonly ('get' | 'create' | 'update' | 'patch' | 'delete')[];
   /** More of the path may follow (proxies). */
   readonly takesPath?: boolean;
+  /** The object's name in a path that says more of it (`https:web:443`); the path's own unless given. Throws a `StatusError`. */
+  objectName?(name: string): string;
   connect(request: ConnectSubresourceRequest<T>): Promise<void>;
 }
 
 export interface ConnectSubresourceRequest<T extends KubeObject = KubeObject> {
   readonly object: T;
+  /** As the path has it. */
+  readonly name: string;
   /** What follows the subresource in the path, as it was sent: '' or '/stats/summary'. */
   readonly path: string;
   readonly query: URLSearchParams;

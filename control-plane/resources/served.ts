@@ -1,4 +1,4 @@
-import type { KubeObject, Node, Pod, ServiceAccount } from '../../src/kube/types.ts';
+import type { KubeObject, Node, Pod, Service, ServiceAccount } from '../../src/kube/types.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { ResourceDefinition, SubresourceDefinition } from '../apiserver/definition.ts';
 import { restrictNodes } from '../authorization/node-restriction.ts';
@@ -32,6 +32,8 @@ export interface ServedResourcesOptions {
   allocator: ServiceAllocator;
   /** pods/log and whatever else the server can serve of a running pod, by name. */
   podSubresources?: Readonly<Record<string, SubresourceDefinition<Pod>>>;
+  /** services/proxy, where pods can be reached. */
+  serviceSubresources?: Readonly<Record<string, SubresourceDefinition<Service>>>;
   /** nodes/proxy, where nodes can be asked. */
   nodeSubresources?: Readonly<Record<string, SubresourceDefinition<Node>>>;
   /** serviceaccounts/token, which needs a key. */
@@ -72,7 +74,7 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     pods,
     secrets,
     defineServiceAccounts(serviceAccountSubresources),
-    defineServices(allocator),
+    defineServices(allocator, options.serviceSubresources),
     deployments,
     replicaSets,
     leases,

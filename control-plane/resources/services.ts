@@ -1,5 +1,5 @@
 import type { Service } from '../../src/kube/types.ts';
-import type { ResourceDefinition, TableColumn } from '../apiserver/definition.ts';
+import type { ResourceDefinition, SubresourceDefinition, TableColumn } from '../apiserver/definition.ts';
 import { serviceName } from '../apiserver/names.ts';
 import type { ServiceAllocator } from './allocation/service-allocator.ts';
 import { ageColumn, column, nameColumn, wideColumn } from './columns.ts';
@@ -11,7 +11,10 @@ import { dropOutdatedFields, keepAllocations, syncClusterIps } from './services/
 import { applyServiceDefaults } from './services/defaults.ts';
 import { validateService, validateServiceStatus, validateServiceUpdate } from './services/validate.ts';
 
-export function defineServices(allocator: ServiceAllocator): ResourceDefinition<Service> {
+export function defineServices(
+  allocator: ServiceAllocator,
+  subresources: Readonly<Record<string, SubresourceDefinition<Service>>> = {},
+): ResourceDefinition<Service> {
   const { family } = allocator.addresses;
   return defineResource<Service>(
     {
@@ -39,6 +42,7 @@ export function defineServices(allocator: ServiceAllocator): ResourceDefinition<
         'spec.type': (service) => service.spec.type ?? '',
       },
       hasStatus: true,
+      subresources,
       status: { validateUpdate: validateServiceStatus },
       allowCreateOnUpdate: true,
       begin: (service, old) => allocateService(allocator, service, old),

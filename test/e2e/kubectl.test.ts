@@ -318,8 +318,26 @@ story('top, and what a node says of itself through the API server', async (t) =>
   await cluster.kubectl('delete', 'pod', 'busy', '--now');
 });
 
-story('what this server does not do yet is refused by name', async (t) => {
-  const { code, stderr } = await cluster.tryKubectl(['get', '--raw', '/api/v1/namespaces/default/pods/any/proxy/']);
+story('servers in pods are reached through the API server, by pod and by Service', async (t) => {
+  await cluster.apply(
+    pod('site', httpServer(8080), {}, { labels: { app: 'site' } }),
+    service('site', { app: 'site' }, { ports: [{ port: 81, targetPort: 8080 }] }),
+  );
+  await cluster.kubectl('wait', '--for=condition=Ready', 'pod/site', '--timeout=60s');
+  const raw = (path: string) => cluster.tryKubectl(['get', '--raw', `/api/v1/namespaces/default/${path}`]);
+  const page = await until('the pod answers', async () => {
+    const { stdout } = await raw('pods/site:8080/proxy/');
+    return stdout !== '' && stdout;
+  });
+  await until('the Service answers', async () => (await raw('services/site/proxy/')).stdout === page);
+  for (const way of ['pods/http:site:8080', 'services/site:81', 'services/http:site:'])
+    t.is((await raw(`${way}/proxy/index.html`)).stdout, page);
+  t.regex((await raw('services/site:82/proxy/')).stderr, /no service port 82 found for service "site"/);
+  t.regex((await raw('pods/site:1/proxy/')).stderr, /error trying to reach service: connect ECONNREFUSED/);
+});
+
+story('what this server does not do is refused by name', async (t) => {
+  const { code, stderr } = await cluster.tryKubectl(['get', '--raw', '/api/v1/namespaces/default/pods/any/nonsense']);
   t.not(code, 0);
-  t.regex(stderr, /pods\/proxy is not supported by this server/);
+  t.regex(stderr, /pods\/nonsense is not supported by this server/);
 });

@@ -1,18 +1,10 @@
-import { lookup } from 'node:dns/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { isIP } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import ipaddr from 'ipaddr.js';
 import type { Node } from '../../../src/kube/types.ts';
 import type { ConnectSubresource } from '../definition.ts';
+import { answerHeaders, passedOn, specialAddress } from '../proxies/headers.ts';
 import { badRequest, StatusError } from '../status-error.ts';
 import { agentOrigin, type NodeConnection } from './node-connection.ts';
-
-/** Headers of one connection only (RFC 9110 §7.6.1), and what would make the node take the caller for somebody else. */
-const KEPT_BACK =
-  /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|host|authorization|content-length|impersonate-.*|x-remote-.*|:.*)$/i;
-
-const SPECIAL = ['loopback', 'linkLocal', 'unspecified', 'multicast', 'broadcast'];
 
 /** nodes/proxy: any path of a node's own HTTPS port, for who may do everything there: `kubectl get --raw /api/v1/nodes/NAME/proxy/stats/summary`. */
 export function nodeProxySubresource(nodes: NodeConnection): ConnectSubresource<Node> {
@@ -36,7 +28,7 @@ export function nodeProxySubresource(nodes: NodeConnection): ConnectSubresource<
       const location = answer.headers['location'];
       if (answer.status >= 300 && answer.status < 400 && !isBelow(location)) throw redirected(node.metadata.name);
       const out = response as ServerResponse;
-      out.writeHead(answer.status, answerHeaders(answer.headers));
+      out.writeHead(answer.status, { ...answerHeaders(answer.headers), 'x-content-type-options': 'nosniff' });
       if (!('stream' in response)) out.flushHeaders();
       try {
         await pipeline(answer.body, out, { signal });
@@ -51,28 +43,11 @@ export function nodeProxySubresource(nodes: NodeConnection): ConnectSubresource<
 /** A Node whose object says that it lives on the API server's own loopback would make a way into this host (CVE-2022-3294). */
 async function refuseSpecialAddress(node: Node): Promise<void> {
   const host = new URL(agentOrigin(node)).hostname.replace(/^\[|\]$/g, '');
-  const addresses = isIP(host)
-    ? [host]
-    : (await lookup(host, { all: true }).catch(() => [])).map(({ address }) => address);
-  const special = addresses.find((address) => SPECIAL.includes(ipaddr.process(address).range()));
+  const special = await specialAddress(host);
   if (special !== undefined)
     throw badRequest(
       `address not allowed: node ${node.metadata.name} says that it is at ${host}${special === host ? '' : ` (${special})`}`,
     );
-}
-
-function passedOn(request: IncomingMessage): Record<string, string | string[]> {
-  const entries = Object.entries(request.headers).filter(
-    ([name, value]) => value !== undefined && !KEPT_BACK.test(name),
-  );
-  return Object.fromEntries(entries) as Record<string, string | string[]>;
-}
-
-function answerHeaders(headers: Record<string, string | string[] | undefined>): Record<string, string | string[]> {
-  const kept = Object.entries(headers).filter(
-    ([name, value]) => value !== undefined && (name === 'content-length' || !KEPT_BACK.test(name)),
-  );
-  return { ...(Object.fromEntries(kept) as Record<string, string | string[]>), 'x-content-type-options': 'nosniff' };
 }
 
 /** A redirect to a place below where one is (a directory's own slash) stays with the node; any other would send the caller with his credentials to where the node likes. */

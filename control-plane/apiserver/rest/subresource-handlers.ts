@@ -82,10 +82,12 @@ export async function handleConnect(
   stopping: AbortSignal,
 ): Promise<void> {
   const { api, served, info, exchange, user } = request;
-  const record = await api.store.get(keyOf(served, info.namespace, info.name));
-  if (!record) throw notFound(served.definition, info.name);
+  const name = subresource.objectName?.(info.name) ?? info.name;
+  const record = await api.store.get(keyOf(served, info.namespace, name));
+  if (!record) throw notFound(served.definition, name);
   await subresource.connect({
     object: served.codec.object(record),
+    name: info.name,
     path: pathBehind(exchange.request.url ?? ''),
     query: exchange.query,
     context: strategyContext(api, exchange, user),
