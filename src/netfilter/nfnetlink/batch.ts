@@ -1,4 +1,5 @@
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST } from '../../linux/netlink/constants.ts';
+import { dataValue } from './expressions.ts';
 import { MessageWriter, messageType, NFNL_SUBSYS_NFTABLES } from './message.ts';
 import {
   NFNL_BATCH_GENID,
@@ -21,10 +22,12 @@ import {
   NFTA_CHAIN_TYPE,
   NFTA_HOOK_HOOKNUM,
   NFTA_HOOK_PRIORITY,
+  NFTA_LIST_ELEM,
   NFTA_RULE_CHAIN,
   NFTA_RULE_EXPRESSIONS,
   NFTA_RULE_TABLE,
   NFTA_RULE_USERDATA,
+  NFTA_SET_ELEM_KEY,
   NFTA_SET_ELEM_LIST_ELEMENTS,
   NFTA_SET_ELEM_LIST_SET,
   NFTA_SET_ELEM_LIST_TABLE,
@@ -36,7 +39,7 @@ import {
   VERDICT_CODES,
 } from './nf-tables.ts';
 import type { BaseChainHook, Chain, Family, Rule } from './rule.ts';
-import { encodeStatement, FAMILIES } from './rule-encoding.ts';
+import { encodeStatement, FAMILIES, HOOK_NUMBERS } from './rule-encoding.ts';
 import { commentUserdata, encodeElement, encodeSet, type SetDefinition, type SetElement } from './set.ts';
 
 /** A transaction as bytes, and what each message is about: sequence numbers begin with 0 at BATCH_BEGIN. */
@@ -49,7 +52,9 @@ export interface Transaction {
 const NLM_F_APPEND = 0x800;
 /** The list of elements is one attribute, whose length has 16 bits; what it holds stays below this. */
 const ELEMENTS_LIMIT_BYTES = 60_000;
-const HOOK_NUMBERS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
+
+/** Of at most 64 bytes. */
+const KEYS_A_MESSAGE = 500;
 
 /**
  * Builds one transaction on one table: the kernel takes all of it, visible at one moment to every packet, or nothing.
@@ -177,6 +182,23 @@ export class NftBatch {
   /** Data and comments of the elements don't matter; each key must be there. */
   deleteElements(set: SetDefinition, elements: Iterable<SetElement>): void {
     this.#elements(NFT_MSG_DELSETELEM, 0, 'delete elements of', set, elements);
+  }
+
+  /** The same for keys as readElements gives them (hex). */
+  deleteKeys(set: string, keys: readonly string[]): void {
+    for (let start = 0; start < keys.length; start += KEYS_A_MESSAGE) {
+      this.#message(NFT_MSG_DELSETELEM, 0, `delete elements of ${set}`, () => {
+        this.#writer.text(NFTA_SET_ELEM_LIST_TABLE, this.#table);
+        this.#writer.text(NFTA_SET_ELEM_LIST_SET, set);
+        this.#writer.nest(NFTA_SET_ELEM_LIST_ELEMENTS);
+        for (const key of keys.slice(start, start + KEYS_A_MESSAGE)) {
+          this.#writer.nest(NFTA_LIST_ELEM);
+          dataValue(this.#writer, NFTA_SET_ELEM_KEY, Buffer.from(key, 'hex'));
+          this.#writer.unnest();
+        }
+        this.#writer.unnest();
+      });
+    }
   }
 
   #elements(message: number, flags: number, verb: string, set: SetDefinition, elements: Iterable<SetElement>): void {

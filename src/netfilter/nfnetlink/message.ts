@@ -35,9 +35,12 @@ export class MessageWriter {
   #length = 0;
   /** Where the message, and the nested attributes within, began. */
   #open: number[] = [];
+  readonly #nestedFlag: number;
 
-  constructor(initialBytes = 4096) {
+  /** @param options.marksNested false writes as the kernel's own dumps do, for comparison with them. */
+  constructor(initialBytes = 4096, options: { marksNested?: boolean } = {}) {
     this.#buffer = Buffer.allocUnsafe(initialBytes);
+    this.#nestedFlag = (options.marksNested ?? true) ? NLA_F_NESTED : 0;
   }
 
   /** Bytes written so far. */
@@ -74,7 +77,7 @@ export class MessageWriter {
 
   /** Begins an attribute that holds attributes. */
   nest(type: number): void {
-    this.#open.push(this.#header(type | NLA_F_NESTED, 0));
+    this.#open.push(this.#header(type | this.#nestedFlag, 0));
   }
 
   /** Bytes of the innermost open attribute (or message) so far; an attribute's length has 16 bits. */

@@ -39,6 +39,9 @@ export const FAMILIES: Record<Family, FamilyFacts> = {
   ip6: { protocol: NFPROTO_IPV6, addressBytes: 16, saddr: 8, daddr: 24, portUnreachable: 4 },
 };
 
+/** NF_INET_PRE_ROUTING and so on. */
+export const HOOK_NUMBERS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
+
 export const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
 
 const CT_STATE_NEW = 8;

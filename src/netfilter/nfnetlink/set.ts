@@ -79,6 +79,16 @@ function totalBytes(parts: readonly PartType[], family: Family): number {
   return parts.reduce((sum, part) => sum + partBytes(part, family), 0);
 }
 
+/** Length of a set's keys. */
+export function keyBytesOf(set: SetDefinition, family: Family): number {
+  return totalBytes(set.key, family);
+}
+
+/** Length of a map's values; 0 for a set and for verdicts, which have no bytes. */
+export function dataBytesOf({ data }: SetDefinition, family: Family): number {
+  return data === undefined || data === 'verdict' ? 0 : totalBytes(data, family);
+}
+
 function typeNumber(parts: readonly PartType[], family: Family): number {
   return parts.reduce((number, part) => (number << 6) | TYPES[family][part].number, 0);
 }

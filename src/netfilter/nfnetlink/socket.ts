@@ -30,6 +30,13 @@ export interface NftSocket {
     family: number,
     attributes?: (writer: MessageWriter) => void,
   ): Promise<Buffer[]>;
+  /** The body of the one answer to a request; undefined when there is no such thing (ENOENT). */
+  get(
+    operation: string,
+    message: number,
+    family: number,
+    attributes: (writer: MessageWriter) => void,
+  ): Promise<Buffer | undefined>;
   /** The ruleset's generation: every transaction on any table makes a new one. And the port id that our own changes carry. */
   generation(): Promise<{ id: number; portId: number }>;
   close(): void;
@@ -108,6 +115,24 @@ export function openNftSocket(netns?: string): NftSocket {
     if (!isAcknowledged) throw new NetlinkError(operations[last]!, 'ENOBUFS');
   }
 
+  async function getOnce(
+    operation: string,
+    message: number,
+    family: number,
+    attributes?: (writer: MessageWriter) => void,
+  ): Promise<Message | undefined> {
+    const writer = new MessageWriter(512);
+    writer.begin(messageType(NFNL_SUBSYS_NFTABLES, message), NLM_F_REQUEST, 1, family);
+    attributes?.(writer);
+    writer.end();
+    await send(writer.finish(), operation);
+    const [answer] = drain();
+    if (answer && answer.type !== NLMSG_ERROR) return answer;
+    const code = answer ? errnoName(-readI32(answer.body)) : 'ENOBUFS';
+    if (code === 'ENOENT') return undefined;
+    throw new NetlinkError(operation, code);
+  }
+
   async function dumpOnce(bytes: Buffer, operation: string): Promise<Buffer[]> {
     await send(bytes, operation);
     const bodies: Buffer[] = [];
@@ -136,7 +161,7 @@ export function openNftSocket(netns?: string): NftSocket {
     commit: (transaction) => queued('commit', () => commitOnce(transaction)),
     dump: (operation, message, family, attributes) =>
       queued(operation, async () => {
-        const writer = new MessageWriter(256);
+        const writer = new MessageWriter(512);
         writer.begin(messageType(NFNL_SUBSYS_NFTABLES, message), NLM_F_REQUEST | NLM_F_DUMP, 1, family);
         attributes?.(writer);
         writer.end();
@@ -148,17 +173,14 @@ export function openNftSocket(netns?: string): NftSocket {
             if (attempt >= DUMP_ATTEMPTS || !isNetlinkError(error, 'EINTR', 'ENOBUFS')) throw error;
           }
       }),
+    get: (operation, message, family, attributes) =>
+      queued(operation, async () => (await getOnce(operation, message, family, attributes))?.body),
     generation: () =>
       queued('get the generation', async () => {
-        const writer = new MessageWriter(64);
-        writer.begin(messageType(NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN), NLM_F_REQUEST, 1, 0);
-        writer.end();
-        await send(writer.finish(), 'get the generation');
-        const [answer] = drain();
-        if (!answer || answer.type === NLMSG_ERROR)
-          throw new NetlinkError('get the generation', answer ? errnoName(-readI32(answer.body)) : 'ENOBUFS');
+        const answer = await getOnce('get the generation', NFT_MSG_GETGEN, 0);
         // nfgenmsg, the attribute's header, the number.
-        return { id: answer.body.readUInt32BE(8), portId: answer.portId };
+        if (answer) return { id: answer.body.readUInt32BE(8), portId: answer.portId };
+        throw new NetlinkError('get the generation', 'ENOENT');
       }),
     close() {
       if (isClosed) return;
