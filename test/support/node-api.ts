@@ -1,7 +1,8 @@
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import type { PodDirectory } from '../../agent/pods/ports.ts';
 import { createAccess, type RefuseAccess } from '../../agent/server/access.ts';
@@ -21,6 +22,8 @@ import { observed, run } from '../unit/agent/status/cases.ts';
 
 export interface NodeApiOptions extends Pick<AgentServerOptions, 'limits' | 'places'> {
   terminals?: Pick<ContainerTerminals, 'exec' | 'attach'>;
+  /** Before a process is there. */
+  startMs?: number;
   /** Asked before the usual judge. */
   beforeAccess?: RefuseAccess;
   streamingIdleTimeoutMs?: number;
@@ -30,8 +33,8 @@ export interface NodeApiOptions extends Pick<AgentServerOptions, 'limits' | 'pla
 
 /** What a fake process of the Engine went through. */
 export interface ProcessRecord {
+  /** How often it was told to end. */
   closed: number;
-  readonly tty: boolean;
   stream: Duplex;
 }
 
@@ -72,15 +75,16 @@ export async function startNodeApi(options: NodeApiOptions = {}) {
     lastRelistMonotonicMs: () => 0,
   };
   const processes: ProcessRecord[] = [];
-  const start = ({ tty }: SessionOptions): ContainerSession => {
+  const start = async ({ tty }: SessionOptions): Promise<ContainerSession> => {
+    await sleep(options.startMs ?? 0);
     const stream = echoProcess(tty);
-    const record: ProcessRecord = { closed: 0, tty, stream };
+    const record: ProcessRecord = { closed: 0, stream };
     processes.push(record);
     return {
       stream,
       resize: async () => {},
       exitCode: async () => 0,
-      async close() {
+      close: async () => {
         record.closed++;
         stream.destroy();
       },
@@ -144,11 +148,16 @@ export async function startNodeApi(options: NodeApiOptions = {}) {
 
   /** A connection with the API server's certificate, or as a stranger. */
   async function open(as: 'api-server' | 'stranger' = 'api-server'): Promise<TLSSocket> {
+    return (await openBoth(as)).tls;
+  }
+
+  /** The TCP connection below too: only it can be reset. */
+  async function openBoth(as: 'api-server' | 'stranger' = 'api-server'): Promise<{ tcp: Socket; tls: TLSSocket }> {
     const identity = as === 'api-server' ? { cert: client.certPem, key: client.keyPem } : {};
-    const socket = connect({ host: '127.0.0.1', port, ca: ca.certPem, ...identity });
-    socket.on('error', () => {});
-    await once(socket, 'secureConnect');
-    return socket;
+    const tcp = connectTcp({ host: '127.0.0.1', port }).on('error', () => {});
+    const tls = connect({ socket: tcp, host: '127.0.0.1', ca: ca.certPem, ...identity }).on('error', () => {});
+    await once(tls, 'secureConnect');
+    return { tcp, tls };
   }
 
   /** Sends bytes, and reads until the node closes or `enough` says so. */
@@ -181,6 +190,7 @@ export async function startNodeApi(options: NodeApiOptions = {}) {
     forwarded: () => forwarded.size,
     followers: () => followers,
     open,
+    openBoth,
     openTcp: () => connectTcp({ host: '127.0.0.1', port }).on('error', () => {}),
     exchange,
     async close() {
@@ -219,7 +229,13 @@ function hasWholeAnswer(text: string): boolean {
   return text.startsWith('HTTP/1.1 101') || text.endsWith('\r\n0\r\n\r\n');
 }
 
-/** Open descriptors of this process. */
-export function descriptors(): number {
-  return readdirSync('/proc/self/fd').length;
+/** Open sockets of this process. What else is opened (modules, pipes of workers) comes and goes by itself. */
+export function openSockets(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+    } catch {
+      return false;
+    }
+  }).length;
 }
