@@ -13,7 +13,7 @@ export function ruleSetText(ruleSet: RuleSet): string {
     ...[...ruleSet.sets, ...ports.flatMap(({ affinitySets }) => affinitySets)].map((set) =>
       setText(set, elements.get(set) ?? [], family),
     ),
-    ...[...ports.flatMap(({ chains }) => chains), ...ruleSet.sharedChains].map((chain) => chainText(chain, family)),
+    ...[...ruleSet.sharedChains, ...ports.flatMap(({ chains }) => chains)].map((chain) => chainText(chain, family)),
   ];
   const body = parts.map((part) => part.replaceAll(/^(?=.)/gm, '\t')).join('\n');
   return `table ${family} ${TABLE} {\n\tcomment "${TABLE_COMMENT}"\n\n${body}}\n`;
