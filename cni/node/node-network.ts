@@ -111,7 +111,7 @@ export function createNodeNetwork(
 
   async function ensureGuard(signal?: AbortSignal): Promise<string[]> {
     const chains = computeGuardChains({ clusterCidr, serviceCidr });
-    const exists = (await nft.tables(signal)).some(
+    const exists = (await nft.tables()).some(
       (table) => table.family === GUARD_TABLE.family && table.name === GUARD_TABLE.name,
     );
     const objects = exists ? await nft.list(GUARD_TABLE.family, GUARD_TABLE.name, signal) : [];

@@ -56,7 +56,7 @@ async function nftTables(
 ): Promise<[family: string, name: string][]> {
   const own = family === 'IPv4' ? 'ip' : 'ip6';
   try {
-    const tables = await createNft(options).tables(options.signal);
+    const tables = await createNft(options).tables();
     return tables.flatMap(({ family: kind, name }) => {
       const isOfIptables = kind === own && IPTABLES_TABLES.includes(name);
       return (kind === own && !isOfIptables) || kind === 'inet' ? [[kind, name] as [string, string]] : [];

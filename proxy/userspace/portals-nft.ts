@@ -11,8 +11,7 @@ const TABLE = 'kube-proxy-userspace';
 export function createNftPortals(family: IpFamily, options: { run: Run; netns?: string }): PortalTable {
   const nft = createNft(options);
   const ip = ipOf(family);
-  const stands = async (signal?: AbortSignal) =>
-    (await nft.tables(signal)).some((table) => table.family === ip && table.name === TABLE);
+  const stands = async () => (await nft.tables()).some((table) => table.family === ip && table.name === TABLE);
   return {
     kind: 'nftables',
     async probe() {

@@ -13,7 +13,7 @@ const TABLES = ['filter', 'nat', 'mangle', 'raw', 'security'];
 /** The iptables tables and base chains that exist now. */
 export async function readTableSkeleton(nft: Nft, signal?: AbortSignal): Promise<TableSkeleton> {
   const skeleton: TableSkeleton = {};
-  for (const { family, name } of await iptablesTables(nft, signal))
+  for (const { family, name } of await iptablesTables(nft))
     skeleton[`${family} ${name}`] = baseChains(await nft.list(family, name, signal)).map(({ name: chain }) =>
       String(chain),
     );
@@ -25,7 +25,7 @@ export async function readTableSkeleton(nft: Nft, signal?: AbortSignal): Promise
  * there `before`. Whatever holds a rule, a set or a foreign chain stays. Idempotent. Under the legacy backend there is nothing to remove.
  */
 export async function removeEmptyTables(nft: Nft, before: TableSkeleton = {}, signal?: AbortSignal): Promise<void> {
-  for (const { family, name } of await iptablesTables(nft, signal)) {
+  for (const { family, name } of await iptablesTables(nft)) {
     const script = buildEmptyTableRemoval(
       family,
       name,
@@ -47,8 +47,8 @@ export function buildEmptyTableRemoval(family: string, table: string, objects: N
   return removable.map((chain) => `delete chain ${family} ${table} ${chain}\n`).join('');
 }
 
-async function iptablesTables(nft: Nft, signal?: AbortSignal) {
-  const tables = await nft.tables(signal);
+async function iptablesTables(nft: Nft) {
+  const tables = await nft.tables();
   return tables.filter(({ family, name }) => FAMILIES.includes(family) && TABLES.includes(name));
 }
 

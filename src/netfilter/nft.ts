@@ -1,12 +1,13 @@
 import type { Run } from './iptables.ts';
+import { listTables } from './table-list.ts';
 
 /** An object of `nft -j list …`: `{ chain: {...} }`, `{ rule: {...} }`, `{ set: {...} }` … */
 export type NftObject = Record<string, Record<string, unknown>>;
 
 /** The `nft` program: one table read at a time (another program's table may hold what this nft cannot read), one transaction written. */
 export interface Nft {
-  /** Family and name of every table. */
-  tables(signal?: AbortSignal): Promise<{ family: string; name: string }[]>;
+  /** Family and name of every table; no program is run for it. */
+  tables(): Promise<{ family: string; name: string }[]>;
   /** What a table holds, without the table object itself. */
   list(family: string, table: string, signal?: AbortSignal): Promise<NftObject[]>;
   /** Runs a script as one transaction. @throws ExecError; then nothing has changed. */
@@ -21,10 +22,7 @@ export function createNft(options: { run: Run; timeoutMs?: number; netns?: strin
     return nftables.filter((object) => !('metainfo' in object));
   };
   return {
-    async tables(signal) {
-      const objects = await list(['tables'], signal);
-      return objects.map(({ table }) => ({ family: String(table!.family), name: String(table!.name) }));
-    },
+    tables: () => listTables(options.netns),
     async list(family, table, signal) {
       return (await list(['table', family, table], signal)).filter((object) => !('table' in object));
     },

@@ -68,9 +68,9 @@ async function measure(subject: Subject, services: number) {
     const startMs = performance.timeOrigin + performance.now();
     const minSyncPeriodMs = Number(values['min-sync-ms']);
     running = startSubject(subject, { netns, folder, nodeName: NODE_NAME, minSyncPeriodMs });
-    const until = (endpoint: string, timeoutMs = 60_000) =>
+    const until = (endpoint: string, timeoutMs = START_TIMEOUT_MS) =>
       traffic.tell({ until: { service: 0, endpoint, timeoutMs } }) as Promise<number>;
-    const answeredMs = (await until(first, START_TIMEOUT_MS)) - startMs;
+    const answeredMs = (await until(first)) - startMs;
     const firstSyncSeconds = await firstSync(traffic);
     await sleep(3000);
     const afterStart = { cpuSeconds: running.cpuSeconds(), ...running.rssMib() };

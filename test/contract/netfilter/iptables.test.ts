@@ -94,6 +94,7 @@ test.serial('real: emptied tables vanish, a table that stood there before stays'
   await v4.restore([{ table: 'filter', chains: [], commands: ['-A INPUT -j ACCEPT'] }]);
   const before = { text: await ruleset(), skeleton: await readTableSkeleton(nft) };
   t.deepEqual(before.skeleton, { 'ip filter': ['INPUT'] });
+  t.deepEqual(await nft.tables(), [{ family: 'ip', name: 'filter' }]);
   for (const iptables of [v4, v6])
     for (const table of ['filter', 'nat', 'mangle'] as const) {
       const hook = 'OUTPUT';
