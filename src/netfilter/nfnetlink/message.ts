@@ -104,11 +104,14 @@ export class MessageWriter {
   }
 
   u32(type: number, value: number): void {
-    this.#buffer.writeUInt32BE(value >>> 0, this.#header(type, 4) + ATTRIBUTE_HEADER_BYTES);
+    // The header first: the buffer may be another one after it.
+    const at = this.#header(type, 4) + ATTRIBUTE_HEADER_BYTES;
+    this.#buffer.writeUInt32BE(value >>> 0, at);
   }
 
   u64(type: number, value: bigint): void {
-    this.#buffer.writeBigUInt64BE(value, this.#header(type, 8) + ATTRIBUTE_HEADER_BYTES);
+    const at = this.#header(type, 8) + ATTRIBUTE_HEADER_BYTES;
+    this.#buffer.writeBigUInt64BE(value, at);
   }
 
   /** Raw bytes, padded to four. */
