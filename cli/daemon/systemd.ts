@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../../src/linux/exec.ts';
 
@@ -23,9 +23,16 @@ export async function startUnit(checkout: string, rootDir: string): Promise<void
   await installUnit(UNIT, renderUnit(readFileSync(join(checkout, 'systemd', UNIT), 'utf8'), checkout, rootDir));
 }
 
+/** Writes a unit file that only root may read (CIS 4.1.1), also over one of before with another mode. */
+export function writeUnit(name: string, text: string, folder = UNIT_FOLDER): void {
+  const path = join(folder, name);
+  writeFileSync(path, text, { mode: 0o600 });
+  chmodSync(path, 0o600);
+}
+
 /** Installs a unit file, enables it and starts it. */
 export async function installUnit(name: string, text: string): Promise<void> {
-  writeFileSync(join(UNIT_FOLDER, name), text);
+  writeUnit(name, text);
   await run('systemctl', ['daemon-reload']);
   await run('systemctl', ['enable', '--quiet', name]);
   await run('systemctl', ['start', '--no-block', name]);

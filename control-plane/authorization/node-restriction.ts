@@ -109,6 +109,9 @@ function ownNode({ node, object, refuse }: Attempt): void {
 
 function createNode(attempt: Attempt): void {
   ownNode(attempt);
+  // Upstream refuses the change alone; an object that begins with an owner which does not exist is collected just as well.
+  if (attempt.object.metadata.ownerReferences?.length)
+    throw attempt.refuse(`node ${quote(attempt.node)} is not allowed to set ownerReferences`);
   const labels = forbiddenLabels(attempt.object.metadata.labels, undefined);
   if (labels.length > 0)
     throw attempt.refuse(
@@ -122,6 +125,9 @@ function updateNode(attempt: Attempt): void {
   const old = attempt.old as Node;
   if (!isDeepStrictEqual(node.spec?.taints ?? [], old.spec?.taints ?? []))
     throw attempt.refuse(`node ${quote(attempt.node)} is not allowed to modify taints`);
+  // CVE-2025-5187: with an owner that does not exist the garbage collector would delete the node, which then could register anew, without the taints that it was given.
+  if (!isDeepStrictEqual(node.metadata.ownerReferences ?? [], old.metadata.ownerReferences ?? []))
+    throw attempt.refuse(`node ${quote(attempt.node)} is not allowed to modify ownerReferences`);
   const labels = forbiddenLabels(node.metadata.labels, old.metadata.labels);
   if (labels.length > 0) throw attempt.refuse(`is not allowed to modify labels: ${labels.join(', ')}`);
 }
@@ -185,6 +191,8 @@ async function createPod({ node, object, context, refuse }: Attempt): Promise<vo
     [persistentVolumeClaims, 'persistentvolumeclaims'],
   ] as const)
     if (names.size > 0) throw refuse(`${who} can not create pods that reference ${what}`);
+  // CVE-2025-4563: the node would get at devices that nobody allocated to it.
+  if (pod.spec.resourceClaims?.length) throw refuse(`${who} can not create pods that reference resourceclaims`);
 }
 
 function updatePodStatus({ node, object, old, refuse }: Attempt): void {
@@ -192,6 +200,9 @@ function updatePodStatus({ node, object, old, refuse }: Attempt): void {
     throw refuse(`node ${quote(node)} can only update pod status for pods with spec.nodeName set to itself`);
   if (!isDeepStrictEqual(object.metadata.labels ?? {}, old?.metadata.labels ?? {}))
     throw refuse(`node ${quote(node)} cannot update labels through pod status`);
+  const claims = (pod: Pod) => pod.status?.resourceClaimStatuses ?? [];
+  if (!isDeepStrictEqual(claims(object as Pod), claims(old as Pod)))
+    throw refuse(`node ${quote(node)} cannot update resource claim statuses`);
 }
 
 /** A node that asks for another node's name would become that node. */

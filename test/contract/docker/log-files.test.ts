@@ -65,6 +65,41 @@ real('a rotated log reads as the Engine reads it', async (t) => {
   }
 });
 
+real(
+  'stdout cannot forge log records: of another stream, another time, another line or another container',
+  async (t) => {
+    const forged = '{"log":"forged\\n","stream":"stderr","time":"2020-01-01T00:00:00.000000000Z"}';
+    const lines = [
+      forged,
+      // Behind what looks like a record that an Engine has begun and never ended.
+      `{"log":"half ${forged}`,
+      `"}\\n${forged}`,
+      // The line of another runtime's logs, and what kubectl prints with --timestamps.
+      '2020-01-01T00:00:00.000000000Z stderr F forged',
+      '2020-01-01T00:00:00.000000000Z forged',
+      '\u001b[2K\rforged',
+      '\u2028forged\u2029',
+    ];
+    const octal = (text: string) =>
+      [...Buffer.from(text)].map((byte) => `\\0${byte.toString(8).padStart(3, '0')}`).join('');
+    const print = lines.map((line) => `printf '%b' '${octal(`${line}\n`)}'`).join('; ');
+    // One line of 40 KiB comes as three records; the second and the third begin with what looks like one.
+    const filler = `printf '%16384s' x; printf '%b' '${octal(forged)}'; printf '%20000s' x; echo`;
+    const id = await start('forger', `${print}; ${filler}; printf '%b' '${octal(forged)}'; echo honest >&2`, {});
+    await daemon.docker.waitContainer(id);
+    const long = `${'x'.padStart(16384)}${forged}${'x'.padStart(20000)}`;
+    const out = await text(readOwn, id, { stderr: false });
+    t.is(out, [...lines, long, forged].join('\n'));
+    t.is(await text(readOwn, id, { stdout: false }), 'honest\n');
+    const dated = (await text(readOwn, id, { timestamps: true, stderr: false })).split('\n');
+    t.is(dated.length, lines.length + 2, 'a date for each line and no other');
+    for (const line of dated)
+      t.true(Math.abs(Date.parse(line.split(' ', 1)[0]!) - Date.now()) < 3_600_000, line.slice(0, 80));
+    t.is(await text(readOwn, id, { sinceMs: Date.now() - 3_600_000, stderr: false }), out, 'nor dates itself back');
+    t.is(await text(readOwn, id, { tail: 1, stderr: false }), forged);
+  },
+);
+
 /** What a reader who lost nothing and saw nothing twice has read. */
 const whole = (lines: number) =>
   Array.from({ length: lines }, (_, index) => `line ${index} ${'x'.repeat(50)}\n`).join('');

@@ -82,6 +82,11 @@ const badPods: [string, Pod, string][] = [
     mirrorPod({ spec: { containers: [{ name: 'c', image: 'x', envFrom: [{ configMapRef: { name: 'm' } }] }] } }),
     `${who} can not create pods that reference configmaps`,
   ],
+  [
+    'that claims devices (CVE-2025-4563)',
+    mirrorPod({ spec: { resourceClaims: [{ name: 'gpu', resourceClaimName: 'gpu' }] } }),
+    `${who} can not create pods that reference resourceclaims`,
+  ],
 ];
 for (const [what, pod, why] of badPods)
   test(`a node may not create a pod ${what}`, async (t) => {
@@ -136,7 +141,7 @@ test('a node registers itself, with its own labels', async (t) => {
   );
 });
 
-test('a node keeps its hands off its taints and of others’ labels', async (t) => {
+test('CVE-2025-5187: a node keeps its hands off its taints and of others’ labels', async (t) => {
   const nodes = definition('nodes');
   const old = node('n1', { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } });
   await t.notThrowsAsync(async () => nodes.prepareForUpdate(structuredClone(old), old, context()));
@@ -149,6 +154,45 @@ test('a node keeps its hands off its taints and of others’ labels', async (t) 
     (await t.throwsAsync(async () => nodes.status!.prepareForUpdate!(labelled, old, context()))).message,
     /is not allowed to modify labels: node-role.kubernetes.io\/x/,
   );
+});
+
+test('CVE-2025-4563: a node does not say which claims a pod has', async (t) => {
+  const { status } = definition('pods');
+  const claiming = {
+    ...mirrorPod(),
+    status: { resourceClaimStatuses: [{ name: 'gpu', resourceClaimName: 'somebodys' }] },
+  };
+  t.regex(
+    (await t.throwsAsync(async () => status!.prepareForUpdate!(claiming, mirrorPod(), context()))).message,
+    /node "n1" cannot update resource claim statuses/,
+  );
+});
+
+test('CVE-2025-5187: a node gives itself no owner, whose absence would delete it', async (t) => {
+  const nodes = definition('nodes');
+  const owned = node('n1', {
+    metadata: {
+      ...node('n1').metadata,
+      ownerReferences: [{ apiVersion: 'v1', kind: 'Namespace', name: 'gone', uid: 'gone' }],
+    },
+  });
+  const old = node('n1', { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } });
+  const changed = { ...owned, spec: old.spec };
+  for (const write of [
+    async () => nodes.prepareForUpdate(changed, old, context()),
+    async () => nodes.status!.prepareForUpdate!(changed, old, context()),
+    // And takes none away.
+    async () => nodes.prepareForUpdate(old, { ...owned, spec: old.spec }, context()),
+  ])
+    t.is(
+      (await t.throwsAsync(write)).message,
+      'nodes "n1" is forbidden: node "n1" is not allowed to modify ownerReferences',
+    );
+  t.regex(
+    (await t.throwsAsync(async () => nodes.prepareForCreate(owned, context()))).message,
+    /node "n1" is not allowed to set ownerReferences/,
+  );
+  await t.notThrowsAsync(async () => nodes.prepareForUpdate(changed, old, strategyContext(ADMIN)));
 });
 
 test('a node has one lease', async (t) => {
