@@ -64,10 +64,9 @@ export function createInspection(family: IpFamily): Inspection {
         const isAsWritten = header && (header.elements === undefined || header.elements === wanted.elements(key).size);
         if (!isAsWritten) return `set ${setName(key, family)}`;
       }
-      for (const table of ['nat', 'filter'] as const) {
-        const saved = await kernel.iptables.save(table, signal);
-        if (!isEmptyTransaction(diffTables(saved, new Map([[table, chains.get(table)!]])))) return `table ${table}`;
-      }
+      const changes = diffTables(await kernel.iptables.save(undefined, signal), chains);
+      const changed = changes.find((one) => !isEmptyTransaction([one]));
+      if (changed) return `table ${changed.table}`;
       return lookAtReals(kernel, wanted, signal);
     },
   };

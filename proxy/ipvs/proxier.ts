@@ -73,7 +73,9 @@ export function createIpvsProxier(options: IpvsProxierOptions): Proxier {
     before: IpvsChains | undefined,
     signal?: AbortSignal,
   ) {
-    const transaction = before ? diffChains(before, chains) : diffTables(await saveTables(iptables, signal), chains);
+    const transaction = before
+      ? diffChains(before, chains)
+      : diffTables(await iptables.save(undefined, signal), chains);
     // Not to be torn apart by a shutdown.
     await iptables.restore(transaction);
     return transaction;
@@ -188,11 +190,6 @@ export function createIpvsProxier(options: IpvsProxierOptions): Proxier {
       if (open) closeIpvsKernel(open.kernel);
     },
   };
-}
-
-async function saveTables(iptables: IpvsKernel['iptables'], signal?: AbortSignal) {
-  const tables = await Promise.all((['nat', 'filter'] as const).map((table) => iptables.save(table, signal)));
-  return new Map(tables.flatMap((one) => [...one]));
 }
 
 export function* renderSteps(

@@ -115,16 +115,13 @@ async function tryRules(family: IpFamily, run: ModeDependencies['run'], netns?: 
     '-m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL -j RETURN',
     '-m mark --mark 0x1/0x1 -m conntrack --ctstate NEW -j RETURN',
   ];
-  const chains = [PROBE_CHAIN];
   try {
     await ipset.destroy(set.name);
     await ipset.create(set);
+    // Two transactions: what is gone before the commit, the kernel never sees.
     await iptables.restore([
-      {
-        table: 'filter',
-        chains,
-        commands: [...rules.map((rule) => `-A ${PROBE_CHAIN} ${rule}`), `-F ${PROBE_CHAIN}`, `-X ${PROBE_CHAIN}`],
-      },
+      { table: 'filter', chains: [PROBE_CHAIN], commands: rules.map((rule) => `-A ${PROBE_CHAIN} ${rule}`) },
+      { table: 'filter', chains: [PROBE_CHAIN], commands: [`-X ${PROBE_CHAIN}`] },
     ]);
     return undefined;
   } finally {
