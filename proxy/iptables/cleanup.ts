@@ -6,10 +6,13 @@ import { JUMPS as IPVS_JUMPS } from '../ipvs/chains.ts';
 import type { ModeName } from '../mode.ts';
 import { FIREWALL_JUMPS, JUMPS } from './jumps.ts';
 import { CHAIN, isServiceChain, KUBELET_CANARY } from './names.ts';
+import { cutRemoval } from './sections.ts';
 
-/** Removes the jumps and all chains of the proxy from one family's tables, in one transaction. Idempotent. */
+/** Removes the jumps and all chains of the proxy from one family's tables, in one run of iptables-restore. Idempotent. */
 export async function removeProxyRules(iptables: Iptables, signal?: AbortSignal, successor?: ModeName): Promise<void> {
-  await iptables.restore(buildProxyRemoval(await iptables.save(undefined, signal), successor), signal);
+  const removal = buildProxyRemoval(await iptables.save(undefined, signal), successor);
+  const isOneTransaction = (await iptables.variant(signal)) === 'legacy';
+  await iptables.restore(isOneTransaction ? removal : removal.flatMap(cutRemoval), signal);
 }
 
 /** KUBE-FIREWALL stays where a kubelet is at home, which writes it too; and what mode ipvs fills, where that has taken over. */

@@ -50,6 +50,25 @@ export function createSectionWriter({ isOneTransaction }: { isOneTransaction: bo
   };
 }
 
+/**
+ * A removal in sections of bearable length: the jumps to our chains first, so that no packet comes there any more, then the chains' rules, then,
+ * once nothing refers to any of them, the chains. What a broken run leaves behind does nothing, and the next one takes it away.
+ */
+export function cutRemoval({ table, chains, commands }: TableChanges): TableChanges[] {
+  const isChainRemoval = (command: string) => command.startsWith('-X ');
+  return [
+    { table, chains: [], commands: commands.filter((command) => !isChainRemoval(command)) },
+    ...pieces(chains).map((piece) => ({ table, chains: piece, commands: [] })),
+    ...pieces(commands.filter(isChainRemoval)).map((piece) => ({ table, chains: [], commands: piece })),
+  ];
+}
+
+function pieces(all: readonly string[]): string[][] {
+  return Array.from({ length: Math.ceil(all.length / CHAINS_A_SECTION) }, (_, index) =>
+    all.slice(index * CHAINS_A_SECTION, (index + 1) * CHAINS_A_SECTION),
+  );
+}
+
 export function emptyChanges(table: TableChanges['table']): TableChanges {
   return { table, chains: [], commands: [] };
 }

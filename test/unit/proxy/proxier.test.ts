@@ -7,8 +7,8 @@ import type { SavedTables } from '../../../src/netfilter/tables.ts';
 import { createFakeIptables } from '../../fakes/iptables.ts';
 import { NODE_NAME, NODE_OPTIONS, serviceOf, sliceOf } from '../../support/proxy.ts';
 
-function setUp() {
-  const iptables = createFakeIptables();
+function setUp(variant: 'nft' | 'legacy' = 'nft') {
+  const iptables = createFakeIptables('IPv4', variant);
   const proxier = createIptablesProxier(iptables);
   const tracker = createChangeTracker({ family: 'IPv4', nodeName: NODE_NAME });
   const sync = (full = false) => {
@@ -52,8 +52,8 @@ test('a restart over standing rules writes nothing', async (t) => {
 
 test('a changed endpoint rewrites the chains of its service and no other', async (t) => {
   const { iptables, tracker, sync } = setUp();
-  for (const name of ['a', 'b', 'c']) {
-    tracker.setService(serviceOf(`ns/${name}`, '10.96.0.1'));
+  for (const [index, name] of ['a', 'b', 'c'].entries()) {
+    tracker.setService(serviceOf(`ns/${name}`, `10.96.0.${index + 1}`));
     tracker.setSlice(sliceOf(`ns/${name}`, ['10.244.0.2', '10.244.0.3']));
   }
   await sync();
@@ -190,4 +190,84 @@ test('more than 1000 endpoints: rules do without comments', async (t) => {
   );
   t.like(await sync(), { skipsHourlyRepair: true });
   t.notRegex(iptables.restored[0]!, /ns\/a -> /);
+});
+
+function fillMany({ tracker }: Pick<ReturnType<typeof setUp>, 'tracker'>, services: number): void {
+  for (let index = 0; index < services; index++) {
+    const name = `ns/s${String(index).padStart(4, '0')}`;
+    const address = (last: number) => `10.244.${index >> 6}.${(index & 63) * 4 + last}`;
+    tracker.setService(serviceOf(name, `10.96.${index >> 8}.${index & 255}`));
+    tracker.setSlice(sliceOf(name, [address(0), address(1)]));
+  }
+}
+
+const sectionsOf = (text: string) => text.split('COMMIT\n').filter(Boolean);
+const chainsOf = (section: string) => [...section.matchAll(/^:(\S+)/gm)].map(([, chain]) => chain!);
+
+test('many services are written in sections of one run, none of them torn apart, before anything leads to them', async (t) => {
+  const world = setUp();
+  fillMany(world, 700);
+  t.like(await world.sync(), { kind: 'full', wrote: true });
+  t.is(world.iptables.restored.length, 1, 'one run of the program');
+  const sections = sectionsOf(world.iptables.restored[0]!);
+  t.true(sections.length >= 5);
+  t.true(sections.every((section) => chainsOf(section).length < 620));
+  for (const section of sections) {
+    const known = new Set(chainsOf(section));
+    for (const [, target] of section.matchAll(/-j (KUBE-SEP-\S+)$/gm)) t.true(known.has(target!), target);
+  }
+  const last = sections.at(-1)!;
+  t.true(
+    sections.slice(0, -1).every((section) => !/^-[AI] (KUBE-SERVICES|OUTPUT|PREROUTING) .*KUBE-SVC/m.test(section)),
+  );
+  t.is(last.match(/^-A KUBE-SERVICES .* -j KUBE-SVC-/gm)?.length, 700);
+
+  const { iptables } = world;
+  await removeProxyRules(iptables);
+  const nat = (await iptables.save('nat')).get('nat')!;
+  t.deepEqual(
+    [...nat.keys()].filter((chain) => chain.startsWith('KUBE-')),
+    [],
+  );
+});
+
+test('the legacy backend, which replaces whole tables, gets each table once', async (t) => {
+  const world = setUp('legacy');
+  fillMany(world, 700);
+  await world.sync();
+  t.deepEqual(
+    sectionsOf(world.iptables.restored[0]!).map((section) => /\*(\w+)/.exec(section)![1]),
+    ['mangle', 'filter', 'nat'],
+  );
+});
+
+test('a change among many services: one section, and the sums stay right', async (t) => {
+  const world = setUp();
+  fillMany(world, 700);
+  const first = await world.sync();
+  world.tracker.setSlice(sliceOf('ns/s0003', ['10.244.0.12', '10.250.0.1', '10.250.0.2']));
+  const report = await world.sync();
+  t.like(report, { kind: 'partial', wrote: true });
+  t.is(sectionsOf(world.iptables.restored[1]!).length, 1);
+  t.is(report.rules!.total['nat'], first.rules!.total['nat']! + 3, 'a jump and an endpoint chain of two rules more');
+  world.tracker.deleteService('ns/s0003');
+  t.is((await world.sync()).rules!.total['nat'], first.rules!.total['nat']! - 8);
+  const saved = await world.iptables.save('nat');
+  const count = [...saved.get('nat')!].reduce(
+    (sum, [chain, { rules }]) => sum + (chain.startsWith('KUBE-') ? rules.length : 0),
+    0,
+  );
+  t.is((await world.sync(true)).rules!.total['nat'], count);
+});
+
+test('crossing the threshold of large clusters rewrites all, either way', async (t) => {
+  const world = setUp();
+  fillMany(world, 500);
+  t.like(await world.sync(), { kind: 'full', skipsHourlyRepair: false });
+  world.tracker.setSlice(sliceOf('ns/s0003', ['10.244.0.12', '10.250.0.1', '10.250.0.2']));
+  t.like(await world.sync(), { kind: 'full', skipsHourlyRepair: true });
+  t.notRegex(world.iptables.restored[1]!, / -> 10\./);
+  world.tracker.setSlice(sliceOf('ns/s0003', ['10.244.0.12']));
+  t.like(await world.sync(), { kind: 'full', skipsHourlyRepair: false });
+  t.regex(world.iptables.restored[2]!, / -> 10\./);
 });
