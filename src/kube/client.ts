@@ -1,4 +1,5 @@
 import type { Dispatcher } from 'undici';
+import { systemClock } from '../runtime/clock.ts';
 import { ApiError } from './errors.ts';
 import { apiVersionOf, collectionPath, objectPath, type Resource } from './resources.ts';
 import {
@@ -7,6 +8,7 @@ import {
   createTransport,
   parseStatus,
   type RawOptions,
+  retryAfterSeconds,
 } from './transport.ts';
 import type { Draft, KubeObject, ListMeta, Status } from './types.ts';
 import { splitLines } from './watch-stream.ts';
@@ -101,6 +103,11 @@ export interface KubeClient {
   ): Promise<T | Status>;
   /** Any path with this client's connection and credentials; any status code is a result. The caller consumes the body. */
   raw(path: string, options?: RawOptions): Promise<Dispatcher.ResponseData>;
+  /**
+   * Calls back each time that the server answers again after it was away for a second or more: whoever waits to try again need not.
+   * @returns takes that back
+   */
+  onReturn?(listener: () => void): () => void;
   /** Closes connections, breaking what is under way. */
   close(): Promise<void>;
 }
@@ -111,11 +118,22 @@ const PATCH_CONTENT_TYPES: Record<PatchType, string> = {
   json: 'application/json-patch+json',
 };
 
-/** Servers send a bookmark every minute: a watch that is silent for longer than this hangs on a dead connection. */
-const WATCH_SILENCE_MS = 180_000;
+/**
+ * Servers send a bookmark every minute: a watch that is silent for longer than this hangs. One of a collection in which nothing has happened since
+ * the server began has none to send, and is begun anew for nothing.
+ */
+const WATCH_SILENCE_MS = 90_000;
+const EVENT_TYPES = new Set(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK']);
 
 export function createKubeClient(config: ClientConfig, dependencies: ClientDependencies = {}): KubeClient {
-  const { send, call, close } = createTransport(config, dependencies);
+  const { send, call, close, heardStream, onReturn } = createTransport(config, dependencies);
+
+  /** The header says it to those who do not read Status objects; ours do. */
+  const withPatience = (status: Status, response: Dispatcher.ResponseData): Status => {
+    const seconds = retryAfterSeconds(response, dependencies.clock ?? systemClock);
+    if (seconds === undefined || status.details?.retryAfterSeconds !== undefined) return status;
+    return { ...status, details: { ...status.details, retryAfterSeconds: Math.ceil(seconds) } };
+  };
 
   const json = (body: unknown, contentType = 'application/json') => ({
     body: JSON.stringify(body),
@@ -135,9 +153,12 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
         bodyTimeoutMs: WATCH_SILENCE_MS,
       });
       if (response.statusCode !== 200)
-        throw new ApiError(parseStatus(response.statusCode, await response.body.text(), `GET ${path}?watch`));
+        throw new ApiError(
+          withPatience(parseStatus(response.statusCode, await response.body.text(), `GET ${path}?watch`), response),
+        );
       for await (const line of splitLines(response.body)) {
-        const event = JSON.parse(line) as WatchEvent<T> | { type: 'ERROR'; object: Status };
+        heardStream();
+        const event = parseEvent<T>(line, path);
         if (event.type === 'ERROR') throw new ApiError(event.object);
         if (event.type !== 'BOOKMARK') identify(event.object, resource);
         yield event;
@@ -193,8 +214,29 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
       return identify(await call(path, { method: 'DELETE', ...body, signal }), resource);
     },
     raw: send,
+    onReturn,
     close,
   };
+}
+
+/** One line of a watch. Throws what it is instead: half a JSON text, a page of a proxy, an object without a name or a version. */
+function parseEvent<T extends KubeObject>(
+  line: string,
+  path: string,
+): WatchEvent<T> | { type: 'ERROR'; object: Status } {
+  const fail = (cause?: unknown): never => {
+    throw new Error(`GET ${path}?watch: not an event of a watch: ${line.slice(0, 100)}`, { cause });
+  };
+  let event: WatchEvent<T> | { type: 'ERROR'; object: Status };
+  try {
+    event = JSON.parse(line);
+  } catch (error) {
+    return fail(error);
+  }
+  if (event?.type === 'ERROR') return typeof event.object === 'object' && event.object !== null ? event : fail();
+  const { resourceVersion, name } = (event?.object?.metadata ?? {}) as Partial<T['metadata']>;
+  const isWhole = EVENT_TYPES.has(event?.type) && typeof resourceVersion === 'string' && resourceVersion !== '';
+  return isWhole && (event.type === 'BOOKMARK' || name) ? event : fail();
 }
 
 /** Gives an object the apiVersion and kind that lists omit. */

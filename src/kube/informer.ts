@@ -51,6 +51,15 @@ const PAGE_SIZE = 500;
 const RETRY = { initialMs: 100, maxMs: 10_000, jitter: 0.5 };
 /** A watch that lived for so long had a working server: the next failure starts with a short delay again. */
 const HEALTHY_WATCH_MS = 10_000;
+/**
+ * When a server ends, the watches of all nodes break in the same moment, and its return wakes all of them: they come back over this time. (Of
+ * 1,000 nodes with 20 watches each that is 20 watches a millisecond.)
+ */
+const SPREAD_MS = 1_000;
+/** A server that asks for more patience gets this much. */
+const LONGEST_RETRY_AFTER_MS = 30_000;
+/** An outage of hours is told now and then, not at each try. */
+const COMPLAINT_INTERVAL_MS = 60_000;
 
 /** Drops what nobody here reads and what can outweigh the rest of the object. */
 export function stripManagedFields<T extends KubeObject>(object: T): T {
@@ -73,6 +82,7 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
   const random = options.random ?? Math.random;
   const firstSync = Promise.withResolvers<void>();
   let isSynced = false;
+  let complainedMs = Number.NEGATIVE_INFINITY;
   /** Set before handlers run, so that whoever they wake knows how far the copy is. */
   let seenVersion: string | undefined;
 
@@ -109,16 +119,17 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
         if (event.type === 'DELETED') store.remove(transform(event.object));
         else store.put(transform(event.object));
       }
-      if (clock.monotonicMs() - startedMs >= 1000 || version !== from) backoff.reset();
+      // The server has said good-bye, as it does now and then; if it does so at once, something is wrong with one of us.
+      if (clock.monotonicMs() - startedMs >= 1000) backoff.reset();
       else await pause(new Error('the server ended the watch at once'), signal);
     } catch (error) {
       if (signal.aborted) return version;
       if (clock.monotonicMs() - startedMs >= HEALTHY_WATCH_MS) backoff.reset();
+      await pause(error, signal);
       if (isGone(error)) {
         log.debug({ version }, 'watch: the version is too old, listing again');
         return undefined;
       }
-      await pause(error, signal);
       // Other refusals (403, a version that this server never had) may be cured by a list, or are told by it.
       if (error instanceof ApiError && !isTransient(error)) return undefined;
     }
@@ -126,10 +137,19 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
   }
 
   async function pause(error: unknown, signal: AbortSignal): Promise<void> {
-    const delayMs = backoff.nextMs();
-    const level = backoff.failures > 3 ? 'warn' : 'debug';
-    log[level]({ err: error, retryMs: Math.round(delayMs) }, `${resource.plural}: list or watch failed, trying again`);
-    await clock.sleep(delayMs, signal).catch(() => {});
+    const isFirst = backoff.failures === 0 && isSynced;
+    const nextMs = backoff.nextMs();
+    const askedMs = Math.min(retryAfterMs(error), LONGEST_RETRY_AFTER_MS);
+    const delayMs = Math.max(isFirst ? random() * SPREAD_MS : nextMs, askedMs && askedMs + random() * SPREAD_MS);
+    const isLoud = backoff.failures > 3 && clock.monotonicMs() - complainedMs >= COMPLAINT_INTERVAL_MS;
+    if (isLoud) complainedMs = clock.monotonicMs();
+    const text = `${resource.plural}: list or watch failed, trying again`;
+    log[isLoud ? 'warn' : 'debug']({ err: error, failures: backoff.failures, retryMs: Math.round(delayMs) }, text);
+    const returned = new AbortController();
+    const forget = client.onReturn?.(() => returned.abort());
+    await clock.sleep(delayMs, AbortSignal.any([signal, returned.signal])).catch(() => {});
+    forget?.();
+    if (returned.signal.aborted) await clock.sleep(random() * SPREAD_MS, signal).catch(() => {});
   }
 
   return {
@@ -170,6 +190,11 @@ export function createInformer<T extends KubeObject>(options: InformerOptions<T>
     subscribe: store.subscribe,
     index: store.index,
   };
+}
+
+/** What the server asked for; 0: nothing. */
+function retryAfterMs(error: unknown): number {
+  return error instanceof ApiError ? (error.status.details?.retryAfterSeconds ?? 0) * 1000 : 0;
 }
 
 export interface InformerScope {

@@ -57,6 +57,9 @@ export function loadKubeconfig(path: string, options: { context?: string; userAg
     const name = string(user, `${field}-data`, userAt, fail) ? undefined : string(user, field, userAt, fail);
     return name && resolve(base, name);
   };
+  const caFile = string(cluster, 'certificate-authority-data', clusterAt, fail)
+    ? undefined
+    : string(cluster, 'certificate-authority', clusterAt, fail);
   const tokenFile = string(user, 'tokenFile', userAt, fail);
   const tokenPath = tokenFile && resolve(base, tokenFile);
   const token = tokenPath
@@ -65,6 +68,7 @@ export function loadKubeconfig(path: string, options: { context?: string; userAg
   return withoutUndefined({
     server: serverUrl(string(cluster, 'server', clusterAt, fail), `${clusterAt}.server`, fail),
     caPem: pem(cluster, 'certificate-authority', clusterAt),
+    caFile: caFile && resolve(base, caFile),
     tlsServerName: string(cluster, 'tls-server-name', clusterAt, fail),
     certPem,
     keyPem,

@@ -4,7 +4,8 @@ import { type Clock, systemClock } from '../runtime/clock.ts';
 import { Counter, Histogram, type Registry } from '../runtime/metrics.ts';
 import { type ClientCertificate, type CredentialFiles, certificateSource, tokenSource } from './credentials.ts';
 import { ApiError, statusFromText } from './errors.ts';
-import { explainRefusal, explainTrust } from './trust-errors.ts';
+import { createReachability } from './reachability.ts';
+import { explainRefusal, explainTrust, isUntrusted } from './trust-errors.ts';
 import type { Status } from './types.ts';
 
 export interface ClientConfig extends CredentialFiles {
@@ -35,15 +36,23 @@ export interface RawOptions {
 
 const REQUEST_TIMEOUT_MS = 60_000;
 const MAX_REQUEST_CONNECTIONS = 16;
-/** 429 with Retry-After is repeated by the client itself, as client-go does. */
+/** A page of 500 objects has some megabytes; an answer without end must not fill the memory. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+/** A refusal with Retry-After (429, and 5xx of a server that starts or stops) is repeated by the client itself, as client-go does. */
 const MAX_RETRIES_AFTER = 5;
 const LONGEST_RETRY_AFTER_S = 30;
+/** All who were told the same time must not come back at the same moment. */
+const RETRY_AFTER_SPREAD_S = 1;
 
 export interface Transport {
   /** One request; any status code is a result. A read on a connection that broke is repeated once. */
   send(path: string, options?: RawOptions): Promise<Dispatcher.ResponseData>;
-  /** One request whose answer is JSON; a refusal throws ApiError, 429 with Retry-After is repeated. */
-  call(path: string, options: RawOptions): Promise<unknown>;
+  /** One request whose answer is a JSON object; a refusal throws ApiError, one with Retry-After is repeated. */
+  call(path: string, options: RawOptions): Promise<object>;
+  /** Something of a stream came. */
+  heardStream(): void;
+  /** Calls back when the server answers again after an outage. @returns takes that back */
+  onReturn(listener: () => void): () => void;
   close(): Promise<void>;
 }
 
@@ -52,7 +61,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   const clock = dependencies.clock ?? systemClock;
   const base = new URL(config.server);
   const prefix = base.pathname.replace(/\/$/, '');
-  const options = ({ certPem, keyPem }: ClientCertificate) => ({
+  const options = ({ caPem, certPem, keyPem }: ClientCertificate) => ({
     // HTTP/1.1 on purpose: one connection a watch. undici's HTTP/2 multiplexing ends all streams with one bad one.
     allowH2: false,
     pipelining: 1,
@@ -64,7 +73,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
       timeout: 10_000,
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
-      ...(config.caPem && { ca: config.caPem }),
+      ...(caPem && { ca: caPem }),
       ...(certPem && { cert: certPem }),
       ...(keyPem && { key: keyPem }),
       ...(config.tlsServerName && { servername: config.tlsServerName }),
@@ -73,7 +82,11 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   // Requests queue for a few connections (a burst of 500 pods must not open 500); streams hold theirs and never wait.
   const connectAs = (certificate: ClientCertificate) => ({
     certificate,
-    requests: new Agent({ ...options(certificate), connections: MAX_REQUEST_CONNECTIONS }),
+    requests: new Agent({
+      ...options(certificate),
+      connections: MAX_REQUEST_CONNECTIONS,
+      maxResponseSize: MAX_ANSWER_BYTES,
+    }),
     streams: new Agent(options(certificate)),
   });
   const certificate = certificateSource(config, clock);
@@ -89,6 +102,30 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
     return agents;
   }
 
+  let suspects: (typeof agents)[] = [];
+  const reachability = createReachability<typeof agents>(clock, {
+    onAway() {
+      suspects.push(agents);
+      agents = connectAs(agents.certificate);
+    },
+    onSilence() {
+      const dead = [...suspects, agents];
+      suspects = [];
+      agents = connectAs(agents.certificate);
+      const error = new undiciErrors.SocketError(`${base.origin} is silent: connections to it begin anew`);
+      for (const { requests, streams } of dead)
+        void Promise.allSettled([requests.destroy(error), streams.destroy(error)]);
+    },
+    onReturn(over, streamsLived) {
+      const before = suspects;
+      suspects = [];
+      const error = new undiciErrors.SocketError(`${base.origin} was away: streams of before begin anew`);
+      for (const { requests, streams } of before)
+        if (streamsLived || over.requests === requests) void Promise.allSettled([requests.close(), streams.close()]);
+        else void Promise.allSettled([requests.destroy(error), streams.destroy(error)]);
+    },
+  });
+
   const measure = requestMeasures(base.host, dependencies.metrics);
   const commonHeaders = { accept: 'application/json', 'user-agent': config.userAgent };
   const token = tokenSource(config, clock);
@@ -98,8 +135,8 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
     for (let failedBefore = false; ; failedBefore = true) {
       const startedMs = clock.monotonicMs();
       try {
-        const { requests, streams } = currentAgents();
-        const agent = options.bodyTimeoutMs === undefined ? requests : streams;
+        const over = currentAgents();
+        const agent = options.bodyTimeoutMs === undefined ? over.requests : over.streams;
         const response = await agent.request({
           origin: base.origin,
           path: prefix + path,
@@ -110,34 +147,44 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
           signal: options.signal ?? null,
           ...(options.bodyTimeoutMs !== undefined && { bodyTimeout: options.bodyTimeoutMs }),
         });
+        reachability.heard(over, 'answer');
         measure(response.statusCode, method, clock.monotonicMs() - startedMs);
         return response;
       } catch (error) {
         measure('<error>', method, clock.monotonicMs() - startedMs);
         // A kept connection that the server closed in the same moment: reading again is harmless, writing is not.
-        if (failedBefore || method !== 'GET' || !isBrokenConnection(error)) throw explainTrust(error, base.origin);
+        if (!failedBefore && method === 'GET' && isBrokenConnection(error)) continue;
+        // Who takes back a question at once has learnt nothing of the server.
+        if (!options.signal?.aborted || clock.monotonicMs() - startedMs > 1000) reachability.failed(startedMs);
+        if (isUntrusted(error)) certificate.refresh();
+        throw explainTrust(error, base.origin);
       }
     }
   }
 
-  async function call(path: string, options: RawOptions): Promise<unknown> {
+  async function call(path: string, options: RawOptions): Promise<object> {
     const what = `${options.method ?? 'GET'} ${path}`;
     for (let attempt = 0; ; attempt++) {
       const response = await send(path, options);
       const text = await response.body.text();
       if (response.statusCode < 300) return parseBody(text, what);
-      const retryAfterSeconds = Number(response.headers['retry-after']);
-      if (response.statusCode !== 429 || !(retryAfterSeconds >= 0) || attempt >= MAX_RETRIES_AFTER)
+      const afterSeconds = retryAfterSeconds(response, clock);
+      if (afterSeconds === undefined || attempt >= MAX_RETRIES_AFTER)
         throw explainRefusal(new ApiError(parseStatus(response.statusCode, text, what)), base.origin);
-      await clock.sleep(Math.min(retryAfterSeconds, LONGEST_RETRY_AFTER_S) * 1000, options.signal);
+      const spreadSeconds = afterSeconds === 0 ? 0 : RETRY_AFTER_SPREAD_S * Math.random();
+      await clock.sleep((Math.min(afterSeconds, LONGEST_RETRY_AFTER_S) + spreadSeconds) * 1000, options.signal);
     }
   }
 
   return {
     send,
     call,
+    heardStream: () => reachability.heard(agents, 'stream'),
+    onReturn: reachability.onReturn,
     close: async () => {
-      await Promise.all([agents.requests.destroy(), agents.streams.destroy()]);
+      await Promise.all(
+        [...suspects, agents].flatMap(({ requests, streams }) => [requests.destroy(), streams.destroy()]),
+      );
     },
   };
 }
@@ -179,12 +226,26 @@ function definedOnly(query: RawOptions['query']): Record<string, string> {
   return Object.fromEntries(entries.map(([key, value]) => [key, String(value)]));
 }
 
-function parseBody(text: string, what: string): unknown {
+/** Of an answer that asks for patience: seconds, or a date (proxies); undefined: it does not. */
+export function retryAfterSeconds(
+  { statusCode, headers }: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>,
+  clock: Pick<Clock, 'nowMs'>,
+): number | undefined {
+  const text = headers['retry-after'];
+  if ((statusCode !== 429 && statusCode < 500) || typeof text !== 'string') return undefined;
+  const seconds = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - clock.nowMs()) / 1000;
+  return Number.isNaN(seconds) ? undefined : Math.max(0, seconds);
+}
+
+function parseBody(text: string, what: string): object {
+  let body: unknown;
   try {
-    return JSON.parse(text);
+    body = JSON.parse(text);
   } catch (cause) {
     throw new Error(`${what}: the server's answer is not JSON: ${text.slice(0, 100)}`, { cause });
   }
+  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return body;
+  throw new Error(`${what}: the server's answer is no object: ${text.slice(0, 100)}`);
 }
 
 /** The Status in a refusal's body; one of our own making when something between us and the API server answered. */

@@ -12,13 +12,19 @@ const UNTRUSTED = new Set([
   'CERT_UNTRUSTED',
 ]);
 
+/** The server is not (or no longer) one of the authority that we know. */
+export function isUntrusted(error: unknown): boolean {
+  const { code } = error as { code?: string };
+  return code !== undefined && UNTRUSTED.has(code);
+}
+
 /**
  * Says in a person's words that server and credentials are not of one cluster, or are past their time; any other error comes back as it is.
  * @param server base URL of the API server
  */
 export function explainTrust(error: unknown, server: string): unknown {
   const { code, message } = error as { code?: string; message: string };
-  if (code !== undefined && UNTRUSTED.has(code))
+  if (isUntrusted(error))
     return new ExplainedError(
       `${server} is not the API server of these credentials: its certificate is not signed by their certificate authority (${message}); get a kubeconfig of that cluster`,
       { cause: error },
