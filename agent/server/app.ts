@@ -10,15 +10,20 @@ import type { ContainerExec, PodDirectory } from '../pods/ports.ts';
 import type { StatisticsEndpoints } from '../stats/endpoints.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
 import type { RefuseAccess } from './access.ts';
+import { plainText } from './answer.ts';
+import { serveCheckpoint } from './checkpoint.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
 import type { InFlight } from './in-flight.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
+import { refuseOtherMethods } from './methods.ts';
+import { serveProfiles } from './profiles.ts';
 import { endWhenStalled } from './request-edge.ts';
 import { serveRunCommand } from './run-command.ts';
 import { serveStatistics } from './statistics.ts';
 import { STREAMS } from './streams.ts';
 import { type SystemLogsOptions, serveSystemLogs } from './system-logs.ts';
+import { serveVerbosity } from './verbosity.ts';
 import { serveZPages } from './z-pages.ts';
 
 export interface AgentAppDeps {
@@ -36,6 +41,9 @@ export interface AgentAppDeps {
   systemLogs?: SystemLogsOptions;
   /** KubeletConfiguration: enableDebuggingHandlers. */
   debuggingHandlers: boolean;
+  /** enableProfilingHandler, enableDebugFlagsHandler */
+  profilingHandler: boolean;
+  debugFlagsHandler: boolean;
   /** For /statusz and /flagz. */
   program: { version: string; flags: Readonly<Record<string, string>> };
   /** Who may do what. */
@@ -50,10 +58,8 @@ export interface AgentAppDeps {
   log: Logger;
 }
 
-/** Paths that the kubelet serves and this agent does not yet: said by name, so that nobody searches for a fault. */
-const LATER = ['checkpoint', 'debug'];
-/** What `enableDebuggingHandlers: false` takes away: everything that reaches into containers. */
-const DEBUGGING = [...STREAMS, 'run', 'containerLogs'];
+/** What `enableDebuggingHandlers: false` takes away: everything that reaches into containers, and into the program. */
+const DEBUGGING = [...STREAMS, 'run', 'containerLogs', 'runningpods', 'logs', 'debug'];
 
 const SHOWN_PATHS = ['/configz', '/healthz', '/metrics', '/pods', '/runningpods', '/stats/summary'];
 
@@ -68,6 +74,11 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.use(requireAccess(deps));
   app.use(bound(deps));
 
+  if (!deps.debuggingHandlers)
+    for (const path of DEBUGGING)
+      app.all([`/${path}`, `/${path}/{*rest}`], (_, response) =>
+        plainText(response, 405, 'Debug endpoints are disabled.\n'),
+      );
   app.get(['/healthz', '/healthz/syncloop'], (request, response) => {
     const { healthy, text } = reportHealth(deps, 'verbose' in request.query);
     plainText(response, healthy ? 200 : 500, text);
@@ -80,11 +91,6 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   serveStatistics(app, deps.statistics);
   app.get('/metrics/slis', (_, response) => exposition(response, deps.slis.registry));
   app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
-  if (!deps.debuggingHandlers)
-    for (const path of DEBUGGING)
-      app.all([`/${path}`, `/${path}/{*rest}`], (_, response) =>
-        plainText(response, 405, 'Debug endpoints are disabled.\n'),
-      );
   serveRunCommand(app, deps);
   serveZPages(app, { ...deps, ...deps.program, paths: SHOWN_PATHS });
   if (deps.systemLogs) serveSystemLogs(app, deps.systemLogs);
@@ -92,10 +98,12 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));
   for (const path of STREAMS)
     app.all(`/${path}/{*rest}`, (_, response) => plainText(response, 400, 'Upgrade request required\n'));
-  for (const path of LATER)
-    app.all([`/${path}`, `/${path}/{*rest}`], (request, response) =>
-      plainText(response, 501, `${request.path.split('/')[1]} is not implemented by this version of the Berth agent\n`),
-    );
+  serveCheckpoint(app, deps);
+  if (deps.profilingHandler) serveProfiles(app, deps);
+  else app.all('/debug/pprof{/*rest}', (_, response) => plainText(response, 405, 'profiling endpoint is disabled.\n'));
+  if (deps.debugFlagsHandler) serveVerbosity(app, deps);
+  else app.all('/debug/flags/v', (_, response) => plainText(response, 405, 'flags endpoint is disabled.\n'));
+  refuseOtherMethods(app);
   app.use((request: Request, response: Response) => plainText(response, 404, `404 page not found: ${request.path}\n`));
   app.use((error: Error & { status?: number }, request: Request, response: Response, _: NextFunction) => {
     // A malformed escape in the path.
@@ -153,7 +161,8 @@ const KNOWN_PATHS = new Set(
     'flagz',
     'containerLogs',
     ...STREAMS,
-    ...LATER,
+    'checkpoint',
+    'debug',
   ].map((path) => path.split('/')[0]),
 );
 
@@ -169,14 +178,6 @@ function measure({ metrics }: AgentAppDeps) {
     if (end) response.once('close', end);
     next();
   };
-}
-
-function plainText(response: Response, status: number, text: string) {
-  response
-    .status(status)
-    .set('content-type', 'text/plain; charset=utf-8')
-    .set('x-content-type-options', 'nosniff')
-    .end(text);
 }
 
 async function exposition(response: Response, registry: Registry) {

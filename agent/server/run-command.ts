@@ -1,5 +1,6 @@
-import type { Express, Response } from 'express';
+import type { Express } from 'express';
 import type { ContainerExec, PodDirectory } from '../pods/ports.ts';
+import { plainText } from './answer.ts';
 import { chooseTarget, StreamRefusal } from './stream-target.ts';
 
 export interface RunCommandDeps {
@@ -15,7 +16,7 @@ export function serveRunCommand(app: Express, { pods, exec }: RunCommandDeps): v
   app.post(paths, async (request, response) => {
     const { namespace = '', pod = '', uid, container = '' } = request.params as Record<string, string>;
     const command = new URL(request.originalUrl, 'https://node').searchParams.get('cmd')?.split(' ').filter(Boolean);
-    if (!command?.length) return answer(response, 400, 'you must specify the command: cmd=…\n');
+    if (!command?.length) return plainText(response, 400, 'you must specify the command: cmd=…\n');
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     try {
@@ -24,20 +25,16 @@ export function serveRunCommand(app: Express, { pods, exec }: RunCommandDeps): v
         maxOutputBytes: MAX_OUTPUT_BYTES,
         signal: gone.signal,
       });
-      if (exitCode === 0) answer(response, 200, output);
-      else answer(response, 500, `${output}command terminated with exit code ${exitCode}\n`);
+      if (exitCode === 0) plainText(response, 200, output);
+      else plainText(response, 500, `${output}command terminated with exit code ${exitCode}\n`);
     } catch (error) {
       if (gone.signal.aborted) return;
       if (!(error instanceof StreamRefusal)) throw error;
-      answer(response, error.statusCode, `${error.message}\n`);
+      plainText(response, error.statusCode, `${error.message}\n`);
     }
   });
   app.all(['/run/{*rest}'], (request, response) => {
     if (request.method !== 'POST') response.set('allow', 'POST');
-    answer(response, request.method === 'POST' ? 404 : 405, `${request.method} is not served here\n`);
+    plainText(response, request.method === 'POST' ? 404 : 405, `${request.method} is not served here\n`);
   });
-}
-
-function answer(response: Response, status: number, text: string): void {
-  response.status(status).set('content-type', 'text/plain; charset=utf-8').end(text);
 }

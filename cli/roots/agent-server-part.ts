@@ -57,6 +57,8 @@ export function createAgentServerPart(
       exec: createContainerExec(docker),
       ...(config.enableSystemLogHandler && { systemLogs: { directory: SYSTEM_LOGS } }),
       debuggingHandlers: config.enableDebuggingHandlers,
+      profilingHandler: config.enableProfilingHandler,
+      debugFlagsHandler: config.enableDebugFlagsHandler,
       program: { version: KUBERNETES_VERSION, flags: options.flags ?? {} },
       refuseAccess: countAccess(registry, createNodeAccess(options, context)),
       connectToPod: createPodConnector({ pods: agent.directory, docker }),

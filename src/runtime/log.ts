@@ -8,9 +8,12 @@ export type Logger = pino.Logger;
  * Lines are keyed: `log.info({ pod: 'ns/name' }, 'message')`.
  */
 export function createLogger(options: { level?: string; pretty?: boolean; name?: string } = {}): Logger {
+  const family: Logger[] = [];
   const base = {
     level: options.level ?? 'info',
     base: options.name ? { component: options.name } : null,
+    // A dozen, made when their parts are.
+    onChild: (child: Logger) => void family.push(child),
     serializers: { err: serializeError },
   };
   const format = {
@@ -18,14 +21,26 @@ export function createLogger(options: { level?: string; pretty?: boolean; name?:
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  if (!options.pretty) return pino(format, pino.destination({ fd: 2, sync: true }));
-  return pino({
-    ...base,
-    transport: {
-      target: 'pino-pretty',
-      options: { destination: 2, ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' },
-    },
-  });
+  const root: Logger = options.pretty
+    ? pino({
+        ...base,
+        transport: {
+          target: 'pino-pretty',
+          options: { destination: 2, ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' },
+        },
+      })
+    : pino(format, pino.destination({ fd: 2, sync: true }));
+  family.push(root);
+  families.set(root, family);
+  return root;
+}
+
+/** Each root with its children: a child keeps the level that its parent had when it was made. */
+const families = new WeakMap<Logger, Logger[]>();
+
+/** How much a root logger and all of its children tell from now on. */
+export function setLogLevel(root: Logger, level: 'info' | 'debug' | 'trace'): void {
+  for (const logger of families.get(root) ?? [root]) logger.level = level;
 }
 
 /** A stack leads to the place of a surprise; beside words that a server or we have chosen it only hides them. */

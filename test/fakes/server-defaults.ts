@@ -9,5 +9,7 @@ export const serverDefaults = {
   streamingIdleTimeoutMs: 60_000,
   exec: { exec: refuse },
   debuggingHandlers: true,
+  profilingHandler: true,
+  debugFlagsHandler: true,
   program: { version: 'v1.36.0', flags: {} },
 };

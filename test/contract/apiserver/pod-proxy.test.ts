@@ -67,7 +67,9 @@ test('who may not is not let through, and a path without its slash is sent to th
   for (const path of ['pods/web:80/proxy/', 'services/web:80/proxy/'])
     t.is((await stranger.raw(`/api/v1/namespaces/default/${path}`, {})).statusCode, 403);
   const admin = await controlPlane.admin();
-  const { statusCode, headers } = await admin.raw('/api/v1/namespaces/default/pods/web:80/proxy', { query: { a: '1' } });
+  const { statusCode, headers } = await admin.raw('/api/v1/namespaces/default/pods/web:80/proxy', {
+    query: { a: '1' },
+  });
   t.is(statusCode, 301);
   t.is(headers['location'], '/api/v1/namespaces/default/pods/web:80/proxy/?a=1');
 });

@@ -2,6 +2,7 @@ import { request as httpGet } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionOptions, connect } from 'node:tls';
 import test from 'ava';
 import type { PodDirectory } from '../../../../agent/pods/ports.ts';
@@ -13,10 +14,11 @@ import { type CertificatePair, createCertificateAuthority, issueCertificate } fr
 import type { LogChunk, LogOptions } from '../../../../src/docker/engine.ts';
 import type { Pod } from '../../../../src/kube/types.ts';
 import { systemClock } from '../../../../src/runtime/clock.ts';
-import { silentLogger } from '../../../../src/runtime/log.ts';
+import { createLogger, silentLogger } from '../../../../src/runtime/log.ts';
 import { Registry } from '../../../../src/runtime/metrics.ts';
 import { serverDefaults } from '../../../fakes/server-defaults.ts';
 import { noStatistics } from '../../../fakes/statistics.ts';
+import { eventually } from '../../../support/agent.ts';
 import { podOf } from '../pod.ts';
 import { observed, run } from '../status/cases.ts';
 
@@ -71,7 +73,7 @@ const pod: Pod = {
   },
 };
 
-async function scene() {
+async function scene(deps: Partial<Parameters<typeof createAgentServer>[1]> = {}) {
   const certs = await certificates();
   const pods: PodDirectory = {
     list: () => [pod],
@@ -116,10 +118,11 @@ async function scene() {
       refuseAccess: createAccess({ authorize: certifiedAccess }, { log: silentLogger }),
       clock: systemClock,
       log: silentLogger,
+      ...deps,
     },
   );
   const { port, healthzPort } = await server.listen();
-  const get = (path: string, client?: CertificatePair, method = 'GET') =>
+  const get = (path: string, client?: CertificatePair, method = 'GET', body = '') =>
     new Promise<{ status: number; text: string; type: string }>((resolve, reject) => {
       const call = request(
         {
@@ -142,7 +145,7 @@ async function scene() {
         },
       );
       call.on('error', reject);
-      call.end();
+      call.end(body);
     });
   return { certs, server, get, port, healthzPort: healthzPort!, health, asked, followers: () => followers };
 }
@@ -217,7 +220,7 @@ test('pods, configuration, health, metrics, what comes later', async (t) => {
     text: 'Upgrade request required\n',
   });
   t.like(await ask('/stats/other'), { status: 404 });
-  t.like(await ask('/checkpoint/default/web/app'), { status: 501 });
+  t.like(await ask('/checkpoint/default/web/app'), { status: 405, text: '405: Method Not Allowed\n' });
   t.like(await ask('/nothing'), { status: 404 });
   await server.close();
 });
@@ -380,6 +383,102 @@ test('how it was called, since when it runs; what is off says so', async (t) => 
     status: 404,
     text: 'pod does not exist\n',
   });
-  t.like(await get('/checkpoint/default/web/app', certs.apiServer, 'POST'), { status: 501 });
+  t.like(await get('/checkpoint/default/web/app', certs.apiServer, 'POST'), {
+    status: 500,
+    text: 'checkpointing of default/web/app failed (containers of the Docker Engine cannot be checkpointed by this agent)\n',
+  });
+  t.like(await get('/checkpoint/default/nope/app', certs.apiServer, 'POST'), { status: 404 });
+  t.like(await get('/checkpoint/default/web/nope', certs.apiServer, 'POST'), { status: 404 });
+  await server.close();
+});
+
+test('a known path with another method is a 405', async (t) => {
+  const { certs, server, get } = await scene();
+  for (const path of [
+    '/pods',
+    '/runningpods/',
+    '/stats/summary',
+    '/configz',
+    '/metrics',
+    '/metrics/cadvisor',
+    '/logs/x',
+    '/containerLogs/default/web/app',
+    '/debug/pprof/profile',
+  ])
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
+      t.like(await get(path, certs.admin, method), { status: 405 }, `${method} ${path}`);
+  for (const path of ['/run/default/web/app', '/checkpoint/default/web/app'])
+    t.like(await get(path, certs.admin), { status: 405 }, path);
+  t.like(await get('/containerLogs/default/web', certs.admin, 'POST'), { status: 404 });
+  await server.close();
+});
+
+test('profiles: of the CPU and of the heap, one at a time, for who may do everything with the node', async (t) => {
+  const { certs, server, get } = await scene();
+  t.like(await get('/debug/pprof/profile', certs.prometheus), { status: 403 });
+  t.regex((await get('/debug/pprof/', certs.admin)).text, /cpuprofile/);
+  t.regex((await get('/debug/pprof/cmdline', certs.admin)).text, /node\0/);
+  t.like(await get('/debug/pprof/goroutine', certs.admin), { status: 404 });
+  for (const seconds of ['0', '301', 'x', '-1', '1.5'])
+    t.like(await get(`/debug/pprof/profile?seconds=${seconds}`, certs.admin), { status: 400 });
+  const [cpu, busy] = await Promise.all([
+    get('/debug/pprof/profile?seconds=1', certs.admin),
+    sleep(300).then(() => get('/debug/pprof/heap?seconds=1', certs.admin)),
+  ]);
+  t.like(busy, { status: 500, text: 'Could not enable heap profiling: profiling already in use\n' });
+  t.is(cpu.type, 'application/json; charset=utf-8');
+  t.true(JSON.parse(cpu.text).nodes.length > 0);
+  const heap = JSON.parse((await get('/debug/pprof/heap?seconds=1', certs.admin)).text);
+  t.is(heap.head.callFrame.functionName, '(root)');
+  await server.close();
+});
+
+test('profiles: who leaves ends his', async (t) => {
+  const { certs, server, get, port } = await scene();
+  const call = request({
+    host: '127.0.0.1',
+    port,
+    path: '/debug/pprof/profile?seconds=300',
+    ca: certs.ca.certPem,
+    cert: certs.admin.certPem,
+    key: certs.admin.keyPem,
+    agent: false,
+  });
+  call.on('error', () => {});
+  call.end();
+  await eventually('it has begun', async () => (await get('/debug/pprof/heap?seconds=1', certs.admin)).status === 500);
+  call.destroy();
+  await eventually('it is over', async () => (await get('/debug/pprof/heap?seconds=1', certs.admin)).status === 200);
+  t.pass();
+  await server.close();
+});
+
+test('handlers that are switched off say so', async (t) => {
+  const off = await scene({ profilingHandler: false, debugFlagsHandler: false });
+  const ask = (path: string, method = 'GET') => off.get(path, off.certs.admin, method);
+  t.like(await ask('/debug/pprof/'), { status: 405, text: 'profiling endpoint is disabled.\n' });
+  t.like(await ask('/debug/flags/v', 'PUT'), { status: 405, text: 'flags endpoint is disabled.\n' });
+  await off.server.close();
+  const none = await scene({ debuggingHandlers: false });
+  for (const path of ['/runningpods/', '/logs/', '/run/default/web/app', '/exec/a/b/c', '/debug/pprof/heap'])
+    t.like(await none.get(path, none.certs.admin), { status: 405, text: 'Debug endpoints are disabled.\n' }, path);
+  t.like(await none.get('/pods', none.certs.admin), { status: 200 });
+  await none.server.close();
+});
+
+test('the verbosity of the log is set while it runs', async (t) => {
+  const log = createLogger({ level: 'info' });
+  const child = log.child({ part: 'x' });
+  const { certs, server, get } = await scene({ log });
+  const put = (body: string) => get('/debug/flags/v', certs.admin, 'PUT', body);
+  log.info = () => {};
+  t.like(await put('5'), { status: 200, text: 'successfully set klog.logging.verbosity to 5' });
+  t.deepEqual([log.level, child.level], ['debug', 'debug']);
+  await put('9');
+  t.is(child.level, 'trace');
+  await put('2');
+  t.is(child.level, 'info');
+  for (const body of ['', 'x', '-1', '1e3', '9'.repeat(1000)]) t.like(await put(body), { status: 400 }, body);
+  t.like(await get('/debug/flags/v', certs.admin), { status: 406, text: 'unsupported http method' });
   await server.close();
 });
