@@ -8,6 +8,7 @@ import type { EndpointSlice, KubeObject, Node, Service } from '../../src/kube/ty
 import { run } from '../../src/linux/exec.ts';
 import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import type { Run } from '../../src/netfilter/iptables.ts';
+import type { IpFamily } from '../../src/netfilter/tables.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { Registry } from '../../src/runtime/metrics.ts';
@@ -99,6 +100,7 @@ export function startProxy(
   sources: Sources,
   flags: Record<string, string> = {},
   beforeRun: (program: string) => void = () => {},
+  families?: readonly IpFamily[],
 ): RunningProxy {
   const restores: string[] = [];
   const spy: Run = async (program, args, options) => {
@@ -107,7 +109,7 @@ export function startProxy(
     return run(program, args, options);
   };
   const proxy = createProxy(
-    { nodeName: NODE_NAME, config: proxyConfig(flags), netns },
+    { nodeName: NODE_NAME, config: proxyConfig(flags), netns, families },
     {
       informers: sources,
       run: spy,
