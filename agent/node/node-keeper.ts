@@ -81,7 +81,7 @@ export interface NodeKeeper {
   owner(): OwnerReference | undefined;
 }
 
-const REGISTRATION_RETRY = { initialMs: 100, maxMs: 7000 };
+const REGISTRATION_RETRY = { initialMs: 100, maxMs: 7000, jitter: 0.5 };
 /** Right after the start: how often the node is looked at until it is Ready, and for how long. */
 const FAST_POLL_MS = 100;
 const FAST_PHASE_MS = 30_000;
@@ -202,7 +202,7 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
       } catch (error) {
         if (signal.aborted || isNotFound(error) || tries === UPDATE_TRIES) throw error;
         log.debug({ err: error, tries }, 'the node status could not be updated; once more');
-        await clock.sleep(backoffDelayMs(UPDATE_RETRY, tries - 1), signal);
+        await clock.sleep(backoffDelayMs(UPDATE_RETRY, tries - 1) * (1 + random()), signal);
       }
   }
 
@@ -244,6 +244,7 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
         onFailure: (error: unknown, delayMs: number) =>
           log.warn({ err: error, delayMs }, 'the node could not be registered; will retry'),
       };
+      const forget = client.onReturn?.(keeper.refresh);
       try {
         live = await retry(() => register(signal), registration);
         while (!signal.aborted) {
@@ -262,6 +263,8 @@ export function createNodeKeeper(options: NodeKeeperOptions, deps: NodeKeeperDep
         }
       } catch (error) {
         if (!signal.aborted) throw error;
+      } finally {
+        forget?.();
       }
     },
     refresh() {

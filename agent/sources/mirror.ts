@@ -58,7 +58,7 @@ export function createMirrorPodKeeper(deps: MirrorDependencies): MirrorPodKeeper
   const queue = createKeyedQueue({
     concurrency: 4,
     clock: deps.clock,
-    retry: { initialMs: 500, maxMs: 10_000 },
+    retry: { initialMs: 500, maxMs: 10_000, jitter: 0.5 },
     process: reconcile,
     onError: (pod, error, retryMs) => log.warn({ pod, retryMs, err: error }, 'mirror pod not up to date'),
   });

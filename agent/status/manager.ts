@@ -37,7 +37,7 @@ interface Entry {
 }
 
 const CONCURRENCY = 10;
-const RETRY = { initialMs: 200, maxMs: 10_000 };
+const RETRY = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 
 /**
  * Publishes pod statuses: each change at once, with one patch, coalescing what changes while one is under way; then, for
@@ -224,7 +224,15 @@ export function createStatusManager(deps: StatusManagerDeps): StatusManager {
     retain(uids) {
       for (const uid of entries.keys()) if (!uids.has(uid)) entries.delete(uid);
     },
-    run: (signal) => queue.run(signal),
+    async run(signal) {
+      // What waits for its next try need not, once the server is back.
+      const forget = client?.onReturn?.(() => {
+        for (const [uid, entry] of entries)
+          if (entry.version > entry.publishedVersion || entry.finished) queue.add(uid);
+      });
+      await queue.run(signal);
+      forget?.();
+    },
   };
   return manager;
 }

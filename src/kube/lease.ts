@@ -29,7 +29,7 @@ export interface LeaseKeeperDeps {
 }
 
 const TRIES_PER_CYCLE = 5;
-const RETRY = { initialMs: 200, maxMs: 7000 };
+const RETRY = { initialMs: 200, maxMs: 7000, jitter: 0.5 };
 const JITTER = 0.04;
 /** A try that hangs on a dead connection is given up, so that another one is made while the lease still holds. */
 const TRY_TIMEOUT_MS = 10_000;
@@ -99,7 +99,7 @@ export function createLeaseKeeper(options: LeaseKeeperOptions, deps: LeaseKeeper
   }
 
   async function cycle(signal: AbortSignal): Promise<void> {
-    const backoff = createBackoff(RETRY);
+    const backoff = createBackoff(RETRY, random);
     for (let tries = 1; !signal.aborted; tries++) {
       try {
         await renewInTime(signal);

@@ -5,8 +5,10 @@ export interface KeyedQueueOptions {
   /** How many keys are processed at once; a key is never processed twice at the same time. */
   concurrency: number;
   clock: Clock;
-  /** Delay before a key is tried again after its work threw. */
+  /** Delay before a key is tried again after its work threw. Jitter keeps apart whom one server's trouble has hit together. */
   retry: BackoffOptions;
+  /** 0…1, for jitter; Math.random unless said. */
+  random?: () => number;
   /** Reconciles one key. Throwing requeues it with back-off. */
   process(key: string, signal: AbortSignal): Promise<void>;
   onError?(key: string, error: unknown, delayMs: number): void;
@@ -59,7 +61,8 @@ export function createKeyedQueue(options: KeyedQueueOptions): KeyedQueue {
       if (abort.aborted) return;
       const count = failures.get(key) ?? 0;
       failures.set(key, count + 1);
-      const delayMs = backoffDelayMs(options.retry, count);
+      const spread = 1 + (options.retry.jitter ?? 0) * (options.random ?? Math.random)();
+      const delayMs = backoffDelayMs(options.retry, count) * spread;
       options.onError?.(key, error, delayMs);
       queue.addAfter(key, delayMs);
     }

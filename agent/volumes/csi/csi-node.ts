@@ -15,7 +15,7 @@ export interface CsiNodeKeeperDependencies {
 }
 
 const NODE_ID_ANNOTATION = 'csi.volume.kubernetes.io/nodeid';
-const RETRY = { initialMs: 200, maxMs: 10_000 };
+const RETRY = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 const ATTEMPTS = 5;
 /** Seldom: clusters have many nodes, and the object hardly ever changes. */
 const LOOK_MS = 300_000;

@@ -136,7 +136,7 @@ test('retries, and gives up on pods that are gone or another one', async (t) => 
   const { api, manager, stop } = start(pod);
   api.failures = 1;
   manager.set(pod, running);
-  await settle(300);
+  await settle(400);
   t.is(api.pod?.status?.phase, 'Running');
   api.pod = podOf({}, { uid: 'another' });
   manager.set(pod, { ...running, podIP: '1.1.1.1' });
