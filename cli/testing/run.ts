@@ -28,7 +28,7 @@ interface RungResult extends TapTotals {
   seconds: number;
 }
 
-/** Runs the rungs one after another, prints a table and the closing line, and tells the exit code. */
+/** Runs the rungs in their lanes, prints a table and the closing line, and tells the exit code. */
 export async function runTests(options: { only: string[]; full: boolean }): Promise<number> {
   const names = ['lint', ...rungs.map((rung) => rung.name), 'bench'];
   const unknown = options.only.find((name) => !names.includes(name) && !isTestFile(name));
@@ -39,14 +39,20 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
   const assets = options.full && wanted('e2e') ? startAssetsBuild(CHECKOUT, print) : undefined;
   const results: RungResult[] = [];
   if (wanted('lint')) results.push(await timed('lint', runLint));
-  for (const rung of rungs) {
-    const chosen = testFiles(rung).filter((file) => wanted(rung.name) || files.includes(file));
-    if (stopped || chosen.length === 0) continue;
-    // The rung's host has no network; without the registry its tests skip by name.
-    if (rung.name === 'docker') await fetchDockerRegistry(CHECKOUT).catch((error) => print(String(error)));
-    if (rung.name === 'e2e') await assets;
-    results.push(await timed(rung.name, () => runRung(rung, chosen, options.full)));
+  async function runLane(lane: Rung['lane']): Promise<void> {
+    for (const rung of rungs.filter((one) => one.lane === lane)) {
+      const chosen = testFiles(rung).filter((file) => wanted(rung.name) || files.includes(file));
+      if (stopped || chosen.length === 0) continue;
+      // The rung's host has no network; without the registry its tests skip by name.
+      if (rung.name === 'docker') await fetchDockerRegistry(CHECKOUT).catch((error) => print(String(error)));
+      if (rung.name === 'e2e') await assets;
+      results.push(await timed(rung.name, () => runRung(rung, chosen, options.full)));
+    }
   }
+  await runLane('first');
+  await Promise.all([runLane('parts'), runLane('clusters')]);
+  const order = rungs.map((rung) => rung.name);
+  results.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
   if (options.full ? wanted('bench') : options.only.includes('bench'))
     results.push(await timed('bench', async () => runBenches(CHECKOUT, print)));
   return summarize(results);
@@ -79,7 +85,7 @@ async function runLint(): Promise<TapTotals> {
 async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapTotals> {
   const flags = rung.serial ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
   const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), '--tap', ...flags, ...files];
-  const reader = createTapReader(print);
+  const reader = createTapReader((line) => print(`${rung.name.padEnd(9)}${line}`));
   if (rung.place === 'uml') {
     const missing = await fetchUmlKernel(CHECKOUT).then(() => undefined, String);
     if (missing !== undefined) return skipAll(files, missing.split('\n')[0]!);
