@@ -29,6 +29,8 @@ export interface UpFlags {
   cgroupRoot: string;
   podCidr: string;
   serviceCidr: string;
+  nodes: string;
+  nodesNetwork: string;
   clusterDomain: string;
   bridge: string;
   apiPort: string;
@@ -62,6 +64,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     cgroupRoot: flags.cgroupRoot,
     podCidr: flags.podCidr,
     serviceCidr: flags.serviceCidr,
+    nodesNetwork: flags.nodesNetwork,
     clusterDomain: flags.clusterDomain,
     bridge: flags.bridge,
     apiPort: port('--api-port', flags.apiPort),
@@ -91,6 +94,8 @@ export const upDefaults = {
   cgroupRoot: '/',
   podCidr: '10.244.0.0/16',
   serviceCidr: '10.96.0.0/12',
+  nodes: '1',
+  nodesNetwork: '172.29.77.0/24',
   clusterDomain: 'cluster.local',
   bridge: 'cni0',
   apiPort: '6443',

@@ -32,6 +32,8 @@ export const settingsSchema = z.strictObject({
   cgroupRoot: z.string(),
   podCidr: z.string(),
   serviceCidr: z.string(),
+  /** Where further nodes of this machine have their addresses, and the machine one among them. */
+  nodesNetwork: z.string().default('172.29.77.0/24'),
   clusterDomain: z.string(),
   bridge: z.string(),
   apiPort: z.number(),
@@ -67,6 +69,8 @@ export function pathsOf(settings: Settings) {
     settings: settingsFile(rootDir),
     pki: join(rootDir, 'pki'),
     store: join(rootDir, 'store.db'),
+    /** Further nodes of this machine, a folder each. */
+    nodes: join(rootDir, 'nodes'),
     kubelet: join(rootDir, 'kubelet'),
     /** Sysctls as they were before Berth changed them. */
     networkState: join(rootDir, 'network.json'),

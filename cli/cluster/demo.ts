@@ -8,6 +8,7 @@ import { CHECKOUT, daemonPid } from '../daemon/launch.ts';
 import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { findKubectl } from '../kubectl/find-kubectl.ts';
+import { nodeEngines } from '../nodes/records.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
 import { engineEndpoint, type Settings } from '../settings.ts';
@@ -36,11 +37,11 @@ export async function demo(options: { rootDir: string; remove?: boolean }): Prom
     await steps.run('kubectl delete -f examples/', () => call('delete', '--ignore-not-found', ...files));
     return;
   }
-  const engine = connectDocker(engineEndpoint(settings));
+  const endpoints = [engineEndpoint(settings), ...nodeEngines(settings)];
   for (const recipe of recipes)
-    await steps.run(`image ${recipe.name}`, () =>
-      ensureImage(engine, engineEndpoint(settings), recipe, imagesFolder()),
-    );
+    await steps.run(`image ${recipe.name}`, async () => {
+      for (const endpoint of endpoints) await ensureImage(connectDocker(endpoint), endpoint, recipe, imagesFolder());
+    });
   await steps.run('kubectl apply -f examples/', () => call('apply', ...files));
   const client = adminClient(settings)!;
   try {

@@ -8,6 +8,7 @@ import { runAll } from '../../src/runtime/run-all.ts';
 import { stopDaemon } from '../daemon/launch.ts';
 import { processesWith, signalProcess, stopProcess } from '../daemon/pid-file.ts';
 import { createPrivateEngine } from '../engine/private-engine.ts';
+import { stopAllNodes } from '../nodes/manage.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { removeServiceRules } from '../roots/service-rules.ts';
@@ -29,6 +30,7 @@ export async function down(options: { rootDir: string; purge?: boolean }): Promi
   let modulesLeft: string[] = [];
   await runAll('berth down', [
     () => steps.run('daemon stopped', () => stopDaemon(settings)),
+    () => steps.run('further nodes of this machine stopped', () => stopAllNodes(settings)),
     () => steps.run('DNS server stopped', () => stopDns(settings)),
     () => steps.run('pods removed', () => removePodsAndEngine(settings)),
     () => steps.run('service rules removed', () => removeServiceRules()),

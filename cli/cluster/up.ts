@@ -5,6 +5,9 @@ import { daemonLogEnd, daemonPid, startDaemon } from '../daemon/launch.ts';
 import { lastLines } from '../engine/private-engine.ts';
 import { buildImage } from '../images/build.ts';
 import { recipes } from '../images/catalog.ts';
+import { startKeepers } from '../nodes/keepers.ts';
+import { planNodes, waitForNodes } from '../nodes/manage.ts';
+import type { NodeRecord } from '../nodes/records.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps, type Steps } from '../output/steps.ts';
 import { checkHost, checkRoot } from '../preflight/checks.ts';
@@ -17,6 +20,8 @@ import { imagesFolder } from './images-folder.ts';
 const READY_TIMEOUT_MS = 120_000;
 const DNS_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
+/** Each has an Engine of its own: more would not be a try any more. */
+const MOST_NODES = 20;
 
 /** Brings the cluster up, or says that it runs. Nothing is changed before every check has passed. */
 export async function up(flags: UpFlags): Promise<void> {
@@ -24,7 +29,14 @@ export async function up(flags: UpFlags): Promise<void> {
   const steps = createSteps();
   const previous = readSettings(flags.rootDir);
   const running = previous && daemonPid(previous);
-  if (previous && running !== undefined) return sayItRuns(previous, running);
+  const nodesWanted = nodeCount(flags.nodes);
+  if (previous && running !== undefined) {
+    sayItRuns(previous, running);
+    const further = await planNodes(previous, nodesWanted);
+    const startedMs = Date.now();
+    await startKeepers(previous);
+    return waitForFurtherNodes(steps, previous, further, startedMs);
+  }
 
   const settings = await settingsFromFlags(flags, previous);
   await checkHost(settings);
@@ -33,10 +45,32 @@ export async function up(flags: UpFlags): Promise<void> {
   if (pause) await steps.run('pause image', () => buildImage(pause, imagesFolder()));
   const started = performance.now();
   const startedMs = Date.now();
+  const further = await planNodes(settings, nodesWanted);
   await startDaemon(settings);
   await steps.run(`node ${settings.nodeName} is Ready`, () => waitForNode(settings, startedMs));
   await steps.run('cluster DNS answers', () => waitForDns(settings));
+  await waitForFurtherNodes(steps, settings, further, startedMs);
   sayWhatIsThere(settings, steps, (performance.now() - started) / 1000);
+}
+
+function nodeCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > MOST_NODES)
+    throw new UserError(`--nodes ${text}: must be a whole number, 1 to ${MOST_NODES}`, 2);
+  return count;
+}
+
+async function waitForFurtherNodes(
+  steps: Steps,
+  settings: Settings,
+  further: readonly NodeRecord[],
+  startedMs: number,
+): Promise<void> {
+  if (further.length === 0) return;
+  const names = further.map(({ name }) => name).join(', ');
+  await steps.run(`${names} ${further.length > 1 ? 'are' : 'is'} Ready`, () =>
+    waitForNodes(settings, further, startedMs),
+  );
 }
 
 async function waitForNode(settings: Settings, startedMs: number): Promise<void> {

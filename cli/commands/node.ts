@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { DEFAULT_ROOT_DIR } from '../settings.ts';
+import { defineMachineNodes } from './machine-nodes.ts';
 import { addNodeFlags, readNodeFlags } from './node-flags.ts';
 
 /** `berth node`: agent, proxy and network in one process, for a control plane elsewhere. */
@@ -28,6 +29,7 @@ export function defineNode(program: Command): void {
       if (values.cleanup) await cleanUpNode(flags);
       else await runNodeDaemon(flags);
     });
+  defineMachineNodes(command);
   command
     .command('kubeconfig')
     .description('print a kubeconfig for another node of this cluster; it holds a key: keep it in a file of mode 0600')

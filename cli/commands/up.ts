@@ -3,11 +3,11 @@ import { DEFAULT_ROOT_DIR } from '../settings.ts';
 import { type UpFlags, upDefaults } from '../settings-from-flags.ts';
 import { IMAGE_FLAGS } from './image-flags.ts';
 
-/** `berth up`: a working single-node cluster on this host. */
+/** `berth up`: a working cluster on this host. */
 export function defineUp(program: Command): void {
   const command = program
     .command('up')
-    .description('bring up a single-node cluster on this host')
+    .description('bring up a cluster on this host')
     .option('--root-dir <dir>', 'state: store, certificates, volumes, Engine data', DEFAULT_ROOT_DIR)
     .option('--run-dir <dir>', 'pid files and sockets (default: /run/berth, or run below the root directory)')
     .option('--log-dir <dir>', 'log files (default: /var/log/berth, or log below the root directory)')
@@ -30,6 +30,8 @@ export function defineUp(program: Command): void {
   const numbers: [string, keyof typeof upDefaults, string][] = [
     ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses"],
     ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses"],
+    ['--nodes <n>', 'nodes', 'nodes of the cluster: this machine, and further ones in namespaces of it'],
+    ['--nodes-network <cidr>', 'nodesNetwork', 'the addresses of further nodes'],
     ['--cluster-domain <name>', 'clusterDomain', "the cluster's DNS domain"],
     ['--bridge <name>', 'bridge', 'the bridge that pods hang on'],
     ['--cgroup-root <path>', 'cgroupRoot', 'the cgroup below which kubepods lives'],

@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { sdNotify } from '../../src/runtime/sd-notify.ts';
 import { knownCluster } from '../cluster/known-cluster.ts';
+import { startKeepers } from '../nodes/keepers.ts';
 import { UserError } from '../output/failure.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
 import { pathsOf } from '../settings.ts';
@@ -19,6 +20,8 @@ export async function runDaemon(options: { rootDir: string; verbose?: boolean })
   const context = createContext({ verbose: options.verbose });
   writeHeapSnapshotsOnSignal({ name: 'berth', rootDir: settings.rootDir }, context);
   const notifySocket = process.env.NOTIFY_SOCKET;
+  // They need nothing of this process, and it nothing of them: what goes wrong there must not keep the cluster down.
+  startKeepers(settings).catch((error) => context.log.error({ err: error }, 'the further nodes of this machine'));
   const { runAllInOne } = await import('../roots/all-in-one.ts');
   try {
     await runAllInOne(settings, context, abortOnSignals(), () => sdNotify('READY=1', notifySocket));

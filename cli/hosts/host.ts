@@ -36,10 +36,23 @@ export interface HostRunOptions {
   timeoutMs?: number;
 }
 
-/** Makes a host. `name` is its host name; the folder and the cgroup branch also carry this process's pid, so that runs don't meet. */
-export async function createHost(name: string): Promise<Host> {
-  const id = `berth-host-${name}-${process.pid}-${Math.random().toString(36).slice(2, 7)}`;
-  const folder = join(HOSTS_FOLDER, id);
+/** What makes a host more than a test's: a disk that a later host of the same name finds again. */
+export interface HostDisk {
+  /** The host's folder, on a real disk. What was on `kept` stays there after `close()`. */
+  folder: string;
+  /** Folders of the host, without the leading slash, that are on the disk beside those that always are. */
+  kept: readonly string[];
+  /** Of the host's branch of the cgroup hierarchies; one host at a time may have it. */
+  cgroupBranch: string;
+}
+
+/**
+ * Makes a host. `name` is its host name. Without a `disk` nothing of it stays: the folder and the cgroup branch also carry this
+ * process's pid, so that runs don't meet.
+ */
+export async function createHost(name: string, disk?: HostDisk): Promise<Host> {
+  const id = disk?.cgroupBranch ?? `berth-host-${name}-${process.pid}-${Math.random().toString(36).slice(2, 7)}`;
+  const folder = disk?.folder ?? join(HOSTS_FOLDER, id);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeFileSync(join(folder, 'owner'), processIdentity(process.pid) ?? '');
   const procsFiles = createCgroupBranch(id);
@@ -50,9 +63,9 @@ export async function createHost(name: string): Promise<Host> {
     [
       ...['--pdeathsig', 'KILL', '--', 'sh', '-euc', `${enter}\nexec "$@"`, 'sh'],
       ...['unshare', '--mount', '--net', '--uts', '--ipc', '--pid', '--fork', '--kill-child', '--'],
-      ...['sh', join(import.meta.dirname, 'setup.sh'), folder, name, CHECKOUT, 'catatonit', '-P'],
+      ...['sh', join(CHECKOUT, 'cli/hosts/setup.sh'), folder, name, CHECKOUT, 'catatonit', '-P'],
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_HOST_KEPT: disk?.kept.join(' ') ?? '' } },
   );
   const closed = once(launcher, 'close');
   let stderr = '';
@@ -62,7 +75,8 @@ export async function createHost(name: string): Promise<Host> {
   const close = async () => {
     launcher.kill('SIGKILL');
     await closed;
-    await removeHostRemains(id);
+    await removeCgroupBranch(id);
+    if (!disk) rmSync(folder, { recursive: true, force: true });
   };
   const ready = await Promise.race([once(launcher.stdout, 'data').then(() => true), closed.then(() => false)]);
   if (!ready) {
@@ -121,11 +135,6 @@ function spawnOutside(argv: string[], options: SpawnOptions): ChildProcess {
   return spawn(argv[0]!, argv.slice(1), { ...options, env: { ...process.env, ...options.env } });
 }
 
-async function removeHostRemains(id: string): Promise<void> {
-  await removeCgroupBranch(id);
-  rmSync(join(HOSTS_FOLDER, id), { recursive: true, force: true });
-}
-
 /** Removes what runs that were killed left behind; hosts whose maker lives stay. */
 export async function collectDeadHosts(): Promise<void> {
   if (!existsSync(HOSTS_FOLDER)) return;
@@ -134,7 +143,8 @@ export async function collectDeadHosts(): Promise<void> {
     const identity = existsSync(owner) ? readFileSync(owner, 'utf8') : '';
     const pid = Number(identity.split(' ')[0]);
     if (identity !== '' && processIdentity(pid) === identity) continue;
-    await removeHostRemains(basename(id));
+    await removeCgroupBranch(basename(id));
+    rmSync(join(HOSTS_FOLDER, id), { recursive: true, force: true });
   }
 }
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs as the first process of a new host: builds its root, then becomes its init.
 # Called by host.ts under `unshare --mount --net --uts --ipc --pid --fork`, with
-#   $1 the host's folder (on a real disk)   $2 its name   $3 the checkout   then the init's command.
+#   $1 the host's folder (on a real disk)   $2 its name   $3 the checkout   then the init's command;
+#   BERTH_HOST_KEPT: further folders that are on the host's disk, blanks between.
 #
 #   folder/rw     tmpfs: what the host writes (overlay upper)      folder/root  the host's /
 #   folder/disk   real disk: what overlayfs cannot carry (an Engine's data root) or a tmpfs should not (/tmp)
@@ -22,7 +23,9 @@ mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 mount -t sysfs sysfs "$root/sys"
-for place in var/lib/berth var/lib/docker tmp var/tmp; do
+# What an operator's machine keeps there is none of the host's business.
+rm -rf "$root/etc/cni" "$root/etc/berth" "$root/var/lib/cni" "$root/var/log/pods" "$root/var/log/containers"
+for place in var/lib/berth var/lib/docker tmp var/tmp ${BERTH_HOST_KEPT:-}; do
   mkdir -p "$folder/disk/$place" "$root/$place"
   case $place in *tmp) chmod 1777 "$folder/disk/$place" ;; esac
   mount --bind "$folder/disk/$place" "$root/$place"
@@ -32,8 +35,6 @@ if [ "$(stat -c %d "$checkout")" != "$(stat -c %d /)" ] || [ ! -e "$root$checkou
   mkdir -p "$root$checkout"
   mount --bind "$checkout" "$root$checkout"
 fi
-# What an operator's machine keeps there is none of the host's business.
-rm -rf "$root/etc/cni" "$root/etc/berth" "$root/var/lib/cni" "$root/var/log/pods" "$root/var/log/containers"
 
 # This process already sits in the host's branch of every hierarchy: a new cgroup namespace makes that branch the root.
 # The mounts must be made inside it, so the rest runs in a child shell.

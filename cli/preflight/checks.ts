@@ -8,6 +8,7 @@ import { formatPrefix, networkOf, parsePrefix, prefixesOverlap } from '../../src
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { processesWith } from '../daemon/pid-file.ts';
 import { enginePings } from '../engine/ping.ts';
+import { SWITCH_UPLINK } from '../nodes/switch.ts';
 import { UserError } from '../output/failure.ts';
 import { pathsOf, type Settings } from '../settings.ts';
 import { checkManagers } from './managers.ts';
@@ -49,13 +50,13 @@ async function checkCidrs(settings: Settings): Promise<void> {
   const cidrs: [string, string][] = [
     ['--pod-cidr', settings.podCidr],
     ['--service-cidr', settings.serviceCidr],
+    ['--nodes-network', settings.nodesNetwork],
   ];
   for (const [flag, cidr] of cidrs) checkCidr(flag, cidr);
-  if (prefixesOverlap(parsePrefix(settings.podCidr), parsePrefix(settings.serviceCidr))) {
-    throw new UserError(
-      `--pod-cidr ${settings.podCidr} and --service-cidr ${settings.serviceCidr} overlap: choose two that don't`,
-    );
-  }
+  for (const [index, [flag, cidr]] of cidrs.entries())
+    for (const [otherFlag, other] of cidrs.slice(index + 1))
+      if (prefixesOverlap(parsePrefix(cidr), parsePrefix(other)))
+        throw new UserError(`${flag} ${cidr} and ${otherFlag} ${other} overlap: choose two that don't`);
   const netlink = openRtnetlink();
   try {
     const links = new Map((await netlink.listLinks()).map((link) => [link.index, link.name]));
@@ -67,6 +68,7 @@ async function checkCidrs(settings: Settings): Promise<void> {
         route.destination === '0.0.0.0/0' ||
         route.table !== 254 ||
         dev === settings.bridge ||
+        dev === SWITCH_UPLINK ||
         dev === undefined ||
         ownProtocols.includes(route.protocol)
       )
@@ -82,6 +84,13 @@ async function checkCidrs(settings: Settings): Promise<void> {
   }
 }
 
+/** Shortest and longest prefixes. */
+const CIDR_LENGTHS: Record<string, readonly [least: number, most: number]> = {
+  '--pod-cidr': [8, 24],
+  '--service-cidr': [12, 24],
+  '--nodes-network': [16, 29],
+};
+
 function checkCidr(flag: string, cidr: string): void {
   let prefix: ReturnType<typeof parsePrefix>;
   try {
@@ -92,7 +101,7 @@ function checkCidr(flag: string, cidr: string): void {
   if (prefix.family !== 4) throw new UserError(`${flag} ${cidr}: only IPv4 ranges are supported for now`);
   if (formatPrefix(networkOf(prefix)) !== formatPrefix(prefix))
     throw new UserError(`${flag} ${cidr} has bits beyond its length: did you mean ${formatPrefix(networkOf(prefix))}?`);
-  const [least, most] = flag === '--pod-cidr' ? [8, 24] : [12, 24];
+  const [least, most] = CIDR_LENGTHS[flag]!;
   if (prefix.prefixLength < least || prefix.prefixLength > most)
     throw new UserError(`${flag} ${cidr}: the length must be between /${least} and /${most}`);
 }

@@ -98,7 +98,9 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapT
     return skipAll(files, 'user-mode-linux does not boot here (it needs ptrace and an executable /dev/shm)');
   if (code !== 0 && reader.totals.failed === 0) {
     reader.totals.failed++;
-    print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
+    print(
+      `✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test; the last that ended: ${reader.last()}`,
+    );
   }
   return reader.totals;
 }

@@ -15,8 +15,11 @@ const TEST_POINT = /^(not )?ok \d+ - (.*?)(?: # (SKIP|TODO)\b.*)?$/;
 export function createTapReader(onFailure: (line: string) => void) {
   const totals: TapTotals = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
   let inFailure = false;
+  let last = '';
   return {
     totals,
+    /** The test that ended last: ava's TAP reporter dies on a timeout without a word of which test it was. */
+    last: () => last,
     line(text: string) {
       const point = TEST_POINT.exec(text);
       if (!point) {
@@ -25,6 +28,7 @@ export function createTapReader(onFailure: (line: string) => void) {
       }
       const [, not, name = '', directive] = point;
       inFailure = false;
+      last = name;
       if (directive) {
         totals.skipped++;
         totals.skippedNames.push(name);
