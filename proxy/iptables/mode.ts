@@ -1,13 +1,18 @@
 import { createIptables } from '../../src/netfilter/iptables.ts';
+import { createNfacct } from '../../src/netfilter/nfacct.ts';
 import type { IpFamily } from '../../src/netfilter/tables.ts';
 import type { ModeDependencies, ProxyMode } from '../mode.ts';
 import { ROUTE_LOCALNET } from '../sysctls.ts';
 import { removeProxyRules } from './cleanup.ts';
-import { createIptablesProxier } from './proxier.ts';
+import { COUNTER, registerCounterMetrics } from './counters.ts';
+import { createIptablesProxier, isLargeCluster } from './proxier.ts';
+import { renderIptablesText } from './text.ts';
 
 /** Rules of iptables, in kube-proxy's chains. */
 export function createIptablesMode(deps: ModeDependencies): ProxyMode {
   const iptablesOf = (family: IpFamily) => createIptables({ family, run: deps.run, netns: deps.netns });
+  const nfacct = createNfacct(deps.netns);
+  let hasMetrics = false;
   return {
     name: 'iptables',
     async usable(family) {
@@ -18,9 +23,25 @@ export function createIptablesMode(deps: ModeDependencies): ProxyMode {
         return (error as Error).message;
       }
     },
-    proxier: (family) => createIptablesProxier(iptablesOf(family)),
+    proxier(family) {
+      // Both families count into the same counters.
+      if (!hasMetrics) registerCounterMetrics(nfacct, deps.metrics);
+      hasMetrics = true;
+      return createIptablesProxier(iptablesOf(family), nfacct);
+    },
     async cleanup(family, successor) {
       await removeProxyRules(iptablesOf(family), undefined, successor);
+      for (const name of Object.values(COUNTER)) await nfacct.remove(name);
+    },
+    async renderText(snapshot, node) {
+      const exists = async (name: string) => ((await nfacct.packets(name)) === undefined ? undefined : name);
+      return renderIptablesText(snapshot, {
+        ...node,
+        isLargeCluster: isLargeCluster(snapshot),
+        hasRandomFully: await iptablesOf(snapshot.family).hasRandomFully(),
+        invalidPacketCounter: await exists(COUNTER.invalid),
+        localhostNodePortCounter: node.localhostNodePorts ? await exists(COUNTER.localhostNodePorts) : undefined,
+      });
     },
     // Only now that KUBE-FIREWALL stands.
     sysctlsAfterSync: (family, node) => (family === 'IPv4' && node.localhostNodePorts ? [ROUTE_LOCALNET] : []),

@@ -1,8 +1,10 @@
 import type { Iptables } from '../../src/netfilter/iptables.ts';
+import type { Nfacct } from '../../src/netfilter/nfacct.ts';
 import type { TableChanges } from '../../src/netfilter/transaction.ts';
 import { valuesInSlices } from '../../src/runtime/slices.ts';
 import type { Proxier, SyncReport } from '../mode.ts';
-import type { ServiceState } from '../state/model.ts';
+import type { ProxySnapshot, ServiceState } from '../state/model.ts';
+import { ensureCounters } from './counters.ts';
 import { diffSavedTables } from './full-sync.ts';
 import { CHAIN } from './names.ts';
 import { diffServices } from './partial-sync.ts';
@@ -10,7 +12,12 @@ import { buildFixedChains, type RenderOptions, TABLES } from './shared-chains.ts
 import { countEndpoints, noTotals, type Totals } from './totals.ts';
 
 /** More endpoints than this, and per-service rules do without comments (kube-proxy's largeClusterEndpointsThreshold). */
-export const LARGE_CLUSTER_ENDPOINTS = 1000;
+const LARGE_CLUSTER_ENDPOINTS = 1000;
+
+/** Whether a snapshot has so many. */
+export function isLargeCluster({ services }: ProxySnapshot): boolean {
+  return countAll(services) > LARGE_CLUSTER_ENDPOINTS;
+}
 
 /** What stands in the kernel as far as we know. The services are the snapshot's own objects: no rule is kept. */
 interface Applied {
@@ -22,18 +29,21 @@ interface Applied {
 /**
  * Brings the iptables rules of one IP family in line with snapshots. A full pass reads the kernel's tables and repairs what differs;
  * a partial one writes where the rules of changed services differ from those of their state before.
+ * @param nfacct - counters for rules to add to, where there are any
  */
-export function createIptablesProxier(iptables: Iptables): Proxier {
+export function createIptablesProxier(iptables: Iptables, nfacct?: Nfacct): Proxier {
   let applied: Applied | undefined;
+  let counters: Partial<RenderOptions> = {};
 
   return {
     async sync({ family, services }, dirty, { node, full, signal }) {
       const endpoints = full || !applied ? countAll(services) : countChanged(applied, services, dirty);
-      const isLargeCluster = endpoints > LARGE_CLUSTER_ENDPOINTS;
+      const isLarge = endpoints > LARGE_CLUSTER_ENDPOINTS;
       // Beyond the threshold rules look different everywhere.
-      const before = full || applied?.isLargeCluster !== isLargeCluster ? undefined : applied;
+      const before = full || applied?.isLargeCluster !== isLarge ? undefined : applied;
       const hasRandomFully = await iptables.hasRandomFully(signal);
-      const options: RenderOptions = { ...node, family, isLargeCluster, hasRandomFully };
+      if (!before && nfacct) counters = await ensureCounters(nfacct, node);
+      const options: RenderOptions = { ...node, ...counters, family, isLargeCluster: isLarge, hasRandomFully };
       const written: Record<'filter' | 'nat', number> = { filter: 0, nat: 0 };
       const report = (totals: Totals, wrote: boolean) =>
         buildReport({ kind: before ? 'partial' : 'full', totals, wrote, written, options });
@@ -48,7 +58,7 @@ export function createIptablesProxier(iptables: Iptables): Proxier {
         : diffSavedTables(await iptables.save(undefined, signal), { family, services }, options, totals, backend);
       // Without the signal: not to be torn apart by a shutdown.
       const wrote = await iptables.restore(counted(valuesInSlices(steps), written));
-      applied = { services, totals, isLargeCluster };
+      applied = { services, totals, isLargeCluster: isLarge };
       return report(totals, wrote);
     },
     async isFlushed(signal) {

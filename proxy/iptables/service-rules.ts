@@ -3,7 +3,7 @@ import { type CategorizedEndpoints, categorizeEndpoints } from '../state/categor
 import { isExternallyAccessible, type NodeTopology, type ServicePort, type ServicePortState } from '../state/model.ts';
 import { type ServicePortChains, serviceChainsOf } from './names.ts';
 import { buildServiceChains } from './service-chains.ts';
-import { comment, isIpv6, matchPort } from './spelling.ts';
+import { comment, isIpv6, matchCounter, matchPort } from './spelling.ts';
 
 export interface ServiceRenderOptions {
   node: NodeTopology;
@@ -11,6 +11,8 @@ export interface ServiceRenderOptions {
   nodeIps: readonly string[];
   localDetector: LocalDetector;
   masqueradeAll: boolean;
+  /** The nfacct counter of packets to NodePorts at 127.0.0.1, where that is served and counted. */
+  localhostNodePortCounter?: string;
   /** Leaves comments out of per-service chains: the text of a thousand endpoints gets noticeably shorter. */
   isLargeCluster: boolean;
 }
@@ -51,7 +53,7 @@ export function renderServicePort(state: ServicePortState, options: ServiceRende
   const context = contextOf(state, options);
   const { port, endpoints, hasInternal, hasExternal } = context;
   return {
-    lines: captureTraffic(context),
+    lines: captureTraffic(context, options),
     chains: buildServiceChains(context, options),
     withoutLocalEndpoints: {
       internal: endpoints.hasAny && !hasInternal,
@@ -65,7 +67,7 @@ export function renderServiceLines(
   state: ServicePortState,
   options: ServiceRenderOptions,
 ): ReadonlyMap<LineChain, readonly string[]> {
-  return captureTraffic(contextOf(state, options));
+  return captureTraffic(contextOf(state, options), options);
 }
 
 function contextOf({ port, endpoints: all }: ServicePortState, { node }: ServiceRenderOptions): ServicePortContext {
@@ -81,14 +83,10 @@ function contextOf({ port, endpoints: all }: ServicePortState, { node }: Service
 }
 
 /** The lines in the chains that all services share: which packets are this port's, and where they go. */
-function captureTraffic({
-  port,
-  chains,
-  endpoints,
-  hasInternal,
-  hasExternal,
-  hasFirewall,
-}: ServicePortContext): Map<LineChain, string[]> {
+function captureTraffic(
+  { port, chains, endpoints, hasInternal, hasExternal, hasFirewall }: ServicePortContext,
+  { localhostNodePortCounter }: ServiceRenderOptions,
+): Map<LineChain, string[]> {
   const lines = new Map<LineChain, string[]>();
   const add = (chain: LineChain, rule: string) => {
     const known = lines.get(chain);
@@ -123,8 +121,15 @@ function captureTraffic({
   }
 
   if (port.nodePort !== 0) {
-    if (endpoints.hasAny)
-      add('nat KUBE-NODEPORTS', `${matchPort(port, port.nodePort, { about: comment(name) })} -j ${chains.external}`);
+    if (endpoints.hasAny) {
+      const match = matchPort(port, port.nodePort, { about: comment(name) });
+      if (localhostNodePortCounter && !isIpv6(port))
+        add(
+          'nat KUBE-NODEPORTS',
+          `-d 127.0.0.0/8 ${match} ${matchCounter(localhostNodePortCounter)} -j ${chains.external}`,
+        );
+      add('nat KUBE-NODEPORTS', `${match} -j ${chains.external}`);
+    }
     if (!hasExternal)
       add(
         'filter KUBE-EXTERNAL-SERVICES',

@@ -4,11 +4,13 @@ import { isLoopback } from '../state/addresses.ts';
 import { FIREWALL_JUMPS, JUMPS, type Jump } from './jumps.ts';
 import { CHAIN } from './names.ts';
 import type { LineChain, ServiceRenderOptions } from './service-rules.ts';
-import { comment } from './spelling.ts';
+import { comment, matchCounter } from './spelling.ts';
 
 export interface RenderOptions extends NodeRenderOptions, ServiceRenderOptions {
   family: IpFamily;
   hasRandomFully: boolean;
+  /** The nfacct counter of packets that conntrack calls INVALID, where they are counted. */
+  invalidPacketCounter?: string;
 }
 
 /** A chain that is there whatever the services, with its table and rules. */
@@ -95,9 +97,10 @@ function postroutingRules(options: RenderOptions): string[] {
 }
 
 function forwardRules(options: RenderOptions): string[] {
+  const count = options.invalidPacketCounter ? `${matchCounter(options.invalidPacketCounter)} ` : '';
   return [
     // Late or out-of-window packets would reach the client un-translated, and its reset would end a good connection.
-    ...(options.conntrackTcpBeLiberal ? [] : ['-m conntrack --ctstate INVALID -j DROP']),
+    ...(options.conntrackTcpBeLiberal ? [] : [`-m conntrack --ctstate INVALID ${count}-j DROP`]),
     `${comment('kubernetes forwarding rules')} -m mark --mark ${bothWays(options)} -j ACCEPT`,
     `${comment('kubernetes forwarding conntrack rule')} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
   ];

@@ -35,6 +35,11 @@ export function isIpv6({ clusterIp }: ServicePort): boolean {
   return clusterIp.includes(':');
 }
 
+/** Counts the packet; always matches. The second blank is iptables-save's own. */
+export function matchCounter(name: string): string {
+  return `-m nfacct --nfacct-name  ${name}`;
+}
+
 export function comment(text: string): string {
   return `-m comment --comment "${text}"`;
 }

@@ -127,4 +127,17 @@ export const SCENARIOS: Record<string, Scenario> = {
       isLargeCluster: true,
     },
   },
+  accounting: {
+    services: [
+      serviceOf('ns2/svc2', '10.96.0.42', {
+        type: 'NodePort',
+        ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' }],
+      }),
+    ],
+    slices: [sliceOf('ns2/svc2', ['10.244.0.1'])],
+    options: {
+      invalidPacketCounter: 'ct_state_invalid_dropped_pkts',
+      localhostNodePortCounter: 'localhost_nps_accepted_pkts',
+    },
+  },
 };

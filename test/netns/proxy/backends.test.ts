@@ -4,6 +4,7 @@ import { createIptablesProxier } from '../../../proxy/iptables/proxier.ts';
 import { renderIptablesText } from '../../../proxy/iptables/text.ts';
 import { hasProgram, run } from '../../../src/linux/exec.ts';
 import { createIptables, type Run } from '../../../src/netfilter/iptables.ts';
+import { createNfacct } from '../../../src/netfilter/nfacct.ts';
 import { parseIptablesSave, type SavedTables } from '../../../src/netfilter/tables.ts';
 import { SCENARIOS } from '../../golden/proxy/scenarios.ts';
 import { createTestNetns } from '../../support/netns.ts';
@@ -35,10 +36,17 @@ for (const kind of ['nft', 'legacy'] as const)
     const real = hasProgram(`iptables-${kind}`) ? test : test.skip;
     real(title, async (t) => {
       const netns = await createTestNetns(t, `${kind}-${name.slice(0, 8)}`);
+      for (const counter of [options?.invalidPacketCounter, options?.localhostNodePortCounter])
+        if (counter) await createNfacct(netns.path).ensure(counter);
       const iptables = createIptables({ family, run: backend(kind), netns: netns.path });
       const snapshot = snapshotOf(services, slices, family);
       const node = { ...NODE_OPTIONS, ...options };
-      const sync = () => createIptablesProxier(iptables).sync(snapshot, new Set(), { node, full: true });
+      const sync = () =>
+        createIptablesProxier(iptables, options?.invalidPacketCounter ? createNfacct(netns.path) : undefined).sync(
+          snapshot,
+          new Set(),
+          { node, full: true },
+        );
       t.like(await sync(), { kind: 'full', wrote: true });
       t.like(await sync(), { kind: 'full', wrote: false });
       // Another version may print something else: then the canonical form is what finds it unchanged, just above.
