@@ -22,7 +22,7 @@ export const rungs: Rung[] = [
   { name: 'contract', lane: 'parts', folders: ['contract'], serial: true, place: 'host' },
   { name: 'netns', lane: 'parts', folders: ['netns'], serial: true, place: 'host' },
   { name: 'docker', lane: 'parts', folders: ['docker'], serial: true, place: 'host' },
-  { name: 'uml', lane: 'parts', folders: ['uml', 'contract/cgroup'], serial: true, place: 'uml' },
+  { name: 'uml', lane: 'parts', folders: ['uml', 'contract/cgroup', 'contract/ipvs'], serial: true, place: 'uml' },
   { name: 'e2e', lane: 'clusters', folders: ['e2e', 'faults'], serial: true, place: 'here' },
   { name: 'guest', lane: 'clusters', folders: ['guest'], serial: true, place: 'here' },
 ];
