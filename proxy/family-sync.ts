@@ -5,7 +5,7 @@ import type { Clock } from '../src/runtime/clock.ts';
 import type { Logger } from '../src/runtime/log.ts';
 import type { NodeRenderOptions, Proxier, SyncReport } from './mode.ts';
 import type { ProxySnapshot } from './state/model.ts';
-import type { ChangeTracker } from './state/tracker.ts';
+import type { ChangeTracker, TakenChanges } from './state/tracker.ts';
 
 const HOUR_MS = 3_600_000;
 /** A lock is free again soon; the program that we ran has waited for it already. */
@@ -24,6 +24,10 @@ export interface FamilySyncOptions {
   maxIntervalMs: number;
   /** Asked at each sync; another answer than before makes the sync a full one. */
   nodeOptions(): NodeRenderOptions;
+  /** Before the tracker's changes are taken. Must not throw. */
+  beforeTake?(): Promise<void>;
+  /** What is wrong with the services that were looked at. */
+  onProblems?(problems: TakenChanges['problems']): void;
   /** After a sync that succeeded; the next one waits for it. Must not throw. */
   onSynced(done: SyncDone): Promise<void>;
   onFailed(kind: 'full' | 'partial', error: unknown): void;
@@ -61,7 +65,9 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     const optionsText = JSON.stringify(node);
     const isRepairDue = !skipsHourlyRepair && startMs - lastFullMs >= HOUR_MS;
     const full = isFullWanted || isRepairDue || optionsText !== lastOptions;
+    await options.beforeTake?.();
     const taken = options.tracker.take();
+    options.onProblems?.(taken.problems);
     triggerTimesMs.push(...taken.triggerTimesMs);
     // Whatever goes wrong from here on, the taken changes must not be lost: the next sync looks at everything.
     isFullWanted = true;

@@ -1,3 +1,4 @@
+import { listListeningPorts } from '../src/linux/netlink/sock-diag.ts';
 import { createConntrack } from '../src/netfilter/ctnetlink.ts';
 import type { IpFamily } from '../src/netfilter/tables.ts';
 import type { Clock } from '../src/runtime/clock.ts';
@@ -9,6 +10,8 @@ import type { Leftovers } from './leftovers.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import type { NodeRenderOptions, Proxier, ProxyMode } from './mode.ts';
 import { addressesOf, readLocalInterfaces } from './node-addresses.ts';
+import { createNodePortGuard } from './node-port-guard.ts';
+import type { ProblemLog } from './problem-log.ts';
 import type { ChangeTracker } from './state/tracker.ts';
 import { syncPeriodsOf } from './sync-periods.ts';
 import type { SysctlSetting } from './sysctls.ts';
@@ -19,6 +22,7 @@ export interface FamilyOptions {
   config: KubeProxyConfiguration;
   tracker: ChangeTracker;
   leftovers: Leftovers;
+  problems: ProblemLog;
   metrics: ProxyMetrics;
   /** Path of the network namespace; the process's own unless given. */
   netns?: string;
@@ -35,9 +39,10 @@ export interface FamilyOptions {
 
 /** Everything that serves one IP family: its proxier, and what follows a sync. */
 export function createFamily(options: FamilyOptions): FamilySync & { proxier: Proxier } {
-  const { family, mode, metrics, clock } = options;
+  const { family, mode, metrics, tracker, clock } = options;
   const log = options.log.child({ family });
   const proxier = mode.proxier(family);
+  const guard = createNodePortGuard({ listeningPorts: (protocol) => listListeningPorts(protocol, options.netns), log });
   const cleaner = createConntrackCleaner({
     conntrack: createConntrack({ netns: options.netns }),
     localAddresses: () => addressesOf(readLocalInterfaces(options.netns)),
@@ -58,15 +63,23 @@ export function createFamily(options: FamilyOptions): FamilySync & { proxier: Pr
     metrics.flowsCleaned(family, deleted, clock.monotonicMs() - startMs);
   }
 
-  const sync = createFamilySync({
+  const sync: FamilySync = createFamilySync({
     ...syncPeriodsOf(options.config, mode.name),
     family,
-    tracker: options.tracker,
+    tracker,
     proxier,
     clock,
     log,
     nodeOptions: options.nodeOptions,
-    beat: options.beat,
+    beat() {
+      options.beat();
+      // The process may have ended.
+      if (guard.hasBusy()) sync.request();
+    },
+    async beforeTake() {
+      tracker.setBusyNodePorts(await guard.look(tracker.nodePorts()));
+    },
+    onProblems: (problems) => options.problems.update(family, problems),
     onFailed: (kind, error) => metrics.syncFailed(family, kind, error),
     onSynced,
   });

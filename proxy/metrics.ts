@@ -20,6 +20,8 @@ export interface ProxyMetrics {
   synced(family: IpFamily, report: SyncReport, durationMs: number, nowMs: number): void;
   syncFailed(family: IpFamily, kind: 'full' | 'partial', error: unknown): void;
   flowsCleaned(family: IpFamily, deleted: number, durationMs: number): void;
+  /** Problems of Services' and slices' input that last. */
+  setProblems(family: IpFamily, reason: string, count: number): void;
   /** How long a change took from the controller's first sight of it to the kernel. */
   programmed(family: IpFamily, latencyMs: number): void;
 }
@@ -83,6 +85,12 @@ export function createProxyMetrics(registry: Registry, mode: ModeName): ProxyMet
     'Seconds that a look for stale flows took',
   );
   const conntrackDeleted = counter('conntrack_reconciler_deleted_entries_total', 'Stale flows deleted', ['ip_family']);
+  const problems = new Gauge({
+    name: 'berth_proxy_skipped_inputs',
+    help: 'Parts of Services and EndpointSlices that are left out, by reason',
+    labelNames: ['ip_family', 'reason'],
+    registers,
+  });
   return {
     healthzTotal: counter('proxy_healthz_total', 'Answers of /healthz', ['code']),
     livezTotal: counter('proxy_livez_total', 'Answers of /livez', ['code']),
@@ -113,6 +121,7 @@ export function createProxyMetrics(registry: Registry, mode: ModeName): ProxyMet
       conntrackDuration.observe({ ip_family }, durationMs / 1000);
       conntrackDeleted.inc({ ip_family }, deleted);
     },
+    setProblems: (ip_family, reason, count) => problems.set({ ip_family, reason }, count),
     programmed: (ip_family, latencyMs) => programming.observe({ ip_family }, latencyMs / 1000),
   };
 }

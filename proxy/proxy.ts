@@ -20,8 +20,10 @@ import type { ModeName } from './mode.ts';
 import { createModes } from './modes.ts';
 import { computeHealthCheckAddresses, computeNodeOptions } from './node-options.ts';
 import { followNode, type OwnNode, UNKNOWN_NODE } from './own-node.ts';
+import { createProblemLog } from './problem-log.ts';
 import { selectMode } from './select-mode.ts';
 import { followServiceCidrs, type ServiceCidr } from './service-cidrs.ts';
+import type { ExternalIpPolicy } from './state/service.ts';
 import { createChangeTracker } from './state/tracker.ts';
 import { syncPeriodsOf } from './sync-periods.ts';
 import { type ConntrackHash, createSysctlApplier, type SysctlPort } from './sysctls.ts';
@@ -129,7 +131,10 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
       });
       const sysctls = createSysctlApplier({ port: deps.sysctls, hash: deps.conntrackHash, config, log, warn });
       const leftovers = createLeftovers(mode.name, modes, log);
-      const trackers = selected.families.map((family) => createChangeTracker({ family, nodeName }));
+      const problems = createProblemLog({ log, warn, setCount: metrics.setProblems });
+      const trackers = selected.families.map((family) =>
+        createChangeTracker({ family, nodeName, externalIps: externalIpPolicy(config) }),
+      );
       const syncs = selected.families.map((family, index) =>
         createFamily({
           family,
@@ -137,6 +142,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
           config,
           tracker: trackers[index]!,
           leftovers,
+          problems,
           metrics,
           netns,
           startedAtMs,
@@ -218,4 +224,9 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
       }
     },
   };
+}
+
+/** Pods are told by clusterCIDR only: a pod's address as an external IP would be an attack on that pod. */
+function externalIpPolicy({ clusterCIDR, berth }: KubeProxyConfiguration): ExternalIpPolicy {
+  return { allowed: berth.externalIPCIDRs, forbidden: clusterCIDR === '' ? [] : clusterCIDR.split(',') };
 }

@@ -11,6 +11,7 @@ export const PROXY_FLAGS: [flag: string, field: string, text: string][] = [
   ['--metrics-bind-address <ip:port>', 'metricsBindAddress', 'where /metrics listens'],
   ['--profiling <bool>', 'enableProfiling', 'serve /debug/pprof on the metrics port'],
   ['--nodeport-addresses <cidrs>', 'nodePortAddresses', 'where node ports answer: blocks, or primary'],
+  ['--external-ip-cidrs <cidrs>', 'berth.externalIPCIDRs', 'blocks that external IPs of Services may come from'],
   ['--masquerade-all <bool>', 'iptables.masqueradeAll', 'masquerade all traffic to cluster IPs'],
   ['--iptables-masquerade-bit <n>', 'iptables.masqueradeBit', 'the bit of the packet mark that asks for masquerading'],
   ['--iptables-localhost-nodeports <bool>', 'iptables.localhostNodePorts', 'node ports answer at 127.0.0.1 too'],

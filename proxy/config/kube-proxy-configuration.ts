@@ -86,6 +86,10 @@ const fields = {
     udpTimeout: duration(0),
     udpStreamTimeout: duration(0),
   },
+  // Berth's own.
+  berth: {
+    externalIPCIDRs: list({ accepts: 'CIDRs', valid: isCidr, fallback: ['0.0.0.0/0', '::/0'] }),
+  },
   winkernel: ignored(anything()),
   windowsRunAsService: ignored(anything()),
 };

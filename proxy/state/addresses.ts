@@ -32,3 +32,10 @@ export function joinHostPort(ip: string, port: number): string {
 export function isLoopback(address: string): boolean {
   return ipaddr.parse(address).range() === 'loopback';
 }
+
+const UNREACHABLE = new Set(['unspecified', 'loopback', 'linkLocal', 'multicast', 'broadcast']);
+
+/** Whether a pod can have the address. To translate to a loopback address would open what the node serves to itself only. */
+export function isReachable(address: string): boolean {
+  return !UNREACHABLE.has(ipaddr.parse(address).range());
+}

@@ -1,9 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointSlice, Service } from '../../src/kube/types.ts';
 import type { IpFamily } from '../../src/netfilter/tables.ts';
+import { type Claims, createClaims, rankOf } from './claims.ts';
+import { claimsOf, keepOwn, nodePortKey, PROCESSES } from './contenders.ts';
 import { mergeEndpointSlices, portKey, SERVICE_NAME_LABEL } from './endpoints.ts';
-import type { ProxySnapshot, ServiceState } from './model.ts';
-import { buildServicePorts } from './service.ts';
+import type { ProxySnapshot, ServicePort, ServiceState } from './model.ts';
+import type { Problem } from './problem.ts';
+import { buildServicePorts, type ExternalIpPolicy } from './service.ts';
 
 /** Set by the controller on a slice: when the first change that led to it happened. */
 const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
@@ -20,6 +23,8 @@ export interface TakenChanges {
   dirty: ReadonlySet<string>;
   /** Wall time, milliseconds, of the changes behind the dirty services' slices. */
   triggerTimesMs: readonly number[];
+  /** Of services (`ns/name`) that were looked at: what is wrong with each now; an empty list where nothing is any more. */
+  problems: ReadonlyMap<string, readonly Problem[]>;
 }
 
 /** Folds Services and EndpointSlices into snapshots for one IP family. Purely in memory; told of events, in any order. */
@@ -28,36 +33,83 @@ export interface ChangeTracker {
   deleteService(key: string): void;
   setSlice(slice: EndpointSlice): void;
   deleteSlice(slice: EndpointSlice): void;
+  /** Node ports (as `nodePortKey` names them) that Services ask for; the same object while they are the same. */
+  nodePorts(): ReadonlySet<string>;
+  /** Node ports that processes of the node listen on: no Service gets them. */
+  setBusyNodePorts(keys: ReadonlySet<string>): void;
   pending(): PendingChanges;
   /** The state now, with what has changed since the last call. Objects of unchanged services are the same as before. */
   take(): TakenChanges;
 }
 
-export function createChangeTracker(options: { family: IpFamily; nodeName: string }): ChangeTracker {
+export interface ChangeTrackerOptions {
+  family: IpFamily;
+  nodeName: string;
+  /** Any external IP that a host can have, unless given. */
+  externalIps?: ExternalIpPolicy;
+}
+
+/** Costs O(changed): what a Service asks for is compared with others' claims by key. */
+export function createChangeTracker(options: ChangeTrackerOptions): ChangeTracker {
   const services = new Map<string, Service>();
   const slices = new Map<string, Map<string, EndpointSlice>>();
   const touchedServices = new Set<string>();
   const touchedEndpoints = new Set<string>();
   const triggers = new Map<string, number[]>();
+  const claims: Claims = createClaims();
+  /** With how many services ask for each. */
+  const nodePorts = new Map<string, number>();
+  let nodePortSet: ReadonlySet<string> | undefined;
   let current: Map<string, ServiceState> = new Map();
+  /** Of touched services, between the two passes of `take`. */
+  let read = new Map<string, { ports: ServicePort[]; problems: Problem[] }>();
 
-  function buildState(name: string): ServiceState | undefined {
+  function countNodePorts(before: Service | undefined, now: Service | undefined): void {
+    const [old, next] = [nodePortKeys(before), nodePortKeys(now)];
+    if (old.join() === next.join()) return;
+    for (const key of old)
+      if (nodePorts.get(key) === 1) nodePorts.delete(key);
+      else nodePorts.set(key, nodePorts.get(key)! - 1);
+    for (const key of next) nodePorts.set(key, (nodePorts.get(key) ?? 0) + 1);
+    nodePortSet = undefined;
+  }
+
+  /** First pass: what a Service wants, and who else has to be looked at for it. */
+  function readService(name: string): Set<string> {
     const service = services.get(name);
-    const ports = service ? buildServicePorts(service, options.family) : [];
-    if (ports.length === 0) return undefined;
-    const endpoints = mergeEndpointSlices([...(slices.get(name)?.values() ?? [])], options.family, options.nodeName);
-    return {
-      ports: ports.map((port) => ({ port, endpoints: endpoints.get(portKey(port.portName, port.protocol)) ?? [] })),
-    };
+    const problems: Problem[] = [];
+    const ports = service
+      ? buildServicePorts(service, { ...options, onProblem: (reason, message) => problems.push({ reason, message }) })
+      : [];
+    read.set(name, { ports, problems });
+    return claims.set(name, service ? claimsOf(name, service, ports) : []);
+  }
+
+  /** Second pass, when all claims are known. */
+  function buildState(name: string): { state: ServiceState | undefined; problems: Problem[] } {
+    const { ports: wanted, problems } = read.get(name)!;
+    if (wanted.length === 0) return { state: undefined, problems };
+    const onProblem = (reason: Problem['reason'], message: string) => problems.push({ reason, message });
+    const ports = keepOwn(name, wanted, claims.holder, onProblem);
+    const ofService = [...(slices.get(name)?.values() ?? [])];
+    const endpoints = mergeEndpointSlices(ofService, options.family, options.nodeName, onProblem);
+    if (ports.length === 0) return { state: undefined, problems };
+    const states = ports.map((port) => ({
+      port,
+      endpoints: endpoints.get(portKey(port.portName, port.protocol)) ?? [],
+    }));
+    return { state: { ports: states }, problems };
   }
 
   return {
     setService(service) {
       const key = `${service.metadata.namespace}/${service.metadata.name}`;
+      countNodePorts(services.get(key), service);
       services.set(key, service);
       touchedServices.add(key);
     },
     deleteService(key) {
+      countNodePorts(services.get(key), undefined);
       services.delete(key);
       touchedServices.add(key);
     },
@@ -80,14 +132,27 @@ export function createChangeTracker(options: { family: IpFamily; nodeName: strin
       // Without the slice nobody can tell any more when the change began.
       triggers.delete(owner);
     },
+    nodePorts() {
+      nodePortSet ??= new Set(nodePorts.keys());
+      return nodePortSet;
+    },
+    setBusyNodePorts(keys) {
+      const busy = [...keys].map((key) => ({ key, rank: rankOf('process', '', PROCESSES) }));
+      for (const owner of claims.set(PROCESSES, busy)) touchedServices.add(owner);
+    },
     pending: () => ({ services: touchedServices.size, endpoints: touchedEndpoints.size }),
     take() {
       const dirty = new Set<string>();
       const next = new Map(current);
       let grew = false;
-      for (const name of new Set([...touchedServices, ...touchedEndpoints])) {
+      const problems = new Map<string, readonly Problem[]>();
+      // Grows while it is gone through: those that lose or gain something by a change are looked at too.
+      const names = new Set([...touchedServices, ...touchedEndpoints]);
+      for (const name of names) for (const other of readService(name)) if (other !== PROCESSES) names.add(other);
+      for (const name of names) {
         const before = current.get(name);
-        const now = buildState(name);
+        const { state: now, problems: found } = buildState(name);
+        problems.set(name, found);
         if (isDeepStrictEqual(before, now)) continue;
         dirty.add(name);
         grew ||= before === undefined;
@@ -98,8 +163,9 @@ export function createChangeTracker(options: { family: IpFamily; nodeName: strin
       touchedServices.clear();
       touchedEndpoints.clear();
       triggers.clear();
+      read = new Map();
       if (dirty.size > 0) current = grew ? new Map([...next].sort(([a], [b]) => (a < b ? -1 : 1))) : next;
-      return { snapshot: { family: options.family, services: current }, dirty, triggerTimesMs };
+      return { snapshot: { family: options.family, services: current }, dirty, triggerTimesMs, problems };
     },
   };
 }
@@ -107,4 +173,10 @@ export function createChangeTracker(options: { family: IpFamily; nodeName: strin
 function ownerOf({ metadata }: EndpointSlice): string | undefined {
   const service = metadata.labels?.[SERVICE_NAME_LABEL];
   return service ? `${metadata.namespace}/${service}` : undefined;
+}
+
+function nodePortKeys(service: Service | undefined): string[] {
+  return (service?.spec.ports ?? []).flatMap(({ nodePort, protocol }) =>
+    nodePort ? [nodePortKey(protocol ?? 'TCP', nodePort)] : [],
+  );
 }

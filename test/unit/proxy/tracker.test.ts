@@ -42,7 +42,8 @@ test('a snapshot that was handed out never changes', (t) => {
 
 test('services come sorted, whenever they came', (t) => {
   const tracker = create();
-  for (const name of ['ns/b', 'ns/c', 'ns/a']) tracker.setService(serviceOf(name, '10.96.0.1'));
+  for (const [index, name] of ['ns/b', 'ns/c', 'ns/a'].entries())
+    tracker.setService(serviceOf(name, `10.96.0.${index}`));
   t.deepEqual([...tracker.take().snapshot.services.keys()], ['ns/a', 'ns/b', 'ns/c']);
 });
 
