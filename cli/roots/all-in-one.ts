@@ -30,6 +30,7 @@ import { imageSettings, pluginAudiences } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createOwnNode } from './own-node.ts';
 import { ensureOwnPki, ownTrust } from './own-pki.ts';
+import { createDebugAccess } from './proxy-debug-access.ts';
 import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
 /**
@@ -106,7 +107,10 @@ export async function runAllInOne(
     ),
   ]);
   own.servedBy(agent);
-  const proxy = createProxy(settings, { client: clients.proxy, metrics: metrics.proxy }, network.sysctls, context);
+  const api = { server: `https://127.0.0.1:${settings.apiPort}`, caPem: pki.ca.certPem };
+  const debugAccess = createDebugAccess(api, context.clock);
+  const proxyPart = { client: clients.proxy, metrics: metrics.proxy, debugAccess };
+  const proxy = createProxy(settings, proxyPart, network.sysctls, context);
   const overlay = createOverlayPart(
     {
       nodeName: settings.nodeName,
@@ -215,7 +219,7 @@ function createAgent(
 
 function createProxy(
   settings: Settings,
-  part: Pick<ProxyPartOptions, 'client' | 'metrics'>,
+  part: Pick<ProxyPartOptions, 'client' | 'metrics' | 'debugAccess'>,
   sysctls: NodeNetwork['sysctls'],
   context: ProgramContext,
 ): Runnable {
