@@ -60,11 +60,10 @@ export function createProxyMetrics(registry: Registry, mode: ModeName): ProxyMet
     hasIptables ? gauge(rest, help, ['ip_family', 'table']) : undefined;
   const rulesTotal = ruleGauge('sync_proxy_rules_iptables_total', 'Rules that stand');
   const rulesLast = ruleGauge('sync_proxy_rules_iptables_last', 'Rules written by the last sync');
-  const failures = counter(
-    hasIptables ? 'sync_proxy_rules_iptables_restore_failures_total' : 'sync_proxy_rules_nftables_sync_failures_total',
-    'Syncs that failed',
-    ['ip_family'],
-  );
+  // The nftables mode counts its own.
+  const failures = hasIptables
+    ? counter('sync_proxy_rules_iptables_restore_failures_total', 'Syncs that failed', ['ip_family'])
+    : undefined;
   const partialFailures = hasIptables
     ? counter('sync_proxy_rules_iptables_partial_restore_failures_total', 'Partial syncs that failed', ['ip_family'])
     : undefined;
@@ -113,7 +112,7 @@ export function createProxyMetrics(registry: Registry, mode: ModeName): ProxyMet
         noLocal.set({ ip_family, traffic_policy }, report.withoutLocalEndpoints[traffic_policy]);
     },
     syncFailed(ip_family, kind, error) {
-      failures.inc({ ip_family });
+      failures?.inc({ ip_family });
       if (kind === 'partial') partialFailures?.inc({ ip_family });
       if (error instanceof LockedError) locked?.inc({ ip_family });
     },
