@@ -1,7 +1,7 @@
 import type { IpFamily } from '../../src/netfilter/tables.ts';
 import { isEmptyTransaction } from '../../src/netfilter/transaction.ts';
 import type { IpvsChains } from './chains.ts';
-import { type IpvsKernel, LINK_NAME, readAddresses, readHeaders, readReals, readServers } from './kernel.ts';
+import { type IpvsKernel, LINK_NAME, readAddresses, readHeaders, readServers } from './kernel.ts';
 import { endpointText } from './operations.ts';
 import type { IpvsRenderOptions } from './service-rules.ts';
 import { SET_KEYS, setName } from './sets.ts';
@@ -35,9 +35,9 @@ export function createInspection(family: IpFamily): Inspection {
       signal?.throwIfAborted();
       next = (next + 1) % servers.length;
       const [key, { server, endpoints }] = servers[next]!;
-      const reals = await readReals(ipvs, server);
+      const reals = await ipvs.listRealServers(server);
       const serving = new Set(
-        reals?.filter(({ weight }) => weight > 0).map((one) => endpointText(one.address, one.port)),
+        reals.filter(({ weight }) => weight > 0).map((one) => endpointText(one.address, one.port)),
       );
       if (serving.size !== new Set(endpoints).size || endpoints.some((one) => !serving.has(one)))
         return `real servers of ${key}`;

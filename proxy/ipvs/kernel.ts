@@ -1,5 +1,4 @@
 import { type AddressHolder, openAddressHolder } from '../../src/linux/netlink/dummy.ts';
-import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { type Ipset, openIpset } from '../../src/netfilter/ipset.ts';
 import type { SetHeader } from '../../src/netfilter/ipset-messages.ts';
 import { createIptables, type Iptables } from '../../src/netfilter/iptables.ts';
@@ -88,17 +87,7 @@ export async function readKernelState(
   // One after the other: the kernel answers one list at a time anyway.
   for (const [key, server] of await readServers(kernel, family)) {
     signal?.throwIfAborted();
-    servers.set(key, { server, reals: wanted.server(key) && (await readReals(kernel.ipvs, server)) });
+    servers.set(key, { server, reals: wanted.server(key) && (await kernel.ipvs.listRealServers(server)) });
   }
   return { servers, held, elements };
-}
-
-/** @returns undefined when the virtual server has gone meanwhile */
-export async function readReals(ipvs: Ipvs, server: VirtualServer): Promise<RealServerState[] | undefined> {
-  try {
-    return await ipvs.listRealServers(server);
-  } catch (error) {
-    if (isNetlinkError(error, 'ESRCH')) return undefined;
-    throw error;
-  }
 }

@@ -47,15 +47,10 @@ export function createTerminations(ipvs: Ipvs): Terminations {
 
   /** The connections of each real server; none where the virtual one is gone. */
   async function connectionsOf(server: VirtualServer): Promise<Map<string, number>> {
-    try {
-      const reals = await ipvs.listRealServers(server);
-      return new Map(
-        reals.map((one) => [endpointText(one.address, one.port), one.activeConnections + one.inactiveConnections]),
-      );
-    } catch (error) {
-      if (isNetlinkError(error, 'ESRCH')) return new Map();
-      throw error;
-    }
+    const reals = await ipvs.listRealServers(server);
+    return new Map(
+      reals.map((one) => [endpointText(one.address, one.port), one.activeConnections + one.inactiveConnections]),
+    );
   }
 
   return {

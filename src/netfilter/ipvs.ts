@@ -24,7 +24,7 @@ import {
 export interface Ipvs {
   /** Of both families; without those that are found by packet mark. */
   listServers(): Promise<VirtualServer[]>;
-  /** ESRCH when there is no such virtual server. */
+  /** None, too, when there is no such virtual server. */
   listRealServers(server: VirtualServerId): Promise<RealServerState[]>;
   /** EEXIST when it is there; ENOENT when the kernel has no such scheduler; EAFNOSUPPORT without IPv6 in IPVS. */
   addServer(server: VirtualServer): Promise<void>;

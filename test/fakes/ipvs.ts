@@ -46,7 +46,7 @@ export function createFakeIpvs(): FakeIpvs {
       return [...servers.values()].map(({ server }) => ({ ...server }));
     },
     async listRealServers(id) {
-      return [...find('list', id).reals.values()].map((real) => ({ ...real }));
+      return [...(servers.get(keyOf(id))?.reals.values() ?? [])].map((real) => ({ ...real }));
     },
     async addServer(server) {
       note('addServer', server);

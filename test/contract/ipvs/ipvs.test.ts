@@ -66,7 +66,7 @@ onBoth<Ipvs>('virtual and real servers', createFakeIpvs, openIpvs, hasIpvs, asyn
       await refused(t, 'ESRCH', ipvs.deleteServer(id));
       await refused(t, 'ESRCH', ipvs.editServer(server));
       await refused(t, 'ESRCH', ipvs.addRealServer(id, one));
-      await refused(t, 'ESRCH', ipvs.listRealServers(id));
+      t.deepEqual(await ipvs.listRealServers(id), []);
       t.deepEqual(await ipvs.listServers(), []);
     }
 });
