@@ -5,7 +5,7 @@ import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
 import { runBehaviours } from '../../support/proxy-behaviours-run.ts';
 import { createSources, createWorld, eventually, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
 
-const MODES: readonly ModeName[] = ['iptables', 'userspace'];
+const MODES: readonly ModeName[] = ['iptables', 'nftables', 'userspace'];
 
 for (const mode of MODES)
   test(`${mode}: the table of behaviours, by real traffic`, async (t: ExecutionContext) => {

@@ -14,7 +14,7 @@ import { type RandomService, randomService, randomSlices } from '../../support/p
 import { createSources, eventually, startProxy } from '../../support/proxy-world.ts';
 import { createRandom, type Random } from '../../support/random.ts';
 
-const MODES: readonly ModeName[] = ['iptables'];
+const MODES: readonly ModeName[] = ['iptables', 'nftables'];
 const SEED = 7;
 const ROUNDS = 12;
 const CHANGES_A_ROUND = 5;
