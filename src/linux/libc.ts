@@ -23,7 +23,11 @@ export class SyscallError extends Error {
   }
 }
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+const NAMES = new Map([
+  ...Object.entries(constants.errno).map(([name, number]): [number, string] => [number, name]),
+  // The kernel's own, which no program should see; nf_tables answers it all the same.
+  [85, 'ERESTART'],
+]);
 
 /** `17` → `EEXIST`; an unknown number stays a number. */
 export function errnoName(errno: number): string {
