@@ -1,6 +1,6 @@
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { NftBatch } from '../../src/netfilter/nfnetlink/batch.ts';
-import { type NftMonitor, openNftMonitor } from '../../src/netfilter/nfnetlink/monitor.ts';
+import { changesToTable, type NftMonitor, openNftMonitor } from '../../src/netfilter/nfnetlink/monitor.ts';
 import type { NftSocket } from '../../src/netfilter/nfnetlink/socket.ts';
 import { hasAnyRule, type KernelTable, readElements, readTable } from '../../src/netfilter/nfnetlink/table.ts';
 import type { IpFamily } from '../../src/netfilter/tables.ts';
@@ -142,7 +142,11 @@ export function createNftablesProxier(options: NftablesProxierOptions): Proxier 
       if (signal.aborted) return;
       const { portId } = await socket().generation();
       onTampered = tampered;
-      monitor = openNftMonitor({ family, table: TABLE, netns: options.netns, ownPortId: portId, onChanged: tampered });
+      monitor = openNftMonitor({
+        netns: options.netns,
+        isForeign: changesToTable(family, TABLE, portId),
+        onChanged: tampered,
+      });
       try {
         await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
       } finally {

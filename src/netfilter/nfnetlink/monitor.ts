@@ -1,12 +1,12 @@
 import { RawNetlinkSocket } from 'netlink';
 import { readText } from '../../linux/netlink/attributes.ts';
 import { inNetns } from '../../linux/netns.ts';
-import { eachAttribute, NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, readMessages } from './message.ts';
+import { eachAttribute, type Message, NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, readMessages } from './message.ts';
 import { NFNLGRP_NFTABLES, NFT_MSG_GETGEN, NFT_MSG_NEWGEN } from './nf-tables.ts';
 import type { Family } from './rule.ts';
 import { FAMILIES } from './rule-encoding.ts';
 
-/** Tells of changes that others make to one table. */
+/** Tells of changes that others make to tables. */
 export interface NftMonitor {
   /**
    * Stops listening while we write much ourselves: for each element that anybody listens for the kernel makes a message
@@ -18,12 +18,10 @@ export interface NftMonitor {
 }
 
 export interface NftMonitorOptions {
-  family: Family;
-  table: string;
   netns?: string;
-  /** Port id of the socket whose changes are our own. */
-  ownPortId: number;
-  /** Another socket has changed something of the table; or messages were lost, and nobody knows. */
+  /** Whether a message of nf_tables tells of a change that is not to be. */
+  isForeign(message: Message): boolean;
+  /** There was such a change; or messages were lost, and nobody knows. */
   onChanged(why: 'changed' | 'lost'): void;
 }
 
@@ -39,7 +37,7 @@ export function openNftMonitor(options: NftMonitorOptions): NftMonitor {
   let isClosed = false;
   raw.on('message', (datagram) => {
     try {
-      if (isListening && isForeign(datagram, options)) options.onChanged('changed');
+      if (isListening && hasForeign(datagram, options)) options.onChanged('changed');
     } catch {
       options.onChanged('lost');
     }
@@ -67,19 +65,31 @@ export function openNftMonitor(options: NftMonitorOptions): NftMonitor {
   return monitor;
 }
 
-/** Whether a datagram tells of a change to the table that another socket made. */
-function isForeign(datagram: Buffer, { family, table, ownPortId }: NftMonitorOptions): boolean {
-  const { protocol } = FAMILIES[family];
-  for (const { type, portId, body } of readMessages(datagram)) {
-    const message = type & 0xff;
-    if (type >> 8 !== NFNL_SUBSYS_NFTABLES || message === NFT_MSG_NEWGEN || message === NFT_MSG_GETGEN) continue;
-    if (portId === ownPortId || body[0] !== protocol) continue;
-    // Whatever the message is about, its first attribute is the table's name.
-    let name: string | undefined;
-    eachAttribute(body, 4, (attribute, value) => {
-      if (attribute === 1) name = readText(value);
-    });
-    if (name === table) return true;
-  }
+function hasForeign(datagram: Buffer, { isForeign }: NftMonitorOptions): boolean {
+  for (const message of readMessages(datagram))
+    if (message.type >> 8 === NFNL_SUBSYS_NFTABLES && isForeign(message)) return true;
   return false;
+}
+
+/** Tells the changes to one table that another socket than that of `ownPortId` made. */
+export function changesToTable(
+  family: Family,
+  table: string,
+  ownPortId: number,
+): (message: Pick<Message, 'type' | 'portId' | 'body'>) => boolean {
+  const { protocol } = FAMILIES[family];
+  return ({ type, portId, body }) => {
+    const message = type & 0xff;
+    if (message === NFT_MSG_NEWGEN || message === NFT_MSG_GETGEN) return false;
+    return portId !== ownPortId && body[0] === protocol && firstName(body) === table;
+  };
+}
+
+/** Whatever a message is about, its first attribute is the table's name. */
+function firstName(body: Buffer): string | undefined {
+  let name: string | undefined;
+  eachAttribute(body, 4, (attribute, value) => {
+    if (attribute === 1) name = readText(value);
+  });
+  return name;
 }
