@@ -13,7 +13,7 @@ export interface LogFile {
   readonly inode: number;
   /** How far it was read, in bytes of text. */
   offset: number;
-  /** Text from `offset` on, to the end that it has now. */
+  /** Text from `offset` on, to the end that it has now. A block holds until the next is asked for. */
   read(): AsyncGenerator<Buffer>;
   /** Without the newline; undefined while there is none. */
   firstLine(): Promise<string | undefined>;
@@ -142,7 +142,8 @@ function createLogFile(fd: number, isCompressed: boolean): LogFile {
 }
 
 async function* unpack(fd: number): AsyncGenerator<Buffer> {
-  const packed = Readable.from(blocksOf(fd, 0));
+  // The unpacker holds several at a time.
+  const packed = Readable.from(copiesOf(blocksOf(fd, 0)));
   const unpacked = createGunzip();
   packed.on('error', (error) => unpacked.destroy(error));
   packed.pipe(unpacked);
@@ -154,13 +155,19 @@ async function* unpack(fd: number): AsyncGenerator<Buffer> {
   }
 }
 
+/** All in the same memory: a gigabyte that is read in blocks of its own leaves the collector as much to do. */
 async function* blocksOf(fd: number, from: number): AsyncGenerator<Buffer> {
+  const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
   for (let at = from; ; ) {
-    const { bytesRead, buffer } = await readAt(fd, Buffer.allocUnsafe(BLOCK_BYTES), 0, BLOCK_BYTES, at);
+    const { bytesRead } = await readAt(fd, block, 0, BLOCK_BYTES, at);
     if (bytesRead === 0) return;
     at += bytesRead;
-    yield buffer.subarray(0, bytesRead);
+    yield block.subarray(0, bytesRead);
   }
+}
+
+async function* copiesOf(blocks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const block of blocks) yield Buffer.from(block);
 }
 
 /** Of the file that is written to; undefined while there is none. */
