@@ -125,7 +125,7 @@ export async function ensureSets(
       await ipset.create(set);
       made++;
     } else if (!isBitmap && there.maxElements !== undefined && there.maxElements < needed) {
-      const spare = spareName(name);
+      const spare = spareName(family);
       await ipset.destroy(spare);
       await ipset.create({ ...set, name: spare });
       await ipset.add({ name: spare, type }, await ipset.elements({ name, type }));

@@ -140,6 +140,17 @@ export function renderIpvsChains(wanted: Wanted, family: IpFamily, options: Ipvs
     [
       'KUBE-IPVS-FILTER',
       [
+        ...whenFilled(
+          'BERTH-NO-LOCAL-ENDPOINTS',
+          [
+            '-m conntrack --ctstate NEW',
+            matchLocal(options.localDetector, false),
+            commented('BERTH-NO-LOCAL-ENDPOINTS', 'dst,dst'),
+            '-m addrtype ! --src-type LOCAL -j DROP',
+          ]
+            .filter(Boolean)
+            .join(' '),
+        ),
         ...(['KUBE-LOAD-BALANCER', 'KUBE-CLUSTER-IP', 'KUBE-EXTERNAL-IP', 'KUBE-EXTERNAL-IP-LOCAL'] as const).map(
           (key) => `${match(key, 'dst,dst')} -j RETURN`,
         ),

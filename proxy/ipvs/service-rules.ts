@@ -62,13 +62,18 @@ export function renderIpvsService({ ports }: ServiceState, options: IpvsRenderOp
 function renderPort({ port, endpoints }: ServicePortState, options: IpvsRenderOptions, out: Collected): void {
   const protocol = port.protocol.toLowerCase();
   const { cluster, local, hasAny } = categorizeEndpoints(endpoints, port, options.node);
-  // With nobody here the others serve: then at least the node and its pods are answered (see docs/adr/0037).
-  const behind = (isLocal: boolean): readonly Endpoint[] => (isLocal && local.length > 0 ? local : cluster);
-  const serve = (address: string, number: number, isLocal: boolean) =>
+  const serve = (address: string, number: number, endpointsOf: readonly Endpoint[]) =>
     out.servers.push({
       server: virtualServer(port, address, number, options.scheduler),
-      endpoints: behind(isLocal).map((endpoint) => endpoint.address),
+      endpoints: endpointsOf.map((endpoint) => endpoint.address),
     });
+  // With nobody here the others serve the node and its pods; the outside is kept away by a rule (KUBE-IPVS-FILTER).
+  const isLocalOnly = port.isExternalPolicyLocal && local.length > 0;
+  const serveExternally = (address: string, number: number) => {
+    serve(address, number, isLocalOnly ? local : cluster);
+    if (port.isExternalPolicyLocal && !isLocalOnly && cluster.length > 0)
+      out.elements.push(['BERTH-NO-LOCAL-ENDPOINTS', `${address},${protocol}:${number}`]);
+  };
   const bind = (address: string) => {
     out.addresses.push(address);
     out.elements.push(['KUBE-IPVS-IPS', address]);
@@ -87,23 +92,23 @@ function renderPort({ port, endpoints }: ServicePortState, options: IpvsRenderOp
     if (isLocal) out.elements.push(['KUBE-LOOP-BACK', `${ip},${protocol}:${number},${ip}`]);
 
   out.elements.push(['KUBE-CLUSTER-IP', `${port.clusterIp},${protocol}:${port.port}`]);
-  serve(port.clusterIp, port.port, port.isInternalPolicyLocal);
+  serve(port.clusterIp, port.port, port.isInternalPolicyLocal ? local : cluster);
   bind(port.clusterIp);
 
   for (const ip of port.externalIps) {
     const set = port.isExternalPolicyLocal ? 'KUBE-EXTERNAL-IP-LOCAL' : 'KUBE-EXTERNAL-IP';
     out.elements.push([set, `${ip},${protocol}:${port.port}`]);
-    serve(ip, port.port, port.isExternalPolicyLocal);
+    serveExternally(ip, port.port);
     bindForeign(ip);
   }
 
   for (const ip of port.loadBalancerVips) {
     renderLoadBalancer(port, ip, options, out);
-    serve(ip, port.port, port.isExternalPolicyLocal);
+    serveExternally(ip, port.port);
     bindForeign(ip);
   }
 
-  if (port.nodePort !== 0) renderNodePort(port, options, out, serve);
+  if (port.nodePort !== 0) renderNodePort(port, options, out, serveExternally);
   if (port.healthCheckNodePort !== 0)
     out.elements.push(['KUBE-HEALTH-CHECK-NODE-PORT', String(port.healthCheckNodePort)]);
 }
@@ -144,7 +149,7 @@ function renderNodePort(
   port: ServicePort,
   options: IpvsRenderOptions,
   out: Collected,
-  serve: (address: string, number: number, isLocal: boolean) => void,
+  serve: (address: string, number: number) => void,
 ): void {
   const addresses = nodePortAddressesOf(options);
   if (addresses.length === 0) return;
@@ -155,5 +160,5 @@ function renderNodePort(
     out.elements.push([`KUBE-NODE-PORT-${suffix}` as SetKey, element]);
     if (port.isExternalPolicyLocal) out.elements.push([`KUBE-NODE-PORT-LOCAL-${suffix}` as SetKey, element]);
   }
-  for (const ip of addresses) serve(ip, port.nodePort, port.isExternalPolicyLocal);
+  for (const ip of addresses) serve(ip, port.nodePort);
 }

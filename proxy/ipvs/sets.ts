@@ -7,7 +7,7 @@ interface SetDefinition {
   comment: string;
 }
 
-/** kube-proxy's sets, by the names that they have for IPv4. */
+/** kube-proxy's sets and one of ours, by the names that they have for IPv4. */
 export const SETS = {
   'KUBE-LOOP-BACK': {
     type: 'hash:ip,port,ip',
@@ -62,6 +62,11 @@ export const SETS = {
   },
   'KUBE-HEALTH-CHECK-NODE-PORT': { type: 'bitmap:port', comment: 'Kubernetes health check node port' },
   'KUBE-IPVS-IPS': { type: 'hash:ip', comment: 'Addresses on the ipvs interface' },
+  // Ours alone: kube-proxy answers the outside with endpoints of other nodes there.
+  'BERTH-NO-LOCAL-ENDPOINTS': {
+    type: 'hash:ip,port',
+    comment: 'external ip + port with externalTrafficPolicy=local and no endpoint on this node',
+  },
 } as const satisfies Record<string, SetDefinition>;
 
 export type SetKey = keyof typeof SETS;
@@ -76,15 +81,17 @@ const NAME_LIMIT_CHARS = 31;
 
 /** The name of a set in a family: both families' sets live side by side. */
 export function setName(key: string, family: IpFamily): string {
-  return family === 'IPv4' ? key : key.replace('KUBE-', 'KUBE-6-').slice(0, NAME_LIMIT_CHARS);
+  return family === 'IPv4' ? key : key.replace('-', '-6-').slice(0, NAME_LIMIT_CHARS);
 }
 
 /** Every name that this mode, of whatever version, has given to a set of a family. */
 export function ownSetNames(family: IpFamily): string[] {
-  return [...SET_KEYS, ...FORMER_SETS].map((key) => setName(key, family)).flatMap((name) => [name, spareName(name)]);
+  return [...SET_KEYS, ...FORMER_SETS, SPARE].map((key) => setName(key, family));
 }
 
+const SPARE = 'BERTH-SPARE';
+
 /** Under which a set is filled that takes the place of another. */
-export function spareName(name: string): string {
-  return `BERTH${name.slice('KUBE'.length)}`.slice(0, NAME_LIMIT_CHARS);
+export function spareName(family: IpFamily): string {
+  return setName(SPARE, family);
 }
