@@ -14,5 +14,7 @@ clusterDNS:
   - ${dnsServiceAddress(serviceCidr)}
 clusterDomain: ${JSON.stringify(clusterDomain)}
 nodeLeaseDurationSeconds: ${nodeLeaseDurationSeconds(settings)}
+rotateCertificates: true
+serverTLSBootstrap: true
 `;
 }

@@ -7,6 +7,7 @@ import { summarizeCertificate } from '../../src/auth/certificate.ts';
 import type { CertificateSigningRequest } from '../../src/kube/schema/generated/types/certificates-v1.ts';
 import type { Node } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
+import { evaluateCheck, loadBenchmark } from '../support/kube-bench.ts';
 import { httpServer, pod } from '../support/manifests.ts';
 import { createNodeHost, type NodeHost } from '../support/node-host.ts';
 
@@ -111,6 +112,21 @@ chapter(name('it joins, with certificates that it asked for, and runs pods that 
   );
   t.deepEqual(summarizeCertificate(shown).ipAddresses, [two.address]);
   t.regex(new X509Certificate(shown).issuer, /CN=/);
+});
+
+chapter(name('CIS Kubernetes Benchmark, section 4: all 25 items pass on both hosts, out of the box'), async (t) => {
+  const hosts = {
+    'berth up': { path: one.host.path, run: (script: string) => one.try(['sh', '-c', script]) },
+    'berth join': { path: two.host.path, run: (script: string) => two.sh(script) },
+  };
+  for (const [command, host] of Object.entries(hosts)) {
+    const checks = loadBenchmark(join(CHECKOUT, 'examples/kube-bench/cfg'), 'berth-cis-1.12', host.path);
+    t.is(checks.length, 25);
+    const problems = await Promise.all(
+      checks.map((check) => evaluateCheck(check, async (script) => (await host.run(script)).stdout)),
+    );
+    t.deepEqual(problems.filter(Boolean), [], command);
+  }
 });
 
 chapter(name('a token that was deleted lets nobody in; who has joined stays'), async (t) => {

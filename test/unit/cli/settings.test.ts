@@ -69,6 +69,8 @@ test('other nodes are told the names and the beat of the cluster', async (t) => 
     clusterDNS: ['10.112.0.10'],
     clusterDomain: 'berth.test',
     nodeLeaseDurationSeconds: 40,
+    rotateCertificates: true,
+    serverTLSBootstrap: true,
   });
 });
 
