@@ -78,6 +78,7 @@ step(name('up installs the unit, systemd sees it ready, the Engine is the hostâ€
     NRestarts: '0',
   });
   t.is((await guest.try('systemctl status berth.service')).code, 0);
+  t.is(await guest.sh("stat -c '%a %U:%G' /etc/systemd/system/berth.service"), '600 root:root', 'CIS 4.1.1, 4.1.2');
   t.regex(await guest.sh(`${CHECKOUT_IN_GUEST}/berth status`), /docker \(host\)/);
 });
 
