@@ -1,5 +1,5 @@
 import { canonicalRule } from '../../src/netfilter/rule.ts';
-import type { SavedTable, SavedTables } from '../../src/netfilter/tables.ts';
+import type { SavedChain, SavedTable, SavedTables } from '../../src/netfilter/tables.ts';
 import type { TableChanges } from '../../src/netfilter/transaction.ts';
 import type { ProxySnapshot } from '../state/model.ts';
 import type { Jump } from './jumps.ts';
@@ -65,9 +65,12 @@ export function* diffSavedTables(
 }
 
 function ensureJump(changes: TableChanges, { from, rule }: Jump, existing: SavedTable): void {
+  if (!hasJump(existing.get(from), rule)) changes.commands.push(`-I ${from} ${rule}`);
+}
+
+/** Whether a chain holds a jump, in whatever spelling. */
+export function hasJump(chain: SavedChain | undefined, rule: string): boolean {
   const target = rule.slice(rule.lastIndexOf('-j'));
   const meaning = canonicalRule(rule);
-  const present = existing.get(from)?.rules ?? [];
-  if (!present.some((other) => other.endsWith(target) && canonicalRule(other) === meaning))
-    changes.commands.push(`-I ${from} ${rule}`);
+  return chain?.rules.some((other) => other.endsWith(target) && canonicalRule(other) === meaning) ?? false;
 }

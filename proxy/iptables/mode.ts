@@ -6,6 +6,7 @@ import { ROUTE_LOCALNET } from '../sysctls.ts';
 import { removeProxyRules } from './cleanup.ts';
 import { COUNTER, registerCounterMetrics } from './counters.ts';
 import { createIptablesProxier, isLargeCluster } from './proxier.ts';
+import { createTamperWatch } from './tamper-watch.ts';
 import { renderIptablesText } from './text.ts';
 
 /** Rules of iptables, in kube-proxy's chains. */
@@ -27,7 +28,8 @@ export function createIptablesMode(deps: ModeDependencies): ProxyMode {
       // Both families count into the same counters.
       if (!hasMetrics) registerCounterMetrics(nfacct, deps.metrics);
       hasMetrics = true;
-      return createIptablesProxier(iptablesOf(family), nfacct);
+      const watch = createTamperWatch({ family, netns: deps.netns, clock: deps.clock });
+      return createIptablesProxier(iptablesOf(family), { nfacct, watch });
     },
     async cleanup(family, successor) {
       await removeProxyRules(iptablesOf(family), undefined, successor);

@@ -24,6 +24,13 @@ export function isServiceChain(chain: string): boolean {
   return SERVICE_CHAIN.test(chain);
 }
 
+/** Whether a chain is the proxy's own; KUBE-FIREWALL, which the kubelet looks after as well, counts. */
+export function isProxyChain(chain: string): boolean {
+  return SHARED_CHAINS.has(chain) || isServiceChain(chain);
+}
+
+const SHARED_CHAINS: ReadonlySet<string> = new Set(Object.values(CHAIN));
+
 /** The chains of one service port, made of its `ns/name:port` and protocol as upstream makes them. */
 export interface ServicePortChains {
   cluster: string;

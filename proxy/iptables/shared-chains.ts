@@ -106,7 +106,8 @@ function forwardRules(options: RenderOptions): string[] {
   ];
 }
 
-function nodePortJumps(options: RenderOptions): string[] {
+/** The rules that end the nat table's KUBE-SERVICES. */
+export function nodePortJumps(options: RenderOptions): string[] {
   const about = comment('kubernetes service nodeports; NOTE: this must be the last rule in this chain');
   const takesLoopback = guardsLocalhost(options);
   if (options.nodePortAddresses)

@@ -42,11 +42,9 @@ for (const kind of ['nft', 'legacy'] as const)
       const snapshot = snapshotOf(services, slices, family);
       const node = { ...NODE_OPTIONS, ...options };
       const sync = () =>
-        createIptablesProxier(iptables, options?.invalidPacketCounter ? createNfacct(netns.path) : undefined).sync(
-          snapshot,
-          new Set(),
-          { node, full: true },
-        );
+        createIptablesProxier(iptables, {
+          nfacct: options?.invalidPacketCounter ? createNfacct(netns.path) : undefined,
+        }).sync(snapshot, new Set(), { node, full: true });
       t.like(await sync(), { kind: 'full', wrote: true });
       t.like(await sync(), { kind: 'full', wrote: false });
       // Another version may print something else: then the canonical form is what finds it unchanged, just above.
