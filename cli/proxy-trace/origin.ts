@@ -43,8 +43,10 @@ export async function resolveSource(origin: Origin, context: SourceContext): Pro
   return sourceAt(ip, context);
 }
 
-function ownSource({ destination, family, nodeIps }: SourceContext): Source {
-  if (ipaddr.parse(destination).range() === 'loopback') return { source: destination };
+/** To an address of its own (those of kube-ipvs0 are too), the host sends from that very address. */
+function ownSource({ destination, family, nodeIps, host }: SourceContext): Source {
+  const isOwn = host.localAddresses.includes(destination) || ipaddr.parse(destination).range() === 'loopback';
+  if (isOwn) return { source: destination };
   return { source: nodeIps[0] ?? (family === 'IPv4' ? '127.0.0.1' : '::1') };
 }
 

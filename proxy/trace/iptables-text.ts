@@ -108,6 +108,13 @@ function readMatch(
       return match('originalDestination', addressPattern(value));
     case '--ctorigdstport':
       return match('originalDestinationPort', portPattern(value));
+    // The virtual server that IPVS has taken the packet for: where it was sent to.
+    case '--vaddr':
+      return match('originalDestination', addressPattern(value));
+    case '--vport':
+      return match('originalDestinationPort', portPattern(value));
+    case '--vproto':
+      return match('protocol', PROTOCOL_NAMES[value] ?? value);
     case '--mark':
       return { kind: 'match', ...readMark(value), negated };
     case '--ctstate':
@@ -127,9 +134,11 @@ function readMatch(
   }
 }
 
+const PROTOCOL_NAMES: Record<string, string> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
+
 /** Modules whose options are read above or say nothing about a first packet. */
 const KNOWN_MODULES = new Set(
-  'addrtype comment conntrack state statistic recent mark tcp udp sctp multiport iprange set nfacct'.split(' '),
+  'addrtype comment conntrack state statistic recent mark tcp udp sctp multiport iprange set nfacct ipvs'.split(' '),
 );
 
 function readMark(text: string): { key: Expression[]; elements: Elements<unknown> } {

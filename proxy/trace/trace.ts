@@ -33,12 +33,15 @@ export interface Trace {
   live?: { ends: readonly End[]; differences: readonly string[] };
 }
 
-/** The rules as rendered for a question about one Service: of a big cluster's others there are none. */
+/**
+ * The rules as rendered for a question about one Service: of a big cluster's others there are none. Undefined in a mode whose rules
+ * lead to the ports of a running process.
+ */
 async function renderRulesets(
   { family, mode, snapshot, node }: TraceSubject,
   services?: Iterable<string>,
-): Promise<Ruleset[]> {
-  if (!mode.renderText) throw new Error(`rules of mode ${mode.name} cannot be shown as text`);
+): Promise<Ruleset[] | undefined> {
+  if (!mode.renderText) return undefined;
   const text = await mode.renderText(services ? pickServices(snapshot, services) : snapshot, node);
   return runInSlices(readRulesSteps(family, text));
 }
@@ -60,8 +63,8 @@ export async function prepareTrace(
   const rulesets = await renderRulesets(subject, services);
   return (packet) => {
     const found = findOwner(subject, packet);
-    const ends = summarizeEnds(walkPacket(rulesets, packet, host));
     const liveEnds = live && summarizeEnds(walkPacket(live, packet, host));
+    const ends = rulesets ? summarizeEnds(walkPacket(rulesets, packet, host)) : (liveEnds ?? []);
     const port = found?.state.port;
     return {
       mode: mode.name,
@@ -69,7 +72,12 @@ export async function prepareTrace(
       service: found &&
         port && { namespace: port.namespace, name: port.name, port: port.portName, at: found.frontend.kind },
       ends,
-      reasons: found ? explainFrontend(found, packet, ends, node) : explainStranger(snapshot, targetOf(packet), node),
+      reasons: [
+        ...(rulesets
+          ? []
+          : [`mode ${mode.name} relays in its own process: rules lead to relays, and those pick endpoints`]),
+        ...(found ? explainFrontend(found, packet, ends, node) : explainStranger(snapshot, targetOf(packet), node)),
+      ],
       live: liveEnds && { ends: liveEnds, differences: compareEnds(ends, liveEnds) },
     };
   };

@@ -49,7 +49,8 @@ export function expectedEnds(world: OracleWorld, packet: OraclePacket): string[]
 
   const isFromPod = isPod(world, packet.source);
   const isFromNode = world.localAddresses.includes(packet.source);
-  const none = usable.length === 0 ? 'REJECT' : 'DROP';
+  // A virtual server without real ones refuses: IPVS has no way to drop.
+  const none = usable.length === 0 || world.mode === 'ipvs' ? 'REJECT' : 'DROP';
   const send = (to: readonly Candidate[], isMasqueraded: boolean): string[][] =>
     to.length === 0
       ? [[none]]
@@ -63,17 +64,27 @@ export function expectedEnds(world: OracleWorld, packet: OraclePacket): string[]
         ];
 
   if (kind === 'cluster') {
-    const isMasqueraded = world.node.masqueradeAll || (world.node.localDetector.kind !== 'none' && !isFromPod);
+    // The node's own packets to an address on kube-ipvs0 come from that address, and no endpoint could answer there.
+    const isFromVip = world.mode === 'ipvs' && isFromNode;
+    const isStranger = world.node.localDetector.kind !== 'none' && !isFromPod;
+    const isMasqueraded = world.node.masqueradeAll || isStranger || isFromVip;
     return send(spec.internalTrafficPolicy === 'Local' ? local : near, isMasqueraded);
   }
   // kube-proxy's KUBE-EXTERNAL-SERVICES hangs in INPUT and FORWARD alone: what the node itself sends there goes out unanswered.
   if (world.mode === 'iptables' && isFromNode && usable.length === 0 && kind !== 'node')
     return [[`${packet.destination}:${packet.port} 1.000`]];
   const ranges = kind === 'balancer' ? (spec.loadBalancerSourceRanges ?? []) : [];
-  if (ranges.length > 0 && !ranges.some((range) => cidrContains(range, packet.source)))
+  // On a host that holds the address itself, packets of its own carry it as their source: then the node's address counts.
+  const client = isFromNode && packet.source === packet.destination ? world.node.nodeIps[0]! : packet.source;
+  if (ranges.length > 0 && !ranges.some((range) => cidrContains(range, client)))
     // Whether the firewall or the lack of endpoints is looked at first differs between kube-proxy's modes.
     return usable.length === 0 ? [['DROP'], ['REJECT']] : [['DROP']];
   if (spec.externalTrafficPolicy !== 'Local') return send(near, true);
+  // One virtual server is for all callers, and none of them is masqueraded; without local endpoints it has the others, for pods and the node.
+  if (world.mode === 'ipvs') {
+    if (local.length === 0 && usable.length > 0 && !isFromPod && !isFromNode) return [['DROP']];
+    return send(local.length > 0 ? local : near, false);
+  }
   if (isFromPod) return send(near, false);
   if (isFromNode) return send(near, true);
   return send(local, false);

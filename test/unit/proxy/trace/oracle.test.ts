@@ -1,6 +1,12 @@
 import test from 'ava';
 import { renderIptablesText } from '../../../../proxy/iptables/text.ts';
+import { renderIpvsChains } from '../../../../proxy/ipvs/chains.ts';
+import { renderSteps as renderIpvsSteps } from '../../../../proxy/ipvs/proxier.ts';
+import { renderIpvsText } from '../../../../proxy/ipvs/text.ts';
+import { createWanted } from '../../../../proxy/ipvs/wanted.ts';
 import type { ModeName, NodeRenderOptions } from '../../../../proxy/mode.ts';
+import { renderRuleSetSteps as renderNftRuleSetSteps } from '../../../../proxy/nftables/rule-set.ts';
+import { ruleSetText } from '../../../../proxy/nftables/text.ts';
 import type { ProxySnapshot } from '../../../../proxy/state/model.ts';
 import { summarizeEnds } from '../../../../proxy/trace/ends.ts';
 import type { Packet } from '../../../../proxy/trace/packet.ts';
@@ -9,12 +15,20 @@ import { walkPacket } from '../../../../proxy/trace/walk.ts';
 import { runAtOnce } from '../../../../src/runtime/slices.ts';
 import { NODE_OPTIONS, snapshotOf } from '../../../support/proxy.ts';
 import { expectedEnds, type OracleWorld, spellEnds, waysInto } from '../../../support/proxy-oracle.ts';
-import { randomService, ZONE } from '../../../support/proxy-random.ts';
+import { type RandomService, randomService, ZONE } from '../../../support/proxy-random.ts';
 import { createRandom } from '../../../support/random.ts';
 
 const NODE_IP = '192.168.0.2';
 const HOST = { localAddresses: [NODE_IP] };
-const WORLDS = 60;
+const WORLDS = 40;
+
+/** Mode ipvs binds them all to the host. */
+function addressesOf({ service: { spec, status } }: RandomService): string[] {
+  const ingress = (status?.loadBalancer?.ingress ?? []).flatMap(({ ip, ipMode }) =>
+    ip && ipMode !== 'Proxy' ? [ip] : [],
+  );
+  return [spec.clusterIP!, ...(spec.externalIPs ?? []), ...ingress];
+}
 
 /** Who sends: a pod that may be an endpoint itself, another pod, the node, a stranger. */
 const SENDERS: Pick<Packet, 'source' | 'inInterface'>[] = [
@@ -32,7 +46,15 @@ const OPTIONS: [what: string, options: Partial<NodeRenderOptions>][] = [
 ];
 
 const MODES: Partial<Record<ModeName, (snapshot: ProxySnapshot, node: NodeRenderOptions) => Promise<string>>> = {
-  iptables: (snapshot, node) => renderIptablesText(snapshot, { ...node, hasRandomFully: true, isLargeCluster: false }),
+  iptables: async (snapshot, node) =>
+    renderIptablesText(snapshot, { ...node, hasRandomFully: true, isLargeCluster: false }),
+  nftables: async (snapshot, node) => ruleSetText(runAtOnce(renderNftRuleSetSteps(snapshot, node))),
+  ipvs: async (snapshot, node) => {
+    const options = { ...node, scheduler: 'rr', hostAddresses: [NODE_IP], hasRandomFully: true };
+    const wanted = createWanted();
+    runAtOnce(renderIpvsSteps(snapshot, options, wanted));
+    return renderIpvsText(wanted, renderIpvsChains(wanted, 'IPv4', options), 'IPv4');
+  },
 };
 
 for (const [mode, render] of Object.entries(MODES) as [ModeName, NonNullable<(typeof MODES)[ModeName]>][])
@@ -52,7 +74,7 @@ for (const [mode, render] of Object.entries(MODES) as [ModeName, NonNullable<(ty
           services: made.map(({ service }) => service),
           slices: made.flatMap(({ slices }) => slices),
           node,
-          localAddresses: HOST.localAddresses,
+          localAddresses: mode === 'ipvs' ? [NODE_IP, ...made.flatMap(addressesOf)] : [NODE_IP],
           mode,
         };
         const rulesets = runAtOnce(
@@ -60,12 +82,20 @@ for (const [mode, render] of Object.entries(MODES) as [ModeName, NonNullable<(ty
         );
         for (const { destination, port, protocol } of waysInto(world, NODE_IP))
           for (const sender of SENDERS) {
-            const packet = { ...sender, protocol: protocol as Packet['protocol'], destination, destinationPort: port };
+            const isOwn = sender.inInterface === undefined && world.localAddresses.includes(destination);
+            const source = isOwn ? destination : sender.source;
+            const packet = {
+              ...sender,
+              source,
+              protocol: protocol as Packet['protocol'],
+              destination,
+              destinationPort: port,
+            };
             const found = spellEnds(summarizeEnds(walkPacket(rulesets, packet, HOST)));
-            const expected = expectedEnds(world, { source: sender.source, protocol, destination, port });
+            const expected = expectedEnds(world, { source, protocol, destination, port });
             packets++;
             if (!expected.some((one) => one.join() === found.join()))
-              t.deepEqual(found, expected[0], `seed ${seed}: ${sender.source} to ${destination}:${port}/${protocol}`);
+              t.deepEqual(found, expected[0], `seed ${seed}: ${source} to ${destination}:${port}/${protocol}`);
           }
       }
       t.true(packets > 1000, `${packets} packets`);
