@@ -157,7 +157,7 @@ export function createKubeClient(config: ClientConfig, dependencies: ClientDepen
           withPatience(parseStatus(response.statusCode, await response.body.text(), `GET ${path}?watch`), response),
         );
       for await (const line of splitLines(response.body)) {
-        heardStream();
+        heardStream(response);
         const event = parseEvent<T>(line, path);
         if (event.type === 'ERROR') throw new ApiError(event.object);
         if (event.type !== 'BOOKMARK') identify(event.object, resource);

@@ -1,9 +1,9 @@
 import type { Clock } from '../runtime/clock.ts';
 
-/** What requests experience of a server, and what follows from it for connections. `C`: a set of connections. */
+/** What requests experience of a server, and what follows from it for connections. `C`: some connections of one kind. */
 export interface Reachability<C> {
   /** Something of an answer came, or of a stream. */
-  heard(over: C, what: 'answer' | 'stream'): void;
+  heard(over: C): void;
   /** A request got no answer: its connection broke, was refused, or nothing came in time. */
   failed(startedMs: number): void;
   /** Calls back each time that the server answers again after an outage. @returns takes that back */
@@ -15,8 +15,8 @@ export interface ReachabilityHooks<C> {
   onAway(): void;
   /** Nothing at all has come for so long that every connection is taken for dead. */
   onSilence(): void;
-  /** It is over. @param streamsLived true: streams of before were heard meanwhile */
-  onReturn(over: C, streamsLived: boolean): void;
+  /** It is over. @param wasHeard which connections have shown since it began that they live */
+  onReturn(wasHeard: (connections: C) => boolean): void;
 }
 
 /** Just below the patience of the node's lease, whose tries are the steady pulse. */
@@ -31,22 +31,23 @@ const OUTAGE_MS = 1_000;
  *     answers ──▶ a request fails ──▶ suspect ──▶ nothing for 9 s ──▶ all connections anew
  *        ▲                               └──────── an answer ──▶ suspects that were quiet end; who waits is woken
  */
-export function createReachability<C>(clock: Clock, hooks: ReachabilityHooks<C>): Reachability<C> {
+export function createReachability<C extends object>(clock: Clock, hooks: ReachabilityHooks<C>): Reachability<C> {
   let heardMs = clock.monotonicMs();
-  let streamHeardMs = heardMs;
+  const heardOverMs = new WeakMap<C, number>();
   let awaySinceMs: number | undefined;
   const listeners = new Set<() => void>();
 
   return {
-    heard(over, what) {
+    heard(over) {
       const nowMs = clock.monotonicMs();
       heardMs = nowMs;
-      if (what === 'stream') streamHeardMs = nowMs;
+      heardOverMs.set(over, nowMs);
       if (awaySinceMs === undefined) return;
       const sinceMs = awaySinceMs;
       awaySinceMs = undefined;
-      hooks.onReturn(over, streamHeardMs > sinceMs || nowMs - sinceMs < OUTAGE_MS);
-      if (nowMs - sinceMs >= OUTAGE_MS) for (const listener of [...listeners]) listener();
+      const isOutage = nowMs - sinceMs >= OUTAGE_MS;
+      hooks.onReturn((connections) => !isOutage || (heardOverMs.get(connections) ?? 0) > sinceMs);
+      if (isOutage) for (const listener of [...listeners]) listener();
     },
     failed(startedMs) {
       // Somebody else got an answer meanwhile: it is slow, or it refuses just this.

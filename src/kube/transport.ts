@@ -49,8 +49,8 @@ export interface Transport {
   send(path: string, options?: RawOptions): Promise<Dispatcher.ResponseData>;
   /** One request whose answer is a JSON object; a refusal throws ApiError, one with Retry-After is repeated. */
   call(path: string, options: RawOptions): Promise<object>;
-  /** Something of a stream came. */
-  heardStream(): void;
+  /** Something of this answer, a stream, came. */
+  heardStream(response: Dispatcher.ResponseData): void;
   /** Calls back when the server answers again after an outage. @returns takes that back */
   onReturn(listener: () => void): () => void;
   close(): Promise<void>;
@@ -103,7 +103,7 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   }
 
   let suspects: (typeof agents)[] = [];
-  const reachability = createReachability<typeof agents>(clock, {
+  const reachability = createReachability<Agent>(clock, {
     onAway() {
       suspects.push(agents);
       agents = connectAs(agents.certificate);
@@ -116,15 +116,20 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
       for (const { requests, streams } of dead)
         void Promise.allSettled([requests.destroy(error), streams.destroy(error)]);
     },
-    onReturn(over, streamsLived) {
-      const before = suspects;
+    onReturn(wasHeard) {
+      const error = new undiciErrors.SocketError(`${base.origin} was away: what was quiet meanwhile begins anew`);
+      const settle = (agent: Agent) => void (wasHeard(agent) ? agent.close() : agent.destroy(error)).catch(() => {});
+      for (const { requests, streams } of suspects) for (const agent of [requests, streams]) settle(agent);
       suspects = [];
-      const error = new undiciErrors.SocketError(`${base.origin} was away: streams of before begin anew`);
-      for (const { requests, streams } of before)
-        if (streamsLived || over.requests === requests) void Promise.allSettled([requests.close(), streams.close()]);
-        else void Promise.allSettled([requests.destroy(error), streams.destroy(error)]);
+      if (wasHeard(agents.streams)) return;
+      // Streams that knock at a door of before.
+      const { streams } = agents;
+      agents = { ...agents, streams: new Agent(options(agents.certificate)) };
+      settle(streams);
     },
   });
+  /** Which connections an answer comes over. */
+  const overWhich = new WeakMap<Dispatcher.ResponseData, Agent>();
 
   const measure = requestMeasures(base.host, dependencies.metrics);
   const commonHeaders = { accept: 'application/json', 'user-agent': config.userAgent };
@@ -135,9 +140,9 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
     for (let failedBefore = false; ; failedBefore = true) {
       const startedMs = clock.monotonicMs();
       try {
-        const over = currentAgents();
-        const agent = options.bodyTimeoutMs === undefined ? over.requests : over.streams;
-        const response = await agent.request({
+        const { requests, streams } = currentAgents();
+        const agent = options.bodyTimeoutMs === undefined ? requests : streams;
+        const asked = agent.request({
           origin: base.origin,
           path: prefix + path,
           method,
@@ -147,7 +152,9 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
           signal: options.signal ?? null,
           ...(options.bodyTimeoutMs !== undefined && { bodyTimeout: options.bodyTimeoutMs }),
         });
-        reachability.heard(over, 'answer');
+        const response = await unlessAborted(asked, options.signal);
+        overWhich.set(response, agent);
+        reachability.heard(agent);
         measure(response.statusCode, method, clock.monotonicMs() - startedMs);
         return response;
       } catch (error) {
@@ -179,7 +186,10 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
   return {
     send,
     call,
-    heardStream: () => reachability.heard(agents, 'stream'),
+    heardStream(response) {
+      const agent = overWhich.get(response);
+      if (agent) reachability.heard(agent);
+    },
     onReturn: reachability.onReturn,
     close: async () => {
       await Promise.all(
@@ -187,6 +197,17 @@ export function createTransport(config: ClientConfig, dependencies: ClientDepend
       );
     },
   };
+}
+
+/** undici notices an abort only once it has a connection: who waits for one that is being made would wait on. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 function authorization(token: string | undefined): { authorization?: string } {
