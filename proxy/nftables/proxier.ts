@@ -9,10 +9,8 @@ import { runInSlices } from '../../src/runtime/slices.ts';
 import type { NodeRenderOptions, Proxier, SyncOptions, SyncReport } from '../mode.ts';
 import type { ProxySnapshot } from '../state/model.ts';
 import { CHAIN, TABLE } from './names.ts';
-import { adoptSlots, hasSameFrame, writeRepairSteps } from './repair.ts';
-import { NFT_FAMILY, type RuleSet, renderRuleSetSteps, renderService } from './rule-set.ts';
-import type { ServicePortRules } from './service-rules.ts';
-import { createSlotAllocator } from './slots.ts';
+import { hasSameFrame, writeRepairSteps } from './repair.ts';
+import { NFT_FAMILY, type RuleSet, renderRuleSetSteps, replaceServicesSteps } from './rule-set.ts';
 import { buildFullSteps, writeChangesSteps } from './transaction.ts';
 
 export interface NftablesProxierOptions {
@@ -72,9 +70,7 @@ export function createNftablesProxier(options: NftablesProxierOptions): Proxier 
     for (let attempt = 1; ; attempt++) {
       const generation = attempt < GENERATION_ATTEMPTS ? (await socket().generation()).id : undefined;
       const found = await readTable(socket(), family, TABLE);
-      const slots = createSlotAllocator();
-      if (found) adoptSlots(found, slots);
-      const wanted = await runInSlices(renderRuleSetSteps(snapshot, node, slots), signal);
+      const wanted = await runInSlices(renderRuleSetSteps(snapshot, node), signal);
       try {
         const wrote = await write(found, wanted, generation, signal);
         applied = wanted;
@@ -117,9 +113,9 @@ export function createNftablesProxier(options: NftablesProxierOptions): Proxier 
   ): Promise<SyncReport> {
     // Known again only once the transaction is through: a pass that fails half-way leaves us to read the kernel anew.
     applied = undefined;
-    const ports = await runInSlices(replaceServicesSteps(standing, snapshot, dirty, node));
+    const changes = await runInSlices(replaceServicesSteps(standing, snapshot, dirty, node));
     const batch = new NftBatch(family, TABLE);
-    await runInSlices(writeChangesSteps(batch, standing, ports, standing.claims.takeChanges()));
+    await runInSlices(writeChangesSteps(batch, standing, changes));
     const wrote = await commit(batch);
     applied = standing;
     return reportOf(standing, 'partial', wrote);
@@ -172,46 +168,11 @@ function nextGeneration(id: number): number {
   return id === 0xffff_ffff ? 1 : id + 1;
 }
 
-/** Puts the services that changed in the place of their former selves, in steps of a service. */
-export function* replaceServicesSteps(
-  standing: RuleSet,
-  snapshot: ProxySnapshot,
-  dirty: ReadonlySet<string>,
-  node: NodeRenderOptions,
-): Generator<void, { before: ServicePortRules[]; after: ServicePortRules[] }> {
-  const before: ServicePortRules[] = [];
-  const after: ServicePortRules[] = [];
-  const { services, claims, slots } = standing;
-  // All that go before any that comes: slots that are given up can be had again.
-  for (const name of dirty) {
-    for (const port of services.get(name) ?? []) {
-      before.push(port);
-      claims.remove(port);
-    }
-    if (!snapshot.services.has(name)) services.delete(name);
-  }
-  for (const name of dirty) {
-    const state = snapshot.services.get(name);
-    if (!state) continue;
-    const ports = renderService(state, node, slots);
-    services.set(name, ports);
-    for (const port of ports) claims.add(port);
-    after.push(...ports);
-    yield;
-  }
-  const drawing = new Set(after.flatMap(({ ranges }) => ranges.map(({ chain }) => chain)));
-  for (const { ranges } of before) for (const { chain } of ranges) if (!drawing.has(chain)) slots.release(chain);
-  return { before, after };
-}
-
-function reportOf(standing: RuleSet, kind: SyncReport['kind'], wrote: boolean): SyncReport {
-  const withoutLocalEndpoints = { internal: 0, external: 0 };
-  let endpoints = 0;
-  for (const ports of standing.services.values())
-    for (const port of ports) {
-      if (port.withoutLocalEndpoints.internal) withoutLocalEndpoints.internal++;
-      if (port.withoutLocalEndpoints.external) withoutLocalEndpoints.external++;
-      for (const range of port.ranges) endpoints += range.endpoints.length;
-    }
-  return { kind, wrote, skipsHourlyRepair: endpoints > HOURLY_REPAIR_ENDPOINTS, withoutLocalEndpoints };
+function reportOf({ totals }: RuleSet, kind: SyncReport['kind'], wrote: boolean): SyncReport {
+  return {
+    kind,
+    wrote,
+    skipsHourlyRepair: totals.endpoints > HOURLY_REPAIR_ENDPOINTS,
+    withoutLocalEndpoints: { internal: totals.withoutInternal, external: totals.withoutExternal },
+  };
 }

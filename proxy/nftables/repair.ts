@@ -1,30 +1,14 @@
 import type { NftBatch } from '../../src/netfilter/nfnetlink/batch.ts';
-import {
-  baseChainFacts,
-  drawnSlots,
-  elementFacts,
-  hasRules,
-  setFacts,
-} from '../../src/netfilter/nfnetlink/comparison.ts';
+import { baseChainFacts, elementFacts, hasRules, setFacts } from '../../src/netfilter/nfnetlink/comparison.ts';
 import type { Chain } from '../../src/netfilter/nfnetlink/rule.ts';
 import type { SetDefinition, SetElement } from '../../src/netfilter/nfnetlink/set.ts';
 import type { KernelTable } from '../../src/netfilter/nfnetlink/table.ts';
-import type { RuleSet } from './rule-set.ts';
-import { ENDPOINTS, NODEPORT_IPS } from './sets.ts';
-import type { SlotAllocator } from './slots.ts';
-import { addElementsInSteps, addRules, endpointsOf, standingBySet } from './transaction.ts';
+import { affinitySetsOf, chainsOf, elementsOf, type RuleSet } from './rule-set.ts';
+import { addElementsInSteps, addRules, usesAny } from './transaction.ts';
 
 /** A table as it was found, with the elements of the shared sets by set name: key → data. */
 export interface FoundTable extends KernelTable {
   elements: ReadonlyMap<string, Map<string, string>>;
-}
-
-/** Keeps the slots that the kernel's rules name, so that a restart with unchanged services has nothing to write. */
-export function adoptSlots({ rules }: KernelTable, slots: SlotAllocator): void {
-  for (const [chain, standing] of rules) {
-    const drawn = drawnSlots(standing);
-    if (drawn) slots.adopt(chain, drawn.first, drawn.count);
-  }
 }
 
 /**
@@ -44,29 +28,27 @@ export function hasSameFrame(found: KernelTable, wanted: RuleSet): boolean {
  */
 export function* writeRepairSteps(batch: NftBatch, found: FoundTable, wanted: RuleSet): Generator<void, void> {
   const { family } = wanted;
-  const ports = [...wanted.services.values()].flat();
-  const chains = new Map(
-    [...ports.flatMap((port) => port.chains), ...wanted.sharedChains].map((one) => [one.name, one]),
-  );
-  const affinitySets = ports.flatMap((port) => port.affinitySets);
+  const sets = [...wanted.sets, ...affinitySetsOf(wanted)];
   const isStanding = (set: SetDefinition) => found.sets.get(set.name) === setFacts(set, family);
-  const newSets = [...wanted.sets, ...affinitySets].filter((set) => !isStanding(set));
-  const wantedSets = new Set([...wanted.sets, ...affinitySets].filter(isStanding).map(({ name }) => name));
+  const newSets = sets.filter((set) => !isStanding(set));
+  const kept = new Set(sets.filter(isStanding).map(({ name }) => name));
   // Sets without a name of their own belong to a rule and go with it.
-  const goneSets = [...found.sets.keys()].filter((name) => !wantedSets.has(name) && !name.startsWith('__'));
+  const goneSets = [...found.sets.keys()].filter((name) => !kept.has(name) && !name.startsWith('__'));
   const renewed = new Set(goneSets);
+  const wantedChains = new Set<string>();
   const fresh: Chain[] = [];
-  for (const chain of chains.values()) {
+  for (const chain of chainsOf(wanted)) {
+    wantedChains.add(chain.name);
     const isRight = hasRules(found.rules.get(chain.name), chain.rules, family);
     if (!found.chains.has(chain.name) || !isRight || usesAny(chain, renewed)) fresh.push(chain);
     yield;
   }
-  const goneChains = [...found.chains.keys()].filter((name) => !chains.has(name));
+  const goneChains = [...found.chains.keys()].filter((name) => !wantedChains.has(name));
   const elements = yield* diffElements(found, wanted);
 
   for (const [set, keys] of elements.removed) batch.deleteKeys(set, keys);
-  for (const { name } of fresh) if (found.rules.has(name)) batch.flushChain(name);
-  for (const name of goneChains) if (found.rules.has(name)) batch.flushChain(name);
+  for (const name of [...fresh.map((chain) => chain.name), ...goneChains])
+    if (found.rules.has(name)) batch.flushChain(name);
   for (const name of goneSets) batch.deleteSet(name);
   for (const set of newSets) batch.addSet(set);
   for (const chain of fresh) if (!found.chains.has(chain.name)) batch.addChain(chain);
@@ -78,10 +60,6 @@ export function* writeRepairSteps(batch: NftBatch, found: FoundTable, wanted: Ru
   for (const name of goneChains) batch.deleteChain(name);
 }
 
-function usesAny({ rules }: Chain, sets: ReadonlySet<string>): boolean {
-  return sets.size > 0 && rules.some(({ statements }) => statements.some((one) => 'set' in one && sets.has(one.set)));
-}
-
 interface ElementRepair {
   /** By set name, keys as the kernel gave them. */
   removed: Map<string, string[]>;
@@ -89,29 +67,28 @@ interface ElementRepair {
 }
 
 function* diffElements(found: FoundTable, wanted: RuleSet): Generator<void, ElementRepair> {
-  const repair: ElementRepair = { removed: new Map(), added: new Map() };
-  const standing = standingBySet(wanted);
-  for (const set of wanted.sets) {
-    // What is left of it in the end is nobody's.
-    const left = new Map(found.elements.get(set.name));
-    const removed: string[] = [];
-    const added: SetElement[] = [];
-    const elements =
-      set === ENDPOINTS ? endpointsOf(wanted) : set === NODEPORT_IPS ? wanted.nodePortIps : (standing.get(set) ?? []);
-    let count = 0;
-    for (const element of elements) {
-      const { key, data } = elementFacts(element, set, wanted.family);
-      const known = left.get(key);
-      left.delete(key);
-      if (known !== data) added.push(element);
-      if (known !== undefined && known !== data) removed.push(key);
-      if (++count % ELEMENTS_A_STEP === 0) yield;
-    }
-    removed.push(...left.keys());
-    if (removed.length > 0) repair.removed.set(set.name, removed);
-    if (added.length > 0) repair.added.set(set, added);
+  const added = new Map<SetDefinition, SetElement[]>();
+  const removed = new Map<string, string[]>();
+  /** What is left of it in the end is nobody's. */
+  const left = found.elements;
+  let count = 0;
+  for (const { set, element } of elementsOf(wanted)) {
+    const standing = left.get(set.name);
+    const { key, data } = elementFacts(element, set, wanted.family);
+    const known = standing?.get(key);
+    standing?.delete(key);
+    if (known !== data) append(added, set, element);
+    if (known !== undefined && known !== data) append(removed, set.name, key);
+    if (++count % ELEMENTS_A_STEP === 0) yield;
   }
-  return repair;
+  for (const [set, standing] of left) for (const key of standing.keys()) append(removed, set, key);
+  return { removed, added };
+}
+
+function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const known = lists.get(key);
+  if (known) known.push(value);
+  else lists.set(key, [value]);
 }
 
 const ELEMENTS_A_STEP = 500;

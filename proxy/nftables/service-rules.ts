@@ -1,40 +1,31 @@
-import type { Chain, Rule, Statement } from '../../src/netfilter/nfnetlink/rule.ts';
+import type { Chain, Protocol, Rule } from '../../src/netfilter/nfnetlink/rule.ts';
 import type { SetDefinition, SetElement, Verdict } from '../../src/netfilter/nfnetlink/set.ts';
 import type { NodeRenderOptions } from '../mode.ts';
 import { cidrContains } from '../state/addresses.ts';
 import { type CategorizedEndpoints, categorizeEndpoints } from '../state/categorize.ts';
+import { type Endpoint, isExternallyAccessible, type ServicePort, type ServicePortState } from '../state/model.ts';
+import { buildAffinity } from './affinity.ts';
 import {
-  type Endpoint,
-  isExternallyAccessible,
-  type ServicePort,
-  type ServicePortState,
-  usesClusterEndpoints,
-  usesLocalEndpoints,
-} from '../state/model.ts';
+  BY_ADDRESS,
+  BY_NODEPORT,
+  drawingChain,
+  type Entrance,
+  externalDrawingChain,
+  localDrawingChain,
+} from './drawing.ts';
 import { CHAIN, namesOf, type ServicePortNames } from './names.ts';
-import {
-  CLUSTER_IPS,
-  ENDPOINTS,
-  FIREWALL_IPS,
-  HAIRPIN_CONNECTIONS,
-  NO_ENDPOINT_NODEPORTS,
-  NO_ENDPOINT_SERVICES,
-  SERVICE_IPS,
-  SERVICE_NODEPORTS,
-} from './sets.ts';
-import { matchLocal } from './shared-rules.ts';
-import type { SlotAllocator } from './slots.ts';
+import { CLUSTER_IPS, FIREWALL_IPS, HAIRPIN_CONNECTIONS, NO_ENDPOINT_NODEPORTS, NO_ENDPOINT_SERVICES } from './sets.ts';
 
 /** An element of a shared set that one service port asks for; others may ask for one under the same key. */
 export interface ClaimedElement {
   readonly set: SetDefinition;
   readonly element: SetElement;
+  /** Endpoints that go with it: each stands in its map under the element's key and its index. */
+  readonly draws?: readonly Draw[];
 }
 
-/** Endpoints that stand in the map of endpoints, from a slot on. */
-export interface EndpointRange {
-  readonly chain: string;
-  readonly first: number;
+export interface Draw {
+  readonly map: SetDefinition;
   readonly endpoints: readonly Endpoint[];
 }
 
@@ -42,14 +33,47 @@ export interface EndpointRange {
 export interface ServicePortRules {
   /** `ns/name:port` and protocol: whoever comes first in this order has an address that two ask for. */
   readonly owner: string;
-  /** In an order in which they can be written: a chain comes before those that lead to it. */
+  /** Of its own. */
   readonly chains: readonly Chain[];
+  /** Those that all ports with as many endpoints share; equal names, equal rules. */
+  readonly drawingChains: readonly Chain[];
   /** Dynamic sets, one for each endpoint that clients are to come back to. */
   readonly affinitySets: readonly SetDefinition[];
-  readonly ranges: readonly EndpointRange[];
   readonly elements: readonly ClaimedElement[];
   /** Policies that leave this port without an endpoint here although there are some elsewhere. */
   readonly withoutLocalEndpoints: { readonly internal: boolean; readonly external: boolean };
+}
+
+/** Renders one service port. Behaviour is kube-proxy's; that services share chains and maps is ours. */
+export function renderServicePort(
+  { port, endpoints: all }: ServicePortState,
+  options: NodeRenderOptions,
+): ServicePortRules {
+  const endpoints = categorizeEndpoints(all, port, options.node);
+  const names = namesOf(port);
+  const hasInternal = port.isInternalPolicyLocal ? endpoints.local.length > 0 : endpoints.hasAny;
+  const hasExternal = port.isExternalPolicyLocal ? endpoints.local.length > 0 : endpoints.hasAny;
+  const context: Context = { port, names, endpoints, hasInternal, hasExternal, options };
+  const affinity = buildAffinity(port, names, endpoints, options);
+  const drawn = drawEndpoints(context);
+  const firewall = buildFirewall(context);
+  return {
+    owner: `${port.displayName} ${port.protocol}`,
+    chains: [...affinity.chains, ...firewall.chains],
+    drawingChains: drawn.chains,
+    affinitySets: affinity.sets,
+    elements: [
+      { set: CLUSTER_IPS, element: { key: [port.clusterIp] } },
+      ...drawn.elements,
+      ...refuse(context),
+      ...firewall.elements,
+      ...hairpinElements(context),
+    ],
+    withoutLocalEndpoints: {
+      internal: endpoints.hasAny && !hasInternal,
+      external: endpoints.hasAny && !hasExternal && isExternallyAccessible(port),
+    },
+  };
 }
 
 interface Context {
@@ -59,175 +83,118 @@ interface Context {
   /** Whether the internal (external) traffic policy leaves any endpoint. */
   hasInternal: boolean;
   hasExternal: boolean;
-  usesFirewall: boolean;
   options: NodeRenderOptions;
 }
 
-/** Renders one service port. Behaviour is kube-proxy's; that endpoints stand in one shared map is ours. */
-export function renderServicePort(
-  { port, endpoints: all }: ServicePortState,
-  options: NodeRenderOptions,
-  slots: SlotAllocator,
-): ServicePortRules {
-  const endpoints = categorizeEndpoints(all, port, options.node);
-  const hasInternal = port.isInternalPolicyLocal ? endpoints.local.length > 0 : endpoints.hasAny;
-  const hasExternal = port.isExternalPolicyLocal ? endpoints.local.length > 0 : endpoints.hasAny;
-  const usesFirewall = endpoints.hasAny && port.loadBalancerVips.length > 0 && port.loadBalancerSourceRanges.length > 0;
-  const context: Context = { port, names: namesOf(port), endpoints, hasInternal, hasExternal, usesFirewall, options };
-  return {
-    owner: `${port.displayName} ${port.protocol}`,
-    ...buildBalancing(context, slots),
-    elements: [...captureTraffic(context), ...hairpinElements(context)],
-    withoutLocalEndpoints: {
-      internal: endpoints.hasAny && !hasInternal,
-      external: endpoints.hasAny && !hasExternal && isExternallyAccessible(port),
-    },
-  };
+interface Part {
+  chains: Chain[];
+  elements: ClaimedElement[];
 }
 
-/** Which packets are this port's, and where they go. */
-function captureTraffic({ port, names, endpoints, hasInternal, hasExternal, usesFirewall }: Context): ClaimedElement[] {
-  const elements: ClaimedElement[] = [];
-  const protocol = port.protocol.toLowerCase();
-  const add = (set: SetDefinition, key: SetElement['key'], data?: Verdict, comment?: string) =>
-    elements.push({ set, element: { key, data, comment } });
-  const goto = (chain: string): Verdict => ({ code: 'goto', chain });
-  // Nobody anywhere: refuse, so that clients learn it at once. Somebody, but not here: drop, as the policy asks.
-  const refusal: Verdict = endpoints.hasAny ? { code: 'drop' } : goto(CHAIN.reject);
-
-  add(CLUSTER_IPS, [port.clusterIp]);
-  const onClusterIp = [port.clusterIp, protocol, port.port];
-  if (hasInternal) add(SERVICE_IPS, onClusterIp, goto(port.isInternalPolicyLocal ? names.local : names.cluster));
-  else add(NO_ENDPOINT_SERVICES, onClusterIp, refusal, about(port.displayName));
-
-  for (const ip of [...port.externalIps, ...port.loadBalancerVips]) {
-    const to = [ip, protocol, port.port];
-    if (endpoints.hasAny) add(SERVICE_IPS, to, goto(names.external));
-    if (!hasExternal) add(NO_ENDPOINT_SERVICES, to, refusal, about(port.displayName));
+/** Where packets of this port go: into a chain that draws one of its endpoints, or into its own where clients come back. */
+function drawEndpoints({ port, names, endpoints, hasInternal, options }: Context): Part {
+  const part: Part = { chains: [], elements: [] };
+  const protocol = protocolOf(port);
+  const hasAffinity = port.affinitySeconds !== undefined;
+  const lead = (entrance: Entrance, key: SetElement['key'], chain: Chain, draws: readonly Draw[], own: string) => {
+    if (!hasAffinity) part.chains.push(chain);
+    part.elements.push({
+      set: entrance.verdicts,
+      element: { key, data: { code: 'goto', chain: hasAffinity ? own : chain.name }, comment: about(port.displayName) },
+      draws: hasAffinity ? [] : draws,
+    });
+  };
+  if (hasInternal) {
+    const targets = port.isInternalPolicyLocal ? endpoints.local : endpoints.cluster;
+    lead(
+      BY_ADDRESS,
+      [port.clusterIp, protocol, port.port],
+      drawingChain(protocol, targets.length),
+      [{ map: BY_ADDRESS.endpoints, endpoints: targets }],
+      port.isInternalPolicyLocal ? names.local : names.cluster,
+    );
   }
-  if (usesFirewall)
-    for (const ip of port.loadBalancerVips) add(FIREWALL_IPS, [ip, protocol, port.port], goto(names.firewall));
-  if (port.nodePort !== 0) {
-    const onNodePort = [protocol, port.nodePort];
-    if (endpoints.hasAny) add(SERVICE_NODEPORTS, onNodePort, goto(names.external));
-    if (!hasExternal) add(NO_ENDPOINT_NODEPORTS, onNodePort, refusal, about(port.displayName));
-  }
-  return elements;
+  if (!endpoints.hasAny) return part;
+  const { cluster, local } = endpoints;
+  const leadExternal = (entrance: Entrance, key: SetElement['key']) => {
+    if (port.isExternalPolicyLocal)
+      lead(
+        entrance,
+        key,
+        localDrawingChain(entrance, protocol, { localCount: local.length, allCount: cluster.length }, options),
+        [
+          { map: entrance.endpoints, endpoints: local },
+          { map: entrance.allEndpoints, endpoints: cluster },
+        ],
+        names.external,
+      );
+    else
+      lead(
+        entrance,
+        key,
+        externalDrawingChain(entrance, protocol, cluster.length, options),
+        [{ map: entrance.endpoints, endpoints: cluster }],
+        names.external,
+      );
+  };
+  for (const ip of [...port.externalIps, ...port.loadBalancerVips]) leadExternal(BY_ADDRESS, [ip, protocol, port.port]);
+  if (port.nodePort !== 0) leadExternal(BY_NODEPORT, [protocol, port.nodePort]);
+  return part;
+}
+
+/** Nobody anywhere: reject, so that clients learn it at once. Somebody, but not here: drop, as the policy asks. */
+function refuse({ port, endpoints, hasInternal, hasExternal }: Context): ClaimedElement[] {
+  const protocol = protocolOf(port);
+  const data: Verdict = endpoints.hasAny ? { code: 'drop' } : { code: 'goto', chain: CHAIN.reject };
+  const comment = about(port.displayName);
+  const refuseAt = (ip: string): ClaimedElement => ({
+    set: NO_ENDPOINT_SERVICES,
+    element: { key: [ip, protocol, port.port], data, comment },
+  });
+  return [
+    ...(hasInternal ? [] : [refuseAt(port.clusterIp)]),
+    ...(hasExternal ? [] : [...port.externalIps, ...port.loadBalancerVips].map(refuseAt)),
+    ...(hasExternal || port.nodePort === 0
+      ? []
+      : [{ set: NO_ENDPOINT_NODEPORTS, element: { key: [protocol, port.nodePort], data, comment } }]),
+  ];
 }
 
 /** Endpoints on other nodes cannot come back to themselves through this one. */
 function hairpinElements({ port, endpoints }: Context): ClaimedElement[] {
   return endpoints.reachable
     .filter(({ isLocal }) => isLocal)
-    .map(({ ip, port: endpointPort }) => ({
+    .map(({ ip, port: number }) => ({
       set: HAIRPIN_CONNECTIONS,
-      element: { key: [ip, ip, port.protocol.toLowerCase(), endpointPort] },
+      element: { key: [ip, ip, protocolOf(port), number] },
     }));
 }
 
-/** The port's own chains and what they draw from. */
-function buildBalancing(
-  context: Context,
-  slots: SlotAllocator,
-): Pick<ServicePortRules, 'chains' | 'affinitySets' | 'ranges'> {
-  const { port, names, endpoints } = context;
-  const chains: Chain[] = [];
-  const ranges: EndpointRange[] = [];
-  const affinitySets: SetDefinition[] = [];
-  const lists = (
-    [
-      [names.cluster, usesClusterEndpoints(port), endpoints.cluster],
-      [names.local, usesLocalEndpoints(port), endpoints.local],
-    ] as const
-  ).filter(([, isUsed, targets]) => isUsed && targets.length > 0);
-  if (port.affinitySeconds !== undefined)
-    for (const endpoint of endpoints.reachable) {
-      const { chain, affinitySet } = names.endpoint(endpoint);
-      affinitySets.push(affinityDefinition(affinitySet, port.affinitySeconds));
-      chains.push({ name: chain, rules: rememberingRules(port, endpoint, affinitySet) });
-    }
-  for (const [name, , targets] of lists)
-    if (port.affinitySeconds === undefined) {
-      const first = slots.first(name, targets.length);
-      ranges.push({ chain: name, first, endpoints: targets });
-      chains.push({ name, rules: [drawingRule(port, first, targets.length)] });
-    } else chains.push({ name, rules: returningRules(names, targets) });
-  if (endpoints.hasAny && isExternallyAccessible(port))
-    chains.push({ name: names.external, rules: externalRules(context) });
-  if (context.usesFirewall) chains.push({ name: names.firewall, rules: firewallRules(context) });
-  return { chains, affinitySets, ranges };
-}
-
-function drawingRule(port: ServicePort, first: number, count: number): Rule {
+/** A chain that lets a load balancer's source ranges pass and drops others. NodePorts are not its concern. */
+function buildFirewall({ port, names, endpoints, options }: Context): Part {
+  const { loadBalancerVips: vips, loadBalancerSourceRanges: ranges } = port;
+  if (!endpoints.hasAny || vips.length === 0 || ranges.length === 0) return { chains: [], elements: [] };
+  // The address of a load balancer is often put on the node; then the node's own packets to it carry it as their source.
+  const admitsNode = ranges.some((range) => options.nodeIps.some((ip) => cidrContains(range, ip)));
+  const admitted = [...ranges, ...(admitsNode ? vips : [])];
+  const rules = admitted.map(
+    (cidr): Rule => ({ statements: [{ kind: 'address', field: 'saddr', cidr }, { kind: 'return' }] }),
+  );
+  const last: Rule = {
+    statements: [{ kind: 'drop' }],
+    comment: about(`not in the source ranges of ${port.displayName}`),
+  };
   return {
-    statements: [protocolOf(port), { kind: 'dnat-random', slots: { first, count }, map: ENDPOINTS.name }],
+    chains: [{ name: names.firewall, rules: [...rules, last] }],
+    elements: vips.map((ip) => ({
+      set: FIREWALL_IPS,
+      element: { key: [ip, protocolOf(port), port.port], data: { code: 'goto', chain: names.firewall } },
+    })),
   };
 }
 
-/** The set is full after so many clients; those beyond go to any endpoint. */
-const AFFINITY_CLIENTS = 65_535;
-
-function affinityDefinition(name: string, timeoutSeconds: number): SetDefinition {
-  return { name, key: ['address'], dynamic: { timeoutSeconds, size: AFFINITY_CLIENTS } };
-}
-
-function rememberingRules(port: ServicePort, { ip, port: number }: Endpoint, set: string): Rule[] {
-  return [
-    { statements: [{ kind: 'remember', set }] },
-    { statements: [protocolOf(port), { kind: 'dnat', address: ip, port: number }] },
-  ];
-}
-
-/** Back to the endpoint that the client was sent to before, else one of n by lot: the i-th of what the ones before have left. */
-function returningRules(names: ServicePortNames, targets: readonly Endpoint[]): Rule[] {
-  const named = targets.map((endpoint) => names.endpoint(endpoint));
-  return [
-    ...named.map(
-      ({ chain, affinitySet }): Rule => ({
-        statements: [
-          { kind: 'in-set', fields: ['saddr'], set: affinitySet },
-          { kind: 'goto', chain },
-        ],
-      }),
-    ),
-    ...named.map(({ chain }, index): Rule => {
-      const left = named.length - index;
-      const chance: Statement[] = left === 1 ? [] : [{ kind: 'chance', oneIn: left }];
-      return { statements: [...chance, { kind: 'goto', chain }] };
-    }),
-  ];
-}
-
-function externalRules({ port, names, hasExternal, options }: Context): Rule[] {
-  const mark: Statement = { kind: 'set-mark', bits: options.masqueradeMark };
-  const last: Rule[] = hasExternal
-    ? [{ statements: [{ kind: 'goto', chain: port.isExternalPolicyLocal ? names.local : names.cluster }] }]
-    : [];
-  // The endpoint may be on another node, whose answer must come back through here.
-  if (!port.isExternalPolicyLocal) return [{ statements: [mark] }, ...last];
-  // Pods and the node itself are not the policy's subject: they reach all endpoints, as if they had gone out and come back in.
-  const toAll: Statement = { kind: 'goto', chain: names.cluster };
-  const fromPods = matchLocal(options.localDetector, true);
-  const fromNode: Statement = { kind: 'local-address', field: 'saddr' };
-  return [
-    ...(fromPods ? [{ statements: [...fromPods, toAll], comment: 'short-circuit pod traffic' }] : []),
-    { statements: [fromNode, mark], comment: 'masquerade local traffic' },
-    { statements: [fromNode, toAll], comment: 'short-circuit local traffic' },
-    ...last,
-  ];
-}
-
-/** In the order of the ranges; whoever is in none of them is dropped. */
-function firewallRules({ port, options }: Context): Rule[] {
-  // The address of a load balancer is often put on the node; then the node's own packets to it carry it as their source.
-  const admitsNode = port.loadBalancerSourceRanges.some((range) =>
-    options.nodeIps.some((ip) => cidrContains(range, ip)),
-  );
-  const admitted = [...port.loadBalancerSourceRanges, ...(admitsNode ? port.loadBalancerVips : [])];
-  return [
-    ...admitted.map((cidr): Rule => ({ statements: [{ kind: 'address', field: 'saddr', cidr }, { kind: 'return' }] })),
-    { statements: [{ kind: 'drop' }], comment: about(`not in the source ranges of ${port.displayName}`) },
-  ];
+function protocolOf({ protocol }: ServicePort): Protocol {
+  return protocol.toLowerCase() as Protocol;
 }
 
 /** nft refuses to read comments beyond this. */
@@ -235,9 +202,4 @@ const COMMENT_LIMIT = 127;
 
 function about(text: string): string {
   return text.slice(0, COMMENT_LIMIT);
-}
-
-/** DNAT to a port needs to know whose port it is. */
-function protocolOf({ protocol }: ServicePort): Statement {
-  return { kind: 'protocol', protocol: protocol.toLowerCase() as 'tcp' | 'udp' | 'sctp' };
 }

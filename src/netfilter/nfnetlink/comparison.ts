@@ -77,15 +77,3 @@ export function elementFacts(element: SetElement, set: SetDefinition, family: Fa
     data: partsBytes(data, set.data as Exclude<SetDefinition['data'], 'verdict' | undefined>, family).toString('hex'),
   };
 }
-
-/** The slots that the first rule of a chain draws from, where it draws at all. */
-export function drawnSlots(kernel: readonly Buffer[] | undefined): { first: number; count: number } | undefined {
-  const [MODULUS, OFFSET] = [2, 4];
-  for (const expression of kernel?.[0] ? listOf(kernel[0]) : []) {
-    const facts = mapOf(expression);
-    if (facts.get(NFTA_EXPR_NAME)?.toString() !== 'numgen\0') continue;
-    const data = mapOf(facts.get(NFTA_EXPR_DATA));
-    return { first: data.get(OFFSET)?.readUInt32BE() ?? 0, count: data.get(MODULUS)?.readUInt32BE() ?? 0 };
-  }
-  return undefined;
-}

@@ -22,7 +22,7 @@ import {
 } from './expressions.ts';
 import type { MessageWriter } from './message.ts';
 import { NFPROTO_IPV4, NFPROTO_IPV6 } from './nf-tables.ts';
-import type { Family, PacketField, Statement } from './rule.ts';
+import type { Family, PacketField, Protocol, Statement } from './rule.ts';
 
 interface FamilyFacts {
   protocol: number;
@@ -55,8 +55,7 @@ export function encodeStatement(writer: MessageWriter, statement: Statement, fam
   const addressWords = FAMILIES[family].addressBytes / 4;
   switch (statement.kind) {
     case 'protocol':
-      loadMeta(writer, 0, 'l4proto');
-      compare(writer, 0, false, Uint8Array.of(PROTOCOLS[statement.protocol]));
+      matchProtocol(writer, statement.protocol);
       break;
     case 'connection-new':
       loadConnection(writer, 0, 'state');
@@ -101,11 +100,14 @@ export function encodeStatement(writer: MessageWriter, statement: Statement, fam
       bitwiseNumber(writer, 0, ~statement.bits, 0);
       setMark(writer, 0);
       break;
-    case 'dnat-random':
-      loadRandom(writer, 0, statement.slots.count, statement.slots.first);
+    case 'dnat-random': {
+      matchProtocol(writer, statement.protocol);
+      const index = loadFields(writer, statement.fields, family);
+      loadRandom(writer, index, statement.count, 0);
       lookup(writer, 0, statement.map, 0);
       dnat(writer, protocol, 0, addressWords);
       break;
+    }
     case 'dnat':
       loadValue(writer, 0, addressBytes(statement.address));
       loadValue(writer, addressWords, Uint8Array.of(statement.port >> 8, statement.port & 0xff));
@@ -134,16 +136,22 @@ export function encodeStatement(writer: MessageWriter, statement: Statement, fam
   }
 }
 
+function matchProtocol(writer: MessageWriter, protocol: Protocol): void {
+  loadMeta(writer, 0, 'l4proto');
+  compare(writer, 0, false, Uint8Array.of(PROTOCOLS[protocol]));
+}
+
 /** Ends the rule unless one of the bits is set. */
 function testBits(writer: MessageWriter, bits: number): void {
   bitwiseNumber(writer, 0, bits, 0);
   compare(writer, 0, true, u32Bytes(0));
 }
 
-/** The fields one behind another, each from a word's beginning: the key of a concatenation. */
-function loadFields(writer: MessageWriter, fields: readonly PacketField[], family: Family): void {
+/** The fields one behind another, each from a word's beginning: the key of a concatenation. @returns how many words it takes */
+function loadFields(writer: MessageWriter, fields: readonly PacketField[], family: Family): number {
   let word = 0;
   for (const field of fields) word += loadField(writer, word, field, family);
+  return word;
 }
 
 /** @returns how many words it takes */

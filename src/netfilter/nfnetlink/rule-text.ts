@@ -1,4 +1,4 @@
-import type { BaseChainHook, Chain, Family, PacketField, Rule, Slots, Statement } from './rule.ts';
+import type { BaseChainHook, Chain, Family, PacketField, Rule, Statement } from './rule.ts';
 
 /** A chain as `nft list chain` prints it, without the indentation of its table. */
 export function chainText(chain: Chain, family: Family): string {
@@ -59,8 +59,11 @@ function statementText(statement: Statement, family: Family): string {
       return `meta mark set meta mark | ${markText(statement.bits)}`;
     case 'take-mark':
       return `meta mark & ${markText(statement.bits)} != 0x00000000 meta mark set meta mark & ${markText(~statement.bits)}`;
-    case 'dnat-random':
-      return `dnat ${family} to ${slotText(statement.slots)} map @${statement.map}`;
+    case 'dnat-random': {
+      // With the protocol's own name for the port, nft needs no match of the protocol beside it, and prints none.
+      const key = fieldsText(statement.fields, family).replace('th dport', `${statement.protocol} dport`);
+      return `dnat ${family} to ${key} . numgen random mod ${statement.count} map @${statement.map}`;
+    }
     case 'dnat':
       return `dnat to ${family === 'ip' ? statement.address : `[${statement.address}]`}:${statement.port}`;
     case 'chance':
@@ -75,10 +78,6 @@ function statementText(statement: Statement, family: Family): string {
     default:
       return statement.kind;
   }
-}
-
-function slotText({ first, count }: Slots): string {
-  return `numgen random mod ${count}${first === 0 ? '' : ` offset ${first}`}`;
 }
 
 function markText(mark: number): string {

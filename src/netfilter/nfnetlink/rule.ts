@@ -6,15 +6,11 @@
 /** A part of the packet; with `saddr` and `daddr` of the table's family. */
 export type PacketField = 'saddr' | 'daddr' | 'l4proto' | 'dport';
 
-/** Consecutive keys of a map, one of which is drawn by lot: `numgen random mod COUNT offset FIRST`. */
-export interface Slots {
-  readonly first: number;
-  readonly count: number;
-}
+export type Protocol = 'tcp' | 'udp' | 'sctp';
 
 export type Statement =
   /** Matches; the first that does not hold ends the rule. */
-  | { readonly kind: 'protocol'; readonly protocol: 'tcp' | 'udp' | 'sctp' }
+  | { readonly kind: 'protocol'; readonly protocol: Protocol }
   | { readonly kind: 'connection-new' }
   | { readonly kind: 'connection-translated' }
   /** `cidr` may be a plain address. */
@@ -35,8 +31,14 @@ export type Statement =
   | { readonly kind: 'set-mark'; readonly bits: number }
   /** Holds when a bit is set in the mark, and clears it. */
   | { readonly kind: 'take-mark'; readonly bits: number }
-  /** DNAT to the address and port that the map has for a slot drawn by lot. */
-  | { readonly kind: 'dnat-random'; readonly slots: Slots; readonly map: string }
+  /** DNAT of a protocol's packets to the address and port that the map has for these fields and an index below `count`, drawn by lot. */
+  | {
+      readonly kind: 'dnat-random';
+      readonly protocol: Protocol;
+      readonly fields: readonly PacketField[];
+      readonly count: number;
+      readonly map: string;
+    }
   | { readonly kind: 'dnat'; readonly address: string; readonly port: number }
   /** Holds once in so many times, by lot. */
   | { readonly kind: 'chance'; readonly oneIn: number }

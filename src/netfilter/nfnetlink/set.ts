@@ -27,8 +27,8 @@ import type { Family } from './rule.ts';
 import { FAMILIES, PROTOCOLS } from './rule-encoding.ts';
 import { durationText } from './rule-text.ts';
 
-/** A part of a set's key or of a map's data. `slot` is a bare number, as numgen makes it. */
-export type PartType = 'address' | 'protocol' | 'port' | 'slot';
+/** A part of a set's key or of a map's data. `index` is a bare number, as numgen makes it. */
+export type PartType = 'address' | 'protocol' | 'port' | 'index';
 
 /** A named set or map of a table. */
 export interface SetDefinition {
@@ -60,13 +60,13 @@ const TYPES: Record<Family, Record<PartType, { name: string; number: number }>> 
     address: { name: 'ipv4_addr', number: 7 },
     protocol: { name: 'inet_proto', number: 12 },
     port: { name: 'inet_service', number: 13 },
-    slot: { name: 'integer', number: 4 },
+    index: { name: 'integer', number: 4 },
   },
   ip6: {
     address: { name: 'ipv6_addr', number: 8 },
     protocol: { name: 'inet_proto', number: 12 },
     port: { name: 'inet_service', number: 13 },
-    slot: { name: 'integer', number: 4 },
+    index: { name: 'integer', number: 4 },
   },
 };
 
@@ -148,7 +148,8 @@ export function partsBytes(values: readonly (string | number)[], types: readonly
     if (type === 'address') bytes.set(addressBytes(value as string), at);
     else if (type === 'protocol') bytes[at] = PROTOCOLS[value as keyof typeof PROTOCOLS];
     else if (type === 'port') bytes.writeUInt16BE(value as number, at);
-    else new Uint32Array(bytes.buffer, bytes.byteOffset + at, 1)[0] = value as number;
+    // As numgen makes it.
+    else bytes.set(u32Bytes(value as number), at);
     at += partBytes(type, family);
   }
   return bytes;
@@ -161,46 +162,54 @@ export function commentUserdata(type: number, comment: string): Buffer {
 
 /**
  * What nft itself notes with a set, to print it again: the byte order of key and data, the comment, and where a type has no
- * name (`integer`), an expression that has it. The numbers are libnftnl's.
+ * name (`integer`), expressions that have the types. The numbers are libnftnl's.
  */
 function setUserdata(set: SetDefinition, family: Family): Buffer {
   const [KEY_BYTE_ORDER, DATA_BYTE_ORDER, COMMENT, KEY_EXPRESSION, DATA_EXPRESSION] = [0, 1, 7, 3, 4];
-  const [HOST_ORDER, NETWORK_ORDER] = [1, 2];
-  const isSlot = set.key.includes('slot');
-  const order = isSlot ? HOST_ORDER : set.key.length === 1 ? NETWORK_ORDER : 0;
+  const NETWORK_ORDER = 2;
   return Buffer.concat([
-    userdata(KEY_BYTE_ORDER, u32Bytes(order)),
+    userdata(KEY_BYTE_ORDER, u32Bytes(set.key.length === 1 ? NETWORK_ORDER : 0)),
     ...(set.data ? [userdata(DATA_BYTE_ORDER, u32Bytes(0))] : []),
-    ...(isSlot
-      ? [userdata(KEY_EXPRESSION, numgenExpression()), userdata(DATA_EXPRESSION, destinationExpression(family))]
+    ...(hasIndex(set)
+      ? [
+          userdata(KEY_EXPRESSION, concatenation(set.key, family)),
+          userdata(DATA_EXPRESSION, concatenation(set.data as readonly PartType[], family)),
+        ]
       : []),
     ...(set.comment === undefined ? [] : [commentUserdata(COMMENT, set.comment)]),
   ]);
 }
 
-/** `numgen inc mod 2` */
-function numgenExpression(): Buffer {
-  const EXPR_NUMGEN = 23;
-  const [TYPE, MODULUS, OFFSET] = [0, 1, 2];
-  return typedExpression(EXPR_NUMGEN, [
-    userdata(TYPE, u32Bytes(0)),
-    userdata(MODULUS, u32Bytes(2)),
-    userdata(OFFSET, u32Bytes(0)),
-  ]);
+function hasIndex({ key }: SetDefinition): boolean {
+  return key.includes('index');
 }
 
-/** `ip daddr . tcp dport` */
-function destinationExpression(family: Family): Buffer {
-  const [EXPR_PAYLOAD, EXPR_CONCAT] = [7, 13];
-  const [HEADER, FIELD] = [0, 1];
-  const [IP, IP6, TCP] = [12, 13, 8];
-  const [IP_DADDR, IP6_DADDR, TCP_DPORT] = [12, 9, 2];
-  const payload = (header: number, field: number) =>
-    typedExpression(EXPR_PAYLOAD, [userdata(HEADER, u32Bytes(header)), userdata(FIELD, u32Bytes(field))]);
-  return typedExpression(EXPR_CONCAT, [
-    userdata(0, family === 'ip' ? payload(IP, IP_DADDR) : payload(IP6, IP6_DADDR)),
-    userdata(1, payload(TCP, TCP_DPORT)),
-  ]);
+/** `ip daddr . meta l4proto . th dport . numgen inc mod 2` */
+function concatenation(parts: readonly PartType[], family: Family): Buffer {
+  const EXPR_CONCAT = 13;
+  return typedExpression(
+    EXPR_CONCAT,
+    parts.map((part, index) => userdata(index, partExpression(part, family))),
+  );
+}
+
+function partExpression(part: PartType, family: Family): Buffer {
+  const [EXPR_PAYLOAD, EXPR_META, EXPR_NUMGEN] = [7, 9, 23];
+  const [IP, IP6, TRANSPORT] = [12, 13, 11];
+  const [IP_DADDR, IP6_DADDR, DPORT] = [12, 9, 2];
+  const META_L4PROTO = 16;
+  const numbers = (...all: number[]) => all.map((number, index) => userdata(index, u32Bytes(number)));
+  switch (part) {
+    case 'address':
+      return typedExpression(EXPR_PAYLOAD, family === 'ip' ? numbers(IP, IP_DADDR) : numbers(IP6, IP6_DADDR));
+    case 'protocol':
+      return typedExpression(EXPR_META, numbers(META_L4PROTO));
+    case 'port':
+      return typedExpression(EXPR_PAYLOAD, numbers(TRANSPORT, DPORT));
+    case 'index':
+      // Type 0 (inc), modulus 2, offset 0.
+      return typedExpression(EXPR_NUMGEN, numbers(0, 2, 0));
+  }
 }
 
 function typedExpression(kind: number, content: Buffer[]): Buffer {
@@ -215,12 +224,12 @@ function userdata(type: number, value: Buffer): Buffer {
 
 /** A set as `nft list set` prints it, without its table's indentation. */
 export function setText(set: SetDefinition, elements: readonly SetElement[], family: Family): string {
-  const isSlot = set.key.includes('slot');
-  const key = isSlot ? 'numgen inc mod 2' : typeText(set.key, family);
-  const destination = isSlot ? `${family} daddr . tcp dport` : undefined;
-  const data = set.data && (set.data === 'verdict' ? 'verdict' : (destination ?? typeText(set.data, family)));
+  const partsText = (types: readonly PartType[]) =>
+    hasIndex(set) ? types.map((type) => EXPRESSION_TEXT[family][type]).join(' . ') : typeText(types, family);
+  const key = partsText(set.key);
+  const data = set.data && (set.data === 'verdict' ? 'verdict' : partsText(set.data));
   const lines = [
-    `${isSlot ? 'typeof' : 'type'} ${key}${data ? ` : ${data}` : ''}`,
+    `${hasIndex(set) ? 'typeof' : 'type'} ${key}${data ? ` : ${data}` : ''}`,
     ...(set.dynamic
       ? [`size ${set.dynamic.size}`, 'flags dynamic,timeout', `timeout ${durationText(set.dynamic.timeoutSeconds)}`]
       : []),
@@ -229,6 +238,11 @@ export function setText(set: SetDefinition, elements: readonly SetElement[], fam
   ];
   return `${set.data ? 'map' : 'set'} ${set.name} {\n${lines.map((line) => `\t${line}\n`).join('')}}\n`;
 }
+
+const EXPRESSION_TEXT: Record<Family, Record<PartType, string>> = {
+  ip: { address: 'ip daddr', protocol: 'meta l4proto', port: 'th dport', index: 'numgen inc mod 2' },
+  ip6: { address: 'ip6 daddr', protocol: 'meta l4proto', port: 'th dport', index: 'numgen inc mod 2' },
+};
 
 function typeText(types: readonly PartType[], family: Family): string {
   return types.map((type) => TYPES[family][type].name).join(' . ');
