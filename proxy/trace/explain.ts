@@ -23,7 +23,7 @@ export function explainFrontend(
   const policy = isInternal ? 'internalTrafficPolicy' : 'externalTrafficPolicy';
   if (picked.hasAny && isLocalPolicy && picked.local.length === 0)
     reasons.push(
-      `${policy} is Local and none of the ${count(endpoints.length, 'endpoint')} is on this node (${node.node.nodeName})`,
+      `${policy} is Local, and of ${count(endpoints.length, 'endpoint')} none is on this node (${node.node.nodeName})`,
     );
   else if (isLocalPolicy && picked.local.length < endpoints.length)
     reasons.push(`${policy} is Local: ${picked.local.length} of ${count(endpoints.length, 'endpoint')} on this node`);
