@@ -8,6 +8,8 @@ import { UserError } from '../output/failure.ts';
 const NAMESPACE = 'kube-system';
 const KUBELET_CONFIG = 'kubelet-config';
 const KUBEADM_CONFIG = 'kubeadm-config';
+/** Of Kubernetes 1: from 1.24 on kubelet-config is just that. */
+const FIRST_MINOR_WITHOUT_VERSION = 24;
 const WAY_OUT = 'use berth node --bootstrap-kubeconfig and say these things there';
 
 /** What the cluster says its nodes are to be. */
@@ -37,14 +39,17 @@ export async function readNodeConfig(client: KubeClient): Promise<NodeConfig> {
   return { kubelet, clusterCidr: podSubnet, serviceCidr: serviceSubnet, isBerth: false };
 }
 
+/** The name goes by the version: RBAC lets a token read just the one that kubeadm made, and a forbidden request in the audit log alarms people. */
 async function readKubeletConfig(client: KubeClient): Promise<Record<string, string>> {
-  const found = await readConfigMap(client, KUBELET_CONFIG);
-  if (found) return found;
-  const version = await readVersion(client);
-  const versioned = await readConfigMap(client, `${KUBELET_CONFIG}-${version}`);
-  if (versioned) return versioned;
+  const { major, minor } = await readVersion(client);
+  const versioned = `${KUBELET_CONFIG}-${major}.${minor}`;
+  const isOld = major === 1 && minor < FIRST_MINOR_WITHOUT_VERSION;
+  for (const name of isOld ? [versioned, KUBELET_CONFIG] : [KUBELET_CONFIG, versioned]) {
+    const found = await readConfigMap(client, name);
+    if (found) return found;
+  }
   throw new UserError(
-    `the token may read neither ${NAMESPACE}/${KUBELET_CONFIG} nor ${KUBELET_CONFIG}-${version}, or there are none: ${WAY_OUT}`,
+    `the token may read neither ${NAMESPACE}/${KUBELET_CONFIG} nor ${versioned}, or there are none: ${WAY_OUT}`,
   );
 }
 
@@ -58,11 +63,11 @@ async function readConfigMap(client: KubeClient, name: string): Promise<Record<s
   }
 }
 
-/** `1.20` */
-async function readVersion(client: KubeClient): Promise<string> {
+async function readVersion(client: KubeClient): Promise<{ major: number; minor: number }> {
   const { body } = await client.raw('/version');
   const { major = '', minor = '' } = JSON.parse(await body.text()) as { major?: string; minor?: string };
-  return `${major}.${minor.replace(/\D+$/, '')}`;
+  // Some clouds say "20+".
+  return { major: Number.parseInt(major, 10), minor: Number.parseInt(minor, 10) };
 }
 
 function networkingOf(clusterConfiguration: string): { podSubnet?: string; serviceSubnet?: string } {

@@ -39,8 +39,6 @@ const EXPECTED = [
   /^get \/apis\/discovery\.k8s\.io\/v1 404/,
   /^list \/api\/v1\/services\?limit=1&fieldSelector=spec\.clusterIP\S+ 400/,
   /^(get|patch|delete) \/api\/v1\/namespaces\/default\/pods\/\S+ 404/,
-  // kubeadm's old name of kubelet-config.
-  /^get \/api\/v1\/namespaces\/kube-system\/configmaps\/kubelet-config 403 system:bootstrap:/,
 ];
 const OURS = /^system:(node|bootstrap):/;
 

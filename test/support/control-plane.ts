@@ -126,6 +126,7 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
     caPem: ca.certPem,
     signingKey,
     store,
+    useCertificate: server.useCertificate,
     credentials,
     client,
     admin: () => client('admin', ['system:masters']),

@@ -10,12 +10,16 @@ kind: ClusterConfiguration
 networking: { dnsDomain: cluster.local, podSubnet: 10.10.0.0/16, serviceSubnet: 10.11.0.0/16 }
 `;
 
-/** An API server 1.20+ that has these ConfigMaps in kube-system, and answers 403 for names that nobody gave a token a right to. */
-function clientOf(configMaps: Record<string, Record<string, string>>): KubeClient {
+/** An API server of this version that has these ConfigMaps in kube-system, and answers 403 for names that nobody gave a token a right to. */
+function clientOf(
+  configMaps: Record<string, Record<string, string>>,
+  { minor = '36', refused = [] as string[] } = {},
+): KubeClient {
   return {
     async get(_: unknown, { name }: { name: string }) {
       const data = configMaps[name];
       if (data) return { metadata: { name }, data };
+      refused.push(name);
       throw new ApiError({
         apiVersion: 'v1',
         kind: 'Status',
@@ -26,7 +30,7 @@ function clientOf(configMaps: Record<string, Record<string, string>>): KubeClien
         message: `${name} is forbidden`,
       });
     },
-    raw: async () => ({ body: { text: async () => '{"major":"1","minor":"20+"}' } }),
+    raw: async () => ({ body: { text: async () => JSON.stringify({ major: '1', minor }) } }),
   } as unknown as KubeClient;
 }
 
@@ -40,22 +44,31 @@ test('a cluster of Berth says it all in kubelet-config', async (t) => {
   });
 });
 
-for (const name of ['kubelet-config', 'kubelet-config-1.20'])
-  test(`a cluster of kubeadm with ${name}`, async (t) => {
-    const client = clientOf({ [name]: { kubelet: 'k' }, 'kubeadm-config': { ClusterConfiguration: KUBEADM } });
-    t.deepEqual(await readNodeConfig(client), {
+for (const [name, minor, refusals] of [
+  ['kubelet-config', '24', []],
+  ['kubelet-config-1.20', '20+', []],
+  ['kubelet-config', '20', ['kubelet-config-1.20']],
+] as const)
+  test(`a cluster of kubeadm, 1.${minor}, with ${name}`, async (t) => {
+    const refused: string[] = [];
+    const configMaps: Record<string, Record<string, string>> = {
+      [name]: { kubelet: 'k' },
+      'kubeadm-config': { ClusterConfiguration: KUBEADM },
+    };
+    t.deepEqual(await readNodeConfig(clientOf(configMaps, { minor, refused })), {
       kubelet: 'k',
       clusterCidr: '10.10.0.0/16',
       serviceCidr: '10.11.0.0/16',
       isBerth: false,
     });
+    t.deepEqual(refused, [...refusals], 'nothing is asked for that is forbidden');
   });
 
 for (const [what, configMaps, says] of [
   [
     'nothing',
     {},
-    /the token may read neither kube-system\/kubelet-config nor kubelet-config-1\.20, or there are none: use berth node --bootstrap-kubeconfig/,
+    /the token may read neither kube-system\/kubelet-config nor kubelet-config-1\.36, or there are none: use berth node --bootstrap-kubeconfig/,
   ],
   ['no networks', { 'kubelet-config': { kubelet: 'k' }, 'kubeadm-config': {} }, /tell the networks of the cluster/],
   ['no configuration', { 'kubelet-config': {} }, /has no key "kubelet"/],
