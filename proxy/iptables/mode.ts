@@ -13,6 +13,7 @@ import { renderIptablesText } from './text.ts';
 export function createIptablesMode(deps: ModeDependencies): ProxyMode {
   const iptablesOf = (family: IpFamily) => createIptables({ family, run: deps.run, netns: deps.netns });
   const nfacct = createNfacct(deps.netns);
+  const watch = createTamperWatch({ netns: deps.netns, clock: deps.clock });
   let hasMetrics = false;
   return {
     name: 'iptables',
@@ -28,7 +29,6 @@ export function createIptablesMode(deps: ModeDependencies): ProxyMode {
       // Both families count into the same counters.
       if (!hasMetrics) registerCounterMetrics(nfacct, deps.metrics);
       hasMetrics = true;
-      const watch = createTamperWatch({ family, netns: deps.netns, clock: deps.clock });
       return createIptablesProxier(iptablesOf(family), { nfacct, watch });
     },
     async cleanup(family, successor) {

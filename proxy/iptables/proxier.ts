@@ -80,7 +80,7 @@ export function createIptablesProxier(iptables: Iptables, { nfacct, watch }: Pro
       return applied === known && !holdsAll(saved, known);
     },
     async watchTampering(signal, onTampered) {
-      if (watch && (await iptables.variant(signal)) === 'nft') return watch.run(signal, onTampered);
+      if (watch && (await iptables.variant(signal)) === 'nft') return watch.run(iptables.family, signal, onTampered);
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     },
   };

@@ -15,50 +15,84 @@ import { TABLES } from './shared-chains.ts';
 
 /** Listens for what other programs do to our chains: iptables of the nft kind keeps its rules in nf_tables, which tells of every change. */
 export interface TamperWatch {
-  /** While we write ourselves: what is told then is our own work, and for 60,000 rules it would be 100 MB of messages. */
+  /** While we write ourselves: what is told then is our own work, and for 60,000 rules it would be 100 MB of messages. To be resumed as often. */
   pause(): void;
   resume(): void;
-  /** Resolves when aborted. */
-  run(signal: AbortSignal, onTampered: () => void): Promise<void>;
+  /** For one IP family. Resolves when aborted. */
+  run(family: IpFamily, signal: AbortSignal, onTampered: () => void): Promise<void>;
 }
 
 /** Two programs that both hold a chain for theirs would write it in turns, without pause; a repair of a large cluster takes seconds. */
 const LEAST_INTERVAL_MS = 10_000;
 
-export function createTamperWatch(options: { family: IpFamily; netns?: string; clock: Clock }): TamperWatch {
+/** One socket for both families: the kernel tells each listener of everything, and both have to be deaf while either of them writes. */
+export function createTamperWatch(options: { netns?: string; clock: Clock }): TamperWatch {
   const { clock } = options;
+  const reports = new Map<IpFamily, () => void>();
   let monitor: NftMonitor | undefined;
+  let pauses = 0;
+
+  function open(): NftMonitor {
+    const tampered = new Set<IpFamily>();
+    const opened = openNftMonitor({
+      netns: options.netns,
+      isForeign(message) {
+        for (const family of reports.keys()) if (concernsProxy(message, family)) tampered.add(family);
+        return tampered.size > 0;
+      },
+      onChanged(why) {
+        // Messages that were lost, in a burst of somebody else's, are taken for a change of ours: the repair looks.
+        for (const family of why === 'lost' ? reports.keys() : tampered) reports.get(family)?.();
+        tampered.clear();
+      },
+    });
+    if (pauses > 0) opened.pause();
+    return opened;
+  }
+
   return {
-    pause: () => monitor?.pause(),
-    resume: () => monitor?.resume(),
-    async run(signal, onTampered) {
+    pause() {
+      if (++pauses === 1) monitor?.pause();
+    },
+    resume() {
+      if (--pauses === 0) monitor?.resume();
+    },
+    async run(family, signal, onTampered) {
       if (signal.aborted) return;
-      let cancel: (() => void) | undefined;
-      let reportedMs = Number.NEGATIVE_INFINITY;
-      const report = () => {
-        cancel = undefined;
-        reportedMs = clock.monotonicMs();
-        onTampered();
-      };
-      monitor = openNftMonitor({
-        netns: options.netns,
-        isForeign: (message) => concernsProxy(message, options.family),
-        // Messages that were lost, in a burst of somebody else's, are looked at as a change of ours: looking is the repair.
-        onChanged() {
-          if (cancel) return;
-          const waitMs = reportedMs + LEAST_INTERVAL_MS - clock.monotonicMs();
-          if (waitMs <= 0) report();
-          else cancel = clock.after(waitMs, report);
-        },
-      });
+      const { report, cancel } = atMostEvery(LEAST_INTERVAL_MS, clock, onTampered);
+      reports.set(family, report);
       try {
+        monitor ??= open();
         await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
       } finally {
-        cancel?.();
-        monitor.close();
-        monitor = undefined;
+        cancel();
+        reports.delete(family);
+        if (reports.size === 0) {
+          monitor?.close();
+          monitor = undefined;
+        }
       }
     },
+  };
+}
+
+/** Calls at once, and what follows too early when it is time. */
+function atMostEvery(intervalMs: number, clock: Clock, work: () => void) {
+  let stop: (() => void) | undefined;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  const call = () => {
+    stop = undefined;
+    lastMs = clock.monotonicMs();
+    work();
+  };
+  return {
+    report() {
+      if (stop) return;
+      const waitMs = lastMs + intervalMs - clock.monotonicMs();
+      if (waitMs <= 0) call();
+      else stop = clock.after(waitMs, call);
+    },
+    cancel: () => stop?.(),
   };
 }
 

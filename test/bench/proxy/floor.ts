@@ -1,4 +1,6 @@
+import { COUNTER } from '../../../proxy/iptables/counters.ts';
 import { run } from '../../../src/linux/exec.ts';
+import { createNfacct } from '../../../src/netfilter/nfacct.ts';
 
 const TIMEOUT_MS = 600_000;
 
@@ -18,6 +20,8 @@ export async function measureFloor(mode: string, netns: string): Promise<number 
   const name = `berth-floor-${process.pid}`;
   await run('ip', ['netns', 'add', name]);
   try {
+    // Rules may name them.
+    for (const counter of Object.values(COUNTER)) await createNfacct(`/run/netns/${name}`).ensure(counter);
     const startMs = performance.now();
     await run(restore, args, { netns: `/run/netns/${name}`, input: dump.stdout, timeoutMs: TIMEOUT_MS });
     return (performance.now() - startMs) / 1000;
