@@ -1,9 +1,9 @@
 import { createBackoff } from '../runtime/backoff.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/log.ts';
-import type { KubeClient } from './client.ts';
+import type { KubeClient, RawOptions } from './client.ts';
 import type { InformerSet } from './informer.ts';
-import { collectionPath, type Resource } from './resources.ts';
+import { apiVersionOf, collectionPath, type Resource } from './resources.ts';
 import { laterSource, type ObjectSource } from './service-sources.ts';
 import type { KubeObject } from './types.ts';
 
@@ -19,12 +19,20 @@ export function createOptionalSource<T extends KubeObject>(
   const { client, informers, log, clock } = deps;
   const chosen = Promise.withResolvers<ObjectSource<T>>();
 
-  async function isListed(signal: AbortSignal): Promise<boolean> {
-    const response = await client.raw(collectionPath(resource), { query: { limit: 1 }, signal });
-    await response.body.dump();
+  async function ask(path: string, query: RawOptions['query'], signal: AbortSignal): Promise<string | undefined> {
+    const response = await client.raw(path, { query, signal });
+    const text = await response.body.text();
     if (response.statusCode >= 500 || response.statusCode === 429)
       throw new Error(`the API server answers ${response.statusCode}`);
-    return response.statusCode === 200;
+    return response.statusCode === 200 ? text : undefined;
+  }
+
+  /** Everybody may ask what kinds there are: for one that a server does not have, RBAC would write a forbidden request into the audit log. */
+  async function isListed(signal: AbortSignal): Promise<boolean> {
+    const kinds = await ask(`/apis/${apiVersionOf(resource)}`, {}, signal);
+    const { resources = [] } = JSON.parse(kinds ?? '{}') as { resources?: { name: string }[] };
+    if (!resources.some(({ name }) => name === resource.plural)) return false;
+    return (await ask(collectionPath(resource), { limit: 1 }, signal)) !== undefined;
   }
 
   return {
