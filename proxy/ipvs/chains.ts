@@ -21,6 +21,9 @@ export const CHAINS: Readonly<Record<IpvsTable, readonly string[]>> = {
   ],
 };
 
+/** A chain of former versions of kube-proxy in table nat, which nothing leads to any more; it names sets. */
+export const FORMER_CHAIN = 'KUBE-FIREWALL';
+
 export interface IpvsJump {
   table: IpvsTable;
   from: string;

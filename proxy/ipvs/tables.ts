@@ -3,7 +3,7 @@ import type { SavedTables } from '../../src/netfilter/tables.ts';
 import type { IptablesTransaction, TableChanges } from '../../src/netfilter/transaction.ts';
 import { buildModeRemoval } from '../chain-removal.ts';
 import type { Jump } from '../iptables/jumps.ts';
-import { CHAINS, type IpvsChains, JUMPS } from './chains.ts';
+import { CHAINS, FORMER_CHAIN, type IpvsChains, JUMPS } from './chains.ts';
 
 /** The transaction that makes the kernel's tables hold these chains and the jumps to them; empty when they do. */
 export function diffTables(saved: SavedTables, wanted: IpvsChains): IptablesTransaction {
@@ -12,6 +12,10 @@ export function diffTables(saved: SavedTables, wanted: IpvsChains): IptablesTran
     const existing = saved.get(table);
     for (const [chain, rules] of chains)
       if (!sameMeaning(existing?.get(chain)?.rules, rules)) writeChain(changes, chain, rules);
+    if (table === 'nat' && existing?.has(FORMER_CHAIN)) {
+      changes.chains.push(FORMER_CHAIN);
+      changes.commands.push(`-X ${FORMER_CHAIN}`);
+    }
     for (const jump of JUMPS) {
       if (jump.table !== table) continue;
       const present = existing?.get(jump.from)?.rules ?? [];
@@ -47,7 +51,7 @@ export function buildIpvsRemoval(
     buildModeRemoval({
       table,
       saved: saved.get(table) ?? new Map(),
-      isOwn: (chain) => CHAINS[table].includes(chain),
+      isOwn: (chain) => CHAINS[table].includes(chain) || (table === 'nat' && chain === FORMER_CHAIN),
       jumps: JUMPS,
       successorJumps,
       isForeignBody: (rule) => isOwnSet(/--match-set (\S+)/.exec(rule)?.[1] ?? ''),
