@@ -7,6 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import { createHost, type Host } from '../../cli/hosts/host.ts';
+import type { End } from '../../proxy/trace/ends.ts';
 import type { Pod, Service } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { deployment, pod, script, service } from '../support/manifests.ts';
@@ -159,6 +160,53 @@ story('while Services exist, nothing leaves; a Service without pods refuses', as
   await onNode(`busybox nc -w 1 ${ip} 81 </dev/null; busybox ping -c 1 -W 1 ${ip}`);
   await inKnocker(`nc -w 1 ${await clusterIp('many')} 81 </dev/null; ping -c 1 -W 1 ${await clusterIp('many')}`);
   await nothingLeaves(t);
+});
+
+story('berth proxy trace shows where packets go, why, and who else stands in their way', async (t) => {
+  const trace = async (...args: string[]) =>
+    JSON.parse(await cluster.berthOk('proxy', 'trace', ...args, '-o', 'json').then(({ stdout }) => stdout));
+  const spread = await trace('many:80', '--from', 'two');
+  t.like(spread, { mode: 'iptables', service: { name: 'many', at: 'ClusterIP' }, live: { differences: [] }, gaps: [] });
+  t.deepEqual(
+    spread.ends.map(({ verdict, isMasqueraded, probability }: End) => [verdict, isMasqueraded, probability.toFixed(2)]),
+    Array(3).fill(['ACCEPT', false, '0.33']),
+  );
+  t.true(spread.lastSyncAgeSeconds > 0);
+  const nobody = await cluster.berthOk('proxy', 'trace', 'empty:80');
+  t.regex(nobody.stdout, /100 % +refused.*there is no endpoint for port 80\/TCP.*the same ends/s);
+  const [blocked] = spread.ends[0].destination.split(':');
+  await cluster.sh(`iptables -I FORWARD -d ${blocked} -j DROP`);
+  const hindered = await cluster.berthOk('proxy', 'trace', 'many:80', '--from', 'default/two');
+  await cluster.sh(`iptables -D FORWARD -d ${blocked} -j DROP`);
+  t.regex(hindered.stdout, new RegExp(`also lead to: dropped \\(by filter FORWARD: -d ${blocked}/32 -j DROP\\)`));
+  for (const [destination, why] of [
+    ['nobody:80', /there is no Service nobody in namespace default/],
+    ['many:81', /whose ports are 80\/TCP, not 81\/TCP/],
+  ] as const) {
+    const { stdout, stderr } = await cluster.berth('proxy', 'trace', destination);
+    t.regex(stdout + stderr, why);
+  }
+});
+
+story('/debug/berth tells the same to those whom the API server lets read it', async (t) => {
+  const { proxyMetricsPort } = JSON.parse(await cluster.sh('cat /var/lib/berth/settings.json'));
+  const url = `http://127.0.0.1:${proxyMetricsPort}/debug/berth/services/default/many?kernel=true`;
+  const code = async (...args: string[]) =>
+    (await cluster.try(['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', ...args, url])).stdout;
+  const as = async (namespace: string) =>
+    `Authorization: Bearer ${(await cluster.kubectl('create', 'token', 'default', '-n', namespace)).trim()}`;
+  t.is(await code(), '401');
+  t.is(await code('-H', 'Authorization: Bearer nonsense'), '401');
+  t.is(await code('-H', await as('default')), '403');
+  const report = JSON.parse(await cluster.sh(`curl -sf -H '${await as('kube-system')}' '${url}'`));
+  const [ipv4] = report.families;
+  t.true(ipv4.lastSync.ageSeconds > 0);
+  t.is(ipv4.ports[0].endpoints.length, 3);
+  t.deepEqual([...new Set(ipv4.ports[0].traces.map(({ from }: { from: string }) => from))], ['pod', 'node', 'outside']);
+  t.deepEqual(
+    ipv4.ports[0].traces.flatMap(({ live }: { live: { differences: string[] } }) => live.differences),
+    [],
+  );
 });
 
 story('after Services and pods are gone, their addresses lead nowhere', async (t) => {

@@ -88,6 +88,11 @@ const allowed: [string, UserInfo, string[]][] = [
     ['get /api/v1', 'get /version', 'get /openid/v1/jwks', 'get /.well-known/openid-configuration'],
   ],
   [
+    'accounts that only administrators can act for, of proxies',
+    user('system:serviceaccount:kube-system:default', 'system:serviceaccounts:kube-system'),
+    ['get /debug/berth/services/team/web'],
+  ],
+  [
     'the authenticated, of themselves',
     account,
     [
@@ -178,6 +183,7 @@ for (const [who, as, requests] of allowed)
     });
 
 const denied: [string, UserInfo, [string, string?][]][] = [
+  ['other accounts, of proxies', account, ['get /debug/berth/services']],
   ['anybody', anonymous, [['get /api'], ['get /metrics'], ['list pods']]],
   ['monitoring', user('prometheus', 'system:monitoring'), [['list nodes'], ['get nodes/proxy /n1'], ['post /metrics']]],
   [
