@@ -13,7 +13,7 @@ export function ruleSetText(ruleSet: RuleSet): string {
     else elements.set(set, [element]);
   }
   const parts = [
-    ...[...ruleSet.sets, ...affinitySetsOf(ruleSet)].map((set) =>
+    ...[...ruleSet.sets, ...[...affinitySetsOf(ruleSet)].sort(byName)].map((set) =>
       setText(set, sortedByKey(elements.get(set) ?? []), family),
     ),
     ...[...chainsOf(ruleSet)].sort(byName).map((chain) => chainText(chain, family)),
