@@ -11,6 +11,7 @@ import { createProxyDebug } from './debug/debug.ts';
 import type { DebugAccess } from './debug/routes.ts';
 import { createFamily } from './family.ts';
 import { feedTrackers, type ObjectSource } from './feed.ts';
+import type { ProgramFacts } from './health/metrics-server.ts';
 import { createProxyEndpoints } from './health/proxy-endpoints.ts';
 import { createProxyHealth } from './health/proxy-health.ts';
 import { createServiceHealth } from './health/service-health.ts';
@@ -38,6 +39,8 @@ export interface ProxyOptions {
   families?: readonly IpFamily[];
   /** Path of the network namespace to work in; the process's own unless given. */
   netns?: string;
+  /** For /statusz and /flagz. */
+  program?: ProgramFacts;
 }
 
 export interface ProxyDependencies {
@@ -110,7 +113,7 @@ export function createProxy(options: ProxyOptions, deps: ProxyDependencies): Ser
         { run: deps.run, clock, log, access: deps.debugAccess },
       );
       const endpoints = createProxyEndpoints(
-        { bind, config, mode: mode.name },
+        { bind, config, mode: mode.name, program: options.program },
         {
           health,
           overdueLoops: heartbeats.overdue,

@@ -1,4 +1,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { plainText } from '../../src/diagnostics/plain-text.ts';
+import { serveProfiles } from '../../src/diagnostics/profiles.ts';
+import { serveZPages } from '../../src/diagnostics/z-pages.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
@@ -10,21 +13,18 @@ import type { ContainerExec, PodDirectory } from '../pods/ports.ts';
 import type { StatisticsEndpoints } from '../stats/endpoints.ts';
 import type { NodeMetrics } from '../stats/metrics.ts';
 import type { RefuseAccess } from './access.ts';
-import { plainText } from './answer.ts';
 import { serveCheckpoint } from './checkpoint.ts';
 import { chooseLogContainer, NoLogError, readContainerLog } from './container-logs.ts';
 import { reportHealth } from './healthz.ts';
 import type { InFlight } from './in-flight.ts';
 import { LogOptionsError, parseLogOptions } from './log-options.ts';
 import { refuseOtherMethods } from './methods.ts';
-import { serveProfiles } from './profiles.ts';
 import { endWhenStalled } from './request-edge.ts';
 import { serveRunCommand } from './run-command.ts';
 import { serveStatistics } from './statistics.ts';
 import { STREAMS } from './streams.ts';
 import { type SystemLogsOptions, serveSystemLogs } from './system-logs.ts';
 import { serveVerbosity } from './verbosity.ts';
-import { serveZPages } from './z-pages.ts';
 
 export interface AgentAppDeps {
   pods: PodDirectory;
@@ -92,7 +92,7 @@ export function createAgentApp(deps: AgentAppDeps): Express {
   app.get('/metrics/slis', (_, response) => exposition(response, deps.slis.registry));
   app.get('/metrics/probes', (_, response) => exposition(response, deps.probeRegistry));
   serveRunCommand(app, deps);
-  serveZPages(app, { ...deps, ...deps.program, paths: SHOWN_PATHS });
+  serveZPages(app, { component: 'kubelet', ...deps, ...deps.program, paths: SHOWN_PATHS });
   if (deps.systemLogs) serveSystemLogs(app, deps.systemLogs);
   else app.all(['/logs', '/logs/{*rest}'], (_, response) => plainText(response, 405, 'logs endpoint is disabled.\n'));
   app.get('/containerLogs/:namespace/:pod/:container', (request, response) => serveLogs(deps, request, response));

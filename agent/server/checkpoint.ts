@@ -1,6 +1,6 @@
 import type { Express, Request, Response } from 'express';
+import { plainText } from '../../src/diagnostics/plain-text.ts';
 import type { PodDirectory } from '../pods/ports.ts';
-import { plainText } from './answer.ts';
 import { chooseTarget, StreamRefusal } from './stream-target.ts';
 
 /**

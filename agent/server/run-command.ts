@@ -1,6 +1,6 @@
 import type { Express } from 'express';
+import { plainText } from '../../src/diagnostics/plain-text.ts';
 import type { ContainerExec, PodDirectory } from '../pods/ports.ts';
-import { plainText } from './answer.ts';
 import { chooseTarget, StreamRefusal } from './stream-target.ts';
 
 export interface RunCommandDeps {

@@ -1,6 +1,6 @@
 import type { Express } from 'express';
+import { plainText } from '../../src/diagnostics/plain-text.ts';
 import { type Logger, setLogLevel } from '../../src/runtime/log.ts';
-import { plainText } from './answer.ts';
 
 const MAX_BODY_BYTES = 16;
 /** Upstream's levels from which on a log of ours tells more: 4 is "debug" in its conventions, 6 shows requests. */

@@ -11,6 +11,7 @@ import { run } from '../../src/linux/exec.ts';
 import { readModuleParameter, writeModuleParameter } from '../../src/linux/module-parameter.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
+import { KUBERNETES_VERSION } from '../version.ts';
 import type { ProgramContext } from './context.ts';
 
 /** Services of another proxy and headless ones are none of ours (kube-proxy's selectors). */
@@ -31,6 +32,8 @@ export interface ProxyPartOptions {
   metrics: Registry;
   /** Who may read /debug/berth at the metrics port. */
   debugAccess: DebugAccess;
+  /** The command line's flags, for /flagz. */
+  flags?: Readonly<Record<string, string>>;
   /** How sysctls are written: with a memory, where somebody puts them back one day. */
   sysctls: { read(key: string): string | undefined; write(key: string, value: string): void };
 }
@@ -42,7 +45,7 @@ export function createProxyPart(options: ProxyPartOptions, { log, clock }: Progr
   const sources = createServiceSources({ labelSelector: PROXIED_SERVICES }, { client, informers, log, clock });
   const cidrs = createOptionalSource(serviceCidrs, { client, informers, log, clock });
   const proxy = createProxy(
-    { nodeName, config },
+    { nodeName, config, program: { version: KUBERNETES_VERSION, flags: options.flags ?? {} } },
     {
       informers: {
         services: sources.services,

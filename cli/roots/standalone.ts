@@ -228,7 +228,9 @@ export function prepareProxy(
   const metrics = createMetrics(buildInfo());
   const { client, config: api } = clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity);
   const debugAccess = createDebugAccess(api, context.clock);
-  return { proxy: createProxyPart({ nodeName, config, client, metrics, debugAccess, sysctls }, context) };
+  const shown = flags.overrides.map(({ flag, value }) => [flag.slice(2), String(value)]);
+  const part = { nodeName, config, client, metrics, debugAccess, sysctls, flags: Object.fromEntries(shown) };
+  return { proxy: createProxyPart(part, context) };
 }
 
 /** What a proxy on its own remembers of the host. */

@@ -1,12 +1,13 @@
 import type { Router } from 'express';
+import { renderConfig } from '../../src/config/render.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
-import type { KubeProxyConfiguration } from '../config/kube-proxy-configuration.ts';
+import { type KubeProxyConfiguration, kubeProxyConfiguration } from '../config/kube-proxy-configuration.ts';
 import type { ProxyMetrics } from '../metrics.ts';
 import type { ModeName } from '../mode.ts';
 import { createHealthzApp } from './healthz-server.ts';
-import { createMetricsApp } from './metrics-server.ts';
+import { createMetricsApp, type ProgramFacts } from './metrics-server.ts';
 import type { ProxyHealth } from './proxy-health.ts';
 import { createHttpEndpoints, type HttpEndpoints } from './servers.ts';
 
@@ -23,7 +24,12 @@ interface ProxyEndpointsDependencies {
 
 /** What the proxy answers by HTTP: health on one port, metrics and its own state on another. */
 export function createProxyEndpoints(
-  options: { bind: { healthz: string; metrics: string }; config: KubeProxyConfiguration; mode: ModeName },
+  options: {
+    bind: { healthz: string; metrics: string };
+    config: KubeProxyConfiguration;
+    mode: ModeName;
+    program?: ProgramFacts;
+  },
   deps: ProxyEndpointsDependencies,
 ): HttpEndpoints {
   const { bind, config, mode } = options;
@@ -42,7 +48,15 @@ export function createProxyEndpoints(
         address: bind.metrics,
         field: 'metricsBindAddress',
         failureReason: 'FailedToStartMetricServer',
-        handler: createMetricsApp({ metrics: registry, mode, config, debug: deps.debug }),
+        handler: createMetricsApp({
+          metrics: registry,
+          mode,
+          config: renderConfig(kubeProxyConfiguration.fields, config),
+          program: options.program ?? { version: '', flags: {} },
+          enableProfiling: config.enableProfiling,
+          clock,
+          debug: deps.debug,
+        }),
       },
     ],
     {

@@ -78,7 +78,14 @@ test('the metrics port: mode, metrics, config, health', async (t) => {
   const listener = await listenHttp(
     '127.0.0.1:0',
     'x',
-    createMetricsApp({ metrics: registry, mode: 'iptables', config: { a: 1 } }),
+    createMetricsApp({
+      metrics: registry,
+      mode: 'iptables',
+      config: { a: 1 },
+      program: { version: 'v1.36.0', flags: { 'proxy-mode': 'iptables' } },
+      enableProfiling: false,
+      clock: createFakeClock(),
+    }),
   );
   t.teardown(listener.close);
   const ask = async (path: string) => (await fetch(`http://127.0.0.1:${listener.address.port}${path}`)).text();
@@ -86,6 +93,9 @@ test('the metrics port: mode, metrics, config, health', async (t) => {
   t.is(await ask('/healthz'), 'ok');
   t.regex(await ask('/metrics'), /kubeproxy_sync_proxy_rules_iptables_total/);
   t.is(await ask('/configz'), '{"kubeproxy.config.k8s.io":{"a":1}}');
+  t.regex(await ask('/statusz'), /kube-proxy statusz[\s\S]*Binary version: v1\.36\.0/);
+  t.regex(await ask('/flagz'), /kube-proxy flags[\s\S]*proxy-mode=iptables/);
+  t.regex(await ask('/debug/pprof/'), /Cannot GET/, 'not unless enableProfiling');
 });
 
 test('a busy port is named with its field', async (t) => {

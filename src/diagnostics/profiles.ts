@@ -1,7 +1,7 @@
 import { Session } from 'node:inspector/promises';
 import type { Express, Request, Response } from 'express';
-import type { Clock } from '../../src/runtime/clock.ts';
-import { plainText } from './answer.ts';
+import type { Clock } from '../runtime/clock.ts';
+import { plainText } from './plain-text.ts';
 
 export interface ProfilesDeps {
   clock: Clock;
