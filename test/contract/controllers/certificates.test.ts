@@ -1,8 +1,15 @@
 /** How a host becomes a node: bootstrap tokens, requests for certificates, who approves and signs them, what strangers may read. */
 import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
 import { CertificateRefusedError, requestNodeCertificate } from '../../../agent/certificates/certificate-request.ts';
+import { kubeletConfiguration } from '../../../agent/config/kubelet-configuration.ts';
+import type { AgentPartOptions } from '../../../cli/roots/agent-part-options.ts';
+import { clientCertificateFiles, createCertificatesPart } from '../../../cli/roots/certificates-part.ts';
+import { settleConfig } from '../../../cli/roots/settled-config.ts';
 import { createClusterInfo } from '../../../control-plane/resources/cluster-info.ts';
+import { issueCertificate } from '../../../src/auth/authority.ts';
 import {
   type BootstrapToken,
   formatBootstrapToken,
@@ -11,8 +18,10 @@ import {
 } from '../../../src/auth/bootstrap-token.ts';
 import { summarizeCertificate } from '../../../src/auth/certificate.ts';
 import { createCertificateRequest, type RequestedIdentity } from '../../../src/auth/certificate-request.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { createKubeClient, type KubeClient } from '../../../src/kube/client.ts';
 import { ApiError, isForbidden } from '../../../src/kube/errors.ts';
+import { renderKubeconfig } from '../../../src/kube/kubeconfig.ts';
 import {
   certificateSigningRequests,
   configMaps,
@@ -23,6 +32,8 @@ import {
 } from '../../../src/kube/resources.ts';
 import { systemClock as clock } from '../../../src/runtime/clock.ts';
 import { silentLogger as log } from '../../../src/runtime/log.ts';
+import { Registry } from '../../../src/runtime/metrics.ts';
+import { runTogether } from '../../../src/runtime/run-together.ts';
 import { until } from '../../support/cluster-host.ts';
 import { startWorkloadCluster } from '../../support/workload-cluster.ts';
 
@@ -118,6 +129,68 @@ test.serial(
     );
     const refusal = await t.throwsAsync(foreign, { instanceOf: CertificateRefusedError });
     t.regex(refusal?.message ?? '', /was denied: not your name/);
+  },
+);
+
+test.serial(
+  'a node that slept past the end of its certificate asks with its bootstrap token, and is itself again',
+  async (t) => {
+    const { as, addToken, server, admin } = await scene(t);
+    await addToken(token);
+    const certDir = mkdtempSync('/tmp/berth-slept-');
+    t.teardown(() => rmSync(certDir, { recursive: true }));
+    const bootstrapKubeconfig = join(certDir, 'bootstrap.kubeconfig');
+    const ended = await issueCertificate(server.ca, {
+      commonName: NODE.commonName,
+      organizations: NODE.organizations!,
+      usages: ['client'],
+      days: 1,
+      nowMs: Date.now() - 2 * 86_400_000,
+    });
+    const files = clientCertificateFiles(certDir);
+    await files.save(ended, Date.now());
+    const node = as(ended);
+    const stop = new AbortController();
+    const registry = new Registry();
+    const config = loadConfig(kubeletConfiguration);
+    const parts = createCertificatesPart(
+      {
+        config: settleConfig(config, { tlsCertFile: '/none', tlsPrivateKeyFile: '/none', clientCAFile: '' }),
+        client: node,
+        nodeName: 'two',
+        nodeIps: ['192.0.2.2'],
+        certDir,
+        bootstrapKubeconfig,
+        clientCaPem: server.caPem,
+        clientCertPem: ended.certPem,
+        serving: ended,
+        rotatingClient: ended,
+        metrics: registry,
+      } as unknown as AgentPartOptions,
+      { server: { useCertificate() {}, useClientCa() {} } },
+      { clock, log },
+    );
+    const running = runTogether(parts, stop.signal);
+    t.teardown(() => running);
+    t.teardown(() => stop.abort());
+    await until('it is refused', async () => {
+      const counter = await registry
+        .getSingleMetric('kubelet_certificate_manager_client_expiration_renew_errors')
+        ?.get();
+      return (counter?.values[0]?.value ?? 0) > 0;
+    });
+    // Somebody lays the credentials down; nobody restarts anything.
+    writeFileSync(
+      bootstrapKubeconfig,
+      renderKubeconfig({ server: server.url, caPem: server.caPem, token: formatBootstrapToken(token) }),
+    );
+    const fresh = await until('it has another', async () => {
+      const pair = await files.current();
+      return pair!.certPem === ended.certPem ? undefined : pair;
+    });
+    t.is((await admin.list(certificateSigningRequests)).items.at(-1)?.spec.username, `system:bootstrap:${token.id}`);
+    await t.throwsAsync(node.get(nodes, { name: 'two' }), { message: /nauthorized/ });
+    await t.throwsAsync(as(fresh).get(nodes, { name: 'two' }), { message: /not found/ }, 'it may look for itself');
   },
 );
 
