@@ -7,11 +7,11 @@ import { ensureSysctls } from '../sysctls.ts';
 import { renderIpvsChains } from './chains.ts';
 import { removeIpvs } from './cleanup.ts';
 import { type IpvsKernel, LINK_NAME, openIpvsKernel, readAddresses } from './kernel.ts';
-import { createIpvsProxier, renderSteps } from './proxier.ts';
+import { createIpvsProxier } from './proxier.ts';
+import { renderIpvsSteps } from './render.ts';
 import { computeIpvsSysctls, computeIpvsTimeouts, DEFAULT_SCHEDULER } from './settings.ts';
 import { renderIpvsText } from './text.ts';
 import { whyNotUsable } from './usable.ts';
-import { createWanted } from './wanted.ts';
 
 /** The kernel's load balancer, with kube-proxy's link, sets and chains around it. */
 export function createIpvsMode(deps: ModeDependencies): ProxyMode {
@@ -51,8 +51,7 @@ export function createIpvsMode(deps: ModeDependencies): ProxyMode {
       try {
         const { host } = await readAddresses({ holder }, snapshot.family);
         const options = { ...node, scheduler, hostAddresses: host, hasRandomFully: true };
-        const wanted = createWanted();
-        await runInSlices(renderSteps(snapshot, options, wanted));
+        const wanted = await runInSlices(renderIpvsSteps(snapshot, options));
         return renderIpvsText(wanted, renderIpvsChains(wanted, snapshot.family, options), snapshot.family);
       } finally {
         holder.close();

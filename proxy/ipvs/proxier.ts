@@ -10,11 +10,12 @@ import { type IpvsChains, renderIpvsChains } from './chains.ts';
 import { createInspection } from './inspection.ts';
 import { closeIpvsKernel, type IpvsKernel, readAddresses, readHeaders, readKernelState } from './kernel.ts';
 import { countOperations, diffChanges, diffKernel, isMarked } from './operations.ts';
+import { renderIpvsSteps } from './render.ts';
 import { type IpvsRenderOptions, renderIpvsService } from './service-rules.ts';
 import { SET_KEYS, type SetKey } from './sets.ts';
 import { countRules, diffChains, diffTables } from './tables.ts';
 import { createTerminations, type Terminations } from './termination.ts';
-import { createWanted, noChanges, type Wanted } from './wanted.ts';
+import { noChanges, type Wanted } from './wanted.ts';
 
 /** As often as kube-proxy looks whether the connections of leaving endpoints have ended. */
 const SWEEP_INTERVAL_MS = 60_000;
@@ -89,8 +90,7 @@ export function createIpvsProxier(options: IpvsProxierOptions): Proxier {
     const { held, host } = await readAddresses(kernel, family, signal);
     const hasRandomFully = await kernel.iptables.hasRandomFully(signal);
     const render = { ...node, scheduler: options.scheduler, hostAddresses: host, hasRandomFully };
-    const wanted = createWanted();
-    await runInSlices(renderSteps(snapshot, render, wanted), signal);
+    const wanted = await runInSlices(renderIpvsSteps(snapshot, render), signal);
     const { made, limits } = await ensureSets(kernel, family, wanted, await readHeaders(kernel));
     const headers = await readHeaders(kernel);
     const state = await readKernelState(kernel, family, wanted, { held, headers, signal });
@@ -190,17 +190,6 @@ export function createIpvsProxier(options: IpvsProxierOptions): Proxier {
       if (open) closeIpvsKernel(open.kernel);
     },
   };
-}
-
-export function* renderSteps(
-  snapshot: ProxySnapshot,
-  options: IpvsRenderOptions,
-  wanted: Wanted,
-): Generator<void, void> {
-  for (const [name, state] of snapshot.services) {
-    wanted.replace(name, renderIpvsService(state, options));
-    yield;
-  }
 }
 
 function reportOf(

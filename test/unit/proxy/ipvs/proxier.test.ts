@@ -215,9 +215,7 @@ test('a set that is too small is replaced by a larger one', async (t) => {
   t.like(await sync(), { kind: 'full' });
   t.is((await ipset.elements({ name: 'KUBE-IPVS-IPS', type: 'hash:ip' })).length, 2);
   t.true(
-    (await ipset.headers()).every(
-      ({ name, maxElements = 65_536 }) => maxElements >= 65_536 && !name.endsWith('SPARE'),
-    ),
+    (await ipset.headers()).every(({ name, maxElements = 65_536 }) => maxElements >= 65_536 && !name.endsWith('SPARE')),
   );
 });
 

@@ -1,9 +1,8 @@
 import test from 'ava';
 import { renderIptablesText } from '../../../../proxy/iptables/text.ts';
 import { renderIpvsChains } from '../../../../proxy/ipvs/chains.ts';
-import { renderSteps as renderIpvsSteps } from '../../../../proxy/ipvs/proxier.ts';
+import { renderIpvsSteps } from '../../../../proxy/ipvs/render.ts';
 import { renderIpvsText } from '../../../../proxy/ipvs/text.ts';
-import { createWanted } from '../../../../proxy/ipvs/wanted.ts';
 import type { ModeName, NodeRenderOptions } from '../../../../proxy/mode.ts';
 import { renderRuleSetSteps as renderNftRuleSetSteps } from '../../../../proxy/nftables/rule-set.ts';
 import { ruleSetText } from '../../../../proxy/nftables/text.ts';
@@ -51,8 +50,7 @@ const MODES: Partial<Record<ModeName, (snapshot: ProxySnapshot, node: NodeRender
   nftables: async (snapshot, node) => ruleSetText(runAtOnce(renderNftRuleSetSteps(snapshot, node))),
   ipvs: async (snapshot, node) => {
     const options = { ...node, scheduler: 'rr', hostAddresses: [NODE_IP], hasRandomFully: true };
-    const wanted = createWanted();
-    runAtOnce(renderIpvsSteps(snapshot, options, wanted));
+    const wanted = runAtOnce(renderIpvsSteps(snapshot, options));
     return renderIpvsText(wanted, renderIpvsChains(wanted, 'IPv4', options), 'IPv4');
   },
 };
