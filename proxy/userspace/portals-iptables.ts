@@ -20,6 +20,13 @@ const PROBE = 'KUBE-PORTALS-PROBE';
 const OWN = new Set<string>([...Object.values(CHAIN), PROBE]);
 const TABLES: readonly TableName[] = ['mangle', 'nat', 'filter'];
 
+/** One chain of each table, by which the whole is known. */
+const CANARIES: readonly (readonly [table: TableName, chain: string])[] = [
+  ['nat', CHAIN.container],
+  ['filter', CHAIN.filter],
+  ['mangle', CHAIN.firewall],
+];
+
 const NODE_PORTS =
   '-m addrtype --dst-type LOCAL -m comment --comment "handle service NodePorts; NOTE: this must be the last rule in the chain"';
 const PORTALS = '-m comment --comment "handle ClusterIPs; NOTE: this must be before the NodePort rules"';
@@ -40,6 +47,11 @@ const JUMPS: readonly (readonly [table: TableName, from: string, rule: string])[
 /** The portals in chains of iptables, rewritten as a whole in one run of iptables-restore. */
 export function createIptablesPortals(family: IpFamily, options: { run: Run; netns?: string }): PortalTable {
   const iptables = createIptables({ family, ...options });
+  const hasAny = async () => {
+    for (const [table, chain] of [...CANARIES, ...TABLES.map((table) => [table, PROBE] as const)])
+      if (await iptables.chainExists(table, chain)) return true;
+    return false;
+  };
   return {
     kind: 'iptables',
     async probe() {
@@ -51,15 +63,12 @@ export function createIptablesPortals(family: IpFamily, options: { run: Run; net
       await iptables.restore(renderIptables(set, await iptables.save(undefined, signal)));
     },
     async stands(signal) {
-      for (const [table, chain] of [
-        ['nat', CHAIN.container],
-        ['filter', CHAIN.filter],
-        ['mangle', CHAIN.firewall],
-      ] as const)
-        if (!(await iptables.chainExists(table, chain, signal))) return false;
+      for (const [table, chain] of CANARIES) if (!(await iptables.chainExists(table, chain, signal))) return false;
       return true;
     },
     async remove() {
+      // Every start of another mode asks for it; beside that one's 60,000 rules a look at all of them takes seconds and 25 MB.
+      if (!(await hasAny())) return;
       const saved = await iptables.save();
       await iptables.restore(
         TABLES.map((table) => buildChainRemoval(table, saved.get(table) ?? new Map(), (chain) => OWN.has(chain))),
