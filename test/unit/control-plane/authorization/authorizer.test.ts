@@ -183,7 +183,7 @@ for (const [who, as, requests] of allowed)
     });
 
 const denied: [string, UserInfo, [string, string?][]][] = [
-  ['other accounts, of proxies', account, ['get /debug/berth/services']],
+  ['other accounts, of proxies', account, [['get /debug/berth/services']]],
   ['anybody', anonymous, [['get /api'], ['get /metrics'], ['list pods']]],
   ['monitoring', user('prometheus', 'system:monitoring'), [['list nodes'], ['get nodes/proxy /n1'], ['post /metrics']]],
   [
