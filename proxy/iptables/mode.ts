@@ -19,7 +19,8 @@ export function createIptablesMode(deps: ModeDependencies): ProxyMode {
     name: 'iptables',
     async usable(family) {
       try {
-        await iptablesOf(family).save('nat');
+        // kube-proxy's own question: one chain, whatever the number of rules that stand.
+        await iptablesOf(family).chainExists('nat', 'POSTROUTING');
         return undefined;
       } catch (error) {
         return (error as Error).message;
