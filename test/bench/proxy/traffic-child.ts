@@ -6,6 +6,8 @@ import { clusterIpOf, LIVE_PORT, type TrafficOrder } from './world.ts';
 /** Clients and endpoints inside the proxy's namespace: traffic tells when a change is in force, whatever the mode. */
 
 const ANSWER_TIMEOUT_MS = 50;
+/** Below the kernel's own choice (32768–60999). */
+const ASK_PORTS = { first: 12_000, count: 20_000 };
 const CHUNK = Buffer.alloc(256 * 1024);
 
 process.on('message', async (order: TrafficOrder & { id: number }) => {
@@ -31,9 +33,15 @@ async function serve(address: string): Promise<void> {
   await once(server.listen(LIVE_PORT, address), 'listening');
 }
 
-/** Who answers at a service; undefined when nobody does in time. */
+let asked = 0;
+
+/**
+ * Who answers at a service; undefined when nobody does in time. From ports of its own: the kernel remembers for two minutes that a packet from a
+ * port was not translated, and would not translate the next one from there.
+ */
 async function ask(service: number): Promise<string | undefined> {
-  const socket = connect({ host: clusterIpOf(service), port: 80 });
+  const localPort = ASK_PORTS.first + (asked++ % ASK_PORTS.count);
+  const socket = connect({ host: clusterIpOf(service), port: 80, localPort });
   try {
     return await new Promise((resolve) => {
       socket.setTimeout(ANSWER_TIMEOUT_MS, () => resolve(undefined));
