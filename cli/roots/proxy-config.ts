@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { type KubeProxyConfiguration, kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
+import { initializeIpvs } from '../../proxy/ipvs/prepare.ts';
 import { createSysctlApplier, type SysctlPort } from '../../proxy/sysctls.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { renderConfig } from '../../src/config/render.ts';
@@ -55,14 +56,19 @@ export function createConfigWatch(file: string, clock: Clock): Runnable {
 }
 
 /** `--init-only`: what the proxy does with full root, so that later it needs CAP_NET_ADMIN only. Rules are not touched. */
-export function initializeProxy(config: KubeProxyConfiguration, sysctls: SysctlPort, { log }: ProgramContext): void {
+export async function initializeProxy(
+  config: KubeProxyConfiguration,
+  sysctls: SysctlPort,
+  { log }: ProgramContext,
+): Promise<void> {
   setProxyOomScore(config, log);
   const warn = () => {};
   createSysctlApplier({ port: sysctls, hash: CONNTRACK_HASH, config, log, warn }).applyConntrack();
+  if (config.mode === 'ipvs') await initializeIpvs(config, sysctls, log);
 }
 
 /** For a process that is the proxy alone. */
 export function setProxyOomScore(config: KubeProxyConfiguration, log: Logger): void {
   if (!setOwnOomScore(config.oomScoreAdj))
-    log.info({ oomScoreAdj: config.oomScoreAdj }, 'CAP_SYS_RESOURCE is missing: the proxy keeps its oom_score_adj');
+    log.debug({ oomScoreAdj: config.oomScoreAdj }, 'CAP_SYS_RESOURCE is missing: the proxy keeps its oom_score_adj');
 }

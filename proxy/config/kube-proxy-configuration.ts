@@ -16,6 +16,7 @@ import {
   text,
 } from '../../src/config/field.ts';
 import type { ConfigDefinition } from '../../src/config/load.ts';
+import { SCHEDULERS } from '../ipvs/schedulers.ts';
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -64,7 +65,7 @@ const fields = {
   ipvs: {
     syncPeriod: duration(30 * SECOND_MS),
     minSyncPeriod: duration(0),
-    scheduler: choice('rr', ['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'sh', 'dh', 'sed', 'nq', 'fo', 'ovf', 'mh']),
+    scheduler: choice('rr', SCHEDULERS),
     excludeCIDRs: list(),
     strictARP: boolean(false),
     tcpTimeout: duration(0),

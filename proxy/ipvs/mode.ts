@@ -3,34 +3,21 @@ import { runInSlices } from '../../src/runtime/slices.ts';
 import type { ModeDependencies, NodeRenderOptions, ProxyMode } from '../mode.ts';
 import { cidrContains } from '../state/addresses.ts';
 import type { ProxySnapshot } from '../state/model.ts';
-import { ensureSysctls } from '../sysctls.ts';
 import { renderIpvsChains } from './chains.ts';
 import { removeIpvs } from './cleanup.ts';
-import { type IpvsKernel, LINK_NAME, openIpvsKernel, readAddresses } from './kernel.ts';
+import { LINK_NAME, openIpvsKernel, readAddresses } from './kernel.ts';
+import { createIpvsSettings } from './prepare.ts';
 import { createIpvsProxier } from './proxier.ts';
 import { renderIpvsSteps } from './render.ts';
-import { computeIpvsSysctls, computeIpvsTimeouts, DEFAULT_SCHEDULER } from './settings.ts';
 import { renderIpvsText } from './text.ts';
 import { whyNotUsable } from './usable.ts';
 
 /** The kernel's load balancer, with kube-proxy's link, sets and chains around it. */
 export function createIpvsMode(deps: ModeDependencies): ProxyMode {
   const { config, log, sysctls } = deps;
-  const scheduler = config.ipvs.scheduler || DEFAULT_SCHEDULER;
+  const scheduler = config.ipvs.scheduler;
   const isExcluded = (address: string) => config.ipvs.excludeCIDRs.some((cidr) => cidrContains(cidr, address));
-  const refused = new Set<string>();
-
-  async function prepare({ ipvs }: IpvsKernel): Promise<void> {
-    ensureSysctls(sysctls, computeIpvsSysctls(config.ipvs), (sysctl, error) => {
-      if (!refused.has(sysctl)) log.warn({ sysctl, err: error }, 'a sysctl stays as it is');
-      refused.add(sysctl);
-    });
-    const timeouts = computeIpvsTimeouts(config.ipvs);
-    if (timeouts)
-      await ipvs
-        .setTimeouts(timeouts)
-        .catch((error: unknown) => log.warn({ err: error }, 'the IPVS timeouts stay as they are'));
-  }
+  const settings = createIpvsSettings(config, sysctls, log);
 
   return {
     name: 'ipvs',
@@ -41,7 +28,7 @@ export function createIpvsMode(deps: ModeDependencies): ProxyMode {
         scheduler,
         isExcluded,
         open: () => openIpvsKernel(family, deps),
-        prepare,
+        prepare: ({ ipvs }) => settings.apply(ipvs),
         clock: deps.clock,
         log,
       }),

@@ -3,13 +3,6 @@ import type { IpvsTimeouts } from '../../src/netfilter/ipvs-messages.ts';
 import type { KubeProxyConfiguration } from '../config/kube-proxy-configuration.ts';
 import type { SysctlSetting } from '../sysctls.ts';
 
-/** The schedulers that kube-proxy takes. */
-export const SCHEDULERS = [
-  ...['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'sh', 'dh', 'sed', 'nq', 'fo', 'ovf', 'mh'],
-] as const;
-
-export const DEFAULT_SCHEDULER = 'rr';
-
 /** The kernel settings of mode ipvs, as kube-proxy writes them at its start. */
 export function computeIpvsSysctls(
   { strictARP }: Pick<KubeProxyConfiguration['ipvs'], 'strictARP'>,

@@ -1,6 +1,6 @@
 /** The same assertions on the fakes of mode ipvs and on the kernel, where it has the parts. */
 import test, { type ExecutionContext } from 'ava';
-import { SCHEDULERS } from '../../../proxy/ipvs/settings.ts';
+import { SCHEDULERS } from '../../../proxy/ipvs/schedulers.ts';
 import { type AddressHolder, openAddressHolder } from '../../../src/linux/netlink/dummy.ts';
 import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import { type Ipset, openIpset } from '../../../src/netfilter/ipset.ts';
