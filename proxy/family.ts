@@ -57,10 +57,10 @@ export function createFamily(options: FamilyOptions): FamilySync & { proxier: Pr
       if (triggerMs >= options.startedAtMs) metrics.programmed(family, nowMs - triggerMs);
     options.applySysctls(mode.sysctlsAfterSync?.(family, done.node) ?? []);
     options.onSynced(done);
-    await options.leftovers.remove(family);
     const startMs = clock.monotonicMs();
     const deleted = await cleaner.clean(done.snapshot, done.dirty);
     metrics.flowsCleaned(family, deleted, clock.monotonicMs() - startMs);
+    await options.leftovers.remove(family);
   }
 
   const sync: FamilySync = createFamilySync({

@@ -4,7 +4,7 @@ import { resolveLocalDetector } from './local-detector.ts';
 import type { ModeName, NodeRenderOptions } from './mode.ts';
 import { type NodePortTargets, readLocalInterfaces, resolveNodePortTargets } from './node-addresses.ts';
 import { nodeIpsOf, type OwnNode } from './own-node.ts';
-import { cidrOfFamily } from './state/addresses.ts';
+import { cidrOfFamily, isLoopback } from './state/addresses.ts';
 
 export interface NodeOptionsInput {
   config: KubeProxyConfiguration;
@@ -31,7 +31,9 @@ export function computeNodeOptions(input: NodeOptionsInput): NodeRenderOptions {
     masqueradeAll,
     masqueradeMark: 2 ** masqueradeBit,
     localhostNodePorts: takesLoopback(config, mode) && targets.takesLoopback,
-    nodePortAddresses: targets.addresses,
+    nodePortAddresses: takesLoopback(config, mode)
+      ? targets.addresses
+      : targets.addresses?.filter((address) => !isLoopback(address)),
     conntrackTcpBeLiberal: config.conntrack.tcpBeLiberal,
     serviceCidrs: input.serviceCidrs.flatMap((cidr) => cidrOfFamily(cidr, family) ?? []),
   };

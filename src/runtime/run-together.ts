@@ -1,3 +1,5 @@
+import { ExplainedError } from './explained-error.ts';
+
 /** A long-lived part of a program: lives until the signal aborts. */
 export interface Runnable {
   run(signal: AbortSignal): Promise<void>;
@@ -17,9 +19,11 @@ export async function runTogether(parts: Record<string, Runnable>, signal: Abort
       if (!all.aborted) throw new Error('it ended by itself');
     } catch (error) {
       if (all.aborted) return;
-      failure ??= new Error(`${name} stopped: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      });
+      // Words that say it all need no name of ours before them, and no stack behind.
+      failure ??=
+        error instanceof ExplainedError
+          ? error
+          : new Error(`${name} stopped: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
       stop.abort(failure);
     }
   });

@@ -314,8 +314,8 @@ for (const [what, args, message] of [
   ],
   [
     'a proxy mode that is not there',
-    ['proxy', '--kubeconfig', '/etc/berth/proxy.kubeconfig', '--proxy-mode', 'ipvs'],
-    /ipvs.*iptables/,
+    ['proxy', '--kubeconfig', '/etc/berth/proxy.kubeconfig', '--proxy-mode', 'ebpf'],
+    /"mode" is "ebpf"; accepted: "auto", "iptables", "ipvs", "nftables", "userspace"/,
   ],
 ] as const) {
   story(named(`refused in one or two lines, without a change: ${what}`), async (t) => {

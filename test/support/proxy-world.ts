@@ -137,10 +137,15 @@ export interface World {
   node: TestNetns;
   /** Outside of the cluster; its default route is the node. 192.168.50.9, the node is 192.168.50.1. */
   client: NetPeer;
+  /** The namespace of the client. */
+  outside: TestNetns;
   /** A process of the node itself. */
   host: NetPeer;
   /** Pods 10.244.0.11 and 10.244.0.12 behind a bridge, each answering its name at TCP 8080 and UDP 5353. */
   pods: [NetPeer, NetPeer];
+  /** Their network namespaces. */
+  podPaths: readonly string[];
+  clientPath: string;
 }
 
 /** client ── node ── bridge ── two pods */
@@ -161,6 +166,7 @@ export async function createWorld(t: ExecutionContext): Promise<World> {
   for (const end of ['wan0', 'wan1']) await node.ip('link', 'set', end, 'up');
   await node.ip('route', 'add', 'default', 'via', '192.168.60.9');
   const pods: NetPeer[] = [];
+  const podPaths: string[] = [];
   for (const index of [1, 2]) {
     const pod = await createTestNetns(t, `pod${index}`);
     await plug(node, pod, `veth${index}`, `10.244.0.1${index}/24`, '10.244.0.1');
@@ -170,12 +176,16 @@ export async function createWorld(t: ExecutionContext): Promise<World> {
     const peer = await startPeer(t, pod.path);
     await peer.serve({ name: `pod${index}`, tcp: 8080, udp: 5353 });
     pods.push(peer);
+    podPaths.push(pod.path);
   }
   return {
     node,
     client: await startPeer(t, outside.path),
+    outside,
     host: await startPeer(t, node.path),
     pods: pods as World['pods'],
+    podPaths,
+    clientPath: outside.path,
   };
 }
 
