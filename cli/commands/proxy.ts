@@ -14,7 +14,10 @@ export function defineProxy(program: Command): void {
     .addOption(new Option('--hostname-override <name>', "upstream's name of --node-name").hideHelp())
     .option('--root-dir <dir>', 'where it remembers what the host was like before', '/var/lib/berth-proxy')
     .option('--cleanup', 'remove everything that the proxy, in whichever mode, has put into the kernel, and exit')
-    .option('--init-only', 'do what needs full root (sizes of the connection tracking table, the kernel settings of mode ipvs), and exit')
+    .option(
+      '--init-only',
+      'do what needs full root (sizes of the connection tracking table, the kernel settings of mode ipvs), and exit',
+    )
     .option('--write-config-to <file>', 'write the configuration that results, with every default, and exit')
     .option('-v, --verbose', 'log more');
   for (const [flag, , text] of PROXY_FLAGS) command.option(flag, text);

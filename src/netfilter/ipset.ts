@@ -20,6 +20,7 @@ import {
   type SetSpec,
   type SetType,
 } from './ipset-messages.ts';
+import { messageType, NETLINK_NETFILTER, NFNL_SUBSYS_IPSET } from './nfnetlink/message.ts';
 import type { IpFamily } from './tables.ts';
 
 /** Sets of one network namespace, by netlink. Errors are NetlinkErrors; ipset's own numbers have the names of IPSET_ERR_*. */
@@ -41,8 +42,6 @@ export interface Ipset {
   close(): void;
 }
 
-const NETLINK_NETFILTER = 12;
-const NFNL_SUBSYS_IPSET = 6;
 /** A message of the largest elements has 45 KiB, and the kernel works on it for about a millisecond. */
 const ELEMENTS_A_MESSAGE = 500;
 
@@ -64,7 +63,7 @@ export function openIpset(netns?: string): Ipset {
 
   async function request(operation: string, command: number, more: Omit<NetlinkRequest, 'operation' | 'type'>) {
     try {
-      return await socket.request({ operation, type: (NFNL_SUBSYS_IPSET << 8) | command, ...more });
+      return await socket.request({ operation, type: messageType(NFNL_SUBSYS_IPSET, command), ...more });
     } catch (error) {
       throw namedError(error);
     }
