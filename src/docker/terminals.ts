@@ -41,9 +41,9 @@ const API_VERSION = '1.41';
 const EXIT_CODE_TRIES = 40;
 const EXIT_CODE_PAUSE_MS = 25;
 const HANGUP_MS = 1000;
-/** How long a process may take to appear whose start was broken off. */
-const LATE_START_TRIES = 10;
-const LATE_START_PAUSE_MS = 300;
+/** How long a process may take to appear whose client has left. */
+const LATE_START_TRIES = 20;
+const LATE_START_PAUSE_MS = 250;
 /** The Engine hands over the stream before there is a process: a size that comes so early is refused. */
 const RESIZE_TRIES = 20;
 const RESIZE_PAUSE_MS = 50;
@@ -150,25 +150,24 @@ export function connectTerminals(endpoint: string): ContainerTerminals {
       const operation = `exec in container ${short(id)}`;
       const state = () =>
         http.json<ExecState>({ operation: `inspect ${operation}`, method: 'GET', path: `${path}/json` });
-      /** Tells the process that its terminal is gone, then ends it. */
-      async function endProcess(): Promise<boolean> {
-        const { Running, Pid } = await state();
-        if (!Running) return false;
-        await signalProcess(Pid, id, 'SIGHUP');
-        await sleep(HANGUP_MS);
-        if ((await state()).Running) await signalProcess(Pid, id, 'SIGKILL');
-        return true;
-      }
-      /** The Engine may have begun to start it when the client left: nobody would ever end that process. */
-      async function endLateStart(): Promise<void> {
-        for (let tries = 0; tries < LATE_START_TRIES; tries++) {
-          if (await endProcess()) return;
+      /**
+       * Tells the process that its terminal is gone, then ends it. The Engine may only be about to start it, since it hands over the stream
+       * before: nobody would ever end that process.
+       */
+      async function endProcess(): Promise<void> {
+        let now = await state();
+        for (let tries = 1; !now.Running && now.ExitCode === null && tries < LATE_START_TRIES; tries++) {
           await sleep(LATE_START_PAUSE_MS);
+          now = await state();
         }
+        if (!now.Running) return;
+        await signalProcess(now.Pid, id, 'SIGHUP');
+        await sleep(HANGUP_MS);
+        if ((await state()).Running) await signalProcess(now.Pid, id, 'SIGKILL');
       }
       const stream = await hijack(operation, `${path}/start`, { Detach: false, Tty: options.tty }, signal).catch(
         (error: Error) => {
-          if (signal?.aborted) endLateStart().catch(() => undefined);
+          if (signal?.aborted) endProcess().catch(() => undefined);
           throw error;
         },
       );
