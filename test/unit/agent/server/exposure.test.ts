@@ -15,6 +15,7 @@ import { Registry } from '../../../../src/runtime/metrics.ts';
 import { serverDefaults } from '../../../fakes/server-defaults.ts';
 import { noStatistics } from '../../../fakes/statistics.ts';
 import { podOf } from '../pod.ts';
+import { observed, run } from '../status/cases.ts';
 
 const PATHS = [
   ...[
@@ -63,7 +64,7 @@ async function scene(t: ExecutionContext) {
       return podOf({ containers: [{ name: 'c' }] });
     },
     getByUid: forbidden('getByUid'),
-    runtime: forbidden('runtime'),
+    runtime: () => observed([run('c')]),
     lastRelistMonotonicMs: () => 0,
   };
   const [registry, probeRegistry] = [new Registry(), new Registry()];
