@@ -59,6 +59,8 @@ export interface CniInterface {
   mtu?: number;
   /** The namespace's path; empty for one on the host. */
   sandbox: string;
+  socketPath?: string;
+  pciID?: string;
 }
 
 export interface CniIp {
@@ -73,13 +75,24 @@ export interface CniRoute {
   dst: string;
   gw?: string;
   mtu?: number;
+  advmss?: number;
   priority?: number;
+  table?: number;
+  scope?: number;
+}
+
+export interface CniDns {
+  nameservers?: string[];
+  domain?: string;
+  search?: string[];
+  options?: string[];
 }
 
 export interface CniResult {
   interfaces: CniInterface[];
   ips: CniIp[];
   routes: CniRoute[];
+  dns?: CniDns;
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { defineAgent } from './agent.ts';
+import { defineCni } from './cni.ts';
 import { defineDemo } from './demo.ts';
 import { defineDns } from './dns.ts';
 import { defineDoctor } from './doctor.ts';
@@ -38,6 +39,7 @@ export const commands: ((program: Command) => void)[] = [
   defineAgent,
   defineProxy,
   defineOverlay,
+  defineCni,
   defineEngineRuntime,
   defineRun,
   defineDns,

@@ -8,7 +8,7 @@ import { UserError } from '../output/failure.ts';
 import { fetchUmlKernel } from '../uml/kernel.ts';
 import { startAssetsBuild } from './assets-build.ts';
 import { runBenches } from './benches.ts';
-import { fetchDockerRegistry } from './docker-registry.ts';
+import { cniPlugins, type DebianProgram, dockerRegistry, fetchDebianProgram } from './debian-program.ts';
 import { lintChecks } from './lint.ts';
 import { type Rung, rungs } from './rungs.ts';
 import { createTapReader, type TapTotals } from './tap.ts';
@@ -22,6 +22,8 @@ const UML_NO_BOOT = 77;
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 /** Somebody ended this run: no further rung begins. */
 let stopped = false;
+
+const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = { netns: [cniPlugins], docker: [dockerRegistry] };
 
 interface RungResult extends TapTotals {
   name: string;
@@ -43,8 +45,9 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
     for (const rung of rungs.filter((one) => one.lane === lane)) {
       const chosen = testFiles(rung).filter((file) => wanted(rung.name) || files.includes(file));
       if (stopped || chosen.length === 0) continue;
-      // The rung's host has no network; without the registry its tests skip by name.
-      if (rung.name === 'docker') await fetchDockerRegistry(CHECKOUT).catch((error) => print(String(error)));
+      // The rung's host has no network; without the program its tests skip by name.
+      for (const program of DEBIAN_PROGRAMS[rung.name] ?? [])
+        await fetchDebianProgram(CHECKOUT, program).catch((error) => print(String(error)));
       if (rung.name === 'e2e') await assets;
       results.push(await timed(rung.name, () => runRung(rung, chosen, options.full)));
     }

@@ -1,7 +1,8 @@
-import { hasProgram, run } from '../../src/linux/exec.ts';
+import { run } from '../../src/linux/exec.ts';
 import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
+import { createConntrack } from '../../src/netfilter/ctnetlink.ts';
 import { createNft } from '../../src/netfilter/nft.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
@@ -70,13 +71,12 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
   const bridgeName = options.bridge ?? 'cni0';
   const netns = options.hostNetns;
   const bridge = createBridgePlugin({ ipam, host, hostNetns: netns });
+  const conntrack = createConntrack({ netns });
   const portmap = createPortmap({
     nft: createNft({ run, netns }),
     allowLocalhost: () => void writeSysctl(`net/ipv4/conf/${bridgeName}/route_localnet`, '1', { netns }),
     async forgetUdpFlows(hostPort) {
-      // Exit 1: there was none.
-      if (hasProgram('conntrack'))
-        await run('conntrack', ['-D', '-p', 'udp', '--orig-port-dst', String(hostPort)], { netns, okCodes: [0, 1] });
+      await conntrack.deleteUdpFlows('IPv4', ({ destinationPort }) => destinationPort === hostPort);
     },
   });
   /** One operation per sandbox at a time. */

@@ -52,6 +52,8 @@ export interface BridgeDependencies<Ipam> {
   host: Rtnetlink;
   /** Path of the host's namespace, when it is not the process's own. */
   hostNetns?: string;
+  /** DEL also takes a link of that name in the container that another plugin made: a host may have switched over to ours with pods running. */
+  detachesOthers?: boolean;
 }
 
 export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin<BridgeConfig<Ipam>> {
@@ -121,6 +123,7 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
       await host.deleteLink(hostVethName(config.network, request));
     } catch (error) {
       if (!isNetlinkError(error, 'ENODEV')) throw error;
+      if (deps.detachesOthers) await deletePodLink(request);
     }
   }
 
@@ -161,6 +164,17 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
   };
 }
 
+/** Another plugin's pair has any name on the host: it is found by the end in the container. */
+async function deletePodLink({ netns, ifname }: DetachRequest): Promise<void> {
+  if (netns === undefined || !netnsExists(netns)) return;
+  const pod = openRtnetlink(netns);
+  try {
+    await pod.deleteLink(ifname).catch(ignoreGone);
+  } finally {
+    pod.close();
+  }
+}
+
 /** Address and routes of the pod's end. Addresses go on before the link is up; the routes need it up. */
 async function configurePod(request: AttachRequest, addresses: CniResult, routes: CniRoute[]): Promise<Link> {
   const pod = openRtnetlink(request.netns);
@@ -172,7 +186,8 @@ async function configurePod(request: AttachRequest, addresses: CniResult, routes
       ...addresses.ips.map(({ address }) => pod.addAddress({ linkIndex, address })),
       pod.setLink(linkIndex, { up: true }),
       ...routes.map((route) =>
-        pod.addRoute({ destination: route.dst, gateway: route.gw, linkIndex, metric: route.priority }),
+        // Beside those of the container's other networks.
+        pod.appendRoute({ destination: route.dst, gateway: route.gw, linkIndex, metric: route.priority }),
       ),
     ]);
     return link;

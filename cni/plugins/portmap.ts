@@ -18,6 +18,18 @@ export interface PortMapping {
   hostIP?: string;
 }
 
+/** One of `runtimeConfig.portMappings`. @throws CniError 7 naming what is wrong. */
+export function parseMapping(value: unknown): PortMapping {
+  const { hostPort, containerPort, protocol = 'tcp', hostIP } = (value ?? {}) as Partial<PortMapping>;
+  const wrong = (what: string) =>
+    new CniError(CNI_ERROR.invalidNetworkConfig, `portMappings: ${what} in ${JSON.stringify(value)}`);
+  for (const [name, port] of Object.entries({ hostPort, containerPort }))
+    if (!Number.isInteger(port) || port! < 1 || port! > 65535) throw wrong(`${name} must be 1 to 65535`);
+  const name = String(protocol).toLowerCase();
+  if (name !== 'tcp' && name !== 'udp' && name !== 'sctp') throw wrong(`protocol must be tcp, udp or sctp`);
+  return { hostPort: hostPort!, containerPort: containerPort!, protocol: name, ...(hostIP && { hostIP }) };
+}
+
 export interface PortmapConfig {
   mappings: readonly PortMapping[];
 }

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
-import { dockerRegistryProgram, fetchDockerRegistry } from '../../cli/testing/docker-registry.ts';
+import { dockerRegistry, fetchDebianProgram } from '../../cli/testing/debian-program.ts';
 import { encodeAuth } from '../../src/docker/connect.ts';
 import type { RegistryAuth } from '../../src/docker/engine.ts';
 import { loadBusyboxAs } from './images.ts';
@@ -12,9 +12,7 @@ import { loadBusyboxAs } from './images.ts';
 /** Debian's registry where it is already, or can be had; `skip` says why not. */
 export async function registryOrWhyNot(): Promise<{ program: string } | { skip: string }> {
   try {
-    const program = dockerRegistryProgram(CHECKOUT);
-    if (!existsSync(program)) await fetchDockerRegistry(CHECKOUT);
-    return { program };
+    return { program: await fetchDebianProgram(CHECKOUT, dockerRegistry) };
   } catch (error) {
     return { skip: `no docker-registry (${(error as Error).message.split('\n')[0]})` };
   }

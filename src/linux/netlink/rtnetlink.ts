@@ -7,6 +7,7 @@ import {
   AF_UNSPEC,
   IFLA_IFNAME,
   NETLINK_ROUTE,
+  NLM_F_APPEND,
   NLM_F_CREATE,
   NLM_F_DUMP,
   NLM_F_EXCL,
@@ -67,6 +68,8 @@ export interface Rtnetlink {
   listRoutes(filter?: { family?: 4 | 6; table?: number; protocol?: number }): Promise<Route[]>;
   /** EEXIST when there is one of the same destination, metric and table; ENETUNREACH when its gateway is not reachable. */
   addRoute(spec: RouteSpec): Promise<void>;
+  /** Adds beside those of the same destination and metric by other ways: the first one is used while it works. EEXIST for the same way. */
+  appendRoute(spec: RouteSpec): Promise<void>;
   /** Adds, or takes the place of the one of the same destination, metric and table. */
   replaceRoute(spec: RouteSpec): Promise<void>;
   /** What is left out matches anything. ESRCH when nothing matches. */
@@ -213,6 +216,13 @@ function routeOperations(socket: NetlinkSocket) {
         operation: `add ${name(spec)}`,
         type: RTM_NEWROUTE,
         flags: NLM_F_CREATE | NLM_F_EXCL,
+        body: encodeRoute(spec, 'add'),
+      }),
+    appendRoute: (spec: RouteSpec) =>
+      send({
+        operation: `append ${name(spec)}`,
+        type: RTM_NEWROUTE,
+        flags: NLM_F_CREATE | NLM_F_APPEND,
         body: encodeRoute(spec, 'add'),
       }),
     replaceRoute: (spec: RouteSpec) =>

@@ -1,0 +1,52 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { run } from '../../src/linux/exec.ts';
+import { CHECKOUT } from '../daemon/launch.ts';
+import { UserError } from '../output/failure.ts';
+import { createSteps } from '../output/steps.ts';
+import { checkRoot } from '../preflight/checks.ts';
+import { cniPrograms } from './programs.ts';
+
+/** By this line a file of ours is told from a plugin of somebody else's. */
+const MARK = "# Made by 'berth cni install'.";
+
+const types = () => [...cniPrograms({ run, sleep: async () => {} }).keys()];
+
+/** `berth cni install`: our plugins where container runtimes look for them. Files of others stay unless `force`. */
+export async function installPlugins(options: { binDir: string; force?: boolean }): Promise<void> {
+  checkRoot('cni install');
+  const wanted = types().map((type) => ({ type, file: join(options.binDir, type) }));
+  const foreign = wanted.filter(({ file }) => existsSync(file) && !isOurs(file)).map(({ file }) => file);
+  if (foreign.length > 0 && !options.force)
+    throw new UserError(
+      `these plugins are somebody else's: ${foreign.join(', ')}; --force replaces them, --bin-dir puts ours elsewhere`,
+    );
+  const steps = createSteps();
+  await steps.run('program of the plugins', async () => {
+    await run(process.execPath, [join(CHECKOUT, 'cli/bundle/build.ts')], { timeoutMs: 120_000 });
+  });
+  mkdirSync(options.binDir, { recursive: true, mode: 0o755 });
+  for (const { type, file } of wanted) {
+    writeFileSync(`${file}.new`, renderLauncher(type), { mode: 0o755 });
+    chmodSync(`${file}.new`, 0o755);
+    renameSync(`${file}.new`, file);
+  }
+  steps.say(`${wanted.map(({ type }) => type).join(', ')} are in ${options.binDir}.`);
+}
+
+/** `berth cni uninstall`: takes away what `install` made, and nothing else. */
+export function uninstallPlugins(options: { binDir: string }): void {
+  checkRoot('cni uninstall');
+  for (const type of types()) {
+    const file = join(options.binDir, type);
+    if (existsSync(file) && isOurs(file)) rmSync(file);
+  }
+}
+
+function renderLauncher(type: string): string {
+  const node = join(CHECKOUT, '.toolchain/bin/node');
+  const program = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
+  return `#!/bin/sh\n${MARK}\nexec '${node}' '${program}' ${type}\n`;
+}
+
+const isOurs = (file: string) => readFileSync(file, 'latin1').slice(0, 200).includes(MARK);

@@ -1,0 +1,47 @@
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { unpackPackages } from '../debian/packages.ts';
+
+/** A program of Debian's that tests use and that need not be installed: kept below .toolchain for the next run. */
+export interface DebianProgram {
+  package: string;
+  /** The file or folder of it that is kept, without a leading slash. */
+  keeps: string;
+  /** Its name below .toolchain/debian. */
+  as: string;
+}
+
+export const dockerRegistry: DebianProgram = {
+  package: 'docker-registry',
+  keeps: 'usr/bin/docker-registry',
+  as: 'docker-registry',
+};
+
+/** The reference plugins of CNI. */
+export const cniPlugins: DebianProgram = {
+  package: 'containernetworking-plugins',
+  keeps: 'usr/lib/cni',
+  as: 'cni-plugins',
+};
+
+export function debianProgramPath(checkout: string, { as }: DebianProgram): string {
+  return join(checkout, '.toolchain/debian', as);
+}
+
+/** Unpacks it beside the system unless it is there; hosts of tests have no network to get it. */
+export async function fetchDebianProgram(checkout: string, program: DebianProgram): Promise<string> {
+  const kept = debianProgramPath(checkout, program);
+  if (existsSync(kept)) return kept;
+  const unpacked = mkdtempSync(join(tmpdir(), 'berth-program-'));
+  const partial = `${kept}.${process.pid}`;
+  try {
+    await unpackPackages([program.package], unpacked);
+    mkdirSync(dirname(kept), { recursive: true });
+    cpSync(join(unpacked, program.keeps), partial, { recursive: true });
+    renameSync(partial, kept);
+  } finally {
+    for (const rest of [unpacked, partial]) rmSync(rest, { recursive: true, force: true });
+  }
+  return kept;
+}

@@ -1,0 +1,123 @@
+import { netnsExists } from '../../src/linux/netns.ts';
+import { type AttachmentKey, type AttachRequest, CNI_ERROR, CniError, type Plugin } from '../types.ts';
+import { type CniEnvironment, parseEnvironment } from './environment.ts';
+import { type NetConf, parseNetConf, versionAskedFor } from './net-conf.ts';
+import { renderResult } from './result.ts';
+import { type CniVersion, isAtLeast, parseVersion, SUPPORTED_VERSIONS } from './versions.ts';
+
+/** A plugin as a program: what it reads from a configuration, and the sockets that it needs while it runs. */
+export interface ProgramPlugin<Config = unknown> {
+  readonly type: string;
+  /** @throws CniError 7 (2 for a key that this plugin does not have) naming key and value. */
+  parse(conf: NetConf, environment: CniEnvironment): Config;
+  open(environment: CniEnvironment): { plugin: Plugin<Config>; close(): void };
+}
+
+/** What a program prints and how it ends. */
+export interface CallOutcome {
+  stdout: string;
+  exitCode: 0 | 1;
+}
+
+/**
+ * One call of a plugin by the protocol of CNI 1.1: the command in the environment, the configuration on stdin, a result or an
+ * error on stdout.
+ */
+export async function callPlugin(
+  program: ProgramPlugin,
+  env: Readonly<Record<string, string | undefined>>,
+  stdin: string,
+): Promise<CallOutcome> {
+  let version: CniVersion = SUPPORTED_VERSIONS.at(-1)!;
+  try {
+    const environment = parseEnvironment(env);
+    if (environment.command === 'VERSION') return { stdout: renderVersions(versionAskedFor(stdin)), exitCode: 0 };
+    const conf = parseNetConf(stdin);
+    version = conf.cniVersion;
+    const { plugin, close } = program.open(environment);
+    try {
+      return { stdout: await carryOut(program, plugin, environment, conf), exitCode: 0 };
+    } finally {
+      close();
+    }
+  } catch (error) {
+    return { stdout: renderError(error, version), exitCode: 1 };
+  }
+}
+
+async function carryOut(
+  program: ProgramPlugin,
+  plugin: Plugin<unknown>,
+  environment: CniEnvironment,
+  conf: NetConf,
+): Promise<string> {
+  const { command, containerId, ifname, netns, args } = environment;
+  const config = program.parse(conf, environment);
+  const request = { containerId, ifname, netns, args };
+  switch (command) {
+    case 'ADD': {
+      checkNetns(request);
+      const result = await plugin.add(config, request, conf.prevResult);
+      return print(renderResult(result, conf.cniVersion));
+    }
+    case 'DEL':
+      await plugin.del(config, request);
+      return '';
+    case 'CHECK':
+      needs(conf, 'CHECK', '0.4.0');
+      if (!conf.prevResult) throw new CniError(CNI_ERROR.invalidNetworkConfig, 'CHECK needs the prevResult of the ADD');
+      checkNetns(request);
+      await plugin.check(config, request, conf.prevResult);
+      return '';
+    case 'GC':
+      needs(conf, 'GC', '1.1.0');
+      await plugin.gc(config, validAttachments(conf));
+      return '';
+    case 'STATUS':
+      needs(conf, 'STATUS', '1.1.0');
+      await plugin.status(config);
+      return '';
+    default:
+      return '';
+  }
+}
+
+function needs(conf: NetConf, command: string, least: CniVersion): void {
+  if (!isAtLeast(conf.cniVersion, least))
+    throw new CniError(CNI_ERROR.incompatibleVersion, `config version does not allow ${command}`, {
+      details: `it is ${conf.cniVersion}; ${command} came with ${least}`,
+    });
+}
+
+function checkNetns({ netns }: AttachRequest): void {
+  if (!netnsExists(netns)) throw new CniError(CNI_ERROR.invalidNetns, `network namespace ${netns} does not exist`);
+}
+
+function validAttachments({ raw }: NetConf): AttachmentKey[] {
+  const list = raw['cni.dev/valid-attachments'];
+  if (!Array.isArray(list))
+    throw new CniError(CNI_ERROR.invalidNetworkConfig, 'GC needs cni.dev/valid-attachments: a list');
+  return list.map(({ containerID, ifname }: { containerID?: string; ifname?: string }) => {
+    if (!containerID || !ifname)
+      throw new CniError(CNI_ERROR.invalidNetworkConfig, 'cni.dev/valid-attachments[]: needs containerID and ifname');
+    return { containerId: containerID, ifname };
+  });
+}
+
+function renderVersions(asked: unknown): string {
+  return print({ cniVersion: parseVersion(asked ?? SUPPORTED_VERSIONS.at(-1)), supportedVersions: SUPPORTED_VERSIONS });
+}
+
+function renderError(error: unknown, cniVersion: CniVersion): string {
+  const { code, message, details } =
+    error instanceof CniError
+      ? error
+      : {
+          code: CNI_ERROR.unknown,
+          message: error instanceof Error ? error.message : String(error),
+          details: undefined,
+        };
+  return print({ cniVersion, code, msg: message, ...(details !== undefined && { details }) });
+}
+
+const print = (value: unknown) => `${JSON.stringify(value, null, 4)}\n`;

@@ -1,0 +1,89 @@
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+import type { Run } from '../../src/netfilter/iptables.ts';
+import { CNI_ERROR, CniError, type CniResult } from '../types.ts';
+import type { CniCommand } from './environment.ts';
+import { parseResult } from './result.ts';
+import { type CniVersion, parseVersion } from './versions.ts';
+
+/** dockershim's time for a whole call. */
+const CALL_TIMEOUT_MS = 220_000;
+
+export interface ExecCall {
+  command: CniCommand;
+  containerId?: string;
+  netns?: string;
+  ifname?: string;
+  args?: Readonly<Record<string, string>>;
+  path: readonly string[];
+  /** What goes to stdin; its `cniVersion` says how the answer is read. */
+  conf: Readonly<Record<string, unknown>>;
+  signal?: AbortSignal;
+}
+
+/** @throws CniError 7 that names the places looked at. */
+export function findPlugin(type: string, path: readonly string[]): string {
+  // A type with a slash would leave the directories that the administrator named.
+  if (type !== '' && !type.includes('/'))
+    for (const directory of path) {
+      const file = join(directory, type);
+      try {
+        accessSync(file, constants.X_OK);
+        return file;
+      } catch {
+        // The next directory may have it.
+      }
+    }
+  throw new CniError(
+    CNI_ERROR.invalidNetworkConfig,
+    `failed to find plugin ${JSON.stringify(type)} in path [${path.join(' ')}]`,
+  );
+}
+
+/**
+ * Runs a plugin that is a program of somebody's.
+ * @returns its result; undefined where it printed none (all but ADD).
+ * @throws CniError with the code, message and details that it printed; code 5 when it said nothing that can be read.
+ */
+export async function execPlugin(type: string, call: ExecCall, run: Run): Promise<CniResult | undefined> {
+  const program = findPlugin(type, call.path);
+  const env: Record<string, string> = { CNI_COMMAND: call.command, CNI_PATH: call.path.join(':') };
+  if (call.containerId) env['CNI_CONTAINERID'] = call.containerId;
+  if (call.ifname) env['CNI_IFNAME'] = call.ifname;
+  if (call.netns) env['CNI_NETNS'] = call.netns;
+  if (call.args)
+    env['CNI_ARGS'] = Object.entries(call.args)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(';');
+  const options = { env, input: JSON.stringify(call.conf), timeoutMs: CALL_TIMEOUT_MS, signal: call.signal };
+  const { stdout, stderr, code } = await run(program, [], { ...options, okCodes: ALL_CODES });
+  if (code !== 0) throw errorOf(type, call.command, stdout, stderr);
+  if (call.command !== 'ADD' || stdout.trim() === '') return undefined;
+  return parseResult(parseOutput(type, stdout), versionOf(call.conf));
+}
+
+const ALL_CODES = Array.from({ length: 256 }, (_, code) => code);
+
+const versionOf = (conf: ExecCall['conf']): CniVersion => parseVersion(conf['cniVersion']);
+
+function errorOf(type: string, command: CniCommand, stdout: string, stderr: string): CniError {
+  const said = stdout.trim() === '' ? undefined : (parseOutput(type, stdout) as Record<string, unknown>);
+  if (typeof said?.['code'] === 'number')
+    return new CniError(said['code'], `plugin type=${JSON.stringify(type)} failed (${command}): ${said['msg'] ?? ''}`, {
+      details: typeof said['details'] === 'string' ? said['details'] : undefined,
+    });
+  return new CniError(CNI_ERROR.ioFailure, `plugin type=${JSON.stringify(type)} failed (${command}) without a word`, {
+    details: stderr.trim().slice(-2000) || undefined,
+  });
+}
+
+function parseOutput(type: string, stdout: string): unknown {
+  try {
+    return JSON.parse(stdout);
+  } catch (cause) {
+    throw new CniError(CNI_ERROR.decodeFailure, `plugin type=${JSON.stringify(type)} printed what is no JSON`, {
+      details: stdout.trim().slice(0, 500),
+      cause,
+    });
+  }
+}
