@@ -2,6 +2,7 @@ import type { Attribute } from '../linux/netlink/attributes.ts';
 import { NLM_F_DUMP } from '../linux/netlink/constants.ts';
 import { findGenericFamily, genericHeader, NETLINK_GENERIC } from '../linux/netlink/generic.ts';
 import { openNetlinkSocket } from '../linux/netlink/socket.ts';
+import { runInSlices } from '../runtime/slices.ts';
 import {
   COMMAND,
   decodeRealServer,
@@ -23,7 +24,7 @@ import {
  */
 export interface Ipvs {
   /** Of both families; without those that are found by packet mark. */
-  listServers(): Promise<VirtualServer[]>;
+  listServers(signal?: AbortSignal): Promise<VirtualServer[]>;
   /** None, too, when there is no such virtual server. */
   listRealServers(server: VirtualServerId): Promise<RealServerState[]>;
   /** EEXIST when it is there; ENOENT when the kernel has no such scheduler; EAFNOSUPPORT without IPv6 in IPVS. */
@@ -77,9 +78,9 @@ export async function openIpvs(netns?: string): Promise<Ipvs> {
         encodeRealServer({ weight: 0, ...real }),
       ]);
   return {
-    async listServers() {
+    async listServers(signal) {
       const bodies = await dump('list virtual servers', COMMAND.getService, []);
-      return bodies.flatMap((body) => decodeVirtualServer(body) ?? []);
+      return runInSlices(decodeSteps(bodies), signal);
     },
     async listRealServers(server) {
       const bodies = await dump(`list real servers of ${name(server)}`, COMMAND.getDestination, [
@@ -104,4 +105,16 @@ export async function openIpvs(netns?: string): Promise<Ipvs> {
     setTimeouts: (timeouts) => send('set IPVS timeouts', COMMAND.setConfig, encodeTimeouts(timeouts)),
     close: () => socket.close(),
   };
+}
+
+const SERVERS_A_STEP = 50;
+
+function* decodeSteps(bodies: readonly Buffer[]): Generator<void, VirtualServer[]> {
+  const servers: VirtualServer[] = [];
+  for (const [count, body] of bodies.entries()) {
+    if (count % SERVERS_A_STEP === SERVERS_A_STEP - 1) yield;
+    const server = decodeVirtualServer(body);
+    if (server) servers.push(server);
+  }
+  return servers;
 }

@@ -135,12 +135,19 @@ test.serial('services answer; what others change is repaired; other modes take o
   sources.endpointSlices.put(sliceOf('ns/web', [POD_1]));
   await eventually('weight 0', async () => String(await weights()) === `${POD_1}:8080 1,${POD_2}:8080 0`, SLOW);
   t.deepEqual(names(await many(4, () => ask(world.client, ip(1)))), ['pod1']);
+  // R8: a client that keeps its source port follows to the endpoint that is left.
+  const dns = { protocol: 'udp', host: ip(5), port: 53, localPort: 45_001, timeoutMs: 500 } as const;
+  await eventually('a flow', async () => (await world.pods[0].ask(dns)).startsWith('pod'), SLOW);
   sources.endpointSlices.put(sliceOf('ns/dns', [POD_1], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
   await eventually(
     'UDP goes at once',
     async () => String((await readVirtualServers(node.path))['UDP/10.96.0.5:53 rr']) === `${POD_1}:5353 1`,
     SLOW,
   );
+  const resolves = (name: string) => async () => (await world.pods[0].ask(dns)).startsWith(name);
+  await eventually('R8: pod1 answers', resolves('pod1'), SLOW);
+  sources.endpointSlices.put(sliceOf('ns/dns', [POD_2], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
+  await eventually('R8: pod2 answers', resolves('pod2'), SLOW);
   sources.endpointSlices.put(sliceOf('ns/web', [POD_1, POD_2]));
   await eventually('weight 1 again', async () => String(await weights()) === both.join(), SLOW);
 
