@@ -1,13 +1,12 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { writeFileAtomically } from '../../src/auth/pem-files.ts';
 import type { ClientConfig } from '../../src/kube/transport.ts';
-import { UserError } from '../output/failure.ts';
 import type { AgentPartOptions } from './agent-part-options.ts';
 import { renewablePairs, servingCertificateFiles } from './certificates-part.ts';
 import type { ProgramContext } from './context.ts';
-import { findServingCertificate } from './serving-certificate.ts';
+import { findServingCertificate, readPem } from './serving-certificate.ts';
 import { settleConfig } from './settled-config.ts';
 
 type Trust = Pick<
@@ -68,15 +67,7 @@ async function clientAuthority({
   api,
 }: Parameters<typeof settleTrust>[0]): Promise<{ pem: string | undefined; file: string }> {
   const { clientCAFile } = config.authentication.x509;
-  if (clientCAFile) {
-    try {
-      return { pem: readFileSync(clientCAFile, 'utf8'), file: clientCAFile };
-    } catch (error) {
-      throw new UserError(
-        `authentication.x509.clientCAFile ${clientCAFile} cannot be read: ${(error as Error).message}; it holds who signs the certificates of the HTTPS port's clients`,
-      );
-    }
-  }
+  if (clientCAFile) return { pem: readPem('authentication.x509.clientCAFile', clientCAFile), file: clientCAFile };
   const pem = api?.config.caPem;
   if (!pem) return { pem: undefined, file: '' };
   const file = join(certDir, 'client-ca.crt');

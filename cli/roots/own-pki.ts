@@ -2,6 +2,7 @@ import type { KubeletConfiguration } from '../../agent/config/kubelet-configurat
 import { addressAt } from '../cluster/addresses.ts';
 import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
 import { pathsOf, type Settings } from '../settings.ts';
+import { readPem } from './serving-certificate.ts';
 import { settleConfig } from './settled-config.ts';
 
 /** The certificates of the all-in-one program: those that are missing or due are made. */
@@ -22,13 +23,26 @@ export function ensureOwnPki(settings: Settings, nowMs: number): Promise<Cluster
   });
 }
 
-/** The node's part of it. Its certificates are the cluster's own, whatever a KubeletConfiguration of the user says of others. */
+/** The node's part of it: the cluster's own certificate and authority, unless a KubeletConfiguration of the user names others. */
 export function ownTrust(config: KubeletConfiguration, pki: ClusterPki) {
-  const { certFile, keyFile } = pki.nodeServing;
+  const { tlsCertFile, tlsPrivateKeyFile } = config;
+  const serving = tlsCertFile
+    ? {
+        certPem: readPem('tlsCertFile', tlsCertFile),
+        keyPem: readPem('tlsPrivateKeyFile', tlsPrivateKeyFile),
+        certFile: tlsCertFile,
+        keyFile: tlsPrivateKeyFile,
+      }
+    : pki.nodeServing;
+  const clientCAFile = config.authentication.x509.clientCAFile || pki.caFile;
   return {
-    config: settleConfig(config, { tlsCertFile: certFile, tlsPrivateKeyFile: keyFile, clientCAFile: pki.caFile }),
-    serving: pki.nodeServing,
-    clientCaPem: pki.ca.certPem,
+    config: settleConfig(config, {
+      tlsCertFile: serving.certFile,
+      tlsPrivateKeyFile: serving.keyFile,
+      clientCAFile,
+    }),
+    serving,
+    clientCaPem: readPem('authentication.x509.clientCAFile', clientCAFile),
     clientCertPem: pki.node.certPem,
   };
 }

@@ -80,7 +80,8 @@ async function selfSigned({ nodeIps, nowMs }: ServingSources): Promise<Certifica
   });
 }
 
-function readPem(field: string, path: string): string {
+/** A file that the configuration names. @throws UserError with the field, the path and the reason */
+export function readPem(field: string, path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {

@@ -4,11 +4,15 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { kubeletConfiguration } from '../../../agent/config/kubelet-configuration.ts';
+import { ensureClusterPki } from '../../../cli/pki/cluster-pki.ts';
 import { clientCertificateFiles } from '../../../cli/roots/certificates-part.ts';
 import { adoptNodeCertificate } from '../../../cli/roots/node-credentials.ts';
+import { ownTrust } from '../../../cli/roots/own-pki.ts';
 import { findServingCertificate } from '../../../cli/roots/serving-certificate.ts';
 import { type CertificatePair, createCertificateAuthority, issueCertificate } from '../../../src/auth/authority.ts';
 import { summarizeCertificate } from '../../../src/auth/certificate.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { renderKubeconfig } from '../../../src/kube/kubeconfig.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
 
@@ -147,5 +151,35 @@ test('CIS 4.2.9: tlsCertFile and tlsPrivateKeyFile are used as they are, both or
   });
   await t.throwsAsync(findServingCertificate(sources(certDir, { tlsCertFile: files.tlsCertFile })), {
     message: /belong together/,
+  });
+});
+
+test('the all-in-one program: its own certificate and authority, or those of the KubeletConfiguration', async (t) => {
+  const { folder } = scene(t);
+  const pki = await ensureClusterPki({
+    folder: join(folder, 'cluster'),
+    nodeName: 'n',
+    nodeIps: ['192.0.2.1'],
+    apiServerIps: [],
+    apiServerNames: ['localhost'],
+    nowMs: Date.now(),
+  });
+  const own = ownTrust(loadConfig(kubeletConfiguration), pki);
+  t.is(own.serving, pki.nodeServing);
+  t.is(own.clientCaPem, pki.ca.certPem);
+  t.like(own.config, { tlsCertFile: pki.nodeServing.certFile, authentication: { x509: { clientCAFile: pki.caFile } } });
+  const pair = await issue({ usages: ['server'] });
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  const value = { tlsCertFile: file('a.crt', pair.certPem), tlsPrivateKeyFile: file('a.key', pair.keyPem) };
+  const flags = Object.entries(value).map(([field, path]) => ({ flag: `--${field}`, field, value: path }));
+  const said = ownTrust(loadConfig(kubeletConfiguration, { flags }), pki);
+  t.like(said.serving, pair);
+  t.like(said.config, value);
+  const lost = { flag: '--client-ca-file', field: 'authentication.x509.clientCAFile', value: join(folder, 'none') };
+  t.throws(() => ownTrust(loadConfig(kubeletConfiguration, { flags: [lost] }), pki), {
+    message: /authentication\.x509\.clientCAFile .* cannot be read/,
   });
 });
