@@ -156,7 +156,9 @@ export function connectTerminals(endpoint: string): ContainerTerminals {
        */
       async function endProcess(): Promise<void> {
         let now = await state();
-        for (let tries = 1; !now.Running && now.ExitCode === null && tries < LATE_START_TRIES; tries++) {
+        // `Running` is said before there is a process: its Pid is 0 as long.
+        const isComing = () => now.ExitCode === null && now.Pid === 0;
+        for (let tries = 1; isComing() && tries < LATE_START_TRIES; tries++) {
           await sleep(LATE_START_PAUSE_MS);
           now = await state();
         }
