@@ -3,6 +3,7 @@ import { LockedError } from '../src/netfilter/xtables-lock.ts';
 import { createBoundedRunner } from '../src/runtime/bounded-runner.ts';
 import type { Clock } from '../src/runtime/clock.ts';
 import type { Logger } from '../src/runtime/log.ts';
+import { runInSlices } from '../src/runtime/slices.ts';
 import type { NodeRenderOptions, Proxier, SyncReport } from './mode.ts';
 import type { ProxySnapshot } from './state/model.ts';
 import type { ChangeTracker, TakenChanges } from './state/tracker.ts';
@@ -66,7 +67,7 @@ export function createFamilySync(options: FamilySyncOptions): FamilySync {
     const isRepairDue = !skipsHourlyRepair && startMs - lastFullMs >= HOUR_MS;
     const full = isFullWanted || isRepairDue || optionsText !== lastOptions;
     await options.beforeTake?.();
-    const taken = options.tracker.take();
+    const taken = await runInSlices(options.tracker.takeSteps());
     options.onProblems?.(taken.problems);
     triggerTimesMs.push(...taken.triggerTimesMs);
     // Whatever goes wrong from here on, the taken changes must not be lost: the next sync looks at everything.

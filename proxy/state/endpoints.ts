@@ -72,6 +72,13 @@ function listOf<T>(list: readonly T[] | null | undefined): readonly T[] {
   return Array.isArray(list) ? list : [];
 }
 
+/** One empty list for all: most endpoints have no hints. */
+const NONE: readonly string[] = [];
+
+function namesOf(hints: readonly { name: string }[] | undefined): readonly string[] {
+  return hints?.length ? hints.map(({ name }) => name) : NONE;
+}
+
 function rank({ isReady, isServing, isLocal }: Endpoint): number {
   return (isReady ? 4 : 0) + (isServing ? 2 : 0) + (isLocal ? 1 : 0);
 }
@@ -90,7 +97,7 @@ function buildEndpoint(entry: SliceEndpoint, port: number, family: IpFamily, nod
     isReady,
     isServing: serving ?? isReady,
     isTerminating: terminating ?? false,
-    zoneHints: (entry.hints?.forZones ?? []).map(({ name }) => name),
-    nodeHints: (entry.hints?.forNodes ?? []).map(({ name }) => name),
+    zoneHints: namesOf(entry.hints?.forZones),
+    nodeHints: namesOf(entry.hints?.forNodes),
   };
 }

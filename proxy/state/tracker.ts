@@ -1,12 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointSlice, Service } from '../../src/kube/types.ts';
 import type { IpFamily } from '../../src/netfilter/tables.ts';
+import { runAtOnce } from '../../src/runtime/slices.ts';
 import { type Claims, createClaims, rankOf } from './claims.ts';
 import { claimsOf, keepOwn, nodePortKey, PROCESSES } from './contenders.ts';
 import { mergeEndpointSlices, portKey, SERVICE_NAME_LABEL } from './endpoints.ts';
 import type { ProxySnapshot, ServicePort, ServiceState } from './model.ts';
 import type { Problem } from './problem.ts';
 import { buildServicePorts, type ExternalIpPolicy } from './service.ts';
+import { SortedMap } from './sorted-map.ts';
 
 /** Set by the controller on a slice: when the first change that led to it happened. */
 const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
@@ -40,6 +42,8 @@ export interface ChangeTracker {
   pending(): PendingChanges;
   /** The state now, with what has changed since the last call. Objects of unchanged services are the same as before. */
   take(): TakenChanges;
+  /** As take, in steps of a service. What is told between steps is for the next call; calls must not overlap. */
+  takeSteps(): Generator<void, TakenChanges>;
 }
 
 export interface ChangeTrackerOptions {
@@ -60,7 +64,7 @@ export function createChangeTracker(options: ChangeTrackerOptions): ChangeTracke
   /** With how many services ask for each. */
   const nodePorts = new Map<string, number>();
   let nodePortSet: ReadonlySet<string> | undefined;
-  let current: Map<string, ServiceState> = new Map();
+  let current = SortedMap.empty<ServiceState>();
   /** Of touched services, between the two passes of `take`. */
   let read = new Map<string, { ports: ServicePort[]; problems: Problem[] }>();
 
@@ -99,6 +103,33 @@ export function createChangeTracker(options: ChangeTrackerOptions): ChangeTracke
       endpoints: endpoints.get(portKey(port.portName, port.protocol)) ?? [],
     }));
     return { state: { ports: states }, problems };
+  }
+
+  function* takeSteps(): Generator<void, TakenChanges> {
+    // Grows while it is gone through: those that lose or gain something by a change are looked at too.
+    const names = new Set([...touchedServices, ...touchedEndpoints]);
+    const taken = new Map(triggers);
+    // What is told from here on, while we pause, is for the next time.
+    touchedServices.clear();
+    touchedEndpoints.clear();
+    triggers.clear();
+    for (const name of names) {
+      for (const other of readService(name)) if (other !== PROCESSES) names.add(other);
+      yield;
+    }
+    const changes = new Map<string, ServiceState | undefined>();
+    const problems = new Map<string, readonly Problem[]>();
+    for (const name of names) {
+      const { state, problems: found } = buildState(name);
+      problems.set(name, found);
+      if (!isDeepStrictEqual(current.get(name), state)) changes.set(name, state);
+      yield;
+    }
+    read = new Map();
+    if (changes.size > 0) current = current.with(changes);
+    const dirty = new Set(changes.keys());
+    const triggerTimesMs = [...taken].flatMap(([name, times]) => (dirty.has(name) ? times : []));
+    return { snapshot: { family: options.family, services: current }, dirty, triggerTimesMs, problems };
   }
 
   return {
@@ -141,32 +172,8 @@ export function createChangeTracker(options: ChangeTrackerOptions): ChangeTracke
       for (const owner of claims.set(PROCESSES, busy)) touchedServices.add(owner);
     },
     pending: () => ({ services: touchedServices.size, endpoints: touchedEndpoints.size }),
-    take() {
-      const dirty = new Set<string>();
-      const next = new Map(current);
-      let grew = false;
-      const problems = new Map<string, readonly Problem[]>();
-      // Grows while it is gone through: those that lose or gain something by a change are looked at too.
-      const names = new Set([...touchedServices, ...touchedEndpoints]);
-      for (const name of names) for (const other of readService(name)) if (other !== PROCESSES) names.add(other);
-      for (const name of names) {
-        const before = current.get(name);
-        const { state: now, problems: found } = buildState(name);
-        problems.set(name, found);
-        if (isDeepStrictEqual(before, now)) continue;
-        dirty.add(name);
-        grew ||= before === undefined;
-        if (now) next.set(name, now);
-        else next.delete(name);
-      }
-      const triggerTimesMs = [...triggers].flatMap(([name, times]) => (dirty.has(name) ? times : []));
-      touchedServices.clear();
-      touchedEndpoints.clear();
-      triggers.clear();
-      read = new Map();
-      if (dirty.size > 0) current = grew ? new Map([...next].sort(([a], [b]) => (a < b ? -1 : 1))) : next;
-      return { snapshot: { family: options.family, services: current }, dirty, triggerTimesMs, problems };
-    },
+    take: () => runAtOnce(takeSteps()),
+    takeSteps,
   };
 }
 
