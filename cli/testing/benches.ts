@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TapTotals } from './tap.ts';
 
-const NO_BENCHES = ['support.ts', 'pods.ts', 'profile-child.ts'];
+const NO_BENCHES = ['support.ts', 'pods.ts', 'profile-child.ts', 'commands.ts'];
 
 /** Benchmarks are run, not judged: a figure depends on the machine's day. One that cannot run to its end is a failure. */
 export function runBenches(checkout: string, print: (line: string) => void): TapTotals {

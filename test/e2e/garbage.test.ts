@@ -1,11 +1,12 @@
 /** What a node throws away, and what it must not lose: logs that are followed through rotations, pods that come and go, a look into the daemon's memory. */
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { pod, script } from '../support/manifests.ts';
+import { rsyslogOrWhyNot } from '../support/rsyslog.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const obstacle = whyNoHost() ?? ('skip' in kubectl ? kubectl.skip : undefined);
@@ -57,6 +58,50 @@ story('kubectl logs -f goes through a dozen rotations and shows each line once',
   const tail = await cluster.kubectl('logs', '--tail=3', 'talker');
   t.is(tail, [lines - 3, lines - 2, lines - 1].map((index) => `${line(index)}\n`).join(''));
   await cluster.kubectl('delete', 'pod', 'talker');
+});
+
+story('a shipper of logs reads /var/log/containers through a dozen rotations and misses no line', async (t) => {
+  const rsyslog = await rsyslogOrWhyNot();
+  if ('skip' in rsyslog) {
+    t.log(`skipped: ${rsyslog.skip}`);
+    return t.pass();
+  }
+  const [folder, lines] = ['/srv/shipper', 10_000];
+  mkdirSync(cluster.host.path(folder), { recursive: true });
+  // As people run it on nodes with Docker: the links of one namespace, each line as the Engine wrote it.
+  const configuration = `global(workDirectory="${folder}")
+    module(load="imfile" mode="inotify")
+    input(type="imfile" file="/var/log/containers/*_default_*.log" tag="containers:")
+    template(name="line" type="string" string="%msg%\\n")
+    action(type="omfile" file="${folder}/out" template="line")\n`;
+  writeFileSync(cluster.host.path(`${folder}/rsyslog.conf`), configuration);
+  const shipper = cluster.host.spawn(
+    ['sh', '-c', `exec env ${rsyslog.command(`${folder}/rsyslog.conf`, `${folder}/pid`)}`],
+    {
+      stdio: 'ignore',
+    },
+  );
+  await until('the shipper runs', async () => existsSync(cluster.host.path(`${folder}/pid`)));
+  const text = `i=0; while [ $i -lt ${lines} ]; do echo "line $i ${'x'.repeat(50)}"; i=$((i + 1)); [ $((i % 500)) = 0 ] && usleep 30000; done; sleep 1`;
+  await cluster.apply(pod('shipped', script(text), { restartPolicy: 'Never' }));
+  const shipped = () =>
+    readFileSync(cluster.host.path(`${folder}/out`), 'utf8')
+      .split('\n')
+      .flatMap((line) => /"log":"line (\d+) x{50}\\n","stream":"stdout"/.exec(line)?.[1] ?? []);
+  await until('the last line has come', async () => shipped().includes(String(lines - 1)), 60_000);
+  const seen = shipped().map(Number);
+  t.deepEqual(
+    seen,
+    Array.from({ length: lines }, (_, index) => index),
+  );
+  const id = (await cluster.get<Pod>('pod', 'shipped')).status!.containerStatuses![0]!.containerID!.slice(
+    'docker://'.length,
+  );
+  const files = await cluster.sh(`cd $(dirname $(readlink -f /var/log/containers/shipped_default_main-${id}.log)); ls`);
+  t.regex(files, /-json\.log\.3\.gz/, 'it was rotated, and compressed');
+  await cluster.try(['sh', '-c', `kill $(cat ${folder}/pid)`]);
+  await once(shipper, 'close');
+  await cluster.kubectl('delete', 'pod', 'shipped', 'early');
 });
 
 story('R6, R7: sixteen pods that come and go leave no container, directory, link or cgroup', async (t) => {

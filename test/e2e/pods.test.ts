@@ -356,6 +356,9 @@ story('logs: all of it, its end, with times, and followed while it grows', async
   t.is(await cluster.kubectl('logs', 'talker', '--tail=1'), 'line 3\n');
   t.regex(await cluster.kubectl('logs', 'talker', '--timestamps', '--tail=1'), /^\d{4}-\d\d-\d\dT\S+Z line 3\n$/);
   t.is(await cluster.kubectl('logs', 'talker', '--limit-bytes=4'), 'line');
+  t.is(await cluster.kubectl('logs', 'talker', '--since=1h'), 'line 1\nline 2\nline 3\n');
+  t.is(await cluster.kubectl('logs', 'talker', '--since-time=2100-01-01T00:00:00Z'), '');
+  t.is(await cluster.kubectl('logs', 'talker', '--prefix', '--tail=1'), '[pod/talker/main] line 3\n');
   const following = cluster.spawnKubectl('logs', '-f', 'talker');
   let followed = '';
   following.stdout?.setEncoding('utf8').on('data', (text) => {

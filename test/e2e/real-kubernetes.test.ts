@@ -5,7 +5,6 @@
  * The programs come from BERTH_KUBE_ASSETS (any version) or from the cache that `berth kube-assets` fills. Without either the stories are
  * skipped by name: building takes minutes, so a plain `berth test` never does; `berth test --full` does, beside the early rungs.
  */
-import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -17,6 +16,7 @@ import { startCsiDriver } from '../support/csi-driver.ts';
 import { pod, script, service } from '../support/manifests.ts';
 import { createNodeHost, MANIFESTS, type NodeHost } from '../support/node-host.ts';
 import { type AuditEvent, type RealKubernetes, startRealKubernetes } from '../support/real-kubernetes.ts';
+import { tellOfExec, tellOfStreams } from '../support/real-streams-story.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const assets = findKubeAssets(process.env);
@@ -140,24 +140,13 @@ chapter('kubectl logs reads from both nodes, through kube-apiserver', async (t) 
 });
 
 chapter('exec and port-forward on both nodes, through kube-apiserver', async (t) => {
-  for (const { metadata } of oneOnEachNode(await cluster.list<Pod>('pods', '-l', 'app=web'))) {
-    const { name } = metadata;
-    const said = await cluster.tryKubectl(
-      ['exec', '-i', name, '--', 'sh', '-c', 'wc -c; echo err >&2; exit 3'],
-      'x'.repeat(200_000),
-    );
-    t.deepEqual([said.stdout.trim(), said.code], ['200000', 3], said.stderr);
-    t.regex(said.stderr, /^err\ncommand terminated with exit code 3/);
-    const forwarding = cluster.spawnKubectl('port-forward', name, '9080:80');
-    const answer = await until(`port-forward to ${name} answers`, async () => {
-      const { stdout } = await cluster.try(['curl', '-sf', '-m', '3', 'http://127.0.0.1:9080/']);
-      return stdout.includes('Berth works') && stdout;
-    });
-    t.regex(answer, /Berth works/);
-    await cluster.try(['pkill', '-INT', '-f', 'kubectl port-forward']);
-    if (forwarding.exitCode === null) await once(forwarding, 'exit');
-  }
+  const pods = oneOnEachNode(await cluster.list<Pod>('pods', '-l', 'app=web'));
+  for (const { metadata } of pods) await tellOfExec(t, cluster, metadata.name);
 });
+
+chapter('attach, cp, logs and what proxies lead to, through kube-apiserver', (t) =>
+  tellOfStreams(t, cluster, [...nodes.keys()]),
+);
 
 chapter('events of our components arrive', async (t) => {
   const events = await cluster.list<Event>('events', '-A');

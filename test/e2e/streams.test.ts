@@ -96,6 +96,54 @@ for (const [protocol, env] of PROTOCOLS) {
     t.is((await cluster.try(['cmp', '/srv/there', '/srv/back'])).code, 0);
   });
 
+  story(`${protocol}: cp takes whole trees, links as links on their way in, and none on their way out`, async (t) => {
+    const [source, there, back] = [`/srv/tree-${protocol}`, `/tmp/tree-${protocol}`, `/srv/back-${protocol}`];
+    await cluster.sh(`mkdir -p ${source}/deep/er; cd ${source}; head -c 40000000 /dev/urandom >deep/big; : >empty
+      echo text >'deep/er/a name'; chmod 750 deep/big; ln -s deep/big link; ln -s /etc/passwd outside`);
+    t.is((await run(['cp', source, `web:${there}`])).code, 0);
+    const listed = await run([
+      'exec',
+      'web',
+      '--',
+      'sh',
+      '-c',
+      `cd ${there}; readlink link; find . -type f | sort; stat -c %a deep/big`,
+    ]);
+    t.is(listed.stdout, 'deep/big\n./deep/big\n./deep/er/a name\n./empty\n750\n');
+    const { code, stdout, stderr } = await run(['cp', `web:${there}`, back]);
+    t.is(code, 0);
+    t.regex(`${stdout}${stderr}`, /skipping symlink/, 'kubectl writes no links that a pod may have made');
+    await cluster.sh(
+      `cmp ${source}/deep/big ${back}/deep/big; cmp '${source}/deep/er/a name' '${back}/deep/er/a name'; ! test -e ${back}/outside`,
+    );
+  });
+
+  story(
+    `${protocol}: a connection that ends its sending half through port-forward still gets its answer`,
+    async (t) => {
+      const forwarding = cluster.host.spawn([program, 'port-forward', 'pod/web', '9010:7000'], {
+        env: { ...process.env, KUBECONFIG, ...env },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const said = collect(forwarding);
+      await until('it forwards', async () => said().includes('9010 -> 7000'));
+      // The pod counts until the end of what comes, then answers.
+      const counter = cluster.host.run(
+        [program, 'exec', 'web', '--', 'sh', '-c', "nc -l -p 7000 -e sh -c 'cat >/tmp/got; wc -c </tmp/got'"],
+        {
+          env: { KUBECONFIG, ...env },
+          timeoutMs: 30_000,
+        },
+      );
+      await until('the pod listens', async () => (await cluster.inPod('web', 'netstat -ltn')).output.includes(':7000'));
+      const client = `const c = require('net').connect({ port: 9010, host: '127.0.0.1', allowHalfOpen: true });
+      c.pipe(process.stdout); c.end(Buffer.alloc(3000000))`;
+      t.is((await cluster.try([process.execPath, '-e', client])).stdout.trim(), '3000000');
+      await counter;
+      await signalInside('INT', 'port-forward pod/web', forwarding);
+    },
+  );
+
   story(`${protocol}: port-forward reaches the pod's loopback, many at a time; a closed port is said`, async (t) => {
     const forwarding = cluster.host.spawn([program, 'port-forward', 'pod/shy', '9000:8080', '9001:81'], {
       env: { ...process.env, KUBECONFIG, ...env },

@@ -30,6 +30,7 @@ export interface NewerFiles {
 }
 
 const BLOCK_BYTES = 64 * 1024;
+const LEAST_BLOCK_BYTES = 2 * 1024;
 /** An entry holds at most 16 KiB of text, six times as much when all of it is escaped. */
 const LONGEST_LINE_BYTES = 128 * 1024;
 /** A rotation renames all files one after another: what was seen in the middle of one does not fit together. */
@@ -157,9 +158,11 @@ async function* unpack(fd: number): AsyncGenerator<Buffer> {
 
 /** All in the same memory: a gigabyte that is read in blocks of its own leaves the collector as much to do. */
 async function* blocksOf(fd: number, from: number): AsyncGenerator<Buffer> {
-  const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+  // A follower finds a line or two each time.
+  const left = fstatSync(fd).size - from;
+  const block = Buffer.allocUnsafe(Math.max(LEAST_BLOCK_BYTES, Math.min(left, BLOCK_BYTES)));
   for (let at = from; ; ) {
-    const { bytesRead } = await readAt(fd, block, 0, BLOCK_BYTES, at);
+    const { bytesRead } = await readAt(fd, block, 0, block.length, at);
     if (bytesRead === 0) return;
     at += bytesRead;
     yield block.subarray(0, bytesRead);
