@@ -7,12 +7,13 @@ import { runInSlices } from '../../src/runtime/slices.ts';
 import type { ModeDependencies, ProxyMode } from '../mode.ts';
 import { TABLE } from './names.ts';
 import { buildProbe } from './probe.ts';
-import { createNftablesProxier } from './proxier.ts';
+import { createNftablesProxier, createTurns } from './proxier.ts';
 import { NFT_FAMILY, renderRuleSetSteps } from './rule-set.ts';
 import { ruleSetText } from './text.ts';
 
 /** Service traffic by nftables: a table of our own in each family, written by netlink. No program is run, none need be installed. */
 export function createNftablesMode({ netns, log, metrics }: ModeDependencies): ProxyMode {
+  const turns = createTurns();
   let syncFailures: Counter<'ip_family'> | undefined;
   const cleanupFailures = () =>
     new Counter({
@@ -51,6 +52,7 @@ export function createNftablesMode({ netns, log, metrics }: ModeDependencies): P
         openSocket: () => openNftSocket(netns),
         netns,
         log,
+        turns,
         onCommitFailed: () => failures.inc({ ip_family: family }),
       });
     },

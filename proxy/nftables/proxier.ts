@@ -19,6 +19,8 @@ export interface NftablesProxierOptions {
   openSocket(): NftSocket;
   netns?: string;
   log: Logger;
+  /** Shared by the proxiers of a namespace. */
+  turns: Turns;
   /** A transaction that the kernel refused. */
   onCommitFailed?(): void;
 }
@@ -27,8 +29,27 @@ export interface NftablesProxierOptions {
 const HOURLY_REPAIR_ENDPOINTS = 20_000;
 /** While other programs change their tables without pause, what we read may be old by the time we write. */
 const GENERATION_ATTEMPTS = 5;
+/** What a transaction of the whole table takes, about: a buffer that has to grow is copied, and there twice for a moment. */
+const FRAME_BYTES = 1 << 18;
+const BYTES_PER_ENDPOINT = 72;
 /** From so many bytes on the monitor is paused for a transaction. */
 const BIG_TRANSACTION_BYTES = 1 << 16;
+
+/** Runs one piece of work after another. */
+export type Turns = <T>(work: () => Promise<T>) => Promise<T>;
+
+/**
+ * The ruleset's generation is one number for all tables. So both families take turns: what one of them writes while the other reads would
+ * look like a stranger's change, and have a whole table read again.
+ */
+export function createTurns(): Turns {
+  let tail: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const result = tail.then(work);
+    tail = result.catch(() => {});
+    return result;
+  };
+}
 
 /**
  * Brings the nftables rules of one IP family in line with snapshots, by netlink alone. A full pass reads our table and repairs what
@@ -100,7 +121,8 @@ export function createNftablesProxier(options: NftablesProxierOptions): Proxier 
         options.log.warn({ err: error }, 'the nftables table cannot be repaired; writing it anew');
       }
     }
-    const batch = new NftBatch(family, TABLE, { generation, initialBytes: 1 << 18 });
+    const initialBytes = FRAME_BYTES + wanted.totals.endpoints * BYTES_PER_ENDPOINT;
+    const batch = new NftBatch(family, TABLE, { generation, initialBytes });
     await runInSlices(buildFullSteps(wanted, batch, found !== undefined), signal);
     return await commit(batch);
   }
@@ -121,18 +143,24 @@ export function createNftablesProxier(options: NftablesProxierOptions): Proxier 
     return reportOf(standing, 'partial', wrote);
   }
 
+  async function sync(
+    snapshot: ProxySnapshot,
+    dirty: ReadonlySet<string>,
+    { node, full, signal }: SyncOptions,
+  ): Promise<SyncReport> {
+    const standing = full ? undefined : applied;
+    if (!standing) return await syncFull(snapshot, node, signal);
+    if (dirty.size === 0) return reportOf(standing, 'partial', false);
+    try {
+      return await syncPartial(standing, snapshot, dirty, node);
+    } catch (error) {
+      options.log.warn({ err: error }, 'changes were refused; comparing the whole nftables table');
+      return await syncFull(snapshot, node, signal);
+    }
+  }
+
   return {
-    async sync(snapshot, dirty, { node, full, signal }: SyncOptions) {
-      const standing = full ? undefined : applied;
-      if (!standing) return await syncFull(snapshot, node, signal);
-      if (dirty.size === 0) return reportOf(standing, 'partial', false);
-      try {
-        return await syncPartial(standing, snapshot, dirty, node);
-      } catch (error) {
-        options.log.warn({ err: error }, 'changes were refused; comparing the whole nftables table');
-        return await syncFull(snapshot, node, signal);
-      }
-    },
+    sync: (snapshot, dirty, syncOptions) => options.turns(() => sync(snapshot, dirty, syncOptions)),
     isFlushed: async () => !(await hasAnyRule(socket(), family, TABLE, CHAIN.services).catch(absent)),
     async watchTampering(signal, tampered) {
       if (signal.aborted) return;

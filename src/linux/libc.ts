@@ -209,7 +209,8 @@ export function sendOnThread(fd: number, data: Uint8Array, subject: string): Pro
 
 /** recv(2) of what is there already. EAGAIN when nothing is. */
 export function receiveNow(fd: number, limitBytes: number, subject: string): Buffer {
-  const buffer = Buffer.alloc(limitBytes);
+  // Only what was received is handed out, so nothing need be cleared first.
+  const buffer = Buffer.allocUnsafe(limitBytes);
   const length = Number(recvCall(fd, buffer, limitBytes, MSG_DONTWAIT));
   if (length < 0) throw new SyscallError('recv', koffi.errno(), subject);
   return buffer.subarray(0, length);

@@ -121,6 +121,19 @@ export class MessageWriter {
     this.#pad(at + data.length);
   }
 
+  /** An attribute of so many bytes, all zero, for the caller to write into `buffer` before anything else is written. @returns where they begin */
+  room(type: number, bytes: number): number {
+    const at = this.#header(type, bytes) + ATTRIBUTE_HEADER_BYTES;
+    const end = (at + bytes + 3) & ~3;
+    this.#buffer.fill(0, at, end);
+    this.#length = end;
+    return at;
+  }
+
+  get buffer(): Buffer {
+    return this.#buffer;
+  }
+
   /** A string with its terminating zero. */
   text(type: number, value: string): void {
     const bytes = Buffer.byteLength(value);

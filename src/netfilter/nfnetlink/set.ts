@@ -1,5 +1,5 @@
-import { u32Bytes } from '../../linux/netlink/attributes.ts';
-import { addressBytes } from './address.ts';
+import { LITTLE_ENDIAN, u32Bytes } from '../../linux/netlink/attributes.ts';
+import { writeAddress } from './address.ts';
 import { dataVerdict } from './expressions.ts';
 import type { MessageWriter } from './message.ts';
 import {
@@ -135,24 +135,37 @@ function parts(
   family: Family,
 ): void {
   writer.nest(attribute);
-  writer.bytes(NFTA_DATA_VALUE, partsBytes(values, types, family));
+  const at = writer.room(NFTA_DATA_VALUE, totalBytes(types, family));
+  writeParts(writer.buffer, at, values, types, family);
   writer.unnest();
 }
 
 /** Values as the kernel keeps them, each padded to words. */
 export function partsBytes(values: readonly (string | number)[], types: readonly PartType[], family: Family): Buffer {
   const bytes = Buffer.alloc(totalBytes(types, family));
-  let at = 0;
-  for (const [index, type] of types.entries()) {
+  writeParts(bytes, 0, values, types, family);
+  return bytes;
+}
+
+function writeParts(
+  target: Buffer,
+  start: number,
+  values: readonly (string | number)[],
+  types: readonly PartType[],
+  family: Family,
+): void {
+  let at = start;
+  for (let index = 0; index < types.length; index++) {
+    const type = types[index]!;
     const value = values[index]!;
-    if (type === 'address') bytes.set(addressBytes(value as string), at);
-    else if (type === 'protocol') bytes[at] = PROTOCOLS[value as keyof typeof PROTOCOLS];
-    else if (type === 'port') bytes.writeUInt16BE(value as number, at);
+    if (type === 'address') writeAddress(target, at, value as string);
+    else if (type === 'protocol') target[at] = PROTOCOLS[value as keyof typeof PROTOCOLS];
+    else if (type === 'port') target.writeUInt16BE(value as number, at);
     // As numgen makes it.
-    else bytes.set(u32Bytes(value as number), at);
+    else if (LITTLE_ENDIAN) target.writeUInt32LE(value as number, at);
+    else target.writeUInt32BE(value as number, at);
     at += partBytes(type, family);
   }
-  return bytes;
 }
 
 /** Userdata is nft's own: type, length, a string with its zero. */

@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { NodeRenderOptions, Proxier } from '../../../proxy/mode.ts';
 import { createNftablesMode } from '../../../proxy/nftables/mode.ts';
-import { createNftablesProxier } from '../../../proxy/nftables/proxier.ts';
+import { createNftablesProxier, createTurns } from '../../../proxy/nftables/proxier.ts';
 import { NLM_F_CREATE, NLM_F_REQUEST } from '../../../src/linux/netlink/constants.ts';
 import { NftBatch, type Transaction } from '../../../src/netfilter/nfnetlink/batch.ts';
 import { HEADER_NETWORK, loadPayload, lookup } from '../../../src/netfilter/nfnetlink/expressions.ts';
@@ -43,6 +43,7 @@ function proxierIn(t: ExecutionContext, netns: TestNetns, family: IpFamily = 'IP
     openSocket: () => openNftSocket(netns.path),
     netns: netns.path,
     log: silentLogger,
+    turns: createTurns(),
   });
   t.teardown(() => proxier.close?.());
   return proxier;
