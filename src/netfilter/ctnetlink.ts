@@ -1,6 +1,7 @@
 import { nested, readU16, u8, u32 } from '../linux/netlink/attributes.ts';
 import { AF_INET, AF_INET6, NLM_F_DUMP } from '../linux/netlink/constants.ts';
 import { isNetlinkError, type NetlinkSocket, openNetlinkSocket } from '../linux/netlink/socket.ts';
+import { genericHeader, messageType, NETLINK_NETFILTER, NFNL_SUBSYS_CTNETLINK } from './nfnetlink/message.ts';
 import type { IpFamily } from './tables.ts';
 
 /** A UDP flow as the kernel tracks it: where the client sent to, and who answers. Addresses in the spelling of RFC 5952. */
@@ -23,10 +24,9 @@ export interface Conntrack {
   deleteUdpFlows(family: IpFamily, isStale: (flow: UdpFlow) => boolean, signal?: AbortSignal): Promise<number>;
 }
 
-const NETLINK_NETFILTER = 12;
-/** NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, …_DELETE (linux/netfilter/nfnetlink_conntrack.h). */
-const CT_GET = 0x101;
-const CT_DELETE = 0x102;
+/** IPCTNL_MSG_CT_GET, …_DELETE (linux/netfilter/nfnetlink_conntrack.h). */
+const CT_GET = messageType(NFNL_SUBSYS_CTNETLINK, 1);
+const CT_DELETE = messageType(NFNL_SUBSYS_CTNETLINK, 2);
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2;
 const CTA_ID = 12;
@@ -119,9 +119,8 @@ async function deleteFlows(
   return deleted;
 }
 
-/** struct nfgenmsg: family, version 0, resource 0. */
 function header(family: IpFamily): Buffer {
-  return Buffer.from([family === 'IPv4' ? AF_INET : AF_INET6, 0, 0, 0]);
+  return genericHeader(family === 'IPv4' ? AF_INET : AF_INET6);
 }
 
 interface UdpEntry {
