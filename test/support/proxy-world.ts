@@ -145,7 +145,6 @@ export interface World {
   pods: [NetPeer, NetPeer];
   /** Their network namespaces. */
   podPaths: readonly string[];
-  clientPath: string;
 }
 
 /** client ── node ── bridge ── two pods */
@@ -185,7 +184,6 @@ export async function createWorld(t: ExecutionContext): Promise<World> {
     host: await startPeer(t, node.path),
     pods: pods as World['pods'],
     podPaths,
-    clientPath: outside.path,
   };
 }
 

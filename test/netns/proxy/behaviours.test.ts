@@ -8,7 +8,7 @@ import { createSources, createWorld, eventually, type RunningProxy, startProxy }
 const MODES: readonly ModeName[] = ['iptables', 'nftables', 'userspace'];
 
 for (const mode of MODES)
-  test(`${mode}: the table of behaviours, by real traffic`, async (t: ExecutionContext) => {
+  test.serial(`${mode}: the table of behaviours, by real traffic`, async (t: ExecutionContext) => {
     const world = await createWorld(t);
     // Refusals are many here, and all for the same few clients.
     writeSysctl('net.ipv4.icmp_ratelimit', '0', { netns: world.node.path });
