@@ -7,7 +7,7 @@ import { POD_RUNTIME_AUTO } from './engine/pod-runtime.ts';
 import { PAUSE_IMAGE } from './images/catalog.ts';
 import { UserError } from './output/failure.ts';
 import { detectNodeIp } from './preflight/node-ip.ts';
-import { DEFAULT_ROOT_DIR, type Settings } from './settings.ts';
+import { DEFAULT_ROOT_DIR, PROXY_MODES, type Settings } from './settings.ts';
 
 /** The Engine of a host that has one. */
 const HOST_ENGINE_SOCKET = '/var/run/docker.sock';
@@ -36,6 +36,7 @@ export interface UpFlags {
   apiPort: string;
   agentPort: string;
   agentHealthPort: string;
+  proxyMode: string;
   proxyHealthPort: string;
   proxyMetricsPort: string;
   dnsPort: string;
@@ -70,6 +71,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     apiPort: port('--api-port', flags.apiPort),
     agentPort: port('--agent-port', flags.agentPort),
     agentHealthPort: port('--agent-health-port', flags.agentHealthPort),
+    proxyMode: proxyMode(flags.proxyMode),
     proxyHealthPort: port('--proxy-health-port', flags.proxyHealthPort),
     proxyMetricsPort: port('--proxy-metrics-port', flags.proxyMetricsPort),
     dnsPort: port('--dns-port', flags.dnsPort),
@@ -101,6 +103,7 @@ export const upDefaults = {
   apiPort: '6443',
   agentPort: '10250',
   agentHealthPort: '10248',
+  proxyMode: 'iptables',
   proxyHealthPort: '10256',
   proxyMetricsPort: '10249',
   dnsPort: '10053',
@@ -153,6 +156,12 @@ async function chooseEngine(previous: Settings | undefined): Promise<string | un
 function absolute(flag: string, path: string): string {
   if (!isAbsolute(path)) throw new UserError(`${flag} ${path}: must be an absolute path`);
   return path.length > 1 ? path.replace(/\/+$/, '') : path;
+}
+
+function proxyMode(text: string): Settings['proxyMode'] {
+  const mode = PROXY_MODES.find((one) => one === text);
+  if (mode) return mode;
+  throw new UserError(`--proxy-mode ${text}: one of ${PROXY_MODES.join(', ')}`);
 }
 
 function port(flag: string, text: string): number {

@@ -4,6 +4,9 @@ import { z } from 'zod';
 import type { NodePlaces } from './cluster/remove-node.ts';
 import { UserError } from './output/failure.ts';
 
+/** Of the service proxy; auto is the best that the host can do. */
+export const PROXY_MODES = ['iptables', 'nftables', 'ipvs', 'userspace', 'auto'] as const;
+
 /**
  * What `berth up` was told, complete with defaults: recorded below the root directory, so that the daemon, `status` and `down` mean the
  * same cluster. Everything that could meet another node on this machine is in here.
@@ -39,6 +42,7 @@ export const settingsSchema = z.strictObject({
   apiPort: z.number(),
   agentPort: z.number(),
   agentHealthPort: z.number(),
+  proxyMode: z.enum(PROXY_MODES).default('iptables'),
   proxyHealthPort: z.number(),
   proxyMetricsPort: z.number(),
   /** Where the cluster's DNS server listens on the node's address; pods reach it by the Service kube-dns. */

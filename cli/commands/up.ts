@@ -44,6 +44,7 @@ export function defineUp(program: Command): void {
     ['--api-port <port>', 'apiPort', 'the API server'],
     ['--agent-port <port>', 'agentPort', "the node agent's API"],
     ['--agent-health-port <port>', 'agentHealthPort', "the node agent's /healthz, on loopback"],
+    ['--proxy-mode <mode>', 'proxyMode', 'iptables, nftables, ipvs, userspace, or auto: the best that the host can do'],
     ['--proxy-health-port <port>', 'proxyHealthPort', "the proxy's /healthz"],
     ['--proxy-metrics-port <port>', 'proxyMetricsPort', "the proxy's /metrics, on loopback"],
     ['--dns-port <port>', 'dnsPort', "the cluster's DNS server"],

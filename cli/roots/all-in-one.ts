@@ -230,6 +230,8 @@ function createProxy(
       // Upstream's second between syncs spares clusters with thousands of services; here a new Service counts: its
       // address and then its endpoints are two syncs.
       { flag: '--iptables-min-sync-period', field: 'iptables.minSyncPeriod', value: '50ms' },
+      { flag: '--nftables-min-sync-period', field: 'nftables.minSyncPeriod', value: '50ms' },
+      { flag: '--proxy-mode', field: 'mode', value: settings.proxyMode },
       { flag: '--proxy-metrics-port', field: 'metricsBindAddress', value: `127.0.0.1:${settings.proxyMetricsPort}` },
     ],
   });
