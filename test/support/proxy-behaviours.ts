@@ -90,6 +90,11 @@ const REFUSED_PORT = onlyFor(
   ['ECONNREFUSED'],
   'these modes own the address, and refuse what they do not serve there; with iptables the packet leaves by the default route',
 );
+const EXTERNAL_FROM_NODE = onlyFor(
+  ['nftables', 'ipvs', 'userspace'],
+  ['ECONNREFUSED'],
+  "KUBE-EXTERNAL-SERVICES hangs in INPUT and FORWARD alone: with iptables the node's own packets leave, as with kube-proxy",
+);
 const IPVS_LOCAL_ONLY = onlyFor(
   ['ipvs'],
   ['pod1 sees pod2'],
@@ -264,6 +269,7 @@ export const BEHAVIOURS: readonly Behaviour[] = [
       at('client', NODE_IP, nodePort(11), ['ECONNREFUSED']),
       at('client', '198.51.100.11', 80, ['ECONNREFUSED']),
       at('client', '198.18.1.11', 80, ['ECONNREFUSED']),
+      at('host', '198.18.1.11', 80, ['TIMEOUT'], EXTERNAL_FROM_NODE),
       at('pod1', clusterIp(12), 80, ['ECONNREFUSED']),
     ],
     later: {
