@@ -55,6 +55,7 @@ async function buildBundle(): Promise<void> {
       berth: join(CHECKOUT, 'cli/bundle/main.ts'),
       'berth-dns': join(CHECKOUT, 'cli/bundle/dns.ts'),
       'berth-cni': join(CHECKOUT, 'cli/cni/main.ts'),
+      'berth-proxy': join(CHECKOUT, 'cli/bundle/proxy.ts'),
     },
     outdir: dirname(BUNDLE),
     outExtension: { '.js': '.mjs' },

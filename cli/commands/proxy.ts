@@ -23,7 +23,7 @@ export function defineProxy(program: Command): void {
   for (const [flag, , text] of PROXY_FLAGS) command.option(flag, text);
   defineProxyTrace(command, PROXY_FLAGS);
   command.action(async (values) => {
-    const { runProxyDaemon } = await import('../daemon/node-daemons.ts');
+    const { runProxyDaemon } = await import('../daemon/proxy-daemon.ts');
     await runProxyDaemon({
       ...values,
       nodeName: values.nodeName ?? values.hostnameOverride,

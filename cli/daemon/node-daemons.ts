@@ -1,83 +1,26 @@
 import { join } from 'node:path';
 import type { ConfigFlag } from '../../src/config/load.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
-import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
-import { sdNotify } from '../../src/runtime/sd-notify.ts';
 import { removeNetwork, removePods } from '../cluster/remove-node.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
-import { abortOnSignals, createContext, type ProgramContext } from '../roots/context.ts';
-import {
-  createConfigWatch,
-  initializeProxy,
-  loadProxyConfig,
-  setProxyOomScore,
-  writeProxyConfig,
-} from '../roots/proxy-config.ts';
+import { nodeNameOf } from '../roots/node-client.ts';
 import { removeServiceRules } from '../roots/service-rules.ts';
 import {
   ensureIdentity,
   type NodeDaemonFlags,
-  nodeNameOf,
   nodeNetwork,
-  type ProxyFlags,
   prepareAgent,
   prepareOverlay,
-  prepareProxy,
-  proxyHostState,
 } from '../roots/standalone.ts';
-import { writeHeapSnapshotsOnSignal } from './heap-snapshots.ts';
-
-type Verbose = { verbose?: boolean };
-
-/** Builds the parts, tells systemd, and serves until SIGTERM or SIGINT. What the parts made stays on the host. */
-async function serve(
-  command: string,
-  flags: Verbose & { rootDir?: string },
-  prepare: (
-    context: ProgramContext,
-    signal: AbortSignal,
-  ) => Promise<Record<string, Runnable>> | Record<string, Runnable>,
-): Promise<void> {
-  checkRoot(command);
-  const context = createContext(flags);
-  if (flags.rootDir) writeHeapSnapshotsOnSignal({ name: command, rootDir: flags.rootDir }, context);
-  const signal = abortOnSignals();
-  const parts = await prepare(context, signal);
-  sdNotify('READY=1', process.env.NOTIFY_SOCKET);
-  try {
-    await runTogether(parts, signal);
-  } finally {
-    sdNotify('STOPPING=1', process.env.NOTIFY_SOCKET);
-  }
-}
+import { prepareProxy } from '../roots/standalone-proxy.ts';
+import { serve, type Verbose } from './serve.ts';
 
 export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> {
   return serve('agent', flags, async (context, signal) => {
     const identity = await ensureIdentity(flags, context, signal);
     return prepareAgent(flags, identity, context, signal);
   });
-}
-
-export async function runProxyDaemon(
-  flags: ProxyFlags & Verbose & { rootDir: string; cleanup?: boolean; initOnly?: boolean; writeConfigTo?: string },
-): Promise<void> {
-  if (flags.writeConfigTo) return writeProxyConfig(loadProxyConfig(flags), flags.writeConfigTo);
-  const state = proxyHostState(flags.rootDir);
-  if (flags.initOnly) {
-    checkRoot('proxy');
-    return initializeProxy(loadProxyConfig(flags), state.sysctls, createContext(flags));
-  }
-  if (!flags.cleanup) {
-    return serve('proxy', flags, async (context, signal) => {
-      setProxyOomScore(loadProxyConfig(flags), context.log);
-      const parts = prepareProxy(flags, state.sysctls, context);
-      await state.record(signal);
-      return flags.config ? { ...parts, configuration: createConfigWatch(flags.config, context.clock) } : parts;
-    });
-  }
-  checkRoot('proxy');
-  await runAll('berth proxy --cleanup', [() => removeServiceRules(loadProxyConfig(flags)), state.restore]);
 }
 
 export function runOverlayDaemon(

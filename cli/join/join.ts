@@ -14,7 +14,7 @@ import { createSteps } from '../output/steps.ts';
 import { checkNodeIp, checkRoot } from '../preflight/checks.ts';
 import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
-import { nodeNameOf } from '../roots/standalone.ts';
+import { nodeNameOf } from '../roots/node-client.ts';
 import { type JoinPaths, joinPaths, nodeArguments, readJoined, writeJoined } from './joined.ts';
 import { configForHost, type NodeConfig, readNodeConfig } from './node-config.ts';
 import { whatNodesMayNot } from './rights.ts';

@@ -26,7 +26,7 @@ import { Registry } from '../../src/runtime/metrics.ts';
 import { UserError } from '../output/failure.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { createContext, type ProgramContext } from '../roots/context.ts';
-import { nodeNameOf } from '../roots/standalone.ts';
+import { nodeNameOf } from '../roots/node-client.ts';
 import { readSettings } from '../settings.ts';
 import { readClusterState } from './cluster-state.ts';
 import { resolveSource } from './origin.ts';

@@ -1,15 +1,11 @@
-import { mkdirSync, statSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
-import { type HostState, openHostState } from '../../cni/node/host-state.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
-import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
-import { loadKubeconfig } from '../../src/kube/kubeconfig.ts';
-import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
+import { createMetrics } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import type { ContainerGcFlags } from '../commands/container-gc-flags.ts';
@@ -28,12 +24,10 @@ import { parseContainerGcPolicy } from './container-gc-policy.ts';
 import type { ProgramContext } from './context.ts';
 import { imageSettings } from './image-settings.ts';
 import { checkMachine } from './node-checks.ts';
-import { adoptNodeCertificate, readPairFile } from './node-credentials.ts';
+import { clientFrom, type NodeIdentityFiles, nodeNameOf } from './node-client.ts';
+import { adoptNodeCertificate } from './node-credentials.ts';
 import { settleTrust } from './node-trust.ts';
 import { createOverlayPart } from './overlay-part.ts';
-import { loadProxyConfig } from './proxy-config.ts';
-import { createDebugAccess } from './proxy-debug-access.ts';
-import { createProxyPart } from './proxy-part.ts';
 import { checkResourceManagers } from './resource-managers.ts';
 
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
@@ -65,17 +59,6 @@ export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
   overrides: ConfigFlag[];
 }
 
-/** The node's name: the flag, else the host's, in lower case as upstream has it. */
-export function nodeNameOf(flags: { nodeName?: string }): string {
-  return (flags.nodeName ?? hostname()).trim().toLowerCase();
-}
-
-/** The kubeconfig whose own certificate another file takes the place of, since it is renewed there. */
-export interface NodeIdentityFiles {
-  kubeconfig?: string | undefined;
-  certFile?: string | undefined;
-}
-
 /** Asks for the node's credentials where it has none and is given a way to ask (`--bootstrap-kubeconfig`). */
 export async function ensureIdentity(
   flags: NodeDaemonFlags,
@@ -102,21 +85,6 @@ function shownFlags(flags: NodeDaemonFlags): Record<string, string> {
 }
 
 const certDirOf = (flags: NodeDaemonFlags) => flags.certDir ?? join(flags.rootDir, 'pki');
-
-function clientFrom(
-  kubeconfig: string,
-  userAgent: string,
-  { log }: ProgramContext,
-  metrics?: Registry,
-  identity: NodeIdentityFiles = {},
-): { client: KubeClient; config: ClientConfig; own: Pick<ClientConfig, 'certPem' | 'keyPem'> } {
-  const own = loadKubeconfig(kubeconfig, { userAgent });
-  const { certFile } = identity.kubeconfig === kubeconfig ? identity : {};
-  const config = certFile === undefined ? own : { ...own, ...readPairFile(certFile), certFile, keyFile: certFile };
-  if (statSync(kubeconfig).mode & 0o077)
-    log.warn({ kubeconfig }, `others than its owner may read these credentials: chmod 600 ${kubeconfig}`);
-  return { client: createKubeClient(config, { metrics }), config, own };
-}
 
 /**
  * The agent with the node's network: guards, pods' bridge and addresses. Checks everything that a person may have got wrong
@@ -201,41 +169,6 @@ export async function prepareAgent(
     signal,
   );
   return { agent, 'host network': network };
-}
-
-export interface ProxyFlags {
-  config?: string;
-  kubeconfig?: string;
-  nodeName?: string;
-  overrides: ConfigFlag[];
-  /** Of the node that the proxy may share its kubeconfig with. */
-  identity?: NodeIdentityFiles;
-}
-
-/** The service proxy. Its kubeconfig comes from the flag, else from clientConnection in its configuration file. */
-export function prepareProxy(
-  flags: ProxyFlags,
-  sysctls: Pick<HostState['sysctls'], 'read' | 'write'>,
-  context: ProgramContext,
-): Record<string, Runnable> {
-  const config = loadProxyConfig(flags, (message) => context.log.warn(message));
-  const kubeconfig = flags.kubeconfig ?? (config.clientConnection.kubeconfig || undefined);
-  if (!kubeconfig)
-    throw new UserError(
-      'the proxy needs an API server: give --kubeconfig FILE, or clientConnection.kubeconfig in --config',
-    );
-  const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
-  const metrics = createMetrics(buildInfo());
-  const { client, config: api } = clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity);
-  const debugAccess = createDebugAccess(api, context.clock);
-  const shown = flags.overrides.map(({ flag, value }) => [flag.slice(2), String(value)]);
-  const part = { nodeName, config, client, metrics, debugAccess, sysctls, flags: Object.fromEntries(shown) };
-  return { proxy: createProxyPart(part, context) };
-}
-
-/** What a proxy on its own remembers of the host. */
-export function proxyHostState(rootDir: string): HostState {
-  return openHostState({ stateFile: join(rootDir, 'network.json') });
 }
 
 /** Routes to the other nodes' pods. */
