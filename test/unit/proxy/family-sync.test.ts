@@ -4,6 +4,7 @@ import { feedTrackers } from '../../../proxy/feed.ts';
 import { createIptablesProxier } from '../../../proxy/iptables/proxier.ts';
 import type { NodeRenderOptions } from '../../../proxy/mode.ts';
 import { createChangeTracker } from '../../../proxy/state/tracker.ts';
+import { LockedError } from '../../../src/netfilter/xtables-lock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { createFakeClock, settle } from '../../fakes/clock.ts';
 import { createFakeIptables } from '../../fakes/iptables.ts';
@@ -91,6 +92,27 @@ test('a failure is tried again after the sync period, in full, and loses neither
   t.deepEqual(await seen(1000), ['full wrote']);
   t.deepEqual(state.triggers, [Date.parse('2026-01-01T00:00:01Z')]);
   t.regex(iptables.restored.at(-1)!, /ns\/a cluster IP/);
+});
+
+test('R10: while another program holds the lock, the sync is tried again every second, in full, and loses nothing', async (t) => {
+  const { seen, change, iptables } = start(t);
+  change();
+  await seen(5000);
+  change();
+  iptables.failNext(new LockedError('held by flock (pid 7)'));
+  t.deepEqual(await seen(), ['partial failed']);
+  for (let count = 0; count < 2; count++) {
+    change();
+    iptables.failNext(new LockedError('held by flock (pid 7)'));
+    t.deepEqual(await seen(1000), ['full failed']);
+  }
+  t.deepEqual(await seen(1000), ['full wrote']);
+  const services = (await iptables.save('filter')).get('filter')!.get('KUBE-SERVICES')!;
+  for (const name of ['ns/svc-2', 'ns/svc-3', 'ns/svc-4'])
+    t.true(
+      services.rules.some((rule) => rule.includes(`${name} has no endpoints`)),
+      name,
+    );
 });
 
 test('once an hour everything is compared with the kernel; what somebody broke comes back', async (t) => {

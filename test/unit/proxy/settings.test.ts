@@ -2,8 +2,9 @@ import test from 'ava';
 import { matchLocal, resolveLocalDetector } from '../../../proxy/local-detector.ts';
 import { resolveNodePortTargets } from '../../../proxy/node-addresses.ts';
 import { nodeIpsOf, readOwnNode, UNKNOWN_NODE } from '../../../proxy/own-node.ts';
-import { computeConntrackSysctls, ensureSysctls } from '../../../proxy/sysctls.ts';
+import { computeConntrackSysctls, createSysctlApplier, ensureSysctls } from '../../../proxy/sysctls.ts';
 import type { Node } from '../../../src/kube/types.ts';
+import { silentLogger } from '../../../src/runtime/log.ts';
 import { proxyConfig } from '../../support/proxy-world.ts';
 
 test('conntrack settings of the defaults', (t) => {
@@ -47,6 +48,43 @@ test('only what differs is written; the table is only ever enlarged; a refusal i
   );
   t.deepEqual(written, ['other=6']);
   t.deepEqual(refused, ['guarded', 'absent']);
+});
+
+test('the hash table of conntrack grows with its limit, never shrinks; a refusal is told once', (t) => {
+  const told: string[] = [];
+  const values = new Map([
+    ['net.netfilter.nf_conntrack_max', '900000'],
+    ['net.netfilter.nf_conntrack_tcp_timeout_established', '86400'],
+  ]);
+  let buckets = 1024;
+  let isReadOnly = false;
+  const config = proxyConfig({ 'conntrack.maxPerCore': '1', 'conntrack.min': '400000' });
+  const applier = createSysctlApplier({
+    port: { read: (key) => values.get(key), write: () => {} },
+    hash: {
+      read: () => buckets,
+      write(wanted) {
+        if (isReadOnly) throw new Error('EROFS');
+        buckets = wanted;
+      },
+    },
+    config,
+    log: silentLogger,
+    warn: (about, reason, message) => told.push(`${about} ${reason} ${message}`),
+  });
+  applier.applyConntrack();
+  t.is(buckets, 100_000);
+  t.deepEqual(told.splice(0), [
+    'node KernelSettingRefused net.netfilter.nf_conntrack_tcp_timeout_close_wait stays as it is: the kernel has no such setting',
+  ]);
+  buckets = 200_000;
+  applier.applyConntrack();
+  t.is(buckets, 200_000);
+  buckets = 10;
+  isReadOnly = true;
+  applier.applyConntrack();
+  applier.applyConntrack();
+  t.deepEqual(told, ['node KernelSettingRefused nf_conntrack.hashsize stays as it is: EROFS']);
 });
 
 test('local pods are told by the first CIDR of the family, or by interface', (t) => {
