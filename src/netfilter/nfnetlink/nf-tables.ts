@@ -28,7 +28,6 @@ export const NFT_MSG_NEWGEN = 15;
 export const NFT_MSG_GETGEN = 16;
 
 export const NFTA_LIST_ELEM = 1;
-export const NFTA_GEN_ID = 1;
 
 export const NFTA_TABLE_NAME = 1;
 export const NFTA_TABLE_USERDATA = 6;
@@ -69,8 +68,6 @@ export const NFTA_SET_ELEM_LIST_SET = 2;
 export const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
 export const NFTA_SET_ELEM_KEY = 1;
 export const NFTA_SET_ELEM_DATA = 2;
-export const NFTA_SET_ELEM_TIMEOUT = 4;
-export const NFTA_SET_ELEM_EXPIRATION = 5;
 export const NFTA_SET_ELEM_USERDATA = 6;
 
 export const NFTA_DATA_VALUE = 1;
