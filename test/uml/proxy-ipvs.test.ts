@@ -1,16 +1,19 @@
 /** Mode ipvs on a kernel that has it: the whole proxy, real traffic. */
 import test, { type ExecutionContext } from 'ava';
 import type { ServicePort } from '../../src/kube/types.ts';
-import { readSysctl } from '../../src/linux/sysctl.ts';
+import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import { openIpset } from '../../src/netfilter/ipset.ts';
 import { openIpvs } from '../../src/netfilter/ipvs.ts';
 import { prepareGuest, readVirtualServers } from '../support/ipvs.ts';
 import type { AskRequest, NetPeer } from '../support/net-peer.ts';
 import { serviceOf, sliceOf } from '../support/proxy.ts';
+import { BEHAVIOUR_NODE } from '../support/proxy-behaviours.ts';
+import { runBehaviours } from '../support/proxy-behaviours-run.ts';
 import {
   createSources,
   createWorld,
   eventually,
+  type RunningProxy,
   type Sources,
   startProxy,
   type World,
@@ -20,7 +23,7 @@ const POD_1 = '10.244.0.11';
 const POD_2 = '10.244.0.12';
 const NODE = '192.168.50.1';
 const CLIENT = '192.168.50.9';
-const FLAGS = { mode: 'ipvs', 'ipvs.syncPeriod': '2s', 'ipvs.tcpTimeout': '1000s', 'ipvs.strictARP': 'true' };
+const FLAGS = { mode: 'ipvs', 'ipvs.syncPeriod': '3s', 'ipvs.tcpTimeout': '1000s', 'ipvs.strictARP': 'true' };
 const SLOW = 30_000;
 
 test.before(prepareGuest);
@@ -64,26 +67,9 @@ const isServed =
   async () =>
     (await world.node.ip('addr', 'show')).includes(`${address}/32`);
 
-async function traffic(t: ExecutionContext, { client, host, pods }: World): Promise<void> {
-  const fromPod = await many(6, () => ask(pods[0], ip(1)));
-  t.deepEqual([...new Set(fromPod)].sort(), ['pod1 10.244.0.1', `pod2 ${POD_1}`], 'a pod keeps its source; hairpin');
-  t.deepEqual(names(await many(4, () => ask(host, ip(1)))), ['pod1', 'pod2']);
-  const outside = await many(4, () => ask(client, ip(1)));
-  t.deepEqual([...new Set(outside)].sort(), ['pod1 10.244.0.1', 'pod2 10.244.0.1'], 'masqueraded');
-
-  for (const [peer, address] of [
-    [client, NODE],
-    [host, NODE],
-    [pods[0], '10.244.0.1'],
-  ] as const)
-    t.deepEqual(names(await many(4, () => ask(peer, address, 30080))), ['pod1', 'pod2'], `node port at ${address}`);
-  t.deepEqual(names(await many(4, () => ask(client, '203.0.113.1'))), ['pod1', 'pod2'], 'external IP');
-  t.deepEqual([...new Set(await many(4, () => ask(client, NODE, 30081)))], [`pod1 ${CLIENT}`], 'policy Local');
-  t.is(await ask(client, ip(3)), 'ECONNREFUSED', 'no endpoints');
-  t.is(await ask(client, NODE, 30082), 'ECONNREFUSED');
-  t.is(new Set(names(await many(6, () => ask(client, ip(4))))).size, 1, 'ClientIP affinity');
-  t.deepEqual(names(await many(4, () => pods[0].ask({ protocol: 'udp', host: ip(5), port: 53 }))), ['pod1', 'pod2']);
-
+/** What the table of behaviours does not ask. */
+async function traffic(t: ExecutionContext, { client, host }: World): Promise<void> {
+  t.deepEqual(names(await many(4, () => ask(client, ip(1)))), ['pod1', 'pod2']);
   t.true((await ask(client, '203.0.113.6')).startsWith('pod'), 'a source range that has the client');
   t.is(await ask(client, '203.0.113.7', 80, { timeoutMs: 700 }), 'TIMEOUT', 'one that has not');
   t.is(await ask(host, '203.0.113.7', 80, { timeoutMs: 700 }), 'TIMEOUT', 'nor the node');
@@ -93,97 +79,133 @@ async function traffic(t: ExecutionContext, { client, host, pods }: World): Prom
   t.is(await ask(client, ip(1), 7777), 'ECONNREFUSED');
 }
 
-test.serial('services answer; what others change is repaired; other modes take over and give back', async (t) => {
-  const world = await createWorld(t);
+test.serial(
+  'the table of behaviours; what others change is repaired; other modes take over and give back',
+  async (t) => {
+    const world = await createWorld(t);
+    const { node } = world;
+    // Refusals are many here, and all for the same few clients.
+    writeSysctl('net.ipv4.icmp_ratelimit', '0', { netns: node.path });
+    const sources = createSources();
+    sources.nodes.put(BEHAVIOUR_NODE);
+    const ipvs = await openIpvs(node.path);
+    const ipset = openIpset(node.path);
+    t.teardown(() => ipvs.close());
+    t.teardown(() => ipset.close());
+    const foreign = { protocol: 'TCP', address: '198.51.100.200', port: 80 } as const;
+    await ipvs.addServer({ ...foreign, scheduler: 'wlc', flags: 0, timeoutSeconds: 0 });
+
+    let first: RunningProxy | undefined;
+    await runBehaviours(t, 'ipvs', world, {
+      put(services, slices) {
+        sources.services.put(...services);
+        sources.endpointSlices.put(...slices);
+      },
+      remove(services) {
+        for (const service of services) sources.services.remove(service);
+      },
+      async synced() {
+        // Later changes are waited for by what is asked.
+        if (first) return;
+        for (const source of Object.values(sources)) source.finishListing();
+        first = start(t, world, sources);
+        await eventually('the first sync', async () => (await node.ip('link', 'show')).includes('kube-ipvs0'), SLOW);
+      },
+    });
+    putServices(sources);
+    await eventually('the sync', isServed(world, '203.0.113.7'), SLOW);
+    const servers = await readVirtualServers(node.path);
+    const both = [`${POD_1}:8080 1`, `${POD_2}:8080 1`];
+    t.like(servers, {
+      'TCP/10.96.0.1:80 rr': both,
+      'TCP/192.168.50.1:30080 rr': both,
+      'TCP/10.244.0.1:30080 rr': both,
+      'TCP/203.0.113.1:80 rr': both,
+      'TCP/192.168.50.1:30081 rr': [`${POD_1}:8080 1`],
+      'TCP/10.96.0.3:80 rr': [],
+      'TCP/10.96.0.4:80 rr persistent 10800': both,
+      'UDP/10.96.0.5:53 rr': [`${POD_1}:5353 1`, `${POD_2}:5353 1`],
+      'TCP/198.51.100.200:80 wlc': [],
+    });
+    t.false(Object.keys(servers).some((key) => key.includes('127.0.0.1')));
+    for (const [key, value] of [
+      ['vs.conntrack', '1'],
+      ['vs.expire_nodest_conn', '1'],
+      ['conf.all.arp_ignore', '1'],
+    ])
+      t.is(readSysctl(`net.ipv4.${key}`, { netns: node.path }), value, key);
+    await traffic(t, world);
+
+    // An endpoint that leaves gets no new connections, and stays while it has some (those above, in TIME_WAIT).
+    const weights = async () => (await readVirtualServers(node.path))['TCP/10.96.0.1:80 rr'];
+    sources.endpointSlices.put(sliceOf('ns/web', [POD_1]));
+    await eventually('weight 0', async () => String(await weights()) === `${POD_1}:8080 1,${POD_2}:8080 0`, SLOW);
+    t.deepEqual(names(await many(4, () => ask(world.client, ip(1)))), ['pod1']);
+    // R8: a client that keeps its source port follows to the endpoint that is left.
+    const dns = { protocol: 'udp', host: ip(5), port: 53, localPort: 45_001, timeoutMs: 500 } as const;
+    await eventually('a flow', async () => (await world.pods[0].ask(dns)).startsWith('pod'), SLOW);
+    sources.endpointSlices.put(sliceOf('ns/dns', [POD_1], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
+    await eventually(
+      'UDP goes at once',
+      async () => String((await readVirtualServers(node.path))['UDP/10.96.0.5:53 rr']) === `${POD_1}:5353 1`,
+      SLOW,
+    );
+    const resolves = (name: string) => async () => (await world.pods[0].ask(dns)).startsWith(name);
+    await eventually('R8: pod1 answers', resolves('pod1'), SLOW);
+    sources.endpointSlices.put(sliceOf('ns/dns', [POD_2], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
+    await eventually('R8: pod2 answers', resolves('pod2'), SLOW);
+    sources.endpointSlices.put(sliceOf('ns/web', [POD_1, POD_2]));
+    await eventually('weight 1 again', async () => String(await weights()) === both.join(), SLOW);
+
+    // A restart with unchanged state writes nothing.
+    await first?.stop();
+    const second = start(t, world, sources);
+    await new Promise((resolve) => setTimeout(resolve, 3500));
+    t.is(second.restores.length, 1, 'the try whether the mode can be run, and nothing else');
+
+    // Somebody deletes some of everything.
+    const cluster = { name: 'KUBE-CLUSTER-IP', type: 'hash:ip,port' } as const;
+    await ipvs.deleteServer({ protocol: 'TCP', address: ip(1), port: 80 });
+    await ipvs.deleteRealServer({ protocol: 'TCP', address: ip(4), port: 80 }, { address: POD_2, port: 8080 });
+    await node.ip('addr', 'del', `${ip(4)}/32`, 'dev', 'kube-ipvs0');
+    await ipset.delete(cluster, [`${ip(1)},tcp:80`]);
+    await node.run('iptables', ['-t', 'nat', '-F', 'KUBE-SERVICES']);
+    await eventually('all is back', async () => String(await weights()) === both.join(), SLOW);
+    await eventually('the address is back', isServed(world, ip(4)), SLOW);
+    t.deepEqual((await readVirtualServers(node.path))['TCP/10.96.0.4:80 rr persistent 10800'], both);
+    t.true((await ipset.elements(cluster)).includes(`${ip(1)},tcp:80`));
+    t.regex(await node.run('iptables', ['-t', 'nat', '-S', 'KUBE-SERVICES']), /KUBE-NODE-PORT/);
+    // A new address of the node takes NodePorts too.
+    await node.ip('addr', 'add', '192.168.51.1/24', 'dev', 'up0');
+    await eventually(
+      'the node port at the new address',
+      async () => 'TCP/192.168.51.1:30080 rr' in (await readVirtualServers(node.path)),
+      SLOW,
+    );
+    await second.stop();
+
+    if (process.env['BERTH_TEST_FULL'] === '1') await switchModes(t, world, sources);
+    else t.log('switching modes: only with --full');
+
+    await second.proxy.cleanup();
+    await second.proxy.cleanup();
+    t.false((await node.ip('link', 'show')).includes('kube-ipvs0'));
+    t.deepEqual(await ipset.headers(), []);
+    t.notRegex(await node.run('iptables-save', []), /KUBE-/);
+    t.deepEqual(Object.keys(await readVirtualServers(node.path)), ['TCP/198.51.100.200:80 wlc']);
+  },
+);
+
+/** Another mode takes over: nothing of this one is left, but for what was never its own. Then back. */
+async function switchModes(t: ExecutionContext, world: World, sources: Sources): Promise<void> {
   const { node } = world;
-  const sources = createSources();
-  putServices(sources);
-  for (const source of Object.values(sources)) source.finishListing();
-  const ipvs = await openIpvs(node.path);
   const ipset = openIpset(node.path);
-  t.teardown(() => ipvs.close());
   t.teardown(() => ipset.close());
-  const foreign = { protocol: 'TCP', address: '198.51.100.7', port: 80 } as const;
-  await ipvs.addServer({ ...foreign, scheduler: 'wlc', flags: 0, timeoutSeconds: 0 });
-
-  const first = start(t, world, sources);
-  await eventually('the first sync', isServed(world, '203.0.113.7'), SLOW);
-  const servers = await readVirtualServers(node.path);
-  const both = [`${POD_1}:8080 1`, `${POD_2}:8080 1`];
-  t.like(servers, {
-    'TCP/10.96.0.1:80 rr': both,
-    'TCP/192.168.50.1:30080 rr': both,
-    'TCP/10.244.0.1:30080 rr': both,
-    'TCP/203.0.113.1:80 rr': both,
-    'TCP/192.168.50.1:30081 rr': [`${POD_1}:8080 1`],
-    'TCP/10.96.0.3:80 rr': [],
-    'TCP/10.96.0.4:80 rr persistent 10800': both,
-    'UDP/10.96.0.5:53 rr': [`${POD_1}:5353 1`, `${POD_2}:5353 1`],
-    'TCP/198.51.100.7:80 wlc': [],
-  });
-  t.false(Object.keys(servers).some((key) => key.includes('127.0.0.1')));
-  for (const [key, value] of [
-    ['vs.conntrack', '1'],
-    ['vs.expire_nodest_conn', '1'],
-    ['conf.all.arp_ignore', '1'],
-  ])
-    t.is(readSysctl(`net.ipv4.${key}`, { netns: node.path }), value, key);
-  await traffic(t, world);
-
-  // An endpoint that leaves gets no new connections, and stays while it has some (those above, in TIME_WAIT).
-  const weights = async () => (await readVirtualServers(node.path))['TCP/10.96.0.1:80 rr'];
-  sources.endpointSlices.put(sliceOf('ns/web', [POD_1]));
-  await eventually('weight 0', async () => String(await weights()) === `${POD_1}:8080 1,${POD_2}:8080 0`, SLOW);
-  t.deepEqual(names(await many(4, () => ask(world.client, ip(1)))), ['pod1']);
-  // R8: a client that keeps its source port follows to the endpoint that is left.
-  const dns = { protocol: 'udp', host: ip(5), port: 53, localPort: 45_001, timeoutMs: 500 } as const;
-  await eventually('a flow', async () => (await world.pods[0].ask(dns)).startsWith('pod'), SLOW);
-  sources.endpointSlices.put(sliceOf('ns/dns', [POD_1], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
-  await eventually(
-    'UDP goes at once',
-    async () => String((await readVirtualServers(node.path))['UDP/10.96.0.5:53 rr']) === `${POD_1}:5353 1`,
-    SLOW,
-  );
-  const resolves = (name: string) => async () => (await world.pods[0].ask(dns)).startsWith(name);
-  await eventually('R8: pod1 answers', resolves('pod1'), SLOW);
-  sources.endpointSlices.put(sliceOf('ns/dns', [POD_2], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
-  await eventually('R8: pod2 answers', resolves('pod2'), SLOW);
-  sources.endpointSlices.put(sliceOf('ns/web', [POD_1, POD_2]));
-  await eventually('weight 1 again', async () => String(await weights()) === both.join(), SLOW);
-
-  // A restart with unchanged state writes nothing.
-  await first.stop();
-  const second = start(t, world, sources);
-  await new Promise((resolve) => setTimeout(resolve, 2500));
-  t.is(second.restores.length, 1, 'the try whether the mode can be run, and nothing else');
-
-  // Somebody deletes some of everything.
-  const cluster = { name: 'KUBE-CLUSTER-IP', type: 'hash:ip,port' } as const;
-  await ipvs.deleteServer({ protocol: 'TCP', address: ip(1), port: 80 });
-  await ipvs.deleteRealServer({ protocol: 'TCP', address: ip(4), port: 80 }, { address: POD_2, port: 8080 });
-  await node.ip('addr', 'del', `${ip(4)}/32`, 'dev', 'kube-ipvs0');
-  await ipset.delete(cluster, [`${ip(1)},tcp:80`]);
-  await node.run('iptables', ['-t', 'nat', '-F', 'KUBE-SERVICES']);
-  await eventually('all is back', async () => String(await weights()) === both.join(), SLOW);
-  await eventually('the address is back', isServed(world, ip(4)), SLOW);
-  t.deepEqual((await readVirtualServers(node.path))['TCP/10.96.0.4:80 rr persistent 10800'], both);
-  t.true((await ipset.elements(cluster)).includes(`${ip(1)},tcp:80`));
-  t.regex(await node.run('iptables', ['-t', 'nat', '-S', 'KUBE-SERVICES']), /KUBE-NODE-PORT/);
-  // A new address of the node takes NodePorts too.
-  await node.ip('addr', 'add', '192.168.51.1/24', 'dev', 'up0');
-  await eventually(
-    'the node port at the new address',
-    async () => 'TCP/192.168.51.1:30080 rr' in (await readVirtualServers(node.path)),
-    SLOW,
-  );
-  await second.stop();
-
-  // Another mode takes over: nothing of this one is left, but for what was never its own.
   const third = start(t, world, sources, { mode: 'iptables' });
   const hasLink = async () => (await node.ip('link', 'show')).includes('kube-ipvs0');
   await eventually('kube-ipvs0 is gone', async () => !(await hasLink()), SLOW);
   await eventually('the sets are gone', async () => (await ipset.headers()).length === 0, SLOW);
-  t.deepEqual(Object.keys(await readVirtualServers(node.path)), ['TCP/198.51.100.7:80 wlc']);
+  t.deepEqual(Object.keys(await readVirtualServers(node.path)), ['TCP/198.51.100.200:80 wlc']);
   t.deepEqual(names(await many(8, () => ask(world.client, ip(1)))), ['pod1', 'pod2']);
   t.notRegex(await node.run('iptables-save', []), /ipvs|KUBE-NODE-PORT |KUBE-LOAD-BALANCER |match-set/);
   await third.stop();
@@ -198,10 +220,4 @@ test.serial('services answer; what others change is repaired; other modes take o
   );
   t.deepEqual(names(await many(4, () => ask(world.client, NODE, 30080))), ['pod1', 'pod2']);
   await fourth.stop();
-  await fourth.proxy.cleanup();
-  await fourth.proxy.cleanup();
-  t.false(await hasLink());
-  t.deepEqual(await ipset.headers(), []);
-  t.notRegex(await node.run('iptables-save', []), /KUBE-/);
-  t.deepEqual(Object.keys(await readVirtualServers(node.path)), ['TCP/198.51.100.7:80 wlc']);
-});
+}
