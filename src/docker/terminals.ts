@@ -42,7 +42,7 @@ const EXIT_CODE_TRIES = 40;
 const EXIT_CODE_PAUSE_MS = 25;
 const HANGUP_MS = 1000;
 /** How long a process may take to appear whose client has left. */
-const LATE_START_TRIES = 20;
+const LATE_START_TRIES = 120;
 const LATE_START_PAUSE_MS = 250;
 /** The Engine hands over the stream before there is a process: a size that comes so early is refused. */
 const RESIZE_TRIES = 20;
