@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseBootstrapToken } from '../../src/auth/bootstrap-token.ts';
 import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
-import { DiscoveryError, discoverCluster } from '../../src/kube/cluster-info.ts';
+import { DiscoveryError, discoverCluster, UnknownTokenError } from '../../src/kube/cluster-info.ts';
 import { loadKubeconfig, renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { nodes } from '../../src/kube/resources.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
@@ -32,6 +32,9 @@ export interface JoinFlags {
 
 const READY_TIMEOUT_MS = 120_000;
 const POLL_MS = 100;
+/** A token that was made a moment ago: the cluster's controller signs with it a moment later. */
+const SIGNING_TIMEOUT_MS = 3_000;
+const SIGNING_POLL_MS = 500;
 
 /**
  * `berth join`: this host becomes a node of another host's cluster. The cluster is made sure of (token, CA), then the node asks for its certificate with the token,
@@ -114,13 +117,17 @@ function checkFlags({ server, token, caHash = [], unsafeSkipCaVerification }: Jo
 }
 
 async function discover(asked: Parameters<typeof discoverCluster>[0]) {
-  try {
-    const { caPem } = await discoverCluster(asked);
-    // The address that the person typed: the one that the cluster has of itself may not lead there from here.
-    return { server: asked.server, caPem };
-  } catch (error) {
-    throw error instanceof DiscoveryError ? new UserError(error.message) : error;
-  }
+  const deadline = performance.now() + SIGNING_TIMEOUT_MS;
+  for (;;)
+    try {
+      const { caPem } = await discoverCluster(asked);
+      // The address that the person typed: the one that the cluster has of itself may not lead there from here.
+      return { server: asked.server, caPem };
+    } catch (error) {
+      if (!(error instanceof DiscoveryError)) throw error;
+      if (!(error instanceof UnknownTokenError) || performance.now() > deadline) throw new UserError(error.message);
+      await sleep(SIGNING_POLL_MS);
+    }
 }
 
 async function waitUntilReady(paths: JoinPaths, nodeName: string): Promise<void> {

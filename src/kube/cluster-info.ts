@@ -16,6 +16,9 @@ export class DiscoveryError extends Error {
   override readonly name = 'DiscoveryError';
 }
 
+/** Nothing is signed with the token: it is unknown or has expired, or so new that the cluster has not come to it yet. */
+export class UnknownTokenError extends DiscoveryError {}
+
 const TIMEOUT_MS = 10_000;
 const PATH = '/api/v1/namespaces/kube-public/configmaps/cluster-info';
 
@@ -77,7 +80,7 @@ async function readClusterInfo(
 function checkSignature(data: Record<string, string>, token: BootstrapToken, server: string): string {
   const { kubeconfig = '', [`jws-kubeconfig-${token.id}`]: jws } = data;
   if (jws === undefined)
-    throw new DiscoveryError(
+    throw new UnknownTokenError(
       `${server} does not know the token ${token.id}: it may have expired; 'berth token create' makes another`,
     );
   if (!verifyDetached(jws, kubeconfig, token))
