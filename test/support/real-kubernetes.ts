@@ -48,8 +48,11 @@ export interface RealKubernetes {
   kubeconfig(user: string, groups?: string[]): Promise<string>;
   /** Ends kube-apiserver at once, as a crash would; the other programs wait for it. */
   killApiServer(): Promise<void>;
-  /** Starts it again and waits until it is ready. */
-  restartApiServer(): Promise<void>;
+  /**
+   * Starts it again and waits until it is ready: with its own serving certificate, another one of the same authority, or one of an authority that
+   * nobody here knows (then it is only waited for the port).
+   */
+  restartApiServer(serving?: 'own' | 'renewed' | 'foreign'): Promise<void>;
   /** What the API server answered so far. */
   audit(): AuditEvent[];
   /** The last lines of each program's log, for a test that failed. */
@@ -139,9 +142,16 @@ export async function startRealKubernetes(
         'pid=$(cat /run/kube-apiserver.pid); kill -9 $pid; while kill -0 $pid 2>/dev/null; do sleep 0.05; done',
       );
     },
-    async restartApiServer() {
+    async restartApiServer(serving = 'own') {
+      if (serving !== 'own') pair('apiserver', await pki.serving(serving === 'foreign'));
       startApiServer();
-      await apiServerReady();
+      if (serving !== 'foreign') await apiServerReady();
+      else
+        await until(
+          'kube-apiserver listens',
+          async () => (await cluster.sh(`ss -Hltn 'sport = :6443'`)).trim() !== '',
+          START_TIMEOUT_MS,
+        );
     },
     audit: () =>
       readFileSync(host.path(AUDIT_LOG), 'utf8')
@@ -191,14 +201,20 @@ async function createPki(address: string) {
   const ca: CertificateAuthority = await createCertificateAuthority({ commonName: 'kubernetes', days: 1, nowMs });
   const issue = (request: Omit<Parameters<typeof issueCertificate>[1], 'days' | 'nowMs'>) =>
     issueCertificate(ca, { ...request, days: 1, nowMs });
+  const apiServer = {
+    commonName: 'kube-apiserver',
+    usages: ['server' as const],
+    dnsNames: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'],
+    ipAddresses: ['127.0.0.1', '10.96.0.1', address],
+  };
   return {
     ca,
-    apiServer: await issue({
-      commonName: 'kube-apiserver',
-      usages: ['server'],
-      dnsNames: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'],
-      ipAddresses: ['127.0.0.1', '10.96.0.1', address],
-    }),
+    apiServer: await issue(apiServer),
+    async serving(isForeign: boolean) {
+      if (!isForeign) return issue(apiServer);
+      const other = await createCertificateAuthority({ commonName: 'another-kubernetes', days: 1, nowMs });
+      return issueCertificate(other, { ...apiServer, days: 1, nowMs });
+    },
     client: (commonName: string, organizations: string[]) => issue({ commonName, organizations, usages: ['client'] }),
     node: (name: string, nodeAddress: string) =>
       issue({
