@@ -338,7 +338,16 @@ export const BEHAVIOURS: readonly Behaviour[] = [
   },
   {
     what: 'sessionAffinity ClientIP: one endpoint a client, until it is switched off',
-    services: [svc('sticky', 19, withNodePort(19, { sessionAffinity: 'ClientIP' }))],
+    services: [
+      svc(
+        'sticky',
+        19,
+        withNodePort(19, {
+          sessionAffinity: 'ClientIP',
+          sessionAffinityConfig: { clientIP: { timeoutSeconds: 10_800 } },
+        }),
+      ),
+    ],
     slices: [slice('sticky', POD_1, POD_2)],
     asks: [
       at('client', clusterIp(19), 80, ['one of both, from node']),
