@@ -146,7 +146,8 @@ export function createChangeTracker(options: ChangeTrackerOptions): ChangeTracke
     },
     setSlice(slice) {
       const owner = ownerOf(slice);
-      if (!owner) return;
+      // A slice of another family (or of names) never says anything to this one; its type cannot change.
+      if (!owner || slice.addressType !== options.family) return;
       const ofService = slices.get(owner) ?? new Map<string, EndpointSlice>();
       slices.set(owner, ofService.set(slice.metadata.name, slice));
       touchedEndpoints.add(owner);
