@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { type HostState, openHostState } from '../../cni/node/host-state.ts';
 import type { ConfigFlag } from '../../src/config/load.ts';
-import { createMetrics } from '../../src/runtime/metrics.ts';
+import { type ClientConfig, createKubeClient, type KubeClient } from '../../src/kube/client.ts';
+import { loadInClusterConfig } from '../../src/kube/in-cluster.ts';
+import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { UserError } from '../output/failure.ts';
 import { buildInfo } from '../version.ts';
@@ -20,7 +22,7 @@ export interface ProxyFlags {
   identity?: NodeIdentityFiles;
 }
 
-/** The service proxy. Its kubeconfig comes from the flag, else from clientConnection in its configuration file. */
+/** The service proxy. Its kubeconfig comes from the flag, else from clientConnection in its configuration file; a pod needs none. */
 export function prepareProxy(
   flags: ProxyFlags,
   sysctls: Pick<HostState['sysctls'], 'read' | 'write'>,
@@ -28,17 +30,25 @@ export function prepareProxy(
 ): Record<string, Runnable> {
   const config = loadProxyConfig(flags, (message) => context.log.warn(message));
   const kubeconfig = flags.kubeconfig ?? (config.clientConnection.kubeconfig || undefined);
-  if (!kubeconfig)
-    throw new UserError(
-      'the proxy needs an API server: give --kubeconfig FILE, or clientConnection.kubeconfig in --config',
-    );
   const nodeName = nodeNameOf({ nodeName: flags.nodeName ?? (config.hostnameOverride || undefined) });
   const metrics = createMetrics(buildInfo());
-  const { client, config: api } = clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity);
+  const { client, config: api } = kubeconfig
+    ? clientFrom(kubeconfig, 'kube-proxy', context, metrics, flags.identity)
+    : clientInPod(metrics);
   const debugAccess = createDebugAccess(api, context.clock);
   const shown = flags.overrides.map(({ flag, value }) => [flag.slice(2), String(value)]);
   const part = { nodeName, config, client, metrics, debugAccess, sysctls, flags: Object.fromEntries(shown) };
   return { proxy: createProxyPart(part, context) };
+}
+
+/** As the pod of a DaemonSet, with its service account's credentials. */
+function clientInPod(metrics: Registry): { client: KubeClient; config: ClientConfig } {
+  const config = loadInClusterConfig(process.env, { userAgent: 'kube-proxy' });
+  if (!config)
+    throw new UserError(
+      'the proxy needs an API server: give --kubeconfig FILE, or clientConnection.kubeconfig in --config',
+    );
+  return { client: createKubeClient(config, { metrics }), config };
 }
 
 /** What a proxy on its own remembers of the host. */
