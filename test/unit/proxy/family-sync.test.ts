@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import { createFamilySync } from '../../../proxy/family-sync.ts';
 import { feedTrackers } from '../../../proxy/feed.ts';
 import { createIptablesProxier } from '../../../proxy/iptables/proxier.ts';
-import type { NodeRenderOptions } from '../../../proxy/mode.ts';
+import type { NodeRenderOptions, Proxier } from '../../../proxy/mode.ts';
 import { createChangeTracker } from '../../../proxy/state/tracker.ts';
 import { LockedError } from '../../../src/netfilter/xtables-lock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
@@ -13,7 +13,7 @@ import { createSources } from '../../support/proxy-world.ts';
 
 const HOUR_MS = 3_600_000;
 
-function start(t: ExecutionContext) {
+function start(t: ExecutionContext, extra: Partial<Proxier> = {}) {
   const clock = createFakeClock();
   const iptables = createFakeIptables();
   const tracker = createChangeTracker({ family: 'IPv4', nodeName: NODE_NAME });
@@ -22,7 +22,7 @@ function start(t: ExecutionContext) {
   const sync = createFamilySync({
     family: 'IPv4',
     tracker,
-    proxier: createIptablesProxier(iptables),
+    proxier: { ...createIptablesProxier(iptables), ...extra },
     clock,
     log: silentLogger,
     minSyncPeriodMs: 1000,
@@ -143,6 +143,26 @@ test('a flush by another program is repaired within the sync period', async (t) 
   iptables.flush('nat');
   t.deepEqual(await seen(30_000), ['full wrote']);
   t.deepEqual(await seen(60_000), []);
+});
+
+test('tampering that the kernel tells of is repaired at once, in full; a watch that breaks is started again', async (t) => {
+  let tell: (() => void) | undefined;
+  let watches = 0;
+  const { seen, change } = start(t, {
+    watchTampering(signal, onTampered) {
+      watches++;
+      tell = onTampered;
+      if (watches === 1) return Promise.reject(new Error('ENOBUFS'));
+      return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    },
+  });
+  change();
+  await seen(5000);
+  t.is(watches, 1);
+  await seen(30_000);
+  t.is(watches, 2);
+  tell!();
+  t.deepEqual(await seen(), ['full']);
 });
 
 test('a slice that is handed to another service leaves the first', (t) => {
