@@ -30,7 +30,10 @@ export function createSyncState(): SyncState {
       const isFull = report.kind === 'full' || !before;
       // A full sync looks at every Service: only those that have changed since need a time of their own.
       const services = isFull ? new Map<string, number>() : before.services;
-      if (!isFull) for (const name of dirty) services.set(name, nowMs);
+      if (!isFull)
+        for (const name of dirty)
+          if (snapshot.services.has(name)) services.set(name, nowMs);
+          else services.delete(name);
       families.set(family, {
         snapshot,
         node,

@@ -26,15 +26,16 @@ interface Question {
   protocol?: Packet['protocol'];
   from?: Pick<Packet, 'source' | 'inInterface'>;
   node?: Partial<NodeRenderOptions>;
+  mode?: ProxyMode;
 }
 
-function ask({ services, slices = [], to, protocol = 'TCP', from, node }: Question, live?: string) {
+function ask({ services, slices = [], to, protocol = 'TCP', from, node, mode = MODE }: Question, live?: string) {
   const [destination, port] = to.split(':') as [string, string];
   const packet = { protocol, source: '10.244.0.9', inInterface: 'cni0', ...from, destination };
   return tracePacket(
     {
       family: 'IPv4',
-      mode: MODE,
+      mode,
       snapshot: snapshotOf(services, slices),
       node: { ...NODE_OPTIONS, ...node },
       host: HOST,
@@ -169,6 +170,15 @@ test("where the kernel's rules lead elsewhere, it is said how, and by which rule
     "the kernel's rules never lead to: 10.244.0.2:8080",
     "the kernel's rules also lead to: dropped (by inet firewall forward: ip daddr 10.244.0.2 drop)",
   ]);
+});
+
+test('a mode whose rules lead to relays: only the kernel has ends, and it is said', async (t) => {
+  const relay = { ...question, mode: { name: 'userspace' } as ProxyMode };
+  const { ends, reasons, live } = await ask(relay, '*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n');
+  t.regex(reasons[0]!, /^mode userspace relays in its own process/);
+  t.deepEqual(live?.differences, []);
+  t.is(ends[0]?.destination, '10.96.0.1:80');
+  t.deepEqual((await ask(relay)).ends, []);
 });
 
 test('nothing of ours in the kernel: the packet goes on as it was', async (t) => {
