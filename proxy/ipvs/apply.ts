@@ -11,8 +11,11 @@ import { serverKey, type Wanted } from './wanted.ts';
 
 /** As kube-proxy makes them; more only where more is needed. */
 const USUAL_ELEMENTS = 65_536;
-/** Requests under way at once: the kernel works on each within its sending, and the event loop turns between lots. */
-const REQUESTS_AT_ONCE = 32;
+/**
+ * Requests under way at once: the kernel works on each within its sending, and the event loop turns between lots. All their answers must
+ * find room in the socket's buffer (1 MiB).
+ */
+const REQUESTS_AT_ONCE = 128;
 const ERRORS_SHOWN = 3;
 
 /**
@@ -28,22 +31,29 @@ export async function applyOperations(
 ): Promise<void> {
   const errors: unknown[] = [];
   const { ipvs, ipset, holder } = kernel;
-  const each = async <T>(items: readonly T[], work: (item: T) => Promise<void>) => {
-    for (let from = 0; from < items.length; from += REQUESTS_AT_ONCE) {
-      const lot = await Promise.allSettled(items.slice(from, from + REQUESTS_AT_ONCE).map(work));
-      for (const one of lot) if (one.status === 'rejected') errors.push(one.reason);
-    }
+  const each = async <T>(items: readonly T[], work: (item: T) => Promise<void>, requestsOf = (_item: T) => 1) => {
+    for (const lot of lotsOf(items, requestsOf))
+      for (const one of await Promise.allSettled(lot.map(work))) if (one.status === 'rejected') errors.push(one.reason);
   };
   const setOf = (key: SetKey) => ({ name: setName(key, family), type: SETS[key].type });
 
   await each([...todo.addElements], ([key, elements]) => ipset.add(setOf(key), elements));
   await writeRules().catch((error: unknown) => errors.push(error));
 
-  await each(todo.addServers, async ({ server, endpoints }) => {
-    await ensureServer(ipvs, server);
-    terminations.forget(serverKey(server));
-    for (const endpoint of endpoints) await ensureReal(ipvs, server, endpoint);
-  });
+  await each(
+    todo.addServers,
+    async ({ server, endpoints }) => {
+      terminations.forget(serverKey(server));
+      // Sent one behind the other, and carried out in that order: the answers are waited for together.
+      const isThere = ensureServer(ipvs, server);
+      const [some, rest] = [endpoints.slice(0, REQUESTS_AT_ONCE), endpoints.slice(REQUESTS_AT_ONCE)];
+      const reals = Promise.allSettled(some.map((endpoint) => ensureReal(ipvs, server, endpoint)));
+      await isThere;
+      for (const one of await reals) if (one.status === 'rejected') throw one.reason;
+      for (const endpoint of rest) await ensureReal(ipvs, server, endpoint);
+    },
+    ({ endpoints }) => 1 + Math.min(endpoints.length, REQUESTS_AT_ONCE),
+  );
   await each(todo.editServers, (server) => ipvs.editServer(server));
   await each(todo.reals, async ({ server, add, revive, adopt }) => {
     for (const endpoint of add) await ensureReal(ipvs, server, endpoint);
@@ -70,6 +80,21 @@ export async function applyOperations(
     const more = errors.length > ERRORS_SHOWN ? ` and ${errors.length - ERRORS_SHOWN} more` : '';
     throw new AggregateError(errors, `IPVS: ${texts.join('; ')}${more}`);
   }
+}
+
+/** Cut so that each lot makes about so many requests as may be under way. */
+function lotsOf<T>(items: readonly T[], requestsOf: (item: T) => number): T[][] {
+  const lots: T[][] = [];
+  let room = 0;
+  for (const item of items) {
+    if (room <= 0) {
+      lots.push([]);
+      room = REQUESTS_AT_ONCE;
+    }
+    lots.at(-1)!.push(item);
+    room -= requestsOf(item);
+  }
+  return lots;
 }
 
 async function ensureServer(ipvs: Ipvs, server: VirtualServer): Promise<void> {
