@@ -8,15 +8,14 @@ import { NFT_FAMILY, renderRuleSetSteps } from './rule-set.ts';
 import { buildFullSteps } from './transaction.ts';
 
 /**
- * A transaction that writes a table with everything that rules of ours may be made of, and deletes it again: the kernel
- * says whether it has each expression, and nothing is ever seen of it outside the transaction.
+ * A trial of a table with everything that rules of ours may be made of: the kernel says whether it has each expression, and
+ * makes nothing of it.
  */
 export async function buildProbe(family: IpFamily): Promise<Transaction> {
   const ruleSet = await runInSlices(renderRuleSetSteps(probeSnapshot(family), probeOptions(family)));
   const batch = new NftBatch(NFT_FAMILY[family], `kube-proxy-probe-${randomBytes(4).toString('hex')}`);
   await runInSlices(buildFullSteps(ruleSet, batch, false));
-  batch.deleteTable();
-  return batch.finish();
+  return batch.finishTrial();
 }
 
 /** Addresses for documentation (RFC 5737, RFC 3849): no packet has them. */

@@ -232,6 +232,15 @@ export class NftBatch {
     return { bytes: this.#writer.finish(), operations: this.#operations };
   }
 
+  /**
+   * Ends it without its end: the kernel checks every change by itself, as `nft --check` has it do, and makes none. Whether each
+   * expression may stand in its hook it would look at last, and for a table that is there already.
+   */
+  finishTrial(): Transaction {
+    this.#writer.addFlags(this.#last, NLM_F_ACK);
+    return { bytes: this.#writer.finish(), operations: [...this.#operations, 'end the trial'] };
+  }
+
   #message(message: number, flags: number, operation: string, content: () => void): void {
     this.#begin(message, flags, operation);
     content();

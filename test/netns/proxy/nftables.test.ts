@@ -14,6 +14,7 @@ import {
   NFTA_RULE_EXPRESSIONS,
   NFTA_RULE_TABLE,
 } from '../../../src/netfilter/nfnetlink/nf-tables.ts';
+import type { Rule } from '../../../src/netfilter/nfnetlink/rule.ts';
 import { openNftSocket } from '../../../src/netfilter/nfnetlink/socket.ts';
 import { hasAnyRule, tableExists } from '../../../src/netfilter/nfnetlink/table.ts';
 import type { IpFamily } from '../../../src/netfilter/tables.ts';
@@ -67,7 +68,34 @@ function linesOf(listing: string): string[] {
 
 test('usable: the kernel proves every expression, and nothing is left of the trial', async (t) => {
   const netns = await createTestNetns(t, 'probe');
+  const socket = openNftSocket(netns.path);
+  t.teardown(() => socket.close());
+  const before = await socket.generation();
   for (const family of ['IPv4', 'IPv6'] as const) t.is(await modeIn(netns).usable(family), undefined);
+  t.is((await socket.generation()).id, before.id, 'no transaction was made');
+  t.is(await netns.run('nft', ['list', 'ruleset']), '');
+});
+
+test('a trial says what the kernel has not, and where; a transaction that is refused changes nothing', async (t) => {
+  const netns = await createTestNetns(t, 'refused');
+  const socket = openNftSocket(netns.path);
+  t.teardown(() => socket.close());
+  const wrong = (rule: Rule) => {
+    const batch = new NftBatch('ip', 'wrong');
+    batch.addTable('');
+    batch.addChain({ name: 'c', base: { type: 'nat', hook: 'prerouting', priority: -100 } });
+    batch.addRule('c', rule);
+    return batch;
+  };
+  const noSet: Rule = { statements: [{ kind: 'in-set', fields: ['saddr'], set: 'none' }] };
+  const misplaced: Rule = { statements: [{ kind: 'masquerade' }] };
+  await t.throwsAsync(socket.commit(wrong(noSet).finishTrial()), { message: 'netlink: add rule to c: ENOENT' });
+  await t.notThrowsAsync(socket.commit(wrong({ statements: [{ kind: 'drop' }] }).finishTrial()));
+  for (const rule of [noSet, misplaced])
+    await t.throwsAsync(socket.commit(wrong(rule).finish()), { name: 'NetlinkError' });
+  await t.throwsAsync(socket.commit(wrong({ statements: [{ kind: 'jump', chain: 'nowhere' }] }).finish()), {
+    message: 'netlink: add rule to c: ENOENT',
+  });
   t.is(await netns.run('nft', ['list', 'ruleset']), '');
 });
 
