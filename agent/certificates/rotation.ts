@@ -26,7 +26,7 @@ export interface RotationDependencies {
   random?: () => number;
 }
 
-const RETRY = { initialMs: 2_000, maxMs: 300_000 };
+const RETRY = { initialMs: 2_000, maxMs: 300_000, jitter: 0.1 };
 /** Wall clocks are set, hosts sleep: how far off the end is gets asked this often. */
 const LONGEST_SLEEP_MS = 3_600_000;
 /** A signer's certificates may be so short that the next one is due when it comes: the cluster is not asked without a pause. */

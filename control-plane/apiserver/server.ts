@@ -170,6 +170,9 @@ function createListener(options: ApiServerOptions): Http2SecureServer {
     requestCert: true,
     // A connection without a certificate may bring a token, or read /healthz.
     rejectUnauthorized: false,
+    // Watchers that vanished without a word are noticed.
+    keepAlive: true,
+    keepAliveInitialDelay: 30_000,
     settings: { maxConcurrentStreams: 1_000, initialWindowSize: 256 * 1024 },
     // Megabytes; large lists to many watchers of one connection wait here.
     maxSessionMemory: 256,
@@ -191,7 +194,11 @@ function secureContext({ certPem, keyPem, clientCaPem }: ApiServerOptions) {
  * Options of Node's HTTP/1.1 part, which its types don't know here. Go's servers keep idle connections for 90 s too; with
  * Node's 5 s most writes of controllers, which come seconds apart, would pay a TLS handshake of several milliseconds.
  */
-const HTTP1 = { keepAliveTimeout: 90_000 };
+const HTTP1 = {
+  keepAliveTimeout: 90_000,
+  /** As on nodes: the command of an exec stands in its URL. */
+  maxHeaderSize: 256 * 1024,
+};
 
 function listen(server: Http2SecureServer, options: ApiServerOptions): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
@@ -219,6 +226,11 @@ function listen(server: Http2SecureServer, options: ApiServerOptions): Promise<A
   });
 }
 
+const CLIENT_ERRORS: Record<string, string> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
 /** HTTP/2 keeps connections open for ever: to stop, they must be known. */
 function trackConnections(server: Http2SecureServer) {
   const sockets = new Set<Socket>();
@@ -236,7 +248,11 @@ function trackConnections(server: Http2SecureServer) {
   // Port scanners and broken clients; nothing to tell anybody.
   server.on('tlsClientError', () => {});
   server.on('sessionError', () => {});
-  server.on('clientError', (_error: Error, socket: Socket) => socket.destroy());
+  server.on('clientError', ({ code }: NodeJS.ErrnoException, socket: Socket) => {
+    if (!socket.writable) return void socket.destroy();
+    const status = CLIENT_ERRORS[code ?? ''] ?? '400 Bad Request';
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
+  });
   return {
     /** Lets what is under way finish. */
     close() {
