@@ -40,6 +40,7 @@ export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): R
   const running = new Map<string, Running>();
   const replaced: Relay[] = [];
   let wanted = new Set<string>();
+  let isEnded = false;
 
   async function start(port: ServicePort, address: string): Promise<Running> {
     const balancer = createBalancer(clock);
@@ -47,6 +48,15 @@ export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): R
     const isUdp = port.protocol === 'UDP';
     const relay = isUdp ? await startUdpRelay({ ...options, idleMs: udpIdleMs }) : await startTcpRelay(options);
     return { address, protocol: isUdp ? 'udp' : 'tcp', relay, balancer };
+  }
+
+  function endAll(): void {
+    isEnded = true;
+    for (const relay of [...replaced.splice(0), ...[...running.values()].map((one) => one.relay)]) {
+      relay.close();
+      relay.endAll();
+    }
+    running.clear();
   }
 
   return {
@@ -64,6 +74,8 @@ export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): R
               if (one) replaced.push(one.relay);
               one = await start(port, address);
               running.set(key, one);
+              // Ended while this one was opened: nobody would close it any more, and an open socket keeps the process alive.
+              if (isEnded) return endAll();
             }
             one.balancer.set(targets, port.affinitySeconds);
             one.relay.endpointsChanged();
@@ -80,12 +92,6 @@ export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): R
     },
     port: (port, kind) => (wanted.has(keyOf(port, kind)) ? running.get(keyOf(port, kind))?.relay.port : undefined),
     ports: () => [...running.values()].map(({ protocol, relay }) => ({ protocol, port: relay.port })),
-    endAll() {
-      for (const { relay } of running.values()) {
-        relay.close();
-        relay.endAll();
-      }
-      running.clear();
-    },
+    endAll,
   };
 }
