@@ -240,12 +240,10 @@ export function createContainerLauncher(options: LauncherOptions, deps: Launcher
       // The Engine's own event may come before the answer.
       if (postStart) runtime.recordHook(id, true);
       try {
-        await Promise.all([
-          deps.slots.run('container', () =>
-            metrics.runtimeOperation('start_container', () => docker.startContainer(id, signal)),
-          ),
-          deps.logLinks.ensure(pod, container.name, start.attempt, id),
-        ]);
+        // The links behind it, as upstream, and of one that failed too: shippers that look at a link once, when it is made, must find its file.
+        await deps.slots
+          .run('container', () => metrics.runtimeOperation('start_container', () => docker.startContainer(id, signal)))
+          .finally(() => deps.logLinks.ensure(pod, container.name, start.attempt, id));
       } catch (error) {
         runtime.recordHook(id, false);
         signal.throwIfAborted();
