@@ -174,7 +174,7 @@ test('R8-stale-udp-conntrack: a client that keeps its source port follows to the
     sources.endpointSlices.put(sliceOf('ns/dns', [ip], { ports }));
     const name = ip === POD_1 ? 'pod1' : 'pod2';
     for (const [peer, request] of ways)
-      await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 5000);
+      await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 15_000);
   }
   t.pass();
 });

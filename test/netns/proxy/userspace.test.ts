@@ -136,7 +136,7 @@ for (const portals of ['nftables', 'iptables'] as const) {
       sources.endpointSlices.put(sliceOf('ns/dns', [ip], { ports }));
       const name = ip === POD_1 ? 'pod1' : 'pod2';
       for (const [peer, request] of ways)
-        await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 5000);
+        await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 15_000);
     }
     t.pass();
   });
