@@ -6,9 +6,6 @@ import { type Endpoint, isExternallyAccessible, type ServicePort } from '../stat
 import type { ServicePortNames } from './names.ts';
 import { matchLocal } from './shared-rules.ts';
 
-/** The set is full after so many clients; those beyond go to any endpoint. */
-const AFFINITY_CLIENTS = 65_535;
-
 /**
  * The chains of a service port with session affinity: one that looks a client up in the sets of its endpoints, and one for each
  * endpoint that notes the client in its set. It is kube-proxy's way, with a set and a chain for each endpoint, and the only thing in
@@ -30,7 +27,7 @@ export function buildAffinity(
     sets.push({
       name: affinitySet,
       key: ['address'],
-      dynamic: { timeoutSeconds: affinitySeconds, size: AFFINITY_CLIENTS },
+      dynamic: { timeoutSeconds: affinitySeconds },
     });
     chains.push({ name: chain, rules: rememberingRules(protocol, endpoint, affinitySet) });
   }

@@ -11,8 +11,6 @@ import {
   NFTA_LIST_ELEM,
   NFTA_SET_DATA_LEN,
   NFTA_SET_DATA_TYPE,
-  NFTA_SET_DESC,
-  NFTA_SET_DESC_SIZE,
   NFTA_SET_ELEM_DATA,
   NFTA_SET_ELEM_KEY,
   NFTA_SET_ELEM_USERDATA,
@@ -30,14 +28,17 @@ import { durationText } from './rule-text.ts';
 /** A part of a set's key or of a map's data. `index` is a bare number, as numgen makes it. */
 export type PartType = 'address' | 'protocol' | 'port' | 'index';
 
+/** The kernel's limit of a set that rules fill, unless it is told another (nft_dynset_init). */
+const DYNAMIC_SET_SIZE = 65_535;
+
 /** A named set or map of a table. */
 export interface SetDefinition {
   readonly name: string;
   readonly key: readonly PartType[];
   /** Absent for a set. */
   readonly data?: 'verdict' | readonly PartType[];
-  /** Filled by rules: elements go after a time, and there are never more than `size`. */
-  readonly dynamic?: { readonly timeoutSeconds: number; readonly size: number };
+  /** Filled by rules: elements go after a time, and there are never more than DYNAMIC_SET_SIZE. */
+  readonly dynamic?: { readonly timeoutSeconds: number };
   /** For people; at most 253 bytes. */
   readonly comment?: string;
 }
@@ -104,12 +105,8 @@ export function encodeSet(writer: MessageWriter, set: SetDefinition, family: Fam
     writer.u32(NFTA_SET_DATA_TYPE, isVerdict ? NFT_DATA_VERDICT : typeNumber(set.data as PartType[], family));
     writer.u32(NFTA_SET_DATA_LEN, isVerdict ? 0 : totalBytes(set.data as PartType[], family));
   }
-  if (set.dynamic) {
-    writer.u64(NFTA_SET_TIMEOUT, BigInt(set.dynamic.timeoutSeconds * 1000));
-    writer.nest(NFTA_SET_DESC);
-    writer.u32(NFTA_SET_DESC_SIZE, set.dynamic.size);
-    writer.unnest();
-  }
+  // Without a size: the kernel would make room for all of it at once, a megabyte for each set. Its own limit is DYNAMIC_SET_SIZE.
+  if (set.dynamic) writer.u64(NFTA_SET_TIMEOUT, BigInt(set.dynamic.timeoutSeconds * 1000));
   const userdata = setUserdata(set, family);
   if (userdata.length > 0) writer.bytes(NFTA_SET_USERDATA, userdata);
 }
@@ -244,7 +241,7 @@ export function setText(set: SetDefinition, elements: readonly SetElement[], fam
   const lines = [
     `${hasIndex(set) ? 'typeof' : 'type'} ${key}${data ? ` : ${data}` : ''}`,
     ...(set.dynamic
-      ? [`size ${set.dynamic.size}`, 'flags dynamic,timeout', `timeout ${durationText(set.dynamic.timeoutSeconds)}`]
+      ? [`size ${DYNAMIC_SET_SIZE}`, 'flags dynamic,timeout', `timeout ${durationText(set.dynamic.timeoutSeconds)}`]
       : []),
     ...(set.comment ? [`comment "${set.comment}"`] : []),
     ...(elements.length > 0 ? [`elements = { ${elements.map(elementText).join(',\n\t\t     ')} }`] : []),
