@@ -166,7 +166,7 @@ export async function startNodeApi(options: NodeApiOptions = {}) {
     enough: (text: string) => boolean = hasWholeAnswer,
     as: 'api-server' | 'stranger' = 'api-server',
   ): Promise<{ status: number; text: string }> {
-    const socket = await open(as);
+    const { tcp, tls: socket } = await openBoth(as);
     let text = '';
     socket.write(bytes);
     await new Promise<void>((resolve) => {
@@ -177,6 +177,7 @@ export async function startNodeApi(options: NodeApiOptions = {}) {
       socket.once('close', () => resolve());
     });
     socket.destroy();
+    tcp.destroy();
     return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0), text };
   }
 

@@ -10,6 +10,17 @@ import { createFakeClock, settle } from '../../fakes/clock.ts';
 const NODES = 150;
 const BIN_MS = 100;
 
+/** Chance of its own for each node, the same at each run. */
+function chance(node: number): () => number {
+  let state = node + 1;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
 /** The busiest tenth of a second of what came within. */
 function busiest(timesMs: number[]): number {
   const bins = new Map<number, number>();
@@ -39,8 +50,10 @@ for (const [outageMs, title] of [
       },
     } as unknown as KubeClient;
     const stop = new AbortController();
-    const running = Array.from({ length: NODES }, () =>
-      createInformer<ConfigMap>({ client, resource: configMaps, log: silentLogger, clock }).run(stop.signal),
+    const running = Array.from({ length: NODES }, (_, node) =>
+      createInformer<ConfigMap>({ client, resource: configMaps, log: silentLogger, clock, random: chance(node) }).run(
+        stop.signal,
+      ),
     );
     await settle();
     // They all began together; that is the test's doing.
@@ -74,10 +87,11 @@ test('no herd: what many queues try again after one failure is spread', async (t
   const clock = createFakeClock();
   const tries: number[] = [];
   const stop = new AbortController();
-  const queues = Array.from({ length: NODES }, () =>
+  const queues = Array.from({ length: NODES }, (_, node) =>
     createKeyedQueue({
       concurrency: 1,
       clock,
+      random: chance(node),
       retry: { initialMs: 200, maxMs: 10_000, jitter: 0.5 },
       async process() {
         tries.push(clock.monotonicMs());

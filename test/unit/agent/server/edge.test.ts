@@ -89,10 +89,10 @@ test('a body without end ends with the answer', async (t) => {
   const api = await scene(t);
   const socket = await api.open();
   socket.write(ask('GET /healthz', 'Transfer-Encoding: chunked\r\n'));
-  const timer = setInterval(() => socket.write('1\r\nx\r\n'), 20);
   const [first] = (await once(socket, 'data')) as [Buffer];
+  const timer = setInterval(() => socket.write('1\r\nx\r\n'), 20);
   t.regex(first.toString(), /^HTTP\/1\.1 200 [\s\S]*connection: close/i);
-  if (!socket.closed) await once(socket, 'close');
+  if (!socket.closed) await new Promise<void>((resolve) => socket.once('close', () => resolve()));
   clearInterval(timer);
 });
 
