@@ -4,6 +4,7 @@ import { errnoName, netlinkSocket, receiveNow, sendOnThread } from '../libc.ts';
 import { inNetns } from '../netns.ts';
 import { readI32 } from './attributes.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts';
+import { listenOutsideNative } from './raw-events.ts';
 
 /** The kernel said no. `code` is the errno's name (`EEXIST`, `ENODEV`, …), as in Node's own errors. */
 export class NetlinkError extends Error {
@@ -83,16 +84,17 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
   let sequence = 0;
   let closed = false;
 
-  raw.on('message', (packet) => {
-    try {
-      for (const message of parseMessages(packet)) receive(message);
-    } catch {
-      failAll('EBADMSG');
-    }
+  listenOutsideNative(raw, {
+    message(packet) {
+      try {
+        for (const message of parseMessages(packet)) receive(message);
+      } catch {
+        failAll('EBADMSG');
+      }
+    },
+    // ENOBUFS: answers were lost, nobody knows whose. Whoever waits has to look at the kernel's state again.
+    failed: failAll,
   });
-  // ENOBUFS: answers were lost, nobody knows whose. Whoever waits has to look at the kernel's state again.
-  raw.on('error', (error) => failAll((error as NodeJS.ErrnoException).code ?? 'EIO'));
-  raw.on('truncatedMessage', () => failAll('EMSGSIZE'));
 
   function receive(message: { type: number; flags: number; seq: number; data: Buffer }) {
     const waiting = pending.get(message.seq);

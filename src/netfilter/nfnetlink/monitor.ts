@@ -1,5 +1,6 @@
 import { RawNetlinkSocket } from 'netlink';
 import { readText } from '../../linux/netlink/attributes.ts';
+import { listenOutsideNative } from '../../linux/netlink/raw-events.ts';
 import { inNetns } from '../../linux/netns.ts';
 import { eachAttribute, type Message, NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, readMessages } from './message.ts';
 import { NFNLGRP_NFTABLES, NFT_MSG_GETGEN, NFT_MSG_NEWGEN } from './nf-tables.ts';
@@ -35,15 +36,19 @@ export function openNftMonitor(options: NftMonitorOptions): NftMonitor {
   raw.unref();
   let isListening = false;
   let isClosed = false;
-  raw.on('message', (datagram) => {
-    try {
-      if (isListening && hasForeign(datagram, options)) options.onChanged('changed');
-    } catch {
-      options.onChanged('lost');
-    }
+  listenOutsideNative(raw, {
+    message(datagram) {
+      if (!isListening) return;
+      let why: 'changed' | 'lost' | undefined;
+      try {
+        if (hasForeign(datagram, options)) why = 'changed';
+      } catch {
+        why = 'lost';
+      }
+      if (why) options.onChanged(why);
+    },
+    failed: () => options.onChanged('lost'),
   });
-  raw.on('error', () => options.onChanged('lost'));
-  raw.on('truncatedMessage', () => options.onChanged('lost'));
   const monitor: NftMonitor = {
     pause() {
       if (!isListening || isClosed) return;

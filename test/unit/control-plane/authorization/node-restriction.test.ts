@@ -176,13 +176,14 @@ test('CVE-2025-5187: a node gives itself no owner, whose absence would delete it
       ownerReferences: [{ apiVersion: 'v1', kind: 'Namespace', name: 'gone', uid: 'gone' }],
     },
   });
-  const old = node('n1', { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } });
-  const changed = { ...owned, spec: old.spec };
+  const spec = { taints: [{ key: 'a', effect: 'NoSchedule' as const }] };
+  const old = node('n1', { spec });
+  const changed = Object.assign(owned, { spec });
   for (const write of [
     async () => nodes.prepareForUpdate(changed, old, context()),
     async () => nodes.status!.prepareForUpdate!(changed, old, context()),
     // And takes none away.
-    async () => nodes.prepareForUpdate(old, { ...owned, spec: old.spec }, context()),
+    async () => nodes.prepareForUpdate(old, changed, context()),
   ])
     t.is(
       (await t.throwsAsync(write)).message,
