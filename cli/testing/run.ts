@@ -10,8 +10,8 @@ import { startAssetsBuild } from './assets-build.ts';
 import { runBenches } from './benches.ts';
 import { cniPlugins, type DebianProgram, dockerRegistry, fetchDebianProgram } from './debian-program.ts';
 import { lintChecks } from './lint.ts';
+import { createReportReader, type TestTotals } from './report.ts';
 import { type Rung, rungs } from './rungs.ts';
-import { createTapReader, type TapTotals } from './tap.ts';
 
 const CHECKOUT = dirname(dirname(import.meta.dirname));
 
@@ -25,7 +25,7 @@ let stopped = false;
 
 const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = { netns: [cniPlugins], docker: [dockerRegistry] };
 
-interface RungResult extends TapTotals {
+interface RungResult extends TestTotals {
   name: string;
   seconds: number;
 }
@@ -61,15 +61,15 @@ export async function runTests(options: { only: string[]; full: boolean }): Prom
   return summarize(results);
 }
 
-async function timed(name: string, run: () => Promise<TapTotals>): Promise<RungResult> {
+async function timed(name: string, run: () => Promise<TestTotals>): Promise<RungResult> {
   const started = performance.now();
   print(`── ${name}`);
   const totals = await run();
   return { name, ...totals, seconds: (performance.now() - started) / 1000 };
 }
 
-async function runLint(): Promise<TapTotals> {
-  const totals: TapTotals = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
+async function runLint(): Promise<TestTotals> {
+  const totals: TestTotals = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
   for (const check of lintChecks(CHECKOUT)) {
     const { problem, skip } = check.run();
     if (problem !== undefined) {
@@ -85,10 +85,10 @@ async function runLint(): Promise<TapTotals> {
   return totals;
 }
 
-async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapTotals> {
+async function runRung(rung: Rung, files: string[], full: boolean): Promise<TestTotals> {
   const flags = rung.serial ? ['--concurrency', '1', '--timeout', '5m'] : ['--concurrency', '2', '--timeout', '2m'];
-  const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), '--tap', ...flags, ...files];
-  const reader = createTapReader((line) => print(`${rung.name.padEnd(9)}${line}`));
+  const argv = [process.execPath, join(CHECKOUT, 'node_modules/ava/entrypoints/cli.js'), ...flags, ...files];
+  const reader = createReportReader((line) => print(`${rung.name.padEnd(9)}${line}`));
   if (rung.place === 'uml') {
     const missing = await fetchUmlKernel(CHECKOUT).then(() => undefined, String);
     if (missing !== undefined) return skipAll(files, missing.split('\n')[0]!);
@@ -101,14 +101,13 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<TapT
     return skipAll(files, 'user-mode-linux does not boot here (it needs ptrace and an executable /dev/shm)');
   if (code !== 0 && reader.totals.failed === 0) {
     reader.totals.failed++;
-    print(
-      `✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test; the last that ended: ${reader.last()}`,
-    );
+    print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
   }
+  if (reader.totals.failed > 0) print(reader.details().join('\n'));
   return reader.totals;
 }
 
-function skipAll(files: string[], why: string): TapTotals {
+function skipAll(files: string[], why: string): TestTotals {
   return { passed: 0, failed: 0, skipped: files.length, skippedNames: [`all of it: ${why}`] };
 }
 

@@ -92,9 +92,11 @@ export function createDnsServer(options: DnsServerOptions, dependencies: DnsServ
     const { bindAddress: address, port, metricsPort } = options;
     const listeners: Listener[] = [];
     try {
-      const udp = await listenUdp({ address, port }, handler, log);
+      // TCP first: where the kernel chooses the port, connections that have ended hold many of TCP's and none of UDP's.
+      const tcp = await listenTcp({ address, port, onRefused: metrics.refused }, handler);
+      listeners.push(tcp);
+      const udp = await listenUdp({ address, port: tcp.port }, handler, log);
       listeners.push(udp);
-      listeners.push(await listenTcp({ address, port: udp.port, onRefused: metrics.refused }, handler));
       const healthProblem = () => heartbeats.overdue().map(({ name }) => `${name} is silent`)[0];
       listeners.push(await listenHttp({ port: metricsPort, healthProblem }, dependencies.metrics));
       return { udp, all: listeners };

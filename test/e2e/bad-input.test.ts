@@ -247,7 +247,7 @@ const cases: Case[] = [
   {
     title: 'proxy: an unknown mode',
     args: ['proxy', '--config', '/srv/proxy-mode.yaml'],
-    says: /field "mode" is "warp"; accepted: "iptables"/,
+    says: /field "mode" is "warp"; accepted: "auto", "iptables"/,
   },
   { title: 'proxy: no API server', args: ['proxy'], says: /needs an API server: give --kubeconfig FILE/ },
   {
