@@ -39,6 +39,8 @@ const keyOf = (port: ServicePort, kind: RelayKind) => `${port.displayName}/${por
 export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): Relays {
   const running = new Map<string, Running>();
   const replaced: Relay[] = [];
+  /** Closed to new clients; those that they have live on. */
+  const leaving = new Set<Relay>();
   let wanted = new Set<string>();
   let isEnded = false;
 
@@ -52,11 +54,17 @@ export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): R
 
   function endAll(): void {
     isEnded = true;
-    for (const relay of [...replaced.splice(0), ...[...running.values()].map((one) => one.relay)]) {
+    for (const relay of [...leaving, ...replaced.splice(0), ...[...running.values()].map((one) => one.relay)]) {
       relay.close();
       relay.endAll();
     }
     running.clear();
+    leaving.clear();
+  }
+
+  function leave(relay: Relay): void {
+    relay.close();
+    leaving.add(relay);
   }
 
   return {
@@ -83,10 +91,11 @@ export function createRelays({ netns, udpIdleMs, clock, log }: RelaysOptions): R
         }
     },
     retire() {
-      for (const relay of replaced.splice(0)) relay.close();
+      for (const relay of leaving) if (relay.isIdle()) leaving.delete(relay);
+      for (const relay of replaced.splice(0)) leave(relay);
       for (const [key, { relay }] of running) {
         if (wanted.has(key)) continue;
-        relay.close();
+        leave(relay);
         running.delete(key);
       }
     },

@@ -13,6 +13,8 @@ export interface Relay {
   /** No new clients; TCP connections that stand live on until their ends close them, or until `endAll`. */
   close(): void;
   endAll(): void;
+  /** Nobody is connected. */
+  isIdle(): boolean;
 }
 
 export interface RelayOptions {
@@ -91,6 +93,7 @@ export async function startTcpRelay(options: RelayOptions): Promise<Relay> {
     endAll() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
+    isIdle: () => sockets.size === 0,
   };
 }
 
@@ -99,6 +102,8 @@ function join(from: Socket, to: Socket): void {
   from.pipe(to);
   from.on('error', () => to.resetAndDestroy());
   from.on('close', () => {
-    if (!to.writableEnded) to.destroy();
+    // What was written still goes out; what comes in is nobody's any more, and may come for ever.
+    if (to.writableEnded && !to.writableFinished) to.once('finish', () => to.destroy());
+    else to.destroy();
   });
 }

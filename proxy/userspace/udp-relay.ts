@@ -106,6 +106,7 @@ export async function startUdpRelay(options: RelayOptions & { idleMs: number }):
       server.close();
     },
     endAll,
+    isIdle: () => clients.size === 0,
   };
 }
 

@@ -14,8 +14,8 @@ export function joinConnections(one: Duplex, other: Duplex, signal: AbortSignal)
   if (signal.aborted) end();
   pass(one, other);
   pass(other, one);
-  one.once('close', () => other.end());
-  other.once('close', () => one.end());
+  one.once('close', () => endSoon(other));
+  other.once('close', () => endSoon(one));
   return Promise.all([closed(one), closed(other)]).then(() => signal.removeEventListener('abort', end));
 }
 
@@ -36,6 +36,13 @@ function pass(from: Duplex, to: Duplex): void {
   to.on('drain', () => from.resume());
   to.on('close', () => from.resume());
   from.on('end', () => to.end());
+}
+
+/** What was written still goes out; what comes in is nobody's any more, and may come for ever. */
+function endSoon(side: Duplex): void {
+  if (side.destroyed) return;
+  if (side.writableFinished) side.destroy();
+  else side.once('finish', () => side.destroy()).end();
 }
 
 const closed = (side: Duplex) =>
