@@ -132,7 +132,12 @@ export async function createControlPlanePart(
     );
   const admin = clientAs(pki.admin, 'berth-bootstrap');
   const bootstrap = createBootstrap(
-    { advertiseAddress: options.advertiseAddress, securePort: options.port, serviceAddress: allocator.firstAddress },
+    {
+      advertiseAddress: options.advertiseAddress,
+      securePort: options.port,
+      serviceAddress: allocator.firstAddress,
+      serviceCidr: options.serviceCidr,
+    },
     { client: admin, clock, log },
   );
   const dnsService = createDnsService(options.dns, { client: admin, clock, log });

@@ -27,6 +27,7 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
   'system:kube-proxy': [
     { apiGroups: [''], resources: ['services', 'endpoints', 'nodes'], verbs: READ },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+    { apiGroups: ['networking.k8s.io'], resources: ['servicecidrs'], verbs: READ },
     EVENTS,
   ],
   'system:kube-scheduler': [
@@ -131,6 +132,7 @@ export const GROUP_RULES: Readonly<Record<string, readonly Rule[]>> = {
 export const NODE_RULES: readonly Rule[] = [
   { apiGroups: [''], resources: ['services', 'nodes'], verbs: READ },
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+  { apiGroups: ['networking.k8s.io'], resources: ['servicecidrs'], verbs: READ },
   { apiGroups: ['storage.k8s.io'], resources: ['csidrivers'], verbs: READ },
   // Its own certificates, before they end.
   {

@@ -1,12 +1,14 @@
 import { isIPv6 } from 'node:net';
 import type { KubeClient } from '../../src/kube/client.ts';
-import { endpointSlices, endpoints, namespaces, services } from '../../src/kube/resources.ts';
+import { endpointSlices, endpoints, namespaces, serviceCidrs, services } from '../../src/kube/resources.ts';
+import type { ServiceCIDR } from '../../src/kube/schema/generated/types/networking-v1.ts';
 import type { Draft, EndpointSlice, Endpoints, Service, ServicePort } from '../../src/kube/types.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { semanticEqual } from './equality.ts';
 import { DEFAULT_NAMESPACES } from './namespaces.ts';
 import { ensureObject, keepEnsured, mendSlice } from './owned-objects.ts';
+import { DEFAULT_SERVICE_CIDR } from './servicecidrs.ts';
 import { specialIpProblems } from './values.ts';
 
 const NAME = 'kubernetes';
@@ -18,6 +20,8 @@ export interface BootstrapOptions {
   securePort: number;
   /** The allocator's `firstAddress`. */
   serviceAddress: string;
+  /** What the allocator gives addresses from. */
+  serviceCidr: string;
 }
 
 export interface BootstrapDependencies {
@@ -34,7 +38,7 @@ export interface Bootstrap {
   run(signal: AbortSignal): Promise<void>;
 }
 
-/** The default namespaces and the Service `kubernetes` with its endpoints. Idempotent. */
+/** The default namespaces, the range of cluster IPs, and the Service `kubernetes` with its endpoints. Idempotent. */
 export function createBootstrap(options: BootstrapOptions, dependencies: BootstrapDependencies): Bootstrap {
   const { client, clock, log } = dependencies;
   const isReachable = specialIpProblems(options.advertiseAddress).length === 0;
@@ -50,6 +54,9 @@ export function createBootstrap(options: BootstrapOptions, dependencies: Bootstr
         ensureObject(client, namespaces, { metadata: { name }, spec: {} }, () => false, signal),
       ),
     );
+    const cidrs = [options.serviceCidr];
+    const range = { metadata: { name: DEFAULT_SERVICE_CIDR }, spec: { cidrs } };
+    await ensureObject(client, serviceCidrs, range, (object) => mendRange(object, cidrs), signal);
     await ensureObject(client, services, serviceDraft(options), (object) => mendService(object, options), signal);
     if (!isReachable) return;
     const slice = sliceDraft(options);
@@ -90,6 +97,12 @@ function serviceDraft(options: BootstrapOptions): Draft<Service> {
       sessionAffinity: 'None',
     },
   };
+}
+
+function mendRange({ spec }: ServiceCIDR, cidrs: string[]): boolean {
+  if (semanticEqual(spec.cidrs, cidrs)) return false;
+  spec.cidrs = cidrs;
+  return true;
 }
 
 function mendService({ spec }: Service, options: BootstrapOptions): boolean {

@@ -19,6 +19,7 @@ import { definePods } from './pods.ts';
 import { replicaSets } from './replicasets.ts';
 import { secrets } from './secrets.ts';
 import { defineServiceAccounts } from './serviceaccounts.ts';
+import { serviceCidrs } from './servicecidrs.ts';
 import { defineServices } from './services.ts';
 import { csiDrivers } from './storage/csi-drivers.ts';
 import { csiNodes } from './storage/csi-nodes.ts';
@@ -83,6 +84,7 @@ export function servedResources(options: ServedResourcesOptions): ResourceDefini
     csiNodes,
     storageClasses,
     volumeAttachments,
+    serviceCidrs,
     ...(certificateRequests ? [defineCertificateSigningRequests(certificateRequests)] : []),
   ].map((definition) =>
     restrictNodeTokens(

@@ -340,4 +340,11 @@ story('what this server does not do is refused by name', async (t) => {
   const { code, stderr } = await cluster.tryKubectl(['get', '--raw', '/api/v1/namespaces/default/pods/any/nonsense']);
   t.not(code, 0);
   t.regex(stderr, /pods\/nonsense is not supported by this server/);
+  t.regex(await cluster.kubectl('get', 'servicecidrs'), /kubernetes +10\.96\.0\.0\/12 /);
+  const range = { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR', metadata: { name: 'more' } };
+  const more = await cluster.tryKubectl(
+    ['create', '-f', '-'],
+    JSON.stringify({ ...range, spec: { cidrs: ['10.7.0.0/16'] } }),
+  );
+  t.regex(more.stderr, /this control plane has one range, kubernetes/);
 });

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { createBootstrap } from '../../../../control-plane/resources/bootstrap.ts';
-import { endpointSlices, endpoints, namespaces, services } from '../../../../src/kube/resources.ts';
+import { endpointSlices, endpoints, namespaces, serviceCidrs, services } from '../../../../src/kube/resources.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { createFakeClock } from '../../../fakes/clock.ts';
 import { createFakeKubeClient } from '../../../fakes/kube-client.ts';
@@ -10,7 +10,7 @@ function bench(advertiseAddress = '192.168.0.5') {
   const client = createFakeKubeClient(clock);
   const make = (securePort = 6443) =>
     createBootstrap(
-      { advertiseAddress, securePort, serviceAddress: '10.96.0.1' },
+      { advertiseAddress, securePort, serviceAddress: '10.96.0.1', serviceCidr: '10.96.0.0/12' },
       { client, clock, log: silentLogger },
     );
   return { clock, client, make };
@@ -26,6 +26,7 @@ test('an empty cluster gets what belongs to it', async (t) => {
       .sort(),
     ['default', 'kube-node-lease', 'kube-public', 'kube-system'],
   );
+  t.deepEqual(client.peek(serviceCidrs, 'kubernetes')?.spec, { cidrs: ['10.96.0.0/12'] });
   const service = client.peek(services, 'default/kubernetes');
   t.like(service?.spec, { clusterIP: '10.96.0.1', ports: [{ name: 'https', port: 443, targetPort: 6443 }] });
   t.like(client.peek(endpointSlices, 'default/kubernetes'), {
