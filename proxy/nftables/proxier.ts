@@ -1,5 +1,6 @@
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { NftBatch } from '../../src/netfilter/nfnetlink/batch.ts';
+import { nextGeneration } from '../../src/netfilter/nfnetlink/generation.ts';
 import { changesToTable, type NftMonitor, openNftMonitor } from '../../src/netfilter/nfnetlink/monitor.ts';
 import type { NftSocket } from '../../src/netfilter/nfnetlink/socket.ts';
 import { hasAnyRule, type KernelTable, readElements, readTable } from '../../src/netfilter/nfnetlink/table.ts';
@@ -189,11 +190,6 @@ export function createNftablesProxier(options: NftablesProxierOptions): Proxier 
 function absent(error: unknown): boolean {
   if (isNetlinkError(error, 'ENOENT')) return false;
   throw error;
-}
-
-/** Generations count to 2^32 and pass over 0. */
-function nextGeneration(id: number): number {
-  return id === 0xffff_ffff ? 1 : id + 1;
 }
 
 function reportOf({ totals }: RuleSet, kind: SyncReport['kind'], wrote: boolean): SyncReport {

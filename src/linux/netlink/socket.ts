@@ -1,10 +1,11 @@
 import { closeSync } from 'node:fs';
-import { formatMessage, parseMessages, RawNetlinkSocket } from 'netlink';
+import { formatMessage, parseMessages } from 'netlink';
 import { errnoName, netlinkSocket, receiveNow, sendOnThread } from '../libc.ts';
 import { inNetns } from '../netns.ts';
 import { readI32 } from './attributes.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts';
 import { listenOutsideNative } from './raw-events.ts';
+import { openRawSocket } from './raw-socket.ts';
 
 /** The kernel said no. `code` is the errno's name (`EEXIST`, `ENODEV`, …), as in Node's own errors. */
 export class NetlinkError extends Error {
@@ -74,10 +75,8 @@ const DUMP_ATTEMPTS = 5;
  * package's own layer drops errno, the nested flag and dump interruptions.
  */
 export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSocket {
-  const raw = inNetns<RawNetlinkSocket>(
-    netns,
-    () => new RawNetlinkSocket(protocol, { recvBufferSize: RECEIVE_BUFFER_BYTES, sendBufferSize: SEND_BUFFER_BYTES }),
-  );
+  const buffers = { recvBufferSize: RECEIVE_BUFFER_BYTES, sendBufferSize: SEND_BUFFER_BYTES };
+  const raw = openRawSocket(protocol, buffers, netns);
   raw.unref();
   const { port } = raw.address();
   const pending = new Map<number, Pending>();
@@ -92,7 +91,6 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
         failAll('EBADMSG');
       }
     },
-    // ENOBUFS: answers were lost, nobody knows whose. Whoever waits has to look at the kernel's state again.
     failed: failAll,
   });
 

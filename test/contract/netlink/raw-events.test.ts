@@ -13,3 +13,13 @@ test('an exception in a tick behind a listener has a stack, and does not end the
   t.is(outside.status, 0, outside.stderr);
   t.is(outside.stdout, 'caught: in a tick\n');
 });
+
+test('a monitor whose buffer runs over lives on, and says that it has missed something', (t) => {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(import.meta.dirname, '../../support/netlink-flood-child.ts')],
+    { encoding: 'utf8' },
+  );
+  t.is(status, 0, stderr);
+  t.is(stdout, 'lost\n');
+});
