@@ -1,3 +1,5 @@
+import { stripVTControlCharacters } from 'node:util';
+
 /** What one run of ava reported. */
 export interface TestTotals {
   passed: number;
@@ -24,7 +26,9 @@ export function createReportReader(onFailure: (line: string) => void) {
   const rest: string[] = [];
   return {
     totals,
-    line(text: string) {
+    line(coloured: string) {
+      // Where the runner has a terminal, as in a guest, it uses colours.
+      const text = stripVTControlCharacters(coloured);
       const skipped = SKIPPED.exec(text)?.[1];
       const failed = FAILED.exec(text)?.[1];
       const pending = PENDING.exec(text)?.[1];

@@ -99,9 +99,10 @@ async function runRung(rung: Rung, files: string[], full: boolean): Promise<Test
     : inHost(rung.name, argv, reader.line, full));
   if (rung.place === 'uml' && code === UML_NO_BOOT)
     return skipAll(files, 'user-mode-linux does not boot here (it needs ptrace and an executable /dev/shm)');
-  if (code !== 0 && reader.totals.failed === 0) {
+  const { passed, failed, skipped } = reader.totals;
+  if (failed === 0 && (code !== 0 || passed + skipped === 0)) {
     reader.totals.failed++;
-    print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a failed test`);
+    print(`✗ ${rung.name}: ava ended with exit code ${code} without naming a ${code === 0 ? 'test' : 'failed test'}`);
   }
   if (reader.totals.failed > 0) print(reader.details().join('\n'));
   return reader.totals;
@@ -112,11 +113,15 @@ function skipAll(files: string[], why: string): TestTotals {
 }
 
 /** With `full`, tests may make for themselves what takes minutes. */
-const fullness = (full: boolean): NodeJS.ProcessEnv => (full ? { BERTH_TEST_FULL: '1' } : {});
+const environment = (full: boolean): NodeJS.ProcessEnv => ({
+  ...(full && { BERTH_TEST_FULL: '1' }),
+  // The report is read: it has other marks on a kernel's own console.
+  TERM: 'xterm',
+});
 
 async function here(argv: string[], onLine: (line: string) => void, full: boolean): Promise<number> {
   const [program = '', ...args] = argv;
-  const env = { ...process.env, ...fullness(full) };
+  const env = { ...process.env, ...environment(full) };
   return follow(spawn(program, args, { cwd: CHECKOUT, env, stdio: ['ignore', 'pipe', 'inherit'] }), onLine);
 }
 
@@ -124,7 +129,7 @@ async function inHost(name: string, argv: string[], onLine: (line: string) => vo
   const host = await createHost(name);
   try {
     return await follow(
-      host.spawn(argv, { cwd: CHECKOUT, env: fullness(full), stdio: ['ignore', 'pipe', 'inherit'] }),
+      host.spawn(argv, { cwd: CHECKOUT, env: environment(full), stdio: ['ignore', 'pipe', 'inherit'] }),
       onLine,
     );
   } finally {

@@ -15,7 +15,15 @@ const CHECKOUT = dirname(dirname(import.meta.dirname));
 const MEMORY_MIB = 1536;
 /** `/dev/ubda`: an empty disk, for what wants to be a block device (swap). */
 const DISK_BYTES = 256 * 2 ** 20;
-const PASSED_ENVIRONMENT = ['PATH', 'BERTH_TEST_FULL', 'BERTH_KUBE_ASSETS', 'XDG_CACHE_HOME', 'HOME', 'NO_COLOR'];
+const PASSED_ENVIRONMENT = [
+  'PATH',
+  'BERTH_TEST_FULL',
+  'BERTH_KUBE_ASSETS',
+  'XDG_CACHE_HOME',
+  'HOME',
+  'NO_COLOR',
+  'TERM',
+];
 const KERNEL_LOG_LIMIT_CHARS = 16_384;
 /** Told apart by who asks: the kernel does not boot here. */
 const NO_BOOT_EXIT_CODE = 77;

@@ -14,6 +14,12 @@ test('throws an object with holes', async () => { throw { a: undefined, toString
 test('hangs', async () => { setInterval(() => {}, 1000); await new Promise(() => {}); });
 `;
 
+test('colours make no difference', (t) => {
+  const reader = createReportReader(() => {});
+  reader.line('  \u001b[32m✔\u001b[39m contract \u001b[90m›\u001b[39m kernel: sets \u001b[90m(1s)\u001b[39m');
+  t.is(reader.totals.passed, 1);
+});
+
 test('what the real ava says of passed, failed, skipped and hanging tests is counted and named', (t) => {
   // Below the checkout: ava and its settings are found from there.
   const folder = join(CHECKOUT, '.toolchain');
