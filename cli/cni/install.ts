@@ -1,16 +1,16 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ownPlugins } from '../../cni/programs/all.ts';
 import { run } from '../../src/linux/exec.ts';
 import { CHECKOUT } from '../daemon/launch.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
-import { cniPrograms } from './programs.ts';
 
 /** By this line a file of ours is told from a plugin of somebody else's. */
 const MARK = "# Made by 'berth cni install'.";
 
-const types = () => [...cniPrograms({ run, sleep: async () => {} }).keys()];
+const types = () => [...ownPlugins({ run, sleep: async () => {} }).keys()];
 
 /** `berth cni install`: our plugins where container runtimes look for them. Files of others stay unless `force`. */
 export async function installPlugins(options: { binDir: string; force?: boolean }): Promise<void> {

@@ -1,15 +1,15 @@
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ownPlugins } from '../../cni/programs/all.ts';
 import { callPlugin } from '../../cni/wire/call.ts';
 import { run } from '../../src/linux/exec.ts';
-import { cniPrograms } from './programs.ts';
 
 /**
  * The program behind every file that `berth cni install` makes: `node berth-cni.mjs TYPE`, a runtime's words in the environment
  * and on stdin.
  */
 const type = process.argv[2] ?? '';
-const program = cniPrograms({ run, sleep: (ms) => sleep(ms) }).get(type);
+const program = ownPlugins({ run, sleep: (ms) => sleep(ms) }).get(type);
 if (!program) {
   process.stderr.write(`berth-cni: there is no plugin ${JSON.stringify(type)}\n`);
   process.exit(1);

@@ -5,7 +5,8 @@ import { CNI_ERROR, CniError } from '../types.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
 import { readFields, refuseKeys } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
-import { createIpamByName, type IpamDependencies } from './ipam.ts';
+import type { PluginDependencies } from './dependencies.ts';
+import { createIpamByName } from './ipam.ts';
 
 export const loopbackProgram: ProgramPlugin<Record<string, never>> = {
   type: 'loopback',
@@ -26,7 +27,7 @@ const BRIDGE_REFUSED = [
   'portIsolation',
 ];
 
-export function bridgeProgram(deps: IpamDependencies): ProgramPlugin<BridgeConfig<NetConf>> {
+export function bridgeProgram(deps: PluginDependencies): ProgramPlugin<BridgeConfig<NetConf>> {
   return {
     type: 'bridge',
     parse(conf) {
@@ -48,10 +49,12 @@ export function bridgeProgram(deps: IpamDependencies): ProgramPlugin<BridgeConfi
         ipam: conf,
       };
     },
-    open(environment) {
-      const host = openRtnetlink();
+    open(context) {
+      const { hostNetns } = deps;
+      const host = openRtnetlink(hostNetns);
+      const ipam = createIpamByName(deps, context);
       return {
-        plugin: createBridgePlugin({ ipam: createIpamByName(deps, environment), host, detachesOthers: true }),
+        plugin: createBridgePlugin({ ipam, host, hostNetns, detachesOthers: true }),
         close: () => host.close(),
       };
     },

@@ -1,23 +1,24 @@
 import { readFileSync } from 'node:fs';
-import type { Run } from '../../src/netfilter/iptables.ts';
 import { createHostLocal, DEFAULT_DATA_DIR, type HostLocalConfig } from '../ipam/host-local.ts';
 import type { RangeConfig } from '../ipam/range.ts';
 import { checkStaticAddress, type StaticConfig, staticIpam } from '../ipam/static.ts';
-import { CNI_ERROR, type CniDns, CniError, type CniRoute, type IpamPlugin, type Plugin } from '../types.ts';
-import type { ProgramPlugin } from '../wire/call.ts';
-import type { CniEnvironment } from '../wire/environment.ts';
+import {
+  type AttachmentKey,
+  CNI_ERROR,
+  type CniDns,
+  CniError,
+  type CniRoute,
+  type DetachRequest,
+  type IpamPlugin,
+  type Plugin,
+} from '../types.ts';
+import type { PluginContext, ProgramPlugin } from '../wire/call.ts';
 import { execPlugin } from '../wire/exec-plugin.ts';
 import { type Fields, readFields, refuseKeys } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
+import type { PluginDependencies } from './dependencies.ts';
 
-/** What our address managers need of the process that they run in. */
-export interface IpamDependencies {
-  sleep(ms: number): Promise<void>;
-  /** For those that are programs of others. */
-  run: Run;
-}
-
-export function hostLocalProgram(deps: IpamDependencies): ProgramPlugin<HostLocalConfig> {
+export function hostLocalProgram(deps: PluginDependencies): ProgramPlugin<HostLocalConfig> {
   return {
     type: 'host-local',
     parse: parseHostLocal,
@@ -54,7 +55,7 @@ function singleRange(ipam: Fields): RangeConfig {
   return { subnet: ipam.text('subnet'), ...optional('rangeStart'), ...optional('rangeEnd'), ...optional('gateway') };
 }
 
-function parseStatic(conf: NetConf, { args }: CniEnvironment): StaticConfig {
+function parseStatic(conf: NetConf, args: Readonly<Record<string, string>>): StaticConfig {
   const ipam = readFields(conf.ipam);
   const offered = readFields(conf.runtimeConfig)
     .list('ips')
@@ -78,32 +79,28 @@ function routesOf(ipam: Fields): CniRoute[] {
 }
 
 /** The manager that a configuration names: one of ours in process, or any program of CNI_PATH. Its configuration is the whole one. */
-export function createIpamByName(deps: IpamDependencies, environment: CniEnvironment): IpamPlugin<NetConf> {
+export function createIpamByName(deps: PluginDependencies, context: PluginContext): IpamPlugin<NetConf> {
   const own = [hostLocalProgram(deps), staticProgram] as ProgramPlugin[];
   const opened = new Map<string, Plugin<unknown>>();
 
-  function ours(conf: NetConf): { plugin: Plugin<unknown>; config: unknown } | undefined {
+  function ours(conf: NetConf, args = {}): { plugin: Plugin<unknown>; config: unknown } | undefined {
     const program = own.find(({ type }) => type === conf.ipam.type);
     if (!program) return undefined;
-    const plugin = opened.get(program.type) ?? program.open(environment).plugin;
+    const plugin = opened.get(program.type) ?? program.open(context).plugin;
     opened.set(program.type, plugin);
-    return { plugin, config: program.parse(conf, environment) };
+    return { plugin, config: program.parse(conf, args) };
   }
 
-  async function call(conf: NetConf, command: 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS') {
-    const { containerId, netns, ifname, args, path } = environment;
-    return execPlugin(
-      conf.ipam.type ?? '',
-      { command, containerId, netns, ifname, args, path, conf: conf.raw },
-      deps.run,
-    );
+  function call(conf: NetConf, command: 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS', request?: DetachRequest) {
+    const { path } = context;
+    return execPlugin(conf.ipam.type ?? '', { ...request, command, path, conf: conf.raw }, deps.run);
   }
 
   return {
     type: 'ipam',
     async add(conf, request) {
-      const mine = ours(conf);
-      const result = mine ? await mine.plugin.add(mine.config, request) : await call(conf, 'ADD');
+      const mine = ours(conf, request.args);
+      const result = mine ? await mine.plugin.add(mine.config, request) : await call(conf, 'ADD', request);
       if (!result || result.ips.length === 0)
         throw new CniError(CNI_ERROR.unknown, 'IPAM plugin returned missing IP config', {
           details: `ipam.type ${JSON.stringify(conf.ipam.type)}`,
@@ -111,14 +108,14 @@ export function createIpamByName(deps: IpamDependencies, environment: CniEnviron
       return withResolvConf(conf, result);
     },
     async del(conf, request) {
-      const mine = ours(conf);
-      await (mine ? mine.plugin.del(mine.config, request) : call(conf, 'DEL'));
+      const mine = ours(conf, request.args);
+      await (mine ? mine.plugin.del(mine.config, request) : call(conf, 'DEL', request));
     },
     async check(conf, request, result) {
-      const mine = ours(conf);
-      await (mine ? mine.plugin.check(mine.config, request, result) : call(conf, 'CHECK'));
+      const mine = ours(conf, request.args);
+      await (mine ? mine.plugin.check(mine.config, request, result) : call(conf, 'CHECK', request));
     },
-    async gc(conf, valid) {
+    async gc(conf, valid: readonly AttachmentKey[]) {
       const mine = ours(conf);
       await (mine ? mine.plugin.gc(mine.config, valid) : call(conf, 'GC'));
     },

@@ -1,14 +1,16 @@
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { createConntrack } from '../../src/netfilter/ctnetlink.ts';
-import type { Run } from '../../src/netfilter/iptables.ts';
 import { createNft } from '../../src/netfilter/nft.ts';
 import { createPortmap, type PortmapConfig, parseMapping } from '../plugins/portmap.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
 import { readFields, refuseKeys } from '../wire/fields.ts';
+import type { PluginDependencies } from './dependencies.ts';
 
 const REFUSED = ['markMasqBit', 'externalSetMarkChain', 'conditionsV4', 'conditionsV6', 'masqAll'];
 
-export function portmapProgram(deps: { run: Run }): ProgramPlugin<PortmapConfig & { hostLink: string | undefined }> {
+export function portmapProgram(
+  deps: PluginDependencies,
+): ProgramPlugin<PortmapConfig & { hostLink: string | undefined }> {
   return {
     type: 'portmap',
     parse(conf) {
@@ -17,13 +19,14 @@ export function portmapProgram(deps: { run: Run }): ProgramPlugin<PortmapConfig 
       return { mappings, hostLink: conf.prevResult?.interfaces.find(({ sandbox }) => sandbox === '')?.name };
     },
     open() {
-      const nft = createNft({ run: deps.run });
-      const conntrack = createConntrack();
+      const netns = deps.hostNetns;
+      const nft = createNft({ run: deps.run, netns });
+      const conntrack = createConntrack({ netns });
       const portmap = (hostLink: string | undefined) =>
         createPortmap({
           nft,
           allowLocalhost() {
-            if (hostLink) writeSysctl(`net/ipv4/conf/${hostLink}/route_localnet`, '1');
+            if (hostLink) writeSysctl(`net/ipv4/conf/${hostLink}/route_localnet`, '1', { netns });
           },
           async forgetUdpFlows(hostPort) {
             await conntrack.deleteUdpFlows('IPv4', ({ destinationPort }) => destinationPort === hostPort);

@@ -8,9 +8,19 @@ import { type CniVersion, isAtLeast, parseVersion, SUPPORTED_VERSIONS } from './
 /** A plugin as a program: what it reads from a configuration, and the sockets that it needs while it runs. */
 export interface ProgramPlugin<Config = unknown> {
   readonly type: string;
-  /** @throws CniError 7 (2 for a key that this plugin does not have) naming key and value. */
-  parse(conf: NetConf, environment: CniEnvironment): Config;
-  open(environment: CniEnvironment): { plugin: Plugin<Config>; close(): void };
+  /**
+   * `args` are those of CNI_ARGS, as far as the call has them.
+   * @throws CniError 7 (2 for a key that this plugin does not have) naming key and value.
+   */
+  parse(conf: NetConf, args: Readonly<Record<string, string>>): Config;
+  /** A process that lives long opens a plugin once and calls it for many attachments at a time. */
+  open(context: PluginContext): { plugin: Plugin<Config>; close(): void };
+}
+
+/** What stays the same from call to call. */
+export interface PluginContext {
+  /** Directories with plugins of others (CNI_PATH), for those that call further ones. */
+  path: readonly string[];
 }
 
 /** What a program prints and how it ends. */
@@ -34,7 +44,7 @@ export async function callPlugin(
     if (environment.command === 'VERSION') return { stdout: renderVersions(versionAskedFor(stdin)), exitCode: 0 };
     const conf = parseNetConf(stdin);
     version = conf.cniVersion;
-    const { plugin, close } = program.open(environment);
+    const { plugin, close } = program.open({ path: environment.path });
     try {
       return { stdout: await carryOut(program, plugin, environment, conf), exitCode: 0 };
     } finally {
@@ -52,7 +62,7 @@ async function carryOut(
   conf: NetConf,
 ): Promise<string> {
   const { command, containerId, ifname, netns, args } = environment;
-  const config = program.parse(conf, environment);
+  const config = program.parse(conf, args);
   const request = { containerId, ifname, netns, args };
   switch (command) {
     case 'ADD': {

@@ -13,7 +13,9 @@ import {
 } from './attributes.ts';
 import {
   AF_UNSPEC,
+  IFF_ALLMULTI,
   IFF_LOOPBACK,
+  IFF_PROMISC,
   IFF_RUNNING,
   IFF_UP,
   IFLA_ADDRESS,
@@ -31,6 +33,7 @@ import {
   IFLA_MTU,
   IFLA_NET_NS_FD,
   IFLA_OPERSTATE,
+  IFLA_TXQLEN,
   OPERATIONAL_STATES,
   VETH_INFO_PEER,
 } from './constants.ts';
@@ -46,15 +49,20 @@ export interface Link {
   mtu: number;
   up: boolean;
   running: boolean;
+  promiscuous: boolean;
+  allMulticast: boolean;
   loopback: boolean;
   operationalState: (typeof OPERATIONAL_STATES)[number];
   /** The bridge (or bond) that it is a port of. */
   masterIndex?: number;
-  /** A veth's other end, as an index in the namespace of that end. */
+  /** A veth's other end, as an index in the namespace of that end; of a link on top of another (macvlan, vlan, …) that other one. */
   peerIndex?: number;
   /** Set when the other end lives in another namespace. */
   peerNetnsId?: number;
   alias?: string;
+  txQueueLength: number;
+  /** What is its kind's own (IFLA_INFO_DATA), as the kernel sent it: read by the file of that kind. */
+  data?: ReadonlyMap<number, Buffer>;
   /** What it is as a bridge's port. */
   bridgePort?: { hairpin: boolean };
 }
@@ -71,6 +79,28 @@ export interface LinkChange {
   alias?: string;
   /** For a port of a bridge: frames may leave through the port they came in. */
   hairpin?: boolean;
+  promiscuous?: boolean;
+  allMulticast?: boolean;
+  txQueueLength?: number;
+  /** Open descriptor of the namespace that it moves to; it is down there and has no addresses. */
+  netnsFd?: number;
+}
+
+/** A virtual link of any kind. */
+export interface LinkSpec {
+  name: string;
+  /** `vxlan`, `macvlan`, `dummy`, `ifb`, …. */
+  kind: string;
+  /** Attributes of the kind's own, within IFLA_INFO_DATA. */
+  data?: Attribute[];
+  /** The link that it stands upon. */
+  lowerIndex?: number;
+  mtu?: number;
+  mac?: string;
+  masterIndex?: number;
+  up?: boolean;
+  /** Open descriptor of the namespace in which it is made; `lowerIndex` is an index of the socket's own. */
+  netnsFd?: number;
 }
 
 export interface BridgeSpec {
@@ -112,8 +142,25 @@ export function linkHeader(index: number, flags = 0, change = 0): Buffer {
   return header;
 }
 
-function upHeader(index: number, up: boolean | undefined): Buffer {
-  return up === undefined ? linkHeader(index) : linkHeader(index, up ? IFF_UP : 0, IFF_UP);
+interface Flags {
+  up?: boolean;
+  promiscuous?: boolean;
+  allMulticast?: boolean;
+}
+
+function flagsHeader(index: number, { up, promiscuous, allMulticast }: Flags): Buffer {
+  const said: [boolean | undefined, number][] = [
+    [up, IFF_UP],
+    [promiscuous, IFF_PROMISC],
+    [allMulticast, IFF_ALLMULTI],
+  ];
+  const bits = (isOne: (value: boolean | undefined) => boolean) =>
+    said.reduce((sum, [value, bit]) => (isOne(value) ? sum | bit : sum), 0);
+  return linkHeader(
+    index,
+    bits((value) => value === true),
+    bits((value) => value !== undefined),
+  );
 }
 
 function baseAttributes(spec: { name?: string; mtu?: number; mac?: string; masterIndex?: number }): Attribute[] {
@@ -127,9 +174,20 @@ function baseAttributes(spec: { name?: string; mtu?: number; mac?: string; maste
 
 export function encodeBridge(spec: BridgeSpec): Uint8Array[] {
   return [
-    upHeader(0, spec.up),
+    flagsHeader(0, spec),
     ...[...baseAttributes(spec), nested(IFLA_LINKINFO, [text(IFLA_INFO_KIND, 'bridge')])].flat(),
   ];
+}
+
+export function encodeLink(spec: LinkSpec): Uint8Array[] {
+  const info = [text(IFLA_INFO_KIND, spec.kind), ...(spec.data ? [nested(IFLA_INFO_DATA, spec.data)] : [])];
+  const attributes = [
+    ...baseAttributes(spec),
+    ...(spec.lowerIndex === undefined ? [] : [u32(IFLA_LINK, spec.lowerIndex)]),
+    ...(spec.netnsFd === undefined ? [] : [u32(IFLA_NET_NS_FD, spec.netnsFd)]),
+    nested(IFLA_LINKINFO, info),
+  ];
+  return [flagsHeader(0, spec), ...attributes.flat()];
 }
 
 /** Both ends in one message, the peer already in its namespace. The peer can't be up yet: the driver opens it before it knows its other end (ENOTCONN). */
@@ -143,7 +201,7 @@ export function encodeVeth(spec: VethSpec): Uint8Array[] {
     text(IFLA_INFO_KIND, 'veth'),
     nested(IFLA_INFO_DATA, [nested(VETH_INFO_PEER, peerAttributes, linkHeader(0))]),
   ]);
-  return [upHeader(0, spec.up), ...[...baseAttributes(spec), info].flat()];
+  return [flagsHeader(0, spec), ...[...baseAttributes(spec), info].flat()];
 }
 
 /** A change of an existing link, found by index, or by name where the target is a string. */
@@ -162,9 +220,11 @@ export function encodeLinkChange(target: number | string, change: LinkChange): U
     ...(byName ? [text(IFLA_IFNAME, target)] : []),
     ...baseAttributes(byName ? { ...change, name: undefined } : change),
     ...(change.alias === undefined ? [] : [bytes(IFLA_IFALIAS, aliasBytes(change.alias))]),
+    ...(change.txQueueLength === undefined ? [] : [u32(IFLA_TXQLEN, change.txQueueLength)]),
+    ...(change.netnsFd === undefined ? [] : [u32(IFLA_NET_NS_FD, change.netnsFd)]),
     ...port,
   ];
-  return [upHeader(byName ? 0 : target, change.up), ...attributes.flat()];
+  return [flagsHeader(byName ? 0 : target, change), ...attributes.flat()];
 }
 
 const ALIAS_LIMIT_BYTES = 255;
@@ -183,6 +243,7 @@ export function decodeLink(body: Buffer): Link {
   };
   const info = attributes.has(IFLA_LINKINFO) ? readAttributes(attributes.get(IFLA_LINKINFO)!) : undefined;
   const kind = info?.get(IFLA_INFO_KIND);
+  const data = info?.get(IFLA_INFO_DATA);
   const slaveKind = info?.get(IFLA_INFO_SLAVE_KIND);
   const slaveData = info?.get(IFLA_INFO_SLAVE_DATA);
   const mac = attributes.get(IFLA_ADDRESS);
@@ -196,12 +257,16 @@ export function decodeLink(body: Buffer): Link {
     mtu: number(IFLA_MTU) ?? 0,
     up: (flags & IFF_UP) !== 0,
     running: (flags & IFF_RUNNING) !== 0,
+    promiscuous: (flags & IFF_PROMISC) !== 0,
+    allMulticast: (flags & IFF_ALLMULTI) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,
     operationalState: OPERATIONAL_STATES[attributes.get(IFLA_OPERSTATE)?.[0] ?? 0] ?? 'unknown',
     masterIndex: number(IFLA_MASTER),
     peerIndex: number(IFLA_LINK),
     peerNetnsId: netnsId && readI32(netnsId),
     alias: alias && readText(alias),
+    txQueueLength: number(IFLA_TXQLEN) ?? 0,
+    data: data && readAttributes(data),
     bridgePort:
       slaveKind && slaveData && readText(slaveKind) === 'bridge'
         ? { hairpin: readAttributes(slaveData).get(IFLA_BRPORT_MODE)?.[0] === 1 }

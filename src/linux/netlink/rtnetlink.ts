@@ -29,10 +29,12 @@ import {
   type BridgeSpec,
   decodeLink,
   encodeBridge,
+  encodeLink,
   encodeLinkChange,
   encodeVeth,
   type Link,
   type LinkChange,
+  type LinkSpec,
   linkHeader,
   type VethSpec,
 } from './links.ts';
@@ -55,7 +57,9 @@ export interface Rtnetlink {
   createVeth(
     spec: Omit<VethSpec, 'peer'> & { peer: Omit<VethSpec['peer'], 'netnsFd'> & { netns?: string } },
   ): Promise<void>;
-  setLink(target: number | string, change: LinkChange): Promise<void>;
+  /** Any other kind; in the namespace at `netns` where one is given. EEXIST when the name is taken, EOPNOTSUPP for a kind that the kernel lacks. */
+  createLink(spec: Omit<LinkSpec, 'netnsFd'> & { netns?: string }): Promise<void>;
+  setLink(target: number | string, change: Omit<LinkChange, 'netnsFd'> & { netns?: string }): Promise<void>;
   /** A veth's other end goes with it. ENODEV when there is none. Done off the main thread; not in order with other requests. */
   deleteLink(target: number | string): Promise<void>;
 
@@ -81,6 +85,9 @@ export interface Rtnetlink {
   /** ENOENT when there is none. */
   deleteNeighbour(entry: { linkIndex: number; address: string }): Promise<void>;
 
+  /** For messages that have a file of their own (queueing, rules, forwarding entries): the bodies of the answer. */
+  request(request: NetlinkRequest): Promise<Buffer[]>;
+
   close(): void;
 }
 
@@ -95,6 +102,7 @@ export function openRtnetlink(netns?: string): Rtnetlink {
     ...addressOperations(socket),
     ...routeOperations(socket),
     ...neighbourOperations(socket),
+    request: (request) => socket.request(request),
     close: () => socket.close(),
   };
 }
@@ -123,6 +131,17 @@ function byNameOrIndex(target: number | string): Uint8Array[] {
   return typeof target === 'number' ? [linkHeader(target)] : [linkHeader(0), ...text(IFLA_IFNAME, target)];
 }
 
+/** The kernel takes namespaces by descriptor. What is sent goes out before this returns, so calls stay in order. */
+async function withNetnsFd(netns: string | undefined, work: (netnsFd: number | undefined) => Promise<void>) {
+  if (netns === undefined) return work(undefined);
+  const netnsFd = openSync(netns, 'r');
+  try {
+    await work(netnsFd);
+  } finally {
+    closeSync(netnsFd);
+  }
+}
+
 function linkOperations(socket: NetlinkSocket) {
   const send = acknowledged(socket);
   const create = NLM_F_CREATE | NLM_F_EXCL;
@@ -145,25 +164,32 @@ function linkOperations(socket: NetlinkSocket) {
     },
     createBridge: (spec: BridgeSpec) =>
       send({ operation: `create bridge ${spec.name}`, type: RTM_NEWLINK, flags: create, body: encodeBridge(spec) }),
-    async createVeth({ peer: { netns, ...peer }, ...spec }: Parameters<Rtnetlink['createVeth']>[0]) {
-      const netnsFd = netns === undefined ? undefined : openSync(netns, 'r');
-      try {
-        await send({
+    createVeth: ({ peer: { netns, ...peer }, ...spec }: Parameters<Rtnetlink['createVeth']>[0]) =>
+      withNetnsFd(netns, (netnsFd) =>
+        send({
           operation: `create veth ${spec.name} (peer ${peer.name}${netns ? ` in ${netns}` : ''})`,
           type: RTM_NEWLINK,
           flags: create,
           body: encodeVeth({ ...spec, peer: { ...peer, netnsFd } }),
-        });
-      } finally {
-        if (netnsFd !== undefined) closeSync(netnsFd);
-      }
-    },
-    setLink: (target: number | string, change: LinkChange) =>
-      send({
-        operation: `change link ${target} (${Object.keys(change).join(', ')})`,
-        type: RTM_NEWLINK,
-        body: encodeLinkChange(target, change),
-      }),
+        }),
+      ),
+    createLink: ({ netns, ...spec }: Parameters<Rtnetlink['createLink']>[0]) =>
+      withNetnsFd(netns, (netnsFd) =>
+        send({
+          operation: `create ${spec.kind} ${spec.name}${netns ? ` in ${netns}` : ''}`,
+          type: RTM_NEWLINK,
+          flags: create,
+          body: encodeLink({ ...spec, netnsFd }),
+        }),
+      ),
+    setLink: (target: number | string, { netns, ...change }: Parameters<Rtnetlink['setLink']>[1]) =>
+      withNetnsFd(netns, (netnsFd) =>
+        send({
+          operation: `change link ${target} (${[...Object.keys(change), ...(netns ? [`move to ${netns}`] : [])].join(', ')})`,
+          type: RTM_NEWLINK,
+          body: encodeLinkChange(target, { ...change, netnsFd }),
+        }),
+      ),
     deleteLink: (target: number | string) =>
       socket.requestSlow({ operation: `delete link ${target}`, type: RTM_DELLINK, body: byNameOrIndex(target) }),
   };

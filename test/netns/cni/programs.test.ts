@@ -4,15 +4,15 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { cniPrograms } from '../../../cli/cni/programs.ts';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
+import { ownPlugins } from '../../../cni/programs/all.ts';
 import { run } from '../../../src/linux/exec.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const ours = mkdtempSync(join(tmpdir(), 'berth-cni-'));
-for (const type of cniPrograms({ run, sleep: async () => {} }).keys())
+for (const type of ownPlugins({ run, sleep: async () => {} }).keys())
   writeFileSync(
     join(ours, type),
     `#!/bin/sh\nexec '${process.execPath}' '${join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs')}' ${type}\n`,

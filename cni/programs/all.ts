@@ -1,0 +1,17 @@
+import type { ProgramPlugin } from '../wire/call.ts';
+import type { PluginDependencies } from './dependencies.ts';
+import { bridgeProgram, loopbackProgram } from './interfaces.ts';
+import { hostLocalProgram, staticProgram } from './ipam.ts';
+import { portmapProgram } from './portmap.ts';
+
+/** Our plugins under the names that configurations know. */
+export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, ProgramPlugin> {
+  const all = [
+    bridgeProgram(deps),
+    loopbackProgram,
+    hostLocalProgram(deps),
+    staticProgram,
+    portmapProgram(deps),
+  ] as ProgramPlugin[];
+  return new Map(all.map((program) => [program.type, program]));
+}
