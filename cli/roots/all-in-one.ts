@@ -11,7 +11,7 @@ import { createKubeClient, type KubeClient } from '../../src/kube/client.ts';
 import { renderKubeconfig } from '../../src/kube/kubeconfig.ts';
 import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import { type Runnable, runTogether } from '../../src/runtime/run-together.ts';
-import { dnsServiceAddress } from '../cluster/addresses.ts';
+import { cidrsOf, dnsServiceAddress } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import { renderNodeConfig } from '../cluster/node-config.ts';
 import { createPrivateEngine } from '../engine/private-engine.ts';
@@ -76,8 +76,8 @@ export async function runAllInOne(
       bindAddress: '0.0.0.0',
       port: settings.apiPort,
       advertiseAddress: settings.nodeIp,
-      podCidr: settings.podCidr,
-      serviceCidr: settings.serviceCidr,
+      podCidrs: cidrsOf(settings.podCidr),
+      serviceCidrs: cidrsOf(settings.serviceCidr),
       dns: {
         serviceAddress: dnsServiceAddress(settings.serviceCidr),
         endpoint: { address: settings.nodeIp, port: settings.dnsPort },

@@ -32,8 +32,9 @@ export interface ControlPlaneOptions {
   port: number;
   /** Where pods and other hosts reach the API server. */
   advertiseAddress: string;
-  podCidr: string;
-  serviceCidr: string;
+  /** One, or one of each address family, the cluster's default first. */
+  podCidrs: readonly string[];
+  serviceCidrs: readonly string[];
   /** Part of the issuer's name in service account tokens. */
   clusterDomain: string;
   /** The cluster's DNS: its Service's address, and where the server listens. */
@@ -72,7 +73,7 @@ export async function createControlPlanePart(
     caPem: pki.ca.certPem,
     ownNode: options.ownNode,
   });
-  const allocator = createServiceAllocator({ serviceCidr: options.serviceCidr });
+  const allocator = createServiceAllocator({ serviceCidrs: options.serviceCidrs });
   const serverAddress = `${options.advertiseAddress}:${options.port}`;
   const { definitions, objects, authorizer, tokens, issuer } = createServedApi(
     {
@@ -136,7 +137,7 @@ export async function createControlPlanePart(
       advertiseAddress: options.advertiseAddress,
       securePort: options.port,
       serviceAddress: allocator.firstAddress,
-      serviceCidr: options.serviceCidr,
+      serviceCidrs: options.serviceCidrs,
     },
     { client: admin, clock, log },
   );
@@ -154,7 +155,7 @@ export async function createControlPlanePart(
   const controllers = createControllers(
     {
       resources,
-      clusterCidr: options.podCidr,
+      clusterCidrs: options.podCidrs,
       caPem: pki.ca.certPem,
       authority: pki.ca,
       nodeLifecycle: options.nodeLifecycle,

@@ -1,5 +1,5 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
-import { addressAt } from '../cluster/addresses.ts';
+import { addressAt, cidrsOf } from '../cluster/addresses.ts';
 import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
 import { pathsOf, type Settings } from '../settings.ts';
 import { readPem } from './serving-certificate.ts';
@@ -11,7 +11,7 @@ export function ensureOwnPki(settings: Settings, nowMs: number): Promise<Cluster
     folder: pathsOf(settings).pki,
     nodeName: settings.nodeName,
     nodeIps: [settings.nodeIp],
-    apiServerIps: ['127.0.0.1', settings.nodeIp, addressAt(settings.serviceCidr, 1)],
+    apiServerIps: ['127.0.0.1', settings.nodeIp, ...cidrsOf(settings.serviceCidr).map((cidr) => addressAt(cidr, 1))],
     apiServerNames: [
       'localhost',
       'kubernetes',

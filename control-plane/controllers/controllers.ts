@@ -28,14 +28,12 @@ import { createClaimProtection, createVolumeProtection } from './volumes/protect
 export interface ControllersOptions {
   /** Every kind that the API serves and stores: what the garbage collector and the namespace controller look after. */
   resources: readonly Resource[];
-  /** The network that nodes' podCIDRs are cut from. */
-  clusterCidr: string;
+  /** The networks that nodes' podCIDRs are cut from: one, or one of each address family. */
+  clusterCidrs: readonly string[];
   /** What clients of the API server must trust, PEM: published in every namespace. */
   caPem: string;
   /** Signs the certificates that nodes ask for. */
   authority: CertificateAuthority;
-  /** Prefix length of a node's share; 24 unless said. */
-  nodeMask?: number;
   nodeLifecycle?: Partial<NodeLifecycleOptions>;
   podGc?: Partial<PodGcOptions>;
   eventTtl?: Partial<EventTtlOptions>;
@@ -72,7 +70,7 @@ export function createControllers(
     ),
     createTaintEvictionController(reportingAs('taint-eviction-controller')),
     createNodeIpamController(
-      { clusterCidr: options.clusterCidr, nodeMask: options.nodeMask ?? 24 },
+      { networks: options.clusterCidrs.map((cidr) => ({ cidr, nodeMask: cidr.includes(':') ? 64 : 24 })) },
       reportingAs('cidrAllocator'),
     ),
     createPodGcController({ ...POD_GC_DEFAULTS, ...options.podGc }, reportingAs('pod-garbage-collector')),

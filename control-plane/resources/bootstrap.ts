@@ -21,7 +21,7 @@ export interface BootstrapOptions {
   /** The allocator's `firstAddress`. */
   serviceAddress: string;
   /** What the allocator gives addresses from. */
-  serviceCidr: string;
+  serviceCidrs: readonly string[];
 }
 
 export interface BootstrapDependencies {
@@ -54,7 +54,7 @@ export function createBootstrap(options: BootstrapOptions, dependencies: Bootstr
         ensureObject(client, namespaces, { metadata: { name }, spec: {} }, () => false, signal),
       ),
     );
-    const cidrs = [options.serviceCidr];
+    const cidrs = [...options.serviceCidrs];
     const range = { metadata: { name: DEFAULT_SERVICE_CIDR }, spec: { cidrs } };
     await ensureObject(client, serviceCidrs, range, (object) => mendRange(object, cidrs), signal);
     await ensureObject(client, services, serviceDraft(options), (object) => mendService(object, options), signal);

@@ -5,17 +5,17 @@ import type { ServiceAllocator } from './allocation/service-allocator.ts';
 import { ageColumn, column, nameColumn, wideColumn } from './columns.ts';
 import { defineResource } from './define.ts';
 import { formatLabels } from './labels.ts';
-import { applyFamilyDefaults, validateFamilies } from './services/addressing.ts';
 import { allocateService, releaseService } from './services/allocate.ts';
 import { dropOutdatedFields, keepAllocations, syncClusterIps } from './services/changes.ts';
 import { applyServiceDefaults } from './services/defaults.ts';
+import { applyFamilyDefaults, validateFamilies, validateFamilyUpdate } from './services/families.ts';
 import { validateService, validateServiceStatus, validateServiceUpdate } from './services/validate.ts';
 
 export function defineServices(
   allocator: ServiceAllocator,
   subresources: Readonly<Record<string, SubresourceDefinition<Service>>> = {},
 ): ResourceDefinition<Service> {
-  const { family } = allocator.addresses;
+  const { families } = allocator;
   return defineResource<Service>(
     {
       kind: 'Service',
@@ -27,16 +27,16 @@ export function defineServices(
       applyDefaults: applyServiceDefaults,
       prepareForCreate(service) {
         syncClusterIps(service, undefined);
-        applyFamilyDefaults(service, family);
+        applyFamilyDefaults(service, undefined, families);
       },
       prepareForUpdate(service, old) {
         syncClusterIps(service, old);
         keepAllocations(service, old);
         dropOutdatedFields(service, old);
-        applyFamilyDefaults(service, family);
+        applyFamilyDefaults(service, old, families);
       },
-      validate: (service) => [...validateService(service), ...validateFamilies(service, family)],
-      validateUpdate: validateServiceUpdate,
+      validate: (service) => [...validateService(service), ...validateFamilies(service, families)],
+      validateUpdate: (service, old) => [...validateServiceUpdate(service, old), ...validateFamilyUpdate(service, old)],
       selectableFields: {
         'spec.clusterIP': (service) => service.spec.clusterIP ?? '',
         'spec.type': (service) => service.spec.type ?? '',

@@ -57,7 +57,7 @@ export async function startTestControlPlane(options: TestControlPlaneOptions = {
     { issuer: ISSUER, serverAddress: 'apiserver.test:6443' },
     {
       store,
-      allocator: createServiceAllocator({ serviceCidr: '10.96.0.0/12' }),
+      allocator: createServiceAllocator({ serviceCidrs: ['10.96.0.0/12'] }),
       ...(options.nodes && { nodes: options.nodes }),
       podSubresources: options.nodes ? { log: podLogSubresource(options.nodes) } : {},
       signingKey,

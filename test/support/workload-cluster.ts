@@ -60,7 +60,7 @@ export async function startWorkloadCluster(t: ExecutionContext) {
   const schedulerInformers = createInformerSet(schedulerClient, { log, clock });
   const informers = createInformerSet(client, { log, clock });
   const controllers = createControllers(
-    { resources: RESOURCES, clusterCidr: '10.244.0.0/16', caPem: server.ca.certPem, authority: server.ca },
+    { resources: RESOURCES, clusterCidrs: ['10.244.0.0/16'], caPem: server.ca.certPem, authority: server.ca },
     { client: managerClient, informers: managerInformers, log, clock },
   );
   const scheduler = createScheduler(

@@ -1,5 +1,6 @@
-import type { Service } from '../../../src/kube/types.ts';
-import { type AddressBlock, parseBlock } from './cidr.ts';
+import { isIPv6 } from 'node:net';
+import type { IPFamily, Service } from '../../../src/kube/types.ts';
+import { createAddressPool } from './address-pool.ts';
 import { createNumberPool, lowerBandOf } from './number-pool.ts';
 
 export interface PortRange {
@@ -14,11 +15,14 @@ export class AllocationError extends Error {
 
 /** Cluster IPs and node ports, held in memory and rebuilt from the stored Services at start. */
 export interface ServiceAllocator {
-  readonly addresses: AddressBlock;
-  /** The first address of the range: that of the Service `kubernetes`. */
+  /** Those that the cluster has ranges of, the default one first. */
+  readonly families: readonly IPFamily[];
+  /** The first address of the first range: that of the Service `kubernetes`. */
   readonly firstAddress: string;
-  /** Takes this address, or any when undefined. Throws AllocationError. */
-  takeAddress(address?: string): string;
+  /** Takes this address. Throws AllocationError, also where the cluster has no range of its family. */
+  takeAddress(address: string): string;
+  /** Takes any of the family. Throws AllocationError. */
+  takeAnyAddress(family: IPFamily): string;
   releaseAddress(address: string): void;
   /** Takes this port, or any when undefined. A number is one Service's, whatever the protocol, as upstream. Throws AllocationError. */
   takePort(port?: number): number;
@@ -28,50 +32,49 @@ export interface ServiceAllocator {
 }
 
 export interface ServiceAllocatorOptions {
-  /** `10.96.0.0/12` */
-  serviceCidr: string;
+  /** `10.96.0.0/12`; a second one of the other family makes the cluster dual-stack. */
+  serviceCidrs: readonly string[];
   /** 30000–32767 unless said. */
   nodePorts?: PortRange;
   /** In [0, 1); Math.random unless said. */
   random?: () => number;
 }
 
-/** Throws when the CIDR is none or too small for the Service `kubernetes` and one more. */
+/** Throws when a CIDR is none or too small for the Service `kubernetes` and one more, and when two are of one family. */
 export function createServiceAllocator(options: ServiceAllocatorOptions): ServiceAllocator {
-  const { serviceCidr, nodePorts = { first: 30000, last: 32767 }, random = Math.random } = options;
-  const block = parseBlock(serviceCidr);
-  // Offset 0 is the network; IPv4 has a broadcast address at the end.
-  const usable = block.size - (block.family === 'IPv4' ? 2 : 1);
-  if (usable < 2)
-    throw new Error(`service CIDR ${serviceCidr} has room for ${Math.max(usable, 0)} addresses: two are the least`);
-  const addresses = createNumberPool(usable, lowerBandOf(block.size, 16, 256), random);
+  const { serviceCidrs, nodePorts = { first: 30000, last: 32767 }, random = Math.random } = options;
+  const pools = serviceCidrs.map((cidr) => createAddressPool(cidr, random));
+  const families = pools.map(({ family }) => family);
+  if (families.length === 0 || new Set(families).size < families.length)
+    throw new Error(`service CIDRs ${serviceCidrs.join(',')}: one, or one of each address family`);
+  const poolOf = (family: IPFamily) => {
+    const pool = pools.find((one) => one.family === family);
+    if (!pool) throw new AllocationError(`${family} is not configured on this cluster`);
+    return pool;
+  };
   const portCount = nodePorts.last - nodePorts.first + 1;
   const ports = createNumberPool(portCount, lowerBandOf(portCount, 32, 128), random);
-  const indexOf = (address: string): number | undefined => {
-    const offset = block.offsetOf(address);
-    return offset === undefined || offset < 1 || offset > usable ? undefined : offset - 1;
-  };
   const isNodePort = (port: number) => port >= nodePorts.first && port <= nodePorts.last;
   return {
-    addresses: block,
-    firstAddress: block.at(1),
+    families,
+    firstAddress: pools[0]!.firstAddress,
     takeAddress(address) {
-      if (address === undefined) {
-        const index = addresses.takeAny();
-        if (index === undefined) throw new AllocationError('range is full');
-        return block.at(index + 1);
-      }
-      const index = indexOf(address);
-      if (index === undefined)
+      const pool = poolOf(isIPv6(address) ? 'IPv6' : 'IPv4');
+      const outcome = pool.take(address);
+      if (outcome === 'outside')
         throw new AllocationError(
-          `the provided IP (${address}) is not in the valid range. The range of valid IPs is ${serviceCidr}`,
+          `the provided IP (${address}) is not in the valid range. The range of valid IPs is ${pool.cidr}`,
         );
-      if (!addresses.take(index)) throw new AllocationError('provided IP is already allocated');
+      if (outcome === 'held') throw new AllocationError('provided IP is already allocated');
+      return address;
+    },
+    takeAnyAddress(family) {
+      const address = poolOf(family).takeAny();
+      if (address === undefined) throw new AllocationError('range is full');
       return address;
     },
     releaseAddress(address) {
-      const index = indexOf(address);
-      if (index !== undefined) addresses.release(index);
+      for (const pool of pools) pool.release(address);
     },
     takePort(port) {
       if (port === undefined) {
@@ -91,10 +94,7 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
     },
     restore(services) {
       for (const service of services) {
-        for (const address of heldAddresses(service)) {
-          const index = indexOf(address);
-          if (index !== undefined) addresses.take(index);
-        }
+        for (const address of heldAddresses(service)) for (const pool of pools) pool.take(address);
         for (const port of heldPorts(service)) if (isNodePort(port)) ports.take(port - nodePorts.first);
       }
     },

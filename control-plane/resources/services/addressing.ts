@@ -1,34 +1,11 @@
 import { isIPv6 } from 'node:net';
-import type { IPFamily, Service } from '../../../src/kube/types.ts';
+import type { Service } from '../../../src/kube/types.ts';
 import { duplicate, type FieldError, invalid, notSupported, required } from '../../apiserver/field-error.ts';
 import { invalidFor, ipProblems } from '../values.ts';
 import { isHeadless, needsClusterIp } from './kind-of-service.ts';
 
 const FAMILIES = ['IPv4', 'IPv6'];
 const FAMILY_POLICIES = ['PreferDualStack', 'RequireDualStack', 'SingleStack'];
-
-/** One family is all that this control plane allocates: what the client leaves open becomes that one. */
-export function applyFamilyDefaults(service: Service, family: IPFamily): void {
-  if (!needsClusterIp(service)) return;
-  const { spec } = service;
-  if ((spec.ipFamilies ?? []).length === 0) spec.ipFamilies = [family];
-  spec.ipFamilyPolicy ||= 'SingleStack';
-}
-
-/** Families that the client asks for and the cluster does not have. */
-export function validateFamilies(service: Service, family: IPFamily): FieldError[] {
-  if (!needsClusterIp(service)) return [];
-  const { spec } = service;
-  if (spec.ipFamilyPolicy === 'RequireDualStack')
-    return [
-      invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services'),
-    ];
-  return (spec.ipFamilies ?? []).flatMap((wanted, index) =>
-    wanted === family || !FAMILIES.includes(wanted)
-      ? []
-      : [invalid(`spec.ipFamilies[${index}]`, wanted, 'not configured on this cluster')],
-  );
-}
 
 /** clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy fit together. */
 export function validateAddressing(service: Service): FieldError[] {

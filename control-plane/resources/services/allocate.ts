@@ -1,4 +1,4 @@
-import type { Service } from '../../../src/kube/types.ts';
+import type { IPFamily, Service } from '../../../src/kube/types.ts';
 import type { WriteHold } from '../../apiserver/definition.ts';
 import { type FieldError, invalid } from '../../apiserver/field-error.ts';
 import { internalError, invalidObject } from '../../apiserver/status-error.ts';
@@ -14,7 +14,7 @@ const SERVICES = { group: '', plural: 'services', kind: 'Service' };
 export function allocateService(allocator: ServiceAllocator, service: Service, old: Service | undefined): WriteHold {
   const undo: (() => void)[] = [];
   try {
-    takeClusterIp(allocator, service, old, undo);
+    takeClusterIps(allocator, service, old, undo);
     takeNodePorts(allocator, service, old, undo);
   } catch (error) {
     for (const back of undo) back();
@@ -28,7 +28,8 @@ export function allocateService(allocator: ServiceAllocator, service: Service, o
   };
 }
 
-function takeClusterIp(
+/** One of each family; what the Service has already stays, as when it gets its second. */
+function takeClusterIps(
   allocator: ServiceAllocator,
   service: Service,
   old: Service | undefined,
@@ -36,19 +37,23 @@ function takeClusterIp(
 ): void {
   if (!needsClusterIp(service) || isHeadless(service)) return;
   const { spec } = service;
-  const wanted = spec.clusterIP || undefined;
-  const isKept = wanted !== undefined && old !== undefined && heldAddresses(old).includes(wanted);
-  if (isKept) return;
-  const address = refuseAs(
-    (why) =>
-      wanted === undefined
-        ? internalError(`failed to allocate a serviceIP: ${why}`)
-        : invalidService(service, invalid('spec.clusterIPs', [wanted], `failed to allocate IP ${wanted}: ${why}`)),
-    () => allocator.takeAddress(wanted),
-  );
-  undo.push(() => allocator.releaseAddress(address));
-  spec.clusterIP = address;
-  spec.clusterIPs = [address];
+  const own = old ? heldAddresses(old) : [];
+  const given = spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []);
+  const addresses = (spec.ipFamilies ?? []).map((family, index) => {
+    const wanted = given[index] || undefined;
+    if (wanted !== undefined && own.includes(wanted)) return wanted;
+    const address = refuseAs(
+      (why) =>
+        wanted === undefined
+          ? internalError(`failed to allocate a serviceIP: ${why}`)
+          : invalidService(service, invalid('spec.clusterIPs', given, `failed to allocate IP ${wanted}: ${why}`)),
+      () => (wanted === undefined ? allocator.takeAnyAddress(family as IPFamily) : allocator.takeAddress(wanted)),
+    );
+    undo.push(() => allocator.releaseAddress(address));
+    return address;
+  });
+  spec.clusterIP = addresses[0];
+  spec.clusterIPs = addresses;
 }
 
 function takeNodePorts(

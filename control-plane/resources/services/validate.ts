@@ -183,14 +183,17 @@ export function validateServiceUpdate(service: Service, old: Service): FieldErro
   if (!wasOrIsAlias && !(isHeadless(service) && isHeadless(old))) {
     const now = spec.clusterIPs ?? [];
     (before.clusterIPs ?? []).forEach((address, index) => {
-      if (now[index] !== address) {
-        const why = now.length === 0 ? 'primary clusterIP can not be unset' : 'may not change once set';
-        errors.push(invalid(`spec.clusterIPs[${index}]`, now, why));
-      }
+      // A second one that is gone is the policy's matter.
+      if (now[index] === address || (index === 1 && now.length === 1)) return;
+      const why = now.length === 0 ? 'primary clusterIP can not be unset' : 'may not change once set';
+      errors.push(invalid(`spec.clusterIPs[${index}]`, now, why));
     });
   }
   if (!wasOrIsAlias && before.ipFamilies?.[0] && spec.ipFamilies?.[0] !== before.ipFamilies[0])
     errors.push(invalid('spec.ipFamilies[0]', spec.ipFamilies ?? null, 'may not change once set'));
+  const [, second] = before.ipFamilies ?? [];
+  if (!wasOrIsAlias && second && spec.ipFamilies?.[1] && spec.ipFamilies[1] !== second)
+    errors.push(invalid('spec.ipFamilies[1]', spec.ipFamilies, 'may not change once set'));
   if (
     before.type === 'LoadBalancer' &&
     spec.type === 'LoadBalancer' &&

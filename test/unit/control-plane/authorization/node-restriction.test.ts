@@ -5,7 +5,7 @@ import { servedResources } from '../../../../control-plane/resources/served.ts';
 import type { KubeObject, Lease, Node, Pod } from '../../../../src/kube/types.ts';
 import { ADMIN, meta, nodeUser, strategyContext } from '../../../support/strategy-context.ts';
 
-const served = servedResources({ allocator: createServiceAllocator({ serviceCidr: '10.96.0.0/12' }) });
+const served = servedResources({ allocator: createServiceAllocator({ serviceCidrs: ['10.96.0.0/12'] }) });
 const definition = (plural: string) => served.find((one) => one.plural === plural)! as ResourceDefinition<KubeObject>;
 
 const node = (name: string, rest: Partial<Node> = {}): Node => ({

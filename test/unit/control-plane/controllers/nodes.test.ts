@@ -152,7 +152,9 @@ test('podCIDRs: the lowest free one, never one in use, freed with its node', asy
   client.seed(nodes, draftNode('old', { spec: { podCIDR: '10.244.0.0/24' } }));
   client.seed(nodes, draftNode('a'));
   client.seed(nodes, draftNode('b'));
-  await scene.start(createNodeIpamController({ clusterCidr: '10.244.0.0/22', nodeMask: 24 }, scene.dependencies));
+  await scene.start(
+    createNodeIpamController({ networks: [{ cidr: '10.244.0.0/22', nodeMask: 24 }] }, scene.dependencies),
+  );
   const cidr = (name: string) => client.peek(nodes, name)!.spec!.podCIDR;
   t.deepEqual([cidr('a'), cidr('b')].sort(), ['10.244.1.0/24', '10.244.2.0/24']);
   t.deepEqual(client.peek(nodes, 'a')!.spec!.podCIDRs, [cidr('a')]);
@@ -167,10 +169,30 @@ test('podCIDRs: the lowest free one, never one in use, freed with its node', asy
   t.is(cidr('d'), '10.244.0.0/24');
 });
 
+test('podCIDRs of two families: one of each network, and a node that has the first alone keeps it', async (t) => {
+  const scene = createScene(t);
+  const { client } = scene;
+  client.seed(
+    nodes,
+    draftNode('old', { spec: { podCIDR: '10.244.0.0/24', podCIDRs: ['10.244.0.0/24', 'fd00::/64'] } }),
+  );
+  client.seed(nodes, draftNode('single', { spec: { podCIDR: '10.244.1.0/24' } }));
+  client.seed(nodes, draftNode('new'));
+  const networks = [
+    { cidr: '10.244.0.0/16', nodeMask: 24 },
+    { cidr: 'fd00::/56', nodeMask: 64 },
+  ];
+  await scene.start(createNodeIpamController({ networks }, scene.dependencies));
+  t.like(client.peek(nodes, 'new')!.spec, { podCIDR: '10.244.2.0/24', podCIDRs: ['10.244.2.0/24', 'fd00:0:0:1::/64'] });
+  t.is(client.peek(nodes, 'single')!.spec!.podCIDRs, undefined);
+});
+
 test('two nodes with one podCIDR are told', async (t) => {
   const scene = createScene(t);
   for (const name of ['a', 'b']) scene.client.seed(nodes, draftNode(name, { spec: { podCIDR: '10.244.0.0/24' } }));
-  await scene.start(createNodeIpamController({ clusterCidr: '10.244.0.0/16', nodeMask: 24 }, scene.dependencies));
+  await scene.start(
+    createNodeIpamController({ networks: [{ cidr: '10.244.0.0/16', nodeMask: 24 }] }, scene.dependencies),
+  );
   t.true(
     scene.told.some((line) => line.startsWith('Warning CIDRConflict: podCIDR 10.244.0.0/24 is also that of node')),
   );

@@ -10,7 +10,7 @@ function bench(advertiseAddress = '192.168.0.5') {
   const client = createFakeKubeClient(clock);
   const make = (securePort = 6443) =>
     createBootstrap(
-      { advertiseAddress, securePort, serviceAddress: '10.96.0.1', serviceCidr: '10.96.0.0/12' },
+      { advertiseAddress, securePort, serviceAddress: '10.96.0.1', serviceCidrs: ['10.96.0.0/12'] },
       { client, clock, log: silentLogger },
     );
   return { clock, client, make };

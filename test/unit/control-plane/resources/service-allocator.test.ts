@@ -45,23 +45,23 @@ test('a pool gives the upper band first, then the lower, then nothing', (t) => {
 });
 
 test('addresses: the first is the API server’s, network and broadcast are nobody’s', (t) => {
-  const allocator = createServiceAllocator({ serviceCidr: '10.0.0.0/29', random: first });
+  const allocator = createServiceAllocator({ serviceCidrs: ['10.0.0.0/29'], random: first });
   t.is(allocator.firstAddress, '10.0.0.1');
   for (const address of ['10.0.0.0', '10.0.0.7', '10.0.1.1'])
     t.throws(() => allocator.takeAddress(address), {
       message: `the provided IP (${address}) is not in the valid range. The range of valid IPs is 10.0.0.0/29`,
     });
-  const taken = Array.from({ length: 6 }, () => allocator.takeAddress());
+  const taken = Array.from({ length: 6 }, () => allocator.takeAnyAddress('IPv4'));
   t.deepEqual(taken, ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6']);
-  t.throws(() => allocator.takeAddress(), { message: 'range is full' });
+  t.throws(() => allocator.takeAnyAddress('IPv4'), { message: 'range is full' });
   t.throws(() => allocator.takeAddress('10.0.0.3'), { message: 'provided IP is already allocated' });
   allocator.releaseAddress('10.0.0.3');
-  t.is(allocator.takeAddress(), '10.0.0.3');
+  t.is(allocator.takeAnyAddress('IPv4'), '10.0.0.3');
 });
 
 test('random addresses and ports leave the lower band alone', (t) => {
-  const allocator = createServiceAllocator({ serviceCidr: '10.96.0.0/12', random: first });
-  t.is(allocator.takeAddress(), '10.96.1.1');
+  const allocator = createServiceAllocator({ serviceCidrs: ['10.96.0.0/12'], random: first });
+  t.is(allocator.takeAnyAddress('IPv4'), '10.96.1.1');
   t.is(allocator.takePort(), 30086);
   t.is(allocator.takePort(30000), 30000);
   t.throws(() => allocator.takePort(30000), { message: 'provided port is already allocated' });
@@ -71,7 +71,7 @@ test('random addresses and ports leave the lower band alone', (t) => {
 });
 
 test('what stored Services have is held', (t) => {
-  const allocator = createServiceAllocator({ serviceCidr: '10.96.0.0/12' });
+  const allocator = createServiceAllocator({ serviceCidrs: ['10.96.0.0/12'] });
   const stored: Service[] = [
     {
       metadata: meta('a'),
@@ -91,5 +91,5 @@ test('what stored Services have is held', (t) => {
 });
 
 test('a range without room is refused', (t) => {
-  t.throws(() => createServiceAllocator({ serviceCidr: '10.0.0.0/31' }), { message: /room for 0 addresses/ });
+  t.throws(() => createServiceAllocator({ serviceCidrs: ['10.0.0.0/31'] }), { message: /room for 0 addresses/ });
 });

@@ -7,7 +7,7 @@ import { defineServices } from '../../../../control-plane/resources/services.ts'
 import type { Service, ServiceSpec } from '../../../../src/kube/types.ts';
 import { errorTexts, meta, NOW_MS, strategyContext } from '../../../support/strategy-context.ts';
 
-const makeAllocator = () => createServiceAllocator({ serviceCidr: '10.96.0.0/12', random: () => 0 });
+const makeAllocator = () => createServiceAllocator({ serviceCidrs: ['10.96.0.0/12'], random: () => 0 });
 const makeService = (spec: ServiceSpec, name = 's'): Service => ({ metadata: meta(name), spec: structuredClone(spec) });
 const http: ServiceSpec = { ports: [{ port: 80 }] };
 
@@ -150,7 +150,7 @@ test('a deleted Service gives back what it had', async (t) => {
   const { create, allocator } = bench();
   const service = await create({ type: 'NodePort', ports: [{ port: 80 }] });
   defineServices(allocator).deleted!(service);
-  t.notThrows(() => allocator.takeAddress(service.spec.clusterIP));
+  t.notThrows(() => allocator.takeAddress(service.spec.clusterIP!));
   t.notThrows(() => allocator.takePort(service.spec.ports?.[0]?.nodePort));
 });
 
@@ -174,7 +174,7 @@ test('type changes: ClusterIP → NodePort → ClusterIP → ExternalName → Cl
     spec.externalName = 'example.com';
   });
   t.deepEqual([alias.spec.clusterIP, alias.spec.clusterIPs, alias.spec.ipFamilies], [undefined, undefined, undefined]);
-  t.is(allocator.takeAddress(plain.spec.clusterIP), plain.spec.clusterIP!);
+  t.is(allocator.takeAddress(plain.spec.clusterIP!), plain.spec.clusterIP!);
   allocator.releaseAddress(plain.spec.clusterIP!);
   const again = await update(alias, (spec) => {
     spec.type = 'ClusterIP';
