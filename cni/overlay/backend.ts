@@ -5,7 +5,9 @@
  *
  * Cost follows change: with `changed` a backend touches these peers alone, from what it remembers of its own writes; without, it
  * reads the kernel's state, compares it with all peers and mends. Identity is in the kernel (route protocol 0xBF, device names), so
- * a restart or a death at any step needs no file.
+ * a restart or a death at any step needs no file. All routes with ROUTE_PROTOCOL.overlay are the running backend's (overlay-routes.ts
+ * has what backends share of them); `peers` holds neither this node, nor one whose pod CIDR clashes with another's, nor one of another
+ * backend type.
  */
 
 /** A value per address family; absent where the node has none. */

@@ -1,0 +1,44 @@
+/**
+ * The backends by flannel's names. Each is loaded when it is used: a node runs one of them.
+ *
+ * To add one: `cni/overlay/<backend>/…` exports `create<Backend>(options, deps)`; its line here reads the options from net-conf.json's
+ * `Backend` object and says which links it makes. Those of all other backends are leftovers: the overlay deletes them at its start
+ * (flanneld's have the same names), and with them every route over them. Routes with ROUTE_PROTOCOL.overlay in the main table are the
+ * running backend's alone, whoever wrote them: its full sync removes those that it does not want, and `removeOverlay` removes the rest.
+ */
+import type { run } from '../../src/linux/exec.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import type { OverlayBackend } from './backend.ts';
+import type { BackendFields } from './backend-fields.ts';
+
+/** What a backend is given besides its options. */
+export interface BackendDeps {
+  log: Logger;
+  clock: Clock;
+  run: typeof run;
+  /** Path of the host's network namespace when it is not the process's own. */
+  hostNetns?: string;
+}
+
+export interface BackendEntry {
+  /** One line for `--help` and the docs. */
+  summary: string;
+  /** Links that this backend makes, ours and flanneld's alike. */
+  links: readonly { kind: string; name: RegExp }[];
+  /** Reads its options (defaults where the object is empty) and makes it; touches nothing yet. @throws ExplainedError for bad options. */
+  open(fields: BackendFields, deps: BackendDeps): Promise<OverlayBackend>;
+}
+
+const table = {
+  'host-gw': {
+    summary: 'plain routes between nodes of one L2 network',
+    links: [],
+    async open(_fields, deps) {
+      const { createHostGateway } = await import('./host-gw/host-gateway.ts');
+      return createHostGateway(deps);
+    },
+  },
+} satisfies Record<string, BackendEntry>;
+
+export const BACKENDS: ReadonlyMap<string, BackendEntry> = new Map<string, BackendEntry>(Object.entries(table));
