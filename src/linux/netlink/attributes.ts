@@ -22,6 +22,13 @@ export function u8(type: number, value: number): Attribute {
   return attribute(type, Buffer.from([value]), false);
 }
 
+export function u16(type: number, value: number): Attribute {
+  const buffer = Buffer.alloc(2);
+  if (LITTLE_ENDIAN) buffer.writeUInt16LE(value);
+  else buffer.writeUInt16BE(value);
+  return attribute(type, buffer, false);
+}
+
 export function u32(type: number, value: number): Attribute {
   return attribute(type, u32Bytes(value), false);
 }

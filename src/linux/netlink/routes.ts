@@ -1,5 +1,5 @@
 import { formatIp, ipFamily, parseIp, parsePrefix } from '../ip.ts';
-import { type Attribute, bytes, LITTLE_ENDIAN, readAttributes, readU32, u32 } from './attributes.ts';
+import { type Attribute, bytes, LITTLE_ENDIAN, nested, readAttributes, readU32, u32 } from './attributes.ts';
 import {
   AF_INET,
   AF_INET6,
@@ -11,10 +11,13 @@ import {
   RT_TABLE_MAIN,
   RTA_DST,
   RTA_GATEWAY,
+  RTA_METRICS,
   RTA_OIF,
   RTA_PREFSRC,
   RTA_PRIORITY,
   RTA_TABLE,
+  RTAX_ADVMSS,
+  RTAX_MTU,
   RTM_F_CLONED,
   RTNH_F_ONLINK,
 } from './constants.ts';
@@ -36,6 +39,10 @@ export interface Route {
   table: number;
   scope: number;
   onlink: boolean;
+  /** Bytes; of packets that go this way. */
+  mtu?: number;
+  /** Bytes that TCP tells the other side to put in a segment. */
+  advertisedMss?: number;
 }
 
 export interface RouteSpec {
@@ -52,6 +59,10 @@ export interface RouteSpec {
   table?: number;
   /** The gateway is reachable on the link although no route says so. */
   onlink?: boolean;
+  /** RT_SCOPE_*; default: as ip(8) chooses. */
+  scope?: number;
+  mtu?: number;
+  advertisedMss?: number;
 }
 
 const RTPROT_STATIC = 4;
@@ -70,7 +81,7 @@ export function encodeRoute(spec: RouteSpec, purpose: 'add' | 'delete'): Uint8Ar
   const table = spec.table ?? RT_TABLE_MAIN;
   header[4] = table < 256 ? table : 0;
   header[5] = spec.protocol ?? (purpose === 'add' ? RTPROT_STATIC : 0);
-  header[6] = purpose === 'delete' ? RT_SCOPE_NOWHERE : defaultScope(type, spec.gateway);
+  header[6] = purpose === 'delete' ? RT_SCOPE_NOWHERE : (spec.scope ?? defaultScope(type, spec.gateway));
   header[7] = purpose === 'delete' && spec.type === undefined ? ROUTE_TYPES.unspec : ROUTE_TYPES[type];
   const flags = spec.onlink ? RTNH_F_ONLINK : 0;
   if (LITTLE_ENDIAN) header.writeUInt32LE(flags, 8);
@@ -82,8 +93,17 @@ export function encodeRoute(spec: RouteSpec, purpose: 'add' | 'delete'): Uint8Ar
     ...(spec.linkIndex === undefined ? [] : [u32(RTA_OIF, spec.linkIndex)]),
     ...(spec.source === undefined ? [] : [bytes(RTA_PREFSRC, parseIp(spec.source))]),
     ...(spec.metric === undefined ? [] : [u32(RTA_PRIORITY, spec.metric)]),
+    ...(purpose === 'delete' ? [] : metrics(spec)),
   ];
   return [header, ...attributes.flat()];
+}
+
+function metrics({ mtu, advertisedMss }: RouteSpec): Attribute[] {
+  const said = [
+    ...(mtu === undefined ? [] : [u32(RTAX_MTU, mtu)]),
+    ...(advertisedMss === undefined ? [] : [u32(RTAX_ADVMSS, advertisedMss)]),
+  ];
+  return said.length === 0 ? [] : [nested(RTA_METRICS, said)];
 }
 
 /** As ip(8) chooses: a route to the link itself has link scope, one through a gateway or to nowhere is universal. */
@@ -107,6 +127,11 @@ export function decodeRoute(body: Buffer): Route | undefined {
     const data = attributes.get(type);
     return data && formatIp(data);
   };
+  const metricsData = attributes.get(RTA_METRICS);
+  const metric = (type: number) => {
+    const data = metricsData && readAttributes(metricsData).get(type);
+    return data && readU32(data);
+  };
   return {
     family,
     type: TYPE_NAMES.get(body[7]!) ?? 'unspec',
@@ -119,6 +144,8 @@ export function decodeRoute(body: Buffer): Route | undefined {
     table: number(RTA_TABLE) ?? body[4]!,
     scope: body[6]!,
     onlink: (flags & RTNH_F_ONLINK) !== 0,
+    mtu: metric(RTAX_MTU),
+    advertisedMss: metric(RTAX_ADVMSS),
   };
 }
 
