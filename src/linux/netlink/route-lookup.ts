@@ -1,26 +1,42 @@
-import { ipFamily, parseIp } from '../ip.ts';
-import { bytes } from './attributes.ts';
-import { AF_INET, AF_INET6, RTA_DST, RTM_GETROUTE } from './constants.ts';
-import { decodeLookup, type RouteLookup } from './routes.ts';
+import { formatIp, ipFamily, parseIp } from '../ip.ts';
+import { bytes, readAttributes, readU32 } from './attributes.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  ROUTE_TYPES,
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_OIF,
+  RTA_PREFSRC,
+  RTM_GETROUTE,
+} from './constants.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
 import { isNetlinkError } from './socket.ts';
 
-/** Says that the answer may be a route of the table itself, so that IPv6's is not marked as a copy. */
-const RTM_F_FIB_MATCH = 0x2000;
+/** Where a packet would go. */
+export interface RouteLookup {
+  /** The address is this machine's own. */
+  local: boolean;
+  linkIndex?: number;
+  /** undefined: the address is reached without a router. */
+  gateway?: string;
+  /** The source that the kernel would choose. */
+  source?: string;
+}
 
 /**
- * The route that a packet to `address` would take, as `ip route get` tells it: one message however many routes there are.
- * @returns undefined when there is none (or one that refuses).
+ * The way that a packet to `address` would take, as `ip route get` tells it: one message however many routes there are.
+ * @returns undefined when there is none, or one that refuses.
  */
 export async function lookUpRoute(
   netlink: Pick<Rtnetlink, 'request'>,
   address: string,
 ): Promise<RouteLookup | undefined> {
   const raw = parseIp(address);
+  // struct rtmsg
   const header = Buffer.alloc(12);
   header[0] = ipFamily(raw) === 4 ? AF_INET : AF_INET6;
   header[1] = raw.length * 8;
-  header.writeUInt32LE(RTM_F_FIB_MATCH * 0, 8);
   try {
     const [body] = await netlink.request({
       operation: `look up the route to ${address}`,
@@ -29,7 +45,23 @@ export async function lookUpRoute(
     });
     return body && decodeLookup(body);
   } catch (error) {
+    // What a route of type unreachable, prohibit or blackhole answers, and the lack of any.
     if (isNetlinkError(error, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return undefined;
     throw error;
   }
+}
+
+function decodeLookup(body: Buffer): RouteLookup | undefined {
+  const type = body[7];
+  // IPv6 answers with the refusing route where IPv4 answers with an error.
+  if (type !== ROUTE_TYPES.unicast && type !== ROUTE_TYPES.local) return undefined;
+  const attributes = readAttributes(body, 12);
+  const ip = (one: number) => (attributes.has(one) ? formatIp(attributes.get(one)!) : undefined);
+  const link = attributes.get(RTA_OIF);
+  return {
+    local: type === ROUTE_TYPES.local,
+    linkIndex: link && readU32(link),
+    gateway: ip(RTA_GATEWAY),
+    source: ip(RTA_PREFSRC),
+  };
 }
