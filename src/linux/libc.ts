@@ -1,4 +1,4 @@
-import { constants } from 'node:os';
+import { constants, endianness } from 'node:os';
 import koffi from 'koffi';
 
 /**
@@ -62,6 +62,7 @@ const sendCall = libc.func('long send(int fd, const void *data, size_t length, i
 const setsockoptCall = libc.func(
   'int setsockopt(int fd, int level, int option, const int32_t *value, uint32_t length)',
 );
+const interfaceRequestCall = libc.func('int ioctl(int fd, unsigned long request, _Inout_ void *ifreq)');
 const recvCall = libc.func('long recv(int fd, _Out_ void *data, size_t length, int flags)');
 
 function check(result: number, syscall: string, subject: string): void {
@@ -214,4 +215,19 @@ export function receiveNow(fd: number, limitBytes: number, subject: string): Buf
   const length = Number(recvCall(fd, buffer, limitBytes, MSG_DONTWAIT));
   if (length < 0) throw new SyscallError('recv', koffi.errno(), subject);
   return buffer.subarray(0, length);
+}
+
+const SIOCGIFNAME = 0x8910;
+const IFREQ_BYTES = 40;
+const IFREQ_INDEX_OFFSET = 16;
+
+/** Whether a link of that index is listed in the socket's network namespace. Takes none of the locks that a change of links holds. */
+export function hasLink(fd: number, index: number): boolean {
+  const request = Buffer.alloc(IFREQ_BYTES);
+  if (endianness() === 'LE') request.writeInt32LE(index, IFREQ_INDEX_OFFSET);
+  else request.writeInt32BE(index, IFREQ_INDEX_OFFSET);
+  if (interfaceRequestCall(fd, SIOCGIFNAME, request) === 0) return true;
+  const errno = koffi.errno();
+  if (errno === constants.errno.ENODEV) return false;
+  throw new SyscallError('ioctl(SIOCGIFNAME)', errno, `link ${index}`);
 }

@@ -1,4 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
+import { hasLink } from '../libc.ts';
 import { type Address, type AddressSpec, decodeAddress, encodeAddress } from './addresses.ts';
 import { text } from './attributes.ts';
 import {
@@ -40,7 +41,7 @@ import {
 } from './links.ts';
 import { decodeNeighbour, encodeNeighbour, type Neighbour, type NeighbourState } from './neighbours.ts';
 import { decodeRoute, encodeRoute, type Route, type RouteSpec } from './routes.ts';
-import { isNetlinkError, type NetlinkRequest, type NetlinkSocket, openNetlinkSocket } from './socket.ts';
+import { isNetlinkError, NetlinkError, type NetlinkRequest, type NetlinkSocket, openNetlinkSocket } from './socket.ts';
 
 /**
  * Links, addresses, routes and neighbours of one network namespace. Every call is one message to the kernel;
@@ -60,7 +61,7 @@ export interface Rtnetlink {
   /** Any other kind; in the namespace at `netns` where one is given. EEXIST when the name is taken, EOPNOTSUPP for a kind that the kernel lacks. */
   createLink(spec: Omit<LinkSpec, 'netnsFd'> & { netns?: string }): Promise<void>;
   setLink(target: number | string, change: Omit<LinkChange, 'netnsFd'> & { netns?: string }): Promise<void>;
-  /** A veth's other end goes with it. ENODEV when there is none. Done off the main thread; not in order with other requests. */
+  /** A veth's other end goes with it. ENODEV when there is none. Done off the main thread, not in order with other requests; resolves when no namespace lists the link any more. */
   deleteLink(target: number | string): Promise<void>;
 
   listAddresses(filter?: { linkIndex?: number; family?: 4 | 6 }): Promise<Address[]>;
@@ -145,23 +146,24 @@ async function withNetnsFd(netns: string | undefined, work: (netnsFd: number | u
 function linkOperations(socket: NetlinkSocket) {
   const send = acknowledged(socket);
   const create = NLM_F_CREATE | NLM_F_EXCL;
+  async function getLink(target: number | string): Promise<Link | undefined> {
+    try {
+      const [body] = await socket.request({
+        operation: `get link ${target}`,
+        type: RTM_GETLINK,
+        body: byNameOrIndex(target),
+      });
+      return body && decodeLink(body);
+    } catch (error) {
+      if (isNetlinkError(error, 'ENODEV')) return undefined;
+      throw error;
+    }
+  }
   return {
     async listLinks() {
       return (await dump(socket, 'list links', RTM_GETLINK, linkHeader(0))).map(decodeLink);
     },
-    async getLink(target: number | string) {
-      try {
-        const [body] = await socket.request({
-          operation: `get link ${target}`,
-          type: RTM_GETLINK,
-          body: byNameOrIndex(target),
-        });
-        return body && decodeLink(body);
-      } catch (error) {
-        if (isNetlinkError(error, 'ENODEV')) return undefined;
-        throw error;
-      }
-    },
+    getLink,
     createBridge: (spec: BridgeSpec) =>
       send({ operation: `create bridge ${spec.name}`, type: RTM_NEWLINK, flags: create, body: encodeBridge(spec) }),
     createVeth: ({ peer: { netns, ...peer }, ...spec }: Parameters<Rtnetlink['createVeth']>[0]) =>
@@ -190,8 +192,13 @@ function linkOperations(socket: NetlinkSocket) {
           body: encodeLinkChange(target, { ...change, netnsFd }),
         }),
       ),
-    deleteLink: (target: number | string) =>
-      socket.requestSlow({ operation: `delete link ${target}`, type: RTM_DELLINK, body: byNameOrIndex(target) }),
+    async deleteLink(target: number | string) {
+      const operation = `delete link ${target}`;
+      const index = typeof target === 'number' ? target : (await getLink(target))?.index;
+      if (index === undefined) throw new NetlinkError(operation, 'ENODEV');
+      const request = { operation, type: RTM_DELLINK, body: [linkHeader(index)] };
+      await socket.requestSlow(request, (fd) => !hasLink(fd, index));
+    },
   };
 }
 

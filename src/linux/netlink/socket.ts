@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { formatMessage, parseMessages } from 'netlink';
 import { errnoName, netlinkSocket, receiveNow, sendOnThread } from '../libc.ts';
 import { inNetns } from '../netns.ts';
@@ -45,9 +46,11 @@ export interface NetlinkSocket {
   request(request: NetlinkRequest): Promise<Buffer[]>;
   /**
    * The same for a change that the kernel takes long for: it works on the sending thread, and deleting a link waits
-   * some 20 ms for all CPUs to forget it. So a pool thread sends it, one such request at a time in the process.
+   * some 20 ms for all CPUs to forget it. So a pool thread sends it, few such requests at a time in the process.
+   * With `isDone` it resolves as soon as that tells so, on a socket of the same namespace, while the thread waits on: nobody sees the link
+   * any more a millisecond after the request. A process that ends meanwhile does not take the request back.
    */
-  requestSlow(request: NetlinkRequest): Promise<void>;
+  requestSlow(request: NetlinkRequest, isDone?: (fd: number) => boolean): Promise<void>;
   /** Pending requests fail with EBADF. */
   close(): void;
 }
@@ -160,8 +163,8 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
 
   return {
     request,
-    requestSlow: (what) =>
-      closed ? Promise.reject(new NetlinkError(what.operation, 'EBADF')) : sendSlow(protocol, netns, what),
+    requestSlow: (what, isDone) =>
+      closed ? Promise.reject(new NetlinkError(what.operation, 'EBADF')) : sendSlow({ protocol, netns, what, isDone }),
     close() {
       if (closed) return;
       closed = true;
@@ -172,27 +175,64 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
 }
 
 const ANSWER_LIMIT_BYTES = 4096;
-let slowTail: Promise<unknown> = Promise.resolve();
+/** Of the four threads of Node's pool, which files need too. The kernel carries out what is sent together about as fast as one alone. */
+const SLOW_AT_ONCE = 3;
+const DONE_POLL_MS = 1;
+let slowUnderWay = 0;
+const slowWaiting: (() => void)[] = [];
 
-/** One at a time: the kernel's lock would queue them anyway, and each waiting one would take a thread of the small pool. */
-function sendSlow(protocol: number, netns: string | undefined, what: NetlinkRequest): Promise<void> {
-  const result = slowTail.then(() => sendOnce(protocol, netns, what));
-  slowTail = result.catch(() => {});
-  return result;
+interface SlowRequest {
+  protocol: number;
+  netns: string | undefined;
+  what: NetlinkRequest;
+  isDone: ((fd: number) => boolean) | undefined;
 }
 
-async function sendOnce(protocol: number, netns: string | undefined, what: NetlinkRequest): Promise<void> {
-  const { operation, type, flags = 0, body } = what;
-  const fd = inNetns<number>(netns, () => netlinkSocket(protocol));
+/** Takes a turn for as long as the thread is busy, which may be longer than the caller waits. */
+async function sendSlow(slow: SlowRequest): Promise<void> {
+  if (slowUnderWay >= SLOW_AT_ONCE) await new Promise<void>((resolve) => slowWaiting.push(resolve));
+  else slowUnderWay++;
+  const passOn = () => {
+    const next = slowWaiting.shift();
+    if (next) next();
+    else slowUnderWay--;
+  };
+  let fd: number;
   try {
-    const message = formatMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, seq: 1, port: 0, data: body });
-    await sendOnThread(fd, Buffer.concat(message), operation);
-    const answer = parseMessages(receiveNow(fd, ANSWER_LIMIT_BYTES, operation)).find((one) => one.type === NLMSG_ERROR);
-    const errno = answer ? -readI32(answer.data) : 0;
-    if (errno > 0) throw new NetlinkError(operation, errnoName(errno));
-  } finally {
-    closeSync(fd);
+    fd = inNetns<number>(slow.netns, () => netlinkSocket(slow.protocol));
+  } catch (error) {
+    passOn();
+    throw error;
   }
+  const { isDone } = slow;
+  // What was done before the request is none of its doing: the kernel's answer tells.
+  const isTold = isDone !== undefined && !isDone(fd);
+  let answered = false;
+  const answer = sendOnThread(fd, encodeSlow(slow.what), slow.what.operation)
+    .then(() => readAnswer(fd, slow.what.operation))
+    .finally(() => {
+      answered = true;
+      closeSync(fd);
+      passOn();
+    });
+  if (!isTold) return answer;
+  const seenDone = (async () => {
+    while (!answered && !isDone(fd)) await sleep(DONE_POLL_MS);
+    if (answered) await answer;
+  })();
+  // Either may still fail when the other has told.
+  for (const outcome of [answer, seenDone]) outcome.catch(() => {});
+  return Promise.race([answer, seenDone]);
+}
+
+function encodeSlow({ type, flags = 0, body }: NetlinkRequest): Buffer {
+  return Buffer.concat(formatMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, seq: 1, port: 0, data: body }));
+}
+
+function readAnswer(fd: number, operation: string): void {
+  const answer = parseMessages(receiveNow(fd, ANSWER_LIMIT_BYTES, operation)).find((one) => one.type === NLMSG_ERROR);
+  const errno = answer ? -readI32(answer.data) : 0;
+  if (errno > 0) throw new NetlinkError(operation, errnoName(errno));
 }
 
 function isDump(flags = 0): boolean {
