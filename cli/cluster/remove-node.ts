@@ -17,6 +17,7 @@ import { runAll } from '../../src/runtime/run-all.ts';
 import { removeIfEmpty } from '../engine/empty-folder.ts';
 import { computeNodeShares, openPodResources } from '../roots/node-resources.ts';
 import { removeOverlayRoutes } from '../roots/overlay-part.ts';
+import { cidrsOf } from './addresses.ts';
 
 export { removeIfEmpty };
 
@@ -73,8 +74,8 @@ export async function removePods(places: NodePlaces): Promise<void> {
 export async function removeNetwork(places: NodePlaces): Promise<{ modulesLeft: string[] }> {
   const network = createNodeNetwork(
     {
-      clusterCidr: places.clusterCidr,
-      serviceCidr: places.serviceCidr,
+      clusterCidrs: cidrsOf(places.clusterCidr),
+      serviceCidrs: cidrsOf(places.serviceCidr),
       bridge: places.bridge,
       stateFile: places.networkState,
     },

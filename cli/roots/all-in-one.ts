@@ -52,8 +52,8 @@ export async function runAllInOne(
     mkdirSync(folder, { recursive: true });
   const network = createNodeNetwork(
     {
-      clusterCidr: settings.podCidr,
-      serviceCidr: settings.serviceCidr,
+      clusterCidrs: cidrsOf(settings.podCidr),
+      serviceCidrs: cidrsOf(settings.serviceCidr),
       bridge: settings.bridge,
       stateFile: paths.networkState,
     },

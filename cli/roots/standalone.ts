@@ -7,6 +7,7 @@ import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
+import { cidrsOf } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
 import type { ContainerGcFlags } from '../commands/container-gc-flags.ts';
 import type { ImageFlags } from '../commands/image-flags.ts';
@@ -186,8 +187,8 @@ export function nodeNetwork(
 ) {
   return createNodeNetwork(
     {
-      clusterCidr: flags.clusterCidr,
-      serviceCidr: flags.serviceCidr,
+      clusterCidrs: cidrsOf(flags.clusterCidr),
+      serviceCidrs: cidrsOf(flags.serviceCidr),
       bridge: flags.bridge,
       stateFile: join(flags.rootDir, 'network.json'),
     },

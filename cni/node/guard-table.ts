@@ -16,7 +16,7 @@ export const GUARD_TABLE = { family: 'inet', name: 'berth' } as const;
 
 const GUARD_PRIORITY = -1;
 const SRCNAT_PRIORITY = 100;
-const MULTICAST = '224.0.0.0/4';
+const MULTICAST = { ip: '224.0.0.0/4', ip6: 'ff00::/8' } as const;
 
 interface GuardChain {
   name: string;
@@ -27,17 +27,18 @@ interface GuardChain {
 }
 
 export interface GuardOptions {
-  clusterCidr: string;
-  serviceCidr: string;
+  /** One, or one of each address family. */
+  clusterCidrs: readonly string[];
+  serviceCidrs: readonly string[];
 }
 
 /** The chains with their rules. A rule's comment ends in a digest of its text: by it the kernel's rules are recognized, in whatever spelling nft lists them. */
-export function computeGuardChains({ clusterCidr, serviceCidr }: GuardOptions): GuardChain[] {
-  const reject = [
+export function computeGuardChains({ clusterCidrs, serviceCidrs }: GuardOptions): GuardChain[] {
+  const reject = serviceCidrs.flatMap((cidr) => [
     // A reset also reaches a process of a node without a default route, where an ICMP error would lack a source address.
-    rule(`ip daddr ${serviceCidr} meta l4proto tcp counter reject with tcp reset`, 'no such service'),
-    rule(`ip daddr ${serviceCidr} counter reject with icmpx type port-unreachable`, 'no such service'),
-  ];
+    rule(`${protocolOf(cidr)} daddr ${cidr} meta l4proto tcp counter reject with tcp reset`, 'no such service'),
+    rule(`${protocolOf(cidr)} daddr ${cidr} counter reject with icmpx type port-unreachable`, 'no such service'),
+  ]);
   const toLocalhost = 'iifname != "lo" ip daddr 127.0.0.0/8';
   return [
     {
@@ -58,15 +59,16 @@ export function computeGuardChains({ clusterCidr, serviceCidr }: GuardOptions): 
       type: 'nat',
       hook: 'postrouting',
       priority: SRCNAT_PRIORITY,
-      rules: [
-        rule(
-          `ip saddr ${clusterCidr} ip daddr != { ${clusterCidr}, ${MULTICAST} } counter masquerade fully-random`,
-          'pods leaving the cluster',
-        ),
-      ],
+      rules: clusterCidrs.map((cidr) => {
+        const ip = protocolOf(cidr);
+        const elsewhere = `${ip} daddr != { ${cidr}, ${MULTICAST[ip]} }`;
+        return rule(`${ip} saddr ${cidr} ${elsewhere} counter masquerade fully-random`, 'pods leaving the cluster');
+      }),
     },
   ];
 }
+
+const protocolOf = (cidr: string) => (cidr.includes(':') ? 'ip6' : 'ip');
 
 function rule(text: string, purpose: string) {
   const digest = createHash('sha256').update(text).digest('hex').slice(0, 8);

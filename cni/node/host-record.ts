@@ -14,7 +14,7 @@ const recordSchema = z.object({
   sysctls: z.record(z.string(), z.object({ previous: z.string(), written: z.string() })),
   /** Base chains by `<family> <table>`, as `readTableSkeleton` gives them. */
   tables: z.record(z.string(), z.array(z.string())),
-  /** IPv4 addresses of the bridge; null when there was no bridge. */
+  /** Global addresses of the bridge; null when there was no bridge. */
   bridgeAddresses: z.array(z.string()).nullable(),
   /** Modules that we loaded; they stay. */
   modules: z.array(z.string()),

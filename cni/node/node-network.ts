@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type run as execRun, run as runProgram } from '../../src/linux/exec.ts';
 import { formatPrefix, networkOf, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import type { RouteSpec } from '../../src/linux/netlink/routes.ts';
 import { openRtnetlink, type Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { netnsId } from '../../src/linux/netns.ts';
@@ -28,9 +29,9 @@ import { ROUTE_PROTOCOL } from './route-protocol.ts';
 import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
 
 export interface NodeNetworkOptions {
-  /** All pods of the cluster (IPv4). */
-  clusterCidr: string;
-  serviceCidr: string;
+  /** All pods of the cluster: one, or one of each address family. */
+  clusterCidrs: readonly string[];
+  serviceCidrs: readonly string[];
   /** The pods' bridge, for its removal. Default `cni0`. */
   bridge?: string;
   /** The pod network's name, for the removal of left links. Default `berth`. */
@@ -72,10 +73,19 @@ export function createNodeNetwork(
   const netns = options.hostNetns;
   const bridge = options.bridge ?? 'cni0';
   const network = options.networkName ?? 'berth';
-  const clusterCidr = formatPrefix(networkOf(parsePrefix(options.clusterCidr)));
-  const serviceCidr = formatPrefix(networkOf(parsePrefix(options.serviceCidr)));
+  const clusterCidrs = options.clusterCidrs.map(canonicalCidr);
+  const serviceCidrs = options.serviceCidrs.map(canonicalCidr);
   const nft = createNft({ run, netns });
-  const iptables = createIptables({ family: 'IPv4', run, netns });
+  /** A family is the node's when its pods have it. */
+  const families = clusterCidrs.map((clusterCidr) => {
+    const { family } = parsePrefix(clusterCidr);
+    return {
+      family,
+      clusterCidr,
+      serviceCidr: serviceCidrs.find((cidr) => parsePrefix(cidr).family === family),
+      iptables: createIptables({ family: family === 4 ? 'IPv4' : 'IPv6', run, netns }),
+    };
+  });
   const identity = {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     netns: netnsId(netns ?? '/proc/self/ns/net') ?? '',
@@ -95,7 +105,8 @@ export function createNodeNetwork(
   async function bridgeAddresses(netlink: Rtnetlink): Promise<string[] | null> {
     const link = await netlink.getLink(bridge);
     if (!link) return null;
-    return (await netlink.listAddresses({ linkIndex: link.index, family: 4 })).map(({ address }) => address);
+    const addresses = await netlink.listAddresses({ linkIndex: link.index });
+    return addresses.filter(({ scope }) => scope === 'global').map(({ address }) => address);
   }
 
   async function ensureRecord(signal?: AbortSignal): Promise<void> {
@@ -110,7 +121,7 @@ export function createNodeNetwork(
   }
 
   async function ensureGuard(signal?: AbortSignal): Promise<string[]> {
-    const chains = computeGuardChains({ clusterCidr, serviceCidr });
+    const chains = computeGuardChains({ clusterCidrs, serviceCidrs });
     const exists = (await nft.tables()).some(
       (table) => table.family === GUARD_TABLE.family && table.name === GUARD_TABLE.name,
     );
@@ -121,19 +132,30 @@ export function createNodeNetwork(
   }
 
   async function ensureForwarding(signal?: AbortSignal): Promise<string[]> {
-    const saved = await iptables.save('filter', signal);
-    const transaction = buildForwardTransaction(saved.get('filter'), clusterCidr);
-    if (isEmptyTransaction(transaction)) return [];
-    await iptables.restore(transaction, signal);
-    return ['iptables chain BERTH-FORWARD'];
+    const changes: string[] = [];
+    for (const { family, clusterCidr, iptables } of families) {
+      const saved = await iptables.save('filter', signal);
+      const transaction = buildForwardTransaction(saved.get('filter'), clusterCidr);
+      if (isEmptyTransaction(transaction)) continue;
+      await iptables.restore(transaction, signal);
+      changes.push(`${family === 4 ? 'iptables' : 'ip6tables'} chain BERTH-FORWARD`);
+    }
+    return changes;
   }
 
   function ensureRoutes(): Promise<string[]> {
     return withNetlink(async (netlink) => {
       const loopback = await netlink.getLink('lo');
-      const routes = await netlink.listRoutes({ family: 4, table: 254 });
-      const want = computeNodeRoutes({ clusterCidr, serviceCidr, loopbackIndex: loopback?.index ?? 1, routes });
-      const { add, remove } = diffNodeRoutes(want, routes);
+      const loopbackIndex = loopback?.index ?? 1;
+      const add: RouteSpec[] = [];
+      const remove: RouteSpec[] = [];
+      for (const { family, clusterCidr, serviceCidr } of families) {
+        const routes = await netlink.listRoutes({ family, table: 254 });
+        const want = computeNodeRoutes({ clusterCidr, serviceCidr, loopbackIndex, routes });
+        const changes = diffNodeRoutes(want, routes);
+        add.push(...changes.add);
+        remove.push(...changes.remove);
+      }
       for (const route of add) await netlink.replaceRoute(route);
       for (const route of remove) await netlink.deleteRoute(route);
       return [
@@ -150,7 +172,10 @@ export function createNodeNetwork(
       ...(await ensureGuard(signal)),
       ...(await ensureRoutes()),
       ...(await ensureForwarding(signal)),
-      ...(await sysctls.ensure(signal)),
+      ...(await sysctls.ensure(
+        families.map(({ family }) => family),
+        signal,
+      )),
     ];
   }
 
@@ -170,7 +195,9 @@ export function createNodeNetwork(
   async function removeGateways(netlink: Rtnetlink, before: readonly string[]): Promise<void> {
     const linkIndex = (await netlink.getLink(bridge))?.index;
     const added = ((await bridgeAddresses(netlink)) ?? []).filter(
-      (address) => !before.includes(address) && prefixContains(parsePrefix(clusterCidr), parsePrefix(address)),
+      (address) =>
+        !before.includes(address) &&
+        clusterCidrs.some((cidr) => prefixContains(parsePrefix(cidr), parsePrefix(address))),
     );
     if (linkIndex !== undefined)
       for (const address of added) await netlink.deleteAddress({ linkIndex, address }).catch(ignore('EADDRNOTAVAIL'));
@@ -207,10 +234,10 @@ export function createNodeNetwork(
       await runAll('remove the node network', [
         () => withNetlink((netlink) => removeLinks(netlink, record)),
         () => withNetlink(removeRoutes),
-        async () => {
+        ...families.map(({ iptables }) => async () => {
           const saved = (await iptables.save('filter')).get('filter');
           await iptables.restore(buildForwardRemoval(saved));
-        },
+        }),
         () => sysctls.restore(),
         // The guard goes last: until then nothing of the cluster leaks out.
         () => nft.apply(`${renderTableRemoval(HOSTPORT_TABLE)}${renderTableRemoval(GUARD_TABLE)}`),
@@ -221,6 +248,8 @@ export function createNodeNetwork(
     },
   };
 }
+
+const canonicalCidr = (cidr: string) => formatPrefix(networkOf(parsePrefix(cidr)));
 
 function ignore(code: string): (error: unknown) => void {
   return (error) => {

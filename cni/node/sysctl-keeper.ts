@@ -9,7 +9,7 @@ export interface SysctlKeeper {
   /** Records the value before, and what the kernel changes along with it, then writes. Needs a host record. */
   write(key: string, value: string): void;
   /** The node's own settings; loads br_netfilter where it is a module. @returns what was changed. */
-  ensure(signal?: AbortSignal): Promise<string[]>;
+  ensure(families: readonly (4 | 6)[], signal?: AbortSignal): Promise<string[]>;
   restore(): void;
 }
 
@@ -54,9 +54,9 @@ export function createSysctlKeeper(options: {
   return {
     read: (key) => readSysctl(key, { netns }),
     write,
-    async ensure(signal) {
+    async ensure(families, signal) {
       await ensureBridgeNetfilter(signal);
-      const wrong = readWrongSysctls(netns);
+      const wrong = readWrongSysctls(families, netns);
       for (const [key, value] of wrong) write(key, value);
       return [...wrong].map(([key, value]) => `sysctl ${key}=${value}`);
     },

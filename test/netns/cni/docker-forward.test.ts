@@ -62,8 +62,8 @@ async function setUp(t: ExecutionContext) {
   const deps = { log: silentLogger, clock: systemClock };
   const node = createNodeNetwork(
     {
-      clusterCidr: '10.244.0.0/16',
-      serviceCidr: '10.96.0.0/12',
+      clusterCidrs: ['10.244.0.0/16'],
+      serviceCidrs: ['10.96.0.0/12'],
       stateFile: join(directory, 'state.json'),
       hostNetns: host.path,
     },

@@ -54,7 +54,7 @@ async function createNode(t: ExecutionContext, switchHost: TestNetns, number: nu
   const directory = mkdtempSync(join(tmpdir(), 'host-gw-'));
   t.teardown(() => rmSync(directory, { recursive: true }));
   const deps = { log: silentLogger, clock: systemClock };
-  const cidrs = { clusterCidr: '10.244.0.0/16', serviceCidr: '10.96.0.0/12' };
+  const cidrs = { clusterCidrs: ['10.244.0.0/16'], serviceCidrs: ['10.96.0.0/12'] };
   await createNodeNetwork({ ...cidrs, stateFile: join(directory, 'state'), hostNetns: host.path }, deps).ensure();
   const podCidr = `10.244.${number}.0/24`;
   const pods = createPodNetwork({ podCidr: () => podCidr, dataDir: directory, hostNetns: host.path }, deps);

@@ -41,8 +41,8 @@ async function setUp(t: ExecutionContext, { defaultRoute = true } = {}) {
   const openNode = () =>
     createNodeNetwork(
       {
-        clusterCidr: CLUSTER_CIDR,
-        serviceCidr: SERVICE_CIDR,
+        clusterCidrs: [CLUSTER_CIDR],
+        serviceCidrs: [SERVICE_CIDR],
         stateFile: join(directory, 'state.json'),
         hostNetns: host.path,
       },
@@ -63,13 +63,14 @@ async function setUp(t: ExecutionContext, { defaultRoute = true } = {}) {
 }
 
 /** Answers every connection with the client's address. */
-async function serve(t: ExecutionContext, netns: TestNetns, port: number): Promise<void> {
+async function serve(t: ExecutionContext, netns: TestNetns, port: number, on = '0.0.0.0'): Promise<void> {
   const controller = new AbortController();
   t.teardown(() => controller.abort());
-  const program = `net.createServer((s) => s.end(s.remoteAddress)).listen(${port}, '0.0.0.0')`;
+  const program = `net.createServer((s) => s.end(s.remoteAddress)).listen(${port}, '${on}')`;
   netns.run(process.execPath, ['-e', program], { timeoutMs: 120_000, signal: controller.signal }).catch(() => {});
   for (let attempt = 0; attempt < 100; attempt++) {
-    if ((await connect(netns, '127.0.0.1', port)) === '127.0.0.1') return;
+    const local = on === '::' ? '::1' : '127.0.0.1';
+    if ((await connect(netns, local, port)) === local) return;
     await systemClock.sleep(30);
   }
   throw new Error(`the server in ${netns.name} does not answer`);
@@ -284,4 +285,55 @@ test('CVE-2020-8558: what listens on localhost only is not reached from pods and
   t.is(await connect(host, '127.0.0.1', 8181), '127.0.0.1');
   t.is(await connect(host, '127.0.0.1', 8080), '10.244.1.1', 'the host port on localhost');
   await pods.detach(sandbox);
+});
+
+test('two families: services without endpoints are refused, pods leave by the node’s address, advertised routes stay, all goes back', async (t) => {
+  const host = await createTestNetns(t, 'host');
+  const outside = await createTestNetns(t, 'out');
+  await host.ip('link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', outside.name);
+  await host.ip('addr', 'add', 'fd00:1::1/64', 'dev', 'uplink', 'nodad');
+  await outside.ip('addr', 'add', 'fd00:1::2/64', 'dev', 'eth0', 'nodad');
+  for (const [netns, link] of [
+    [host, 'uplink'],
+    [outside, 'eth0'],
+  ] as const)
+    await netns.ip('link', 'set', link, 'up');
+  const directory = mkdtempSync(join(tmpdir(), 'node-network-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const node = createNodeNetwork(
+    {
+      clusterCidrs: [CLUSTER_CIDR, 'fd00:244::/56'],
+      serviceCidrs: [SERVICE_CIDR, 'fd00:96::/112'],
+      stateFile: join(directory, 'state.json'),
+      hostNetns: host.path,
+    },
+    { log: silentLogger, clock: systemClock },
+  );
+  const before = await snapshotHost({ netns: host.path });
+  const sysctl = (key: string) => readSysctl(key, { netns: host.path });
+  t.is(sysctl('net/ipv6/conf/uplink/accept_ra'), '1');
+
+  t.true((await node.ensure()).length > 0);
+  t.deepEqual(await node.ensure(), [], 'the second time there is nothing to do');
+  t.is(sysctl('net/ipv6/conf/uplink/accept_ra'), '2', 'a forwarding host goes on heeding its router');
+  t.is(sysctl('net.ipv6.conf.all.forwarding'), '1');
+  t.is(await connect(host, 'fd00:96::5', 80), 'refused');
+  t.is(await connect(host, '10.96.0.5', 80), 'refused');
+
+  // A pod by hand: what this test is about is the node's part.
+  const pod = await createTestNetns(t, 'pod');
+  await host.ip('link', 'add', 'vethpod', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', pod.name);
+  await host.ip('addr', 'add', 'fd00:244::1/64', 'dev', 'vethpod', 'nodad');
+  await host.ip('link', 'set', 'vethpod', 'up');
+  await pod.ip('addr', 'add', 'fd00:244::2/64', 'dev', 'eth0', 'nodad');
+  await pod.ip('link', 'set', 'eth0', 'up');
+  await pod.ip('route', 'add', 'default', 'via', 'fd00:244::1');
+  await serve(t, outside, 8080, '::');
+  t.is(await connect(pod, 'fd00:1::2', 8080), 'fd00:1::1', 'the node’s address stands for the pod’s');
+  t.is(await connect(pod, 'fd00:96::5', 80), 'refused');
+  t.is(await connect(pod, 'fd00:244:0:7::9', 80), 'unreachable', 'a pod that no node has');
+  await host.ip('link', 'delete', 'vethpod');
+
+  await node.remove();
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
 });

@@ -6,7 +6,9 @@ import { ROUTE_PROTOCOL } from '../../../cni/node/route-protocol.ts';
 import type { Route } from '../../../src/linux/netlink/routes.ts';
 import type { SavedTable } from '../../../src/netfilter/tables.ts';
 
+const guard = { clusterCidrs: ['10.244.0.0/16'], serviceCidrs: ['10.96.0.0/12'] };
 const cidrs = { clusterCidr: '10.244.0.0/16', serviceCidr: '10.96.0.0/12' };
+const cidrs6 = { clusterCidr: 'fd00:244::/56', serviceCidr: 'fd00:96::/112' };
 
 function route(some: Partial<Route>): Route {
   const base = { family: 4, type: 'unicast', destination: '0.0.0.0/0', metric: 0, protocol: 4, table: 254 } as const;
@@ -26,6 +28,20 @@ test('routes: without a default route services get one that leads into the rules
   t.like(want[1], { type: 'unicast', destination: '10.96.0.0/12', linkIndex: 1 });
 });
 
+test('routes: IPv6 services get one over a link of the host, not over lo, and none before there is one', (t) => {
+  const routes6 = (...some: Partial<Route>[]) => some.map((one) => route({ family: 6, ...one }));
+  const linkLocal = { destination: 'fe80::/64', linkIndex: 2 };
+  const alone = routes6(linkLocal, { type: 'unreachable', destination: '::/0' });
+  t.deepEqual(computeNodeRoutes({ ...cidrs6, loopbackIndex: 1, routes: alone }), [
+    { metric: 4_278_198_272, protocol: 0xbe, type: 'unreachable', destination: 'fd00:244::/56' },
+  ]);
+  const connected = [...alone, ...routes6({ destination: 'fd00:244::/64', linkIndex: 7 })];
+  const [, toServices] = computeNodeRoutes({ ...cidrs6, loopbackIndex: 1, routes: connected });
+  t.like(toServices, { type: 'unicast', destination: 'fd00:96::/112', linkIndex: 7 });
+  const unserved = { ...cidrs6, serviceCidr: undefined };
+  t.is(computeNodeRoutes({ ...unserved, loopbackIndex: 1, routes: connected }).length, 1);
+});
+
 test('routes: the difference touches our own only', (t) => {
   const routes = [
     route({ destination: '10.9.0.0/16', protocol: 4 }),
@@ -41,7 +57,7 @@ test('routes: the difference touches our own only', (t) => {
 
 test('guard: the text is one transaction with its hooks and the masquerade', (t) => {
   t.is(
-    renderGuardTable(computeGuardChains(cidrs)).replaceAll(/ [0-9a-f]{8}"/g, ' HASH"'),
+    renderGuardTable(computeGuardChains(guard)).replaceAll(/ [0-9a-f]{8}"/g, ' HASH"'),
     `add table inet berth
 delete table inet berth
 table inet berth {
@@ -70,8 +86,20 @@ table inet berth {
   );
 });
 
+test('guard: a second family has its own rules', (t) => {
+  const text = renderGuardTable(
+    computeGuardChains({
+      clusterCidrs: ['10.244.0.0/16', 'fd00:244::/56'],
+      serviceCidrs: ['10.96.0.0/12', 'fd00:96::/112'],
+    }),
+  );
+  t.is(text.match(/ip6 daddr fd00:96::\/112 meta l4proto tcp counter reject with tcp reset/g)?.length, 2);
+  t.is(text.match(/ip daddr 10\.96\.0\.0\/12 meta l4proto tcp/g)?.length, 2);
+  t.regex(text, /ip6 saddr fd00:244::\/56 ip6 daddr != \{ fd00:244::\/56, ff00::\/8 \} counter masquerade/);
+});
+
 test('guard: recognized by its chains and comments; a flushed, reordered or changed one is not', (t) => {
-  const chains = computeGuardChains(cidrs);
+  const chains = computeGuardChains(guard);
   const objects = [
     ...chains.map(({ name, type, hook, priority }) => ({ chain: { name, type, hook, prio: priority } })),
     ...chains.flatMap(({ name, rules }) => rules.map(({ comment }) => ({ rule: { chain: name, comment } }))),
@@ -80,7 +108,7 @@ test('guard: recognized by its chains and comments; a flushed, reordered or chan
   t.false(isGuardInPlace(chains, objects.slice(0, -1)), 'a rule is missing');
   t.false(isGuardInPlace(chains, [...objects, { rule: { chain: 'forward' } }]), 'a foreign rule');
   t.false(isGuardInPlace(chains, objects.slice(1)), 'a chain is missing');
-  t.false(isGuardInPlace(computeGuardChains({ ...cidrs, serviceCidr: '10.97.0.0/16' }), objects), 'another CIDR');
+  t.false(isGuardInPlace(computeGuardChains({ ...guard, serviceCidrs: ['10.97.0.0/16'] }), objects), 'another CIDR');
 });
 
 const JUMP = '-m comment --comment "berth pod network" -j BERTH-FORWARD';
