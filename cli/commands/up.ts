@@ -28,8 +28,8 @@ export function defineUp(program: Command): void {
   );
   for (const [flag, text, fallback] of IMAGE_FLAGS) command.option(flag, text, fallback);
   const numbers: [string, keyof typeof upDefaults, string][] = [
-    ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses"],
-    ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses"],
+    ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses; with an IPv6 range behind a comma, pods have both"],
+    ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses; with an IPv6 range behind a comma, dual-stack"],
     ['--nodes <n>', 'nodes', 'nodes of the cluster: this machine, and further ones in namespaces of it'],
     ['--nodes-network <cidr>', 'nodesNetwork', 'the addresses of further nodes'],
     ['--cluster-domain <name>', 'clusterDomain', "the cluster's DNS domain"],

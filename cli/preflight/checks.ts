@@ -2,15 +2,12 @@ import { createSocket } from 'node:dgram';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { ROUTE_PROTOCOL } from '../../cni/node/route-protocol.ts';
 import { ExecError, run } from '../../src/linux/exec.ts';
-import { formatPrefix, networkOf, parsePrefix, prefixesOverlap } from '../../src/linux/ip.ts';
-import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { processesWith } from '../daemon/pid-file.ts';
 import { enginePings } from '../engine/ping.ts';
-import { SWITCH_UPLINK } from '../nodes/switch.ts';
 import { UserError } from '../output/failure.ts';
 import { pathsOf, type Settings } from '../settings.ts';
+import { checkCidrs } from './cidrs.ts';
 import { checkManagers } from './managers.ts';
 
 /** Everything that would make `up` fail half-way, asked before the first change. Each answer names the cause and the way out. */
@@ -43,67 +40,6 @@ export function checkNodeIp(nodeIp: string): void {
       }`,
     );
   }
-}
-
-async function checkCidrs(settings: Settings): Promise<void> {
-  const ownProtocols: number[] = Object.values(ROUTE_PROTOCOL);
-  const cidrs: [string, string][] = [
-    ['--pod-cidr', settings.podCidr],
-    ['--service-cidr', settings.serviceCidr],
-    ['--nodes-network', settings.nodesNetwork],
-  ];
-  for (const [flag, cidr] of cidrs) checkCidr(flag, cidr);
-  for (const [index, [flag, cidr]] of cidrs.entries())
-    for (const [otherFlag, other] of cidrs.slice(index + 1))
-      if (prefixesOverlap(parsePrefix(cidr), parsePrefix(other)))
-        throw new UserError(`${flag} ${cidr} and ${otherFlag} ${other} overlap: choose two that don't`);
-  const netlink = openRtnetlink();
-  try {
-    const links = new Map((await netlink.listLinks()).map((link) => [link.index, link.name]));
-    for (const route of await netlink.listRoutes()) {
-      const dev = links.get(route.linkIndex ?? 0);
-      // What an earlier run of ours left (it may have been killed) is no conflict: the pod bridge, our own routes, and those without a device.
-      if (
-        route.family !== 4 ||
-        route.destination === '0.0.0.0/0' ||
-        route.table !== 254 ||
-        dev === settings.bridge ||
-        dev === SWITCH_UPLINK ||
-        dev === undefined ||
-        ownProtocols.includes(route.protocol)
-      )
-        continue;
-      const clash = cidrs.find(([, cidr]) => prefixesOverlap(parsePrefix(cidr), parsePrefix(route.destination)));
-      if (clash)
-        throw new UserError(
-          `${clash[0]} ${clash[1]} overlaps the host's route ${route.destination} dev ${dev}: choose another range with ${clash[0]}`,
-        );
-    }
-  } finally {
-    netlink.close();
-  }
-}
-
-/** Shortest and longest prefixes. */
-const CIDR_LENGTHS: Record<string, readonly [least: number, most: number]> = {
-  '--pod-cidr': [8, 24],
-  '--service-cidr': [12, 24],
-  '--nodes-network': [16, 29],
-};
-
-function checkCidr(flag: string, cidr: string): void {
-  let prefix: ReturnType<typeof parsePrefix>;
-  try {
-    prefix = parsePrefix(cidr);
-  } catch (error) {
-    throw new UserError(`${flag}: ${(error as Error).message}; write it like 10.244.0.0/16`);
-  }
-  if (prefix.family !== 4) throw new UserError(`${flag} ${cidr}: only IPv4 ranges are supported for now`);
-  if (formatPrefix(networkOf(prefix)) !== formatPrefix(prefix))
-    throw new UserError(`${flag} ${cidr} has bits beyond its length: did you mean ${formatPrefix(networkOf(prefix))}?`);
-  const [least, most] = CIDR_LENGTHS[flag]!;
-  if (prefix.prefixLength < least || prefix.prefixLength > most)
-    throw new UserError(`${flag} ${cidr}: the length must be between /${least} and /${most}`);
 }
 
 async function checkKernel(): Promise<void> {
