@@ -29,12 +29,17 @@ export interface AddressSpec {
   address: string;
   /** Default: host for loopback addresses, else global. */
   scope?: Address['scope'];
+  /** IPv6: whether it is used only once no neighbour has answered for it. Default: at once. */
+  duplicateDetection?: boolean;
+  /** Without the route to its subnet. */
+  noPrefixRoute?: boolean;
 }
 
 const SCOPES = { global: RT_SCOPE_UNIVERSE, link: RT_SCOPE_LINK, host: RT_SCOPE_HOST } as const;
 
 /** IFA_F_NODAD: an IPv6 address is usable at once. */
 export const IFA_F_NODAD = 0x02;
+const IFA_F_NOPREFIXROUTE = 0x200;
 
 /** struct ifaddrmsg and attributes. An IPv4 address gets its subnet's broadcast address (not for /31, /32). */
 export function encodeAddress(spec: AddressSpec): Uint8Array[] {
@@ -53,8 +58,12 @@ export function encodeAddress(spec: AddressSpec): Uint8Array[] {
     ...bytes(IFA_LOCAL, prefix.address),
     ...bytes(IFA_ADDRESS, prefix.address),
     ...(broadcast ? bytes(IFA_BROADCAST, broadcast) : []),
-    ...(v4 ? [] : u32(IFA_FLAGS, IFA_F_NODAD)),
+    ...(addressFlags(spec, v4) === 0 ? [] : u32(IFA_FLAGS, addressFlags(spec, v4))),
   ];
+}
+
+function addressFlags({ duplicateDetection, noPrefixRoute }: AddressSpec, v4: boolean): number {
+  return (v4 || duplicateDetection ? 0 : IFA_F_NODAD) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0);
 }
 
 export function decodeAddress(body: Buffer): Address | undefined {

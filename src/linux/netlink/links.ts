@@ -19,6 +19,7 @@ import {
   IFF_RUNNING,
   IFF_UP,
   IFLA_ADDRESS,
+  IFLA_BRPORT_ISOLATED,
   IFLA_BRPORT_MODE,
   IFLA_IFALIAS,
   IFLA_IFNAME,
@@ -64,7 +65,7 @@ export interface Link {
   /** What is its kind's own (IFLA_INFO_DATA), as the kernel sent it: read by the file of that kind. */
   data?: ReadonlyMap<number, Buffer>;
   /** What it is as a bridge's port. */
-  bridgePort?: { hairpin: boolean };
+  bridgePort?: { hairpin: boolean; isolated: boolean };
 }
 
 /** What a link can be told at any time. Absent fields stay as they are. */
@@ -79,6 +80,8 @@ export interface LinkChange {
   alias?: string;
   /** For a port of a bridge: frames may leave through the port they came in. */
   hairpin?: boolean;
+  /** For a port of a bridge: no frames from and to other isolated ports. */
+  isolated?: boolean;
   promiscuous?: boolean;
   allMulticast?: boolean;
   txQueueLength?: number;
@@ -206,15 +209,10 @@ export function encodeVeth(spec: VethSpec): Uint8Array[] {
 
 /** A change of an existing link, found by index, or by name where the target is a string. */
 export function encodeLinkChange(target: number | string, change: LinkChange): Uint8Array[] {
-  const port =
-    change.hairpin === undefined
-      ? []
-      : [
-          nested(IFLA_LINKINFO, [
-            text(IFLA_INFO_SLAVE_KIND, 'bridge'),
-            nested(IFLA_INFO_SLAVE_DATA, [u8(IFLA_BRPORT_MODE, change.hairpin ? 1 : 0)]),
-          ]),
-        ];
+  const port = [
+    ...(change.hairpin === undefined ? [] : [u8(IFLA_BRPORT_MODE, change.hairpin ? 1 : 0)]),
+    ...(change.isolated === undefined ? [] : [u8(IFLA_BRPORT_ISOLATED, change.isolated ? 1 : 0)]),
+  ];
   const byName = typeof target === 'string';
   const attributes = [
     ...(byName ? [text(IFLA_IFNAME, target)] : []),
@@ -222,7 +220,9 @@ export function encodeLinkChange(target: number | string, change: LinkChange): U
     ...(change.alias === undefined ? [] : [bytes(IFLA_IFALIAS, aliasBytes(change.alias))]),
     ...(change.txQueueLength === undefined ? [] : [u32(IFLA_TXQLEN, change.txQueueLength)]),
     ...(change.netnsFd === undefined ? [] : [u32(IFLA_NET_NS_FD, change.netnsFd)]),
-    ...port,
+    ...(port.length === 0
+      ? []
+      : [nested(IFLA_LINKINFO, [text(IFLA_INFO_SLAVE_KIND, 'bridge'), nested(IFLA_INFO_SLAVE_DATA, port)])]),
   ];
   return [flagsHeader(byName ? 0 : target, change), ...attributes.flat()];
 }
@@ -269,9 +269,13 @@ export function decodeLink(body: Buffer): Link {
     data: data && readAttributes(data),
     bridgePort:
       slaveKind && slaveData && readText(slaveKind) === 'bridge'
-        ? { hairpin: readAttributes(slaveData).get(IFLA_BRPORT_MODE)?.[0] === 1 }
+        ? readBridgePort(readAttributes(slaveData))
         : undefined,
   };
+}
+
+function readBridgePort(data: ReadonlyMap<number, Buffer>): Link['bridgePort'] {
+  return { hairpin: data.get(IFLA_BRPORT_MODE)?.[0] === 1, isolated: data.get(IFLA_BRPORT_ISOLATED)?.[0] === 1 };
 }
 
 export function parseMac(mac: string): Buffer {
