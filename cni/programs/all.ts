@@ -2,6 +2,7 @@ import type { ProgramPlugin } from '../wire/call.ts';
 import type { PluginDependencies } from './dependencies.ts';
 import { bridgeProgram, loopbackProgram } from './interfaces.ts';
 import { hostLocalProgram, staticProgram } from './ipam.ts';
+import { dummyProgram, ipvlanProgram, macvlanProgram, vlanProgram } from './links.ts';
 import { portmapProgram } from './portmap.ts';
 
 /** Our plugins under the names that configurations know. */
@@ -9,6 +10,10 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
   const all = [
     bridgeProgram(deps),
     loopbackProgram,
+    macvlanProgram(deps),
+    ipvlanProgram(deps),
+    vlanProgram(deps),
+    dummyProgram(deps),
     hostLocalProgram(deps),
     staticProgram,
     portmapProgram(deps),

@@ -1,0 +1,45 @@
+import { type MacvlanMode, macvlanData, macvlanModeOf } from '../../src/linux/netlink/macvlan.ts';
+import {
+  type ContainerLinkConfig,
+  type ContainerLinkDependencies,
+  createContainerLinkPlugin,
+} from './container-link.ts';
+import { broken } from './failure.ts';
+import { checkMaster, checkMasterStatus, findMaster, type MasterConfig } from './master-link.ts';
+
+export interface MacvlanConfig<Ipam> extends ContainerLinkConfig<Ipam>, MasterConfig {
+  mode: MacvlanMode;
+  /** undefined: the kernel chooses one. */
+  mac: string | undefined;
+  /** Frames to all that may wait; undefined: the kernel's 1000. */
+  broadcastQueueLength: number | undefined;
+}
+
+/** The macvlan plugin: the container is on the master's own Ethernet, with a MAC of its own. Host and container do not hear each other. */
+export function createMacvlanPlugin<Ipam>(deps: ContainerLinkDependencies<Ipam>) {
+  return createContainerLinkPlugin<Ipam, MacvlanConfig<Ipam>>(
+    {
+      type: 'macvlan',
+      kind: 'macvlan',
+      async create(config, site) {
+        const { link, socket } = await findMaster(config, site);
+        await socket.createLink({
+          name: site.name,
+          kind: 'macvlan',
+          lowerIndex: link.index,
+          data: macvlanData(config),
+          mtu: config.mtu,
+          mac: config.mac,
+          netns: site.netns,
+        });
+      },
+      async check(config, link, site) {
+        const mode = macvlanModeOf(link);
+        if (mode !== config.mode) throw broken(`${link.name} is in mode ${mode}, not ${config.mode}`);
+        await checkMaster(config, link, site);
+      },
+      status: checkMasterStatus,
+    },
+    deps,
+  );
+}
