@@ -1,14 +1,12 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ownPlugins } from '../../cni/programs/all.ts';
+import { isOwnLauncher, LAUNCHER_MARK } from '../../cni/wire/own-launcher.ts';
 import { run } from '../../src/linux/exec.ts';
 import { CHECKOUT } from '../daemon/launch.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
-
-/** By this line a file of ours is told from a plugin of somebody else's. */
-const MARK = "# Made by 'berth cni install'.";
 
 const types = () => [...ownPlugins({ run, sleep: async () => {} }).keys()];
 
@@ -16,7 +14,7 @@ const types = () => [...ownPlugins({ run, sleep: async () => {} }).keys()];
 export async function installPlugins(options: { binDir: string; force?: boolean }): Promise<void> {
   checkRoot('cni install');
   const wanted = types().map((type) => ({ type, file: join(options.binDir, type) }));
-  const foreign = wanted.filter(({ file }) => existsSync(file) && !isOurs(file)).map(({ file }) => file);
+  const foreign = wanted.filter(({ file }) => existsSync(file) && !isOwnLauncher(file)).map(({ file }) => file);
   if (foreign.length > 0 && !options.force)
     throw new UserError(
       `these plugins are somebody else's: ${foreign.join(', ')}; --force replaces them, --bin-dir puts ours elsewhere`,
@@ -39,14 +37,12 @@ export function uninstallPlugins(options: { binDir: string }): void {
   checkRoot('cni uninstall');
   for (const type of types()) {
     const file = join(options.binDir, type);
-    if (existsSync(file) && isOurs(file)) rmSync(file);
+    if (existsSync(file) && isOwnLauncher(file)) rmSync(file);
   }
 }
 
 function renderLauncher(type: string): string {
   const node = join(CHECKOUT, '.toolchain/bin/node');
   const program = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
-  return `#!/bin/sh\n${MARK}\nexec '${node}' '${program}' ${type}\n`;
+  return `#!/bin/sh\n${LAUNCHER_MARK}\nexec '${node}' '${program}' ${type}\n`;
 }
-
-const isOurs = (file: string) => readFileSync(file, 'latin1').slice(0, 200).includes(MARK);

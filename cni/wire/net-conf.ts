@@ -20,7 +20,11 @@ export interface NetConf {
 
 /** @throws CniError 6 for what is no JSON object, 7 for a name that is none, 1 for a version that there is not. */
 export function parseNetConf(stdin: string): NetConf {
-  const raw = parseObject(stdin);
+  return readNetConf(parseObject(stdin));
+}
+
+/** The same of what is an object already. @throws as `parseNetConf`. */
+export function readNetConf(raw: Readonly<Record<string, unknown>>): NetConf {
   const cniVersion = parseVersion(raw['cniVersion']);
   const { name, type } = raw;
   if (typeof name !== 'string' || name === '')
