@@ -6,6 +6,8 @@ import { unpackPackages } from '../debian/packages.ts';
 /** A program of Debian's that tests use and that need not be installed: kept below .toolchain for the next run. */
 export interface DebianProgram {
   package: string;
+  /** Packages of libraries that it needs and a small Debian lacks: unpacked into the same folder. */
+  libraries?: readonly string[];
   /** The file or folder of it that is kept, without a leading slash. */
   keeps: string;
   /** Its name below .toolchain/debian. */
@@ -25,6 +27,22 @@ export const cniPlugins: DebianProgram = {
   as: 'cni-plugins',
 };
 
+/** The routing daemon that backend bgp drives. */
+export const bird: DebianProgram = {
+  package: 'bird2',
+  libraries: [
+    'libssh-gcrypt-4',
+    'libgssapi-krb5-2',
+    'libkrb5-3',
+    'libk5crypto3',
+    'libkrb5support0',
+    'libkeyutils1',
+    'libcom-err2',
+  ],
+  keeps: 'usr',
+  as: 'bird',
+};
+
 export function debianProgramPath(checkout: string, { as }: DebianProgram): string {
   return join(checkout, '.toolchain/debian', as);
 }
@@ -36,7 +54,7 @@ export async function fetchDebianProgram(checkout: string, program: DebianProgra
   const unpacked = mkdtempSync(join(tmpdir(), 'berth-program-'));
   const partial = `${kept}.${process.pid}`;
   try {
-    await unpackPackages([program.package], unpacked);
+    await unpackPackages([program.package, ...(program.libraries ?? [])], unpacked);
     mkdirSync(dirname(kept), { recursive: true });
     cpSync(join(unpacked, program.keeps), partial, { recursive: true });
     renameSync(partial, kept);

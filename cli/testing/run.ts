@@ -8,7 +8,7 @@ import { UserError } from '../output/failure.ts';
 import { fetchUmlKernel } from '../uml/kernel.ts';
 import { startAssetsBuild } from './assets-build.ts';
 import { runBenches } from './benches.ts';
-import { cniPlugins, type DebianProgram, dockerRegistry, fetchDebianProgram } from './debian-program.ts';
+import { bird, cniPlugins, type DebianProgram, dockerRegistry, fetchDebianProgram } from './debian-program.ts';
 import { lintChecks } from './lint.ts';
 import { createReportReader, type TestTotals } from './report.ts';
 import { type Rung, rungs } from './rungs.ts';
@@ -23,7 +23,10 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 /** Somebody ended this run: no further rung begins. */
 let stopped = false;
 
-const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = { netns: [cniPlugins], docker: [dockerRegistry] };
+const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = {
+  netns: [cniPlugins, bird],
+  docker: [dockerRegistry],
+};
 
 interface RungResult extends TestTotals {
   name: string;
