@@ -88,8 +88,8 @@ test('veth: both ends in one step, the peer in another namespace, as a hairpin p
     bridgePort: { hairpin: true },
   });
   t.not(link?.peerNetnsId, undefined);
-  await netlink.setLink('veth0', { hairpin: false });
-  t.deepEqual((await netlink.getLink('veth0'))?.bridgePort, { hairpin: false });
+  await netlink.setLink('veth0', { hairpin: false, isolated: true });
+  t.deepEqual((await netlink.getLink('veth0'))?.bridgePort, { hairpin: false, isolated: true });
   await netlink.setLink('veth0', { masterIndex: 0 });
   t.is((await netlink.getLink('veth0'))?.masterIndex, undefined);
 
