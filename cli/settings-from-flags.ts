@@ -1,12 +1,15 @@
+import { isIPv4 } from 'node:net';
 import { hostname } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { parseGoDurationMs } from '../src/config/duration.ts';
+import { cidrsOf } from './cluster/addresses.ts';
 import { DEFAULT_PULL_PROGRESS_DEADLINE, type ImageFlags } from './commands/image-flags.ts';
 import { enginePings } from './engine/ping.ts';
 import { POD_RUNTIME_AUTO } from './engine/pod-runtime.ts';
 import { PAUSE_IMAGE } from './images/catalog.ts';
 import { UserError } from './output/failure.ts';
-import { detectNodeIp } from './preflight/node-ip.ts';
+import { parseNodeIps } from './preflight/node-identity.ts';
+import { detectIpv6Beside, detectNodeIp } from './preflight/node-ip.ts';
 import { DEFAULT_ROOT_DIR, PROXY_MODES, type Settings } from './settings.ts';
 
 /** The Engine of a host that has one. */
@@ -58,7 +61,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     logDir: absolute('--log-dir', flags.logDir ?? (standard ? '/var/log/berth' : join(rootDir, 'log'))),
     kubeconfig: absolute('--write-kubeconfig', flags.writeKubeconfig ?? join(rootDir, 'kubeconfig')),
     nodeName: nodeName(flags.nodeName ?? hostname()),
-    nodeIp: flags.nodeIp ?? (await detectNodeIp()),
+    ...(await nodeIps(flags)),
     dockerEndpoint: flags.dockerEndpoint ?? (await chooseEngine(previous)),
     podRuntime: flags.podRuntime,
     ...(await kubeletSettings(flags)),
@@ -116,6 +119,16 @@ export const upDefaults = {
   imagePullProgressDeadline: DEFAULT_PULL_PROGRESS_DEADLINE,
   podInfraContainerImage: PAUSE_IMAGE,
 };
+
+/** A second one, IPv6, is for clusters whose pods have IPv6 addresses: the one beside the first unless it is given. */
+async function nodeIps({ nodeIp: text, podCidr }: UpFlags): Promise<Pick<Settings, 'nodeIp' | 'nodeIp6'>> {
+  const [nodeIp = '', given] = text === undefined ? [await detectNodeIp()] : parseNodeIps(text);
+  if (!isIPv4(nodeIp))
+    throw new UserError(`--node-ip ${text}: the first address must be IPv4; an IPv6 one may follow behind a comma`);
+  const hasIpv6Pods = cidrsOf(podCidr).some((cidr) => cidr.includes(':'));
+  const nodeIp6 = given ?? (hasIpv6Pods ? detectIpv6Beside(nodeIp) : undefined);
+  return { nodeIp, ...(nodeIp6 !== undefined && { nodeIp6 }) };
+}
 
 /** Files that only the daemon reads: checked here, where somebody sees what is wrong with them. */
 async function kubeletSettings(flags: UpFlags) {

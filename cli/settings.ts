@@ -21,6 +21,8 @@ export const settingsSchema = z.strictObject({
   kubeconfig: z.string(),
   nodeName: z.string(),
   nodeIp: z.string(),
+  /** Where pods have IPv6 addresses too, and the node has one. */
+  nodeIp6: z.string().optional(),
   /** `unix://…` of an Engine that is used as it is; absent: Berth runs one of its own. */
   dockerEndpoint: z.string().optional(),
   /** The OCI runtime of pods' containers: `auto`, `none`, or one that the Engine knows. */
@@ -97,6 +99,11 @@ export function pathsOf(settings: Settings) {
  */
 export function nodeLeaseDurationSeconds({ nodeMonitorGracePeriodMs }: Settings): number {
   return Math.min(40, Math.max(1, Math.floor((nodeMonitorGracePeriodMs * 0.8) / 1000)));
+}
+
+/** The node's addresses, its own family first. */
+export function nodeIpsOf({ nodeIp, nodeIp6 }: Settings): string[] {
+  return nodeIp6 === undefined ? [nodeIp] : [nodeIp, nodeIp6];
 }
 
 /** The node's part of it. */

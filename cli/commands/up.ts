@@ -13,7 +13,10 @@ export function defineUp(program: Command): void {
     .option('--log-dir <dir>', 'log files (default: /var/log/berth, or log below the root directory)')
     .option('--write-kubeconfig <file>', "the admin's kubeconfig (default: kubeconfig below the root directory)")
     .option('--node-name <name>', "the node's name (default: the host name)")
-    .option('--node-ip <ip>', "the node's address (default: that of the default route's interface)")
+    .option(
+      '--node-ip <ip[,ipv6]>',
+      "the node's address (default: that of the default route's interface); an IPv6 one may follow behind a comma",
+    )
     .option(
       '--docker-endpoint <unix://socket>',
       "a Docker Engine to use (default: the host's if it answers, else one of Berth's own)",

@@ -6,13 +6,13 @@ import { ExecError, run } from '../../src/linux/exec.ts';
 import { processesWith } from '../daemon/pid-file.ts';
 import { enginePings } from '../engine/ping.ts';
 import { UserError } from '../output/failure.ts';
-import { pathsOf, type Settings } from '../settings.ts';
+import { nodeIpsOf, pathsOf, type Settings } from '../settings.ts';
 import { checkCidrs } from './cidrs.ts';
 import { checkManagers } from './managers.ts';
 
 /** Everything that would make `up` fail half-way, asked before the first change. Each answer names the cause and the way out. */
 export async function checkHost(settings: Settings): Promise<void> {
-  checkNodeIp(settings.nodeIp);
+  for (const nodeIp of nodeIpsOf(settings)) checkNodeIp(nodeIp);
   await checkCidrs(settings);
   await checkKernel();
   await checkPorts(settings);

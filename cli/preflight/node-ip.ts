@@ -28,3 +28,9 @@ export async function detectNodeIp(): Promise<string> {
     'this host has no IPv4 address but loopback: connect it to a network, or name its address with --node-ip',
   );
 }
+
+/** The global IPv6 address of the interface that has this IPv4 one; undefined when there is none. */
+export function detectIpv6Beside(nodeIp: string): string | undefined {
+  const own = Object.values(networkInterfaces()).find((addresses) => addresses?.some((one) => one.address === nodeIp));
+  return own?.find((one) => one.family === 'IPv6' && !one.internal && one.scopeid === 0)?.address;
+}

@@ -19,7 +19,14 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import type { ClusterPki } from '../pki/cluster-pki.ts';
 import { createPkiRenewal } from '../pki/renewal.ts';
-import { containerLogsDir, engineEndpoint, nodeLeaseDurationSeconds, pathsOf, type Settings } from '../settings.ts';
+import {
+  containerLogsDir,
+  engineEndpoint,
+  nodeIpsOf,
+  nodeLeaseDurationSeconds,
+  pathsOf,
+  type Settings,
+} from '../settings.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { AgentPartOptions } from './agent-part-options.ts';
@@ -194,7 +201,7 @@ function createAgent(
     {
       ...ownTrust(config, pki),
       nodeName: settings.nodeName,
-      nodeIps: [settings.nodeIp],
+      nodeIps: nodeIpsOf(settings),
       rootDir: paths.kubelet,
       podLogsDir: settings.podLogsDir,
       containerLogsDir: containerLogsDir(settings.podLogsDir),

@@ -1,7 +1,7 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import { addressAt, cidrsOf } from '../cluster/addresses.ts';
 import { type ClusterPki, ensureClusterPki } from '../pki/cluster-pki.ts';
-import { pathsOf, type Settings } from '../settings.ts';
+import { nodeIpsOf, pathsOf, type Settings } from '../settings.ts';
 import { readPem } from './serving-certificate.ts';
 import { settleConfig } from './settled-config.ts';
 
@@ -10,7 +10,7 @@ export function ensureOwnPki(settings: Settings, nowMs: number): Promise<Cluster
   return ensureClusterPki({
     folder: pathsOf(settings).pki,
     nodeName: settings.nodeName,
-    nodeIps: [settings.nodeIp],
+    nodeIps: nodeIpsOf(settings),
     apiServerIps: ['127.0.0.1', settings.nodeIp, ...cidrsOf(settings.serviceCidr).map((cidr) => addressAt(cidr, 1))],
     apiServerNames: [
       'localhost',

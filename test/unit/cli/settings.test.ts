@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import test from 'ava';
 import { parse } from 'yaml';
 import { renderNodeConfig } from '../../../cli/cluster/node-config.ts';
-import { nodeLeaseDurationSeconds, readSettings, settingsFile, writeSettings } from '../../../cli/settings.ts';
+import {
+  nodeIpsOf,
+  nodeLeaseDurationSeconds,
+  readSettings,
+  settingsFile,
+  writeSettings,
+} from '../../../cli/settings.ts';
 import { settingsFromFlags, upDefaults } from '../../../cli/settings-from-flags.ts';
 
 const flags = {
@@ -28,8 +34,17 @@ test('a standard root has the standard folders, another root has all below itsel
   );
 });
 
+test('a node’s second address is IPv6, for pods that have both', async (t) => {
+  const given = await settingsFromFlags({ ...flags, nodeIp: '192.0.2.7,fd00::7' }, undefined);
+  t.deepEqual(nodeIpsOf(given), ['192.0.2.7', 'fd00::7']);
+  const single = await settingsFromFlags(flags, undefined);
+  t.deepEqual(nodeIpsOf(single), ['192.0.2.7']);
+});
+
 for (const [what, change, message] of [
   ['a relative path', { rootDir: 'here' }, /--root-dir here: must be an absolute path/],
+  ['an IPv6 node address first', { nodeIp: 'fd00::7,192.0.2.7' }, /--node-ip .*: the first address must be IPv4/],
+  ['a node address that is none', { nodeIp: '192.0.2' }, /--node-ip 192\.0\.2: "192\.0\.2" is no IP address/],
   ['a port that is none', { apiPort: '70000' }, /--api-port 70000: must be a port number, 1 to 65535/],
   ['a node name with an underscore', { nodeName: 'a_b' }, /--node-name a_b: .*lower-case letters/],
   ['a duration that is none', { nodeMonitorPeriod: '5' }, /--node-monitor-period 5: must be a duration such as 5s/],
