@@ -10,34 +10,43 @@ import { buildChainRemoval, type IptablesTransaction, targetOf } from '../../src
 
 export const FORWARD_CHAIN = 'BERTH-FORWARD';
 
-const JUMP = `-m comment --comment "berth pod network" -j ${FORWARD_CHAIN}`;
+/** A chain of FORWARD that lets the pods' packets through. */
+export interface ForwardChain {
+  name: string;
+  jump: string;
+  rules: readonly string[];
+}
 
-function rulesOf(clusterCidr: string): string[] {
-  return [`-s ${clusterCidr} -j ACCEPT`, `-d ${clusterCidr} -j ACCEPT`];
+export function nodeForwardChain(clusterCidr: string): ForwardChain {
+  return {
+    name: FORWARD_CHAIN,
+    jump: `-m comment --comment "berth pod network" -j ${FORWARD_CHAIN}`,
+    rules: [`-s ${clusterCidr} -j ACCEPT`, `-d ${clusterCidr} -j ACCEPT`],
+  };
 }
 
 /**
  * The changes of the filter table that make pod traffic pass; empty when all is there. Where the jump stands is
  * decided once: others may put theirs before it later without a quarrel about the first place.
  */
-export function buildForwardTransaction(saved: SavedTable | undefined, clusterCidr: string): IptablesTransaction {
+export function buildForwardTransaction(saved: SavedTable | undefined, chain: ForwardChain): IptablesTransaction {
+  const { name, jump, rules: want } = chain;
   const forward = saved?.get('FORWARD')?.rules ?? [];
-  const want = rulesOf(clusterCidr);
-  const have = saved?.get(FORWARD_CHAIN)?.rules;
+  const have = saved?.get(name)?.rules;
   const chainIsRight = have && have.map(canonicalRule).join('\n') === want.map(canonicalRule).join('\n');
-  const jumps = forward.filter((rule) => targetOf(rule) === FORWARD_CHAIN);
-  const jumpIsRight = jumps.length === 1 && canonicalRule(jumps[0]!) === canonicalRule(JUMP);
+  const jumps = forward.filter((rule) => targetOf(rule) === name);
+  const jumpIsRight = jumps.length === 1 && canonicalRule(jumps[0]!) === canonicalRule(jump);
   return [
     {
       table: 'filter',
-      chains: chainIsRight ? [] : [FORWARD_CHAIN],
+      chains: chainIsRight ? [] : [name],
       commands: [
-        ...(chainIsRight ? [] : want.map((rule) => `-A ${FORWARD_CHAIN} ${rule}`)),
+        ...(chainIsRight ? [] : want.map((rule) => `-A ${name} ${rule}`)),
         ...(jumpIsRight
           ? []
           : [
               ...jumps.map((rule) => `-D FORWARD ${rule}`),
-              `-I FORWARD ${positionBehindProxy(forward.filter((rule) => targetOf(rule) !== FORWARD_CHAIN))} ${JUMP}`,
+              `-I FORWARD ${positionBehindProxy(forward.filter((rule) => targetOf(rule) !== name))} ${jump}`,
             ]),
       ],
     },
@@ -50,6 +59,6 @@ function positionBehindProxy(forward: readonly string[]): number {
 }
 
 /** The changes that take our chain and the jump to it away; empty when neither is there. */
-export function buildForwardRemoval(saved: SavedTable | undefined): IptablesTransaction {
-  return saved ? [buildChainRemoval('filter', saved, (chain) => chain === FORWARD_CHAIN)] : [];
+export function buildForwardRemoval(saved: SavedTable | undefined, name = FORWARD_CHAIN): IptablesTransaction {
+  return saved ? [buildChainRemoval('filter', saved, (chain) => chain === name)] : [];
 }

@@ -15,15 +15,10 @@ import { runAll } from '../../src/runtime/run-all.ts';
 import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
 import { parseHostVethAlias } from '../plugins/host-veth.ts';
 import { HOSTPORT_TABLE } from '../plugins/portmap.ts';
-import { buildForwardRemoval, buildForwardTransaction } from './forward-rules.ts';
-import {
-  computeGuardChains,
-  GUARD_TABLE,
-  isGuardInPlace,
-  renderGuardTable,
-  renderTableRemoval,
-} from './guard-table.ts';
+import { buildForwardRemoval, buildForwardTransaction, nodeForwardChain } from './forward-rules.ts';
+import { computeGuardChains, GUARD_TABLE } from './guard-table.ts';
 import { type HostRecord, openHostRecord } from './host-record.ts';
+import { isMarkedTableInPlace, renderMarkedTable, renderTableRemoval } from './marked-table.ts';
 import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
 import { ROUTE_PROTOCOL } from './route-protocol.ts';
 import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
@@ -126,8 +121,8 @@ export function createNodeNetwork(
       (table) => table.family === GUARD_TABLE.family && table.name === GUARD_TABLE.name,
     );
     const objects = exists ? await nft.list(GUARD_TABLE.family, GUARD_TABLE.name, signal) : [];
-    if (exists && isGuardInPlace(chains, objects)) return [];
-    await nft.apply(renderGuardTable(chains), signal);
+    if (exists && isMarkedTableInPlace(chains, objects)) return [];
+    await nft.apply(renderMarkedTable(GUARD_TABLE, chains), signal);
     return [`nft table ${GUARD_TABLE.family} ${GUARD_TABLE.name}`];
   }
 
@@ -135,7 +130,7 @@ export function createNodeNetwork(
     const changes: string[] = [];
     for (const { family, clusterCidr, iptables } of families) {
       const saved = await iptables.save('filter', signal);
-      const transaction = buildForwardTransaction(saved.get('filter'), clusterCidr);
+      const transaction = buildForwardTransaction(saved.get('filter'), nodeForwardChain(clusterCidr));
       if (isEmptyTransaction(transaction)) continue;
       await iptables.restore(transaction, signal);
       changes.push(`${family === 4 ? 'iptables' : 'ip6tables'} chain BERTH-FORWARD`);

@@ -1,6 +1,7 @@
 import test from 'ava';
-import { buildForwardRemoval, buildForwardTransaction } from '../../../cni/node/forward-rules.ts';
-import { computeGuardChains, isGuardInPlace, renderGuardTable } from '../../../cni/node/guard-table.ts';
+import { buildForwardRemoval, buildForwardTransaction, nodeForwardChain } from '../../../cni/node/forward-rules.ts';
+import { computeGuardChains, GUARD_TABLE } from '../../../cni/node/guard-table.ts';
+import { isMarkedTableInPlace, renderMarkedTable } from '../../../cni/node/marked-table.ts';
 import { computeNodeRoutes, diffNodeRoutes } from '../../../cni/node/node-routes.ts';
 import { ROUTE_PROTOCOL } from '../../../cni/node/route-protocol.ts';
 import type { Route } from '../../../src/linux/netlink/routes.ts';
@@ -57,7 +58,7 @@ test('routes: the difference touches our own only', (t) => {
 
 test('guard: the text is one transaction with its hooks and the masquerade', (t) => {
   t.is(
-    renderGuardTable(computeGuardChains(guard)).replaceAll(/ [0-9a-f]{8}"/g, ' HASH"'),
+    renderMarkedTable(GUARD_TABLE, computeGuardChains(guard)).replaceAll(/ [0-9a-f]{8}"/g, ' HASH"'),
     `add table inet berth
 delete table inet berth
 table inet berth {
@@ -87,7 +88,8 @@ table inet berth {
 });
 
 test('guard: a second family has its own rules', (t) => {
-  const text = renderGuardTable(
+  const text = renderMarkedTable(
+    GUARD_TABLE,
     computeGuardChains({
       clusterCidrs: ['10.244.0.0/16', 'fd00:244::/56'],
       serviceCidrs: ['10.96.0.0/12', 'fd00:96::/112'],
@@ -104,11 +106,14 @@ test('guard: recognized by its chains and comments; a flushed, reordered or chan
     ...chains.map(({ name, type, hook, priority }) => ({ chain: { name, type, hook, prio: priority } })),
     ...chains.flatMap(({ name, rules }) => rules.map(({ comment }) => ({ rule: { chain: name, comment } }))),
   ];
-  t.true(isGuardInPlace(chains, objects));
-  t.false(isGuardInPlace(chains, objects.slice(0, -1)), 'a rule is missing');
-  t.false(isGuardInPlace(chains, [...objects, { rule: { chain: 'forward' } }]), 'a foreign rule');
-  t.false(isGuardInPlace(chains, objects.slice(1)), 'a chain is missing');
-  t.false(isGuardInPlace(computeGuardChains({ ...guard, serviceCidrs: ['10.97.0.0/16'] }), objects), 'another CIDR');
+  t.true(isMarkedTableInPlace(chains, objects));
+  t.false(isMarkedTableInPlace(chains, objects.slice(0, -1)), 'a rule is missing');
+  t.false(isMarkedTableInPlace(chains, [...objects, { rule: { chain: 'forward' } }]), 'a foreign rule');
+  t.false(isMarkedTableInPlace(chains, objects.slice(1)), 'a chain is missing');
+  t.false(
+    isMarkedTableInPlace(computeGuardChains({ ...guard, serviceCidrs: ['10.97.0.0/16'] }), objects),
+    'another CIDR',
+  );
 });
 
 const JUMP = '-m comment --comment "berth pod network" -j BERTH-FORWARD';
@@ -129,8 +134,8 @@ test('forward: written whole where there is nothing', (t) => {
       commands: [...ACCEPTS.map((rule) => `-A BERTH-FORWARD ${rule}`), `-I FORWARD 1 ${JUMP}`],
     },
   ];
-  t.deepEqual(buildForwardTransaction(undefined, cidrs.clusterCidr), want);
-  t.deepEqual(buildForwardTransaction(saved(['-j DOCKER-USER']), cidrs.clusterCidr), want);
+  t.deepEqual(buildForwardTransaction(undefined, nodeForwardChain(cidrs.clusterCidr)), want);
+  t.deepEqual(buildForwardTransaction(saved(['-j DOCKER-USER']), nodeForwardChain(cidrs.clusterCidr)), want);
 });
 
 test('forward: behind the proxy’s jumps, which reject what has no endpoint', (t) => {
@@ -139,17 +144,26 @@ test('forward: behind the proxy’s jumps, which reject what has no endpoint', (
     '-m conntrack --ctstate NEW -j KUBE-SERVICES',
     '-j DOCKER-USER',
   ];
-  t.is(buildForwardTransaction(saved(forward), cidrs.clusterCidr)[0]!.commands.at(-1), `-I FORWARD 3 ${JUMP}`);
+  t.is(
+    buildForwardTransaction(saved(forward), nodeForwardChain(cidrs.clusterCidr))[0]!.commands.at(-1),
+    `-I FORWARD 3 ${JUMP}`,
+  );
 });
 
 test('forward: nothing to do when all is there, wherever the jump stands', (t) => {
   const nothing = [{ table: 'filter' as const, chains: [], commands: [] }];
-  t.deepEqual(buildForwardTransaction(saved([JUMP, '-j DOCKER-USER'], ACCEPTS), cidrs.clusterCidr), nothing);
-  t.deepEqual(buildForwardTransaction(saved(['-j DOCKER-USER', JUMP], ACCEPTS), cidrs.clusterCidr), nothing);
+  t.deepEqual(
+    buildForwardTransaction(saved([JUMP, '-j DOCKER-USER'], ACCEPTS), nodeForwardChain(cidrs.clusterCidr)),
+    nothing,
+  );
+  t.deepEqual(
+    buildForwardTransaction(saved(['-j DOCKER-USER', JUMP], ACCEPTS), nodeForwardChain(cidrs.clusterCidr)),
+    nothing,
+  );
 });
 
 test('forward: repairs a chain with other rules, and a doubled jump', (t) => {
-  const [changed] = buildForwardTransaction(saved([JUMP, JUMP], ['-j DROP']), cidrs.clusterCidr);
+  const [changed] = buildForwardTransaction(saved([JUMP, JUMP], ['-j DROP']), nodeForwardChain(cidrs.clusterCidr));
   t.deepEqual(changed, {
     table: 'filter',
     chains: ['BERTH-FORWARD'],

@@ -1,0 +1,132 @@
+/** flannel's annotations of Node objects: how overlays of all makes tell each other where their pods are. */
+import type { Node } from '../../src/kube/types.ts';
+import { formatIp, formatPrefix, ipFamily, networkOf, parseIp, parsePrefix } from '../../src/linux/ip.ts';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
+import type { Peer, PerFamily } from './backend.ts';
+
+const FAMILIES = [4, 6] as const;
+
+export interface AnnotationKeys {
+  managed: string;
+  type: string;
+  data: Record<4 | 6, string>;
+  publicIp: Record<4 | 6, string>;
+  /** Set by a person: what the node is to give as its public address. */
+  overwrite: Record<4 | 6, string>;
+  /** Set by whoever knows the node's public address (a cloud's controller): what to take where no flag says one. */
+  nodePublicIp: Record<4 | 6, string>;
+}
+
+/** `prefix` as flanneld's `--kube-annotation-prefix`: a domain, with a `/` and a name's beginning behind it if wanted. @throws ExplainedError */
+export function annotationKeys(prefix = 'flannel.alpha.coreos.com'): AnnotationKeys {
+  let start = prefix.includes('/') ? prefix : `${prefix}/`;
+  if (!start.endsWith('/') && !start.endsWith('-')) start += '-';
+  if (!/^([a-z0-9_-]+\.)+[a-z0-9_-]+\/([a-z0-9_-]+-)?$/.test(start))
+    throw new ExplainedError(
+      `--kube-annotation-prefix ${prefix}: is no domain such as flannel.alpha.coreos.com, with /name behind it if wanted`,
+    );
+  const both = (four: string, six: string) => ({ 4: `${start}${four}`, 6: `${start}${six}` });
+  return {
+    managed: `${start}kube-subnet-manager`,
+    type: `${start}backend-type`,
+    data: both('backend-data', 'backend-v6-data'),
+    publicIp: both('public-ip', 'public-ipv6'),
+    overwrite: both('public-ip-overwrite', 'public-ipv6-overwrite'),
+    nodePublicIp: both('node-public-ip', 'node-public-ipv6'),
+  };
+}
+
+/** Of a Node only what an overlay reads: objects of real clusters have kilobytes of images and conditions. For the informer's `transform`. */
+export function slimNode(node: Node): Node {
+  const { name, uid, resourceVersion, creationTimestamp, annotations } = node.metadata;
+  return {
+    apiVersion: node.apiVersion,
+    kind: node.kind,
+    metadata: { name, uid, resourceVersion, creationTimestamp, annotations },
+    spec: { podCIDR: node.spec?.podCIDR, podCIDRs: node.spec?.podCIDRs },
+    status: {
+      addresses: node.status?.addresses,
+      conditions: node.status?.conditions?.filter(({ type }) => type === 'NetworkUnavailable'),
+    },
+  } as Node;
+}
+
+/** A node's pod CIDRs in canonical text. @throws Error for one that is none, or two of a family. */
+export function podCidrsOf(node: Node): PerFamily<string> {
+  const { podCIDR, podCIDRs } = node.spec ?? {};
+  const all = podCIDRs?.length ? podCIDRs : podCIDR ? [podCIDR] : [];
+  const found: PerFamily<string> = {};
+  for (const cidr of all) {
+    const prefix = networkOf(parsePrefix(cidr));
+    if (found[prefix.family]) throw new Error(`it has two pod CIDRs of one family (${all.join(', ')})`);
+    found[prefix.family] = formatPrefix(prefix);
+  }
+  return found;
+}
+
+/** The first InternalIP of each family. */
+export function internalIpsOf(node: Node): PerFamily<string> {
+  const found: PerFamily<string> = {};
+  for (const { type, address } of node.status?.addresses ?? [])
+    if (type === 'InternalIP') found[ipFamily(address)] ??= formatIp(parseIp(address));
+  return found;
+}
+
+/**
+ * What a Node object says about its overlay; undefined for one that has no pod CIDR or no address yet. A node without annotations (another
+ * kind of network, or one that has just come) is given by its InternalIPs: that is enough for plain routes.
+ * @throws Error in words for an operator, for what is malformed.
+ */
+export function parsePeer(node: Node, keys: AnnotationKeys): Peer | undefined {
+  const podCidrs = podCidrsOf(node);
+  const said = node.metadata.annotations ?? {};
+  const isManaged = said[keys.managed] === 'true';
+  const peer: Peer = {
+    node: node.metadata.name,
+    podCidrs,
+    publicIps: isManaged ? {} : internalIpsOf(node),
+    backendType: isManaged ? said[keys.type] : undefined,
+    backendData: {},
+  };
+  for (const family of isManaged ? FAMILIES : []) {
+    const ip = said[keys.publicIp[family]];
+    if (ip) peer.publicIps[family] = parsePublicIp(ip, family, keys.publicIp[family]);
+    const data = said[keys.data[family]];
+    if (data) peer.backendData[family] = parseData(data, keys.data[family]);
+  }
+  const isComplete = FAMILIES.some((family) => podCidrs[family] && peer.publicIps[family]);
+  return isComplete ? peer : undefined;
+}
+
+function parsePublicIp(text: string, family: 4 | 6, key: string): string {
+  try {
+    if (ipFamily(text) === family) return formatIp(parseIp(text));
+  } catch {}
+  throw new Error(`its annotation ${key} is no IPv${family} address: ${JSON.stringify(text)}`);
+}
+
+function parseData(text: string, key: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(`its annotation ${key} is no JSON: ${JSON.stringify(text.slice(0, 100))}`);
+  }
+}
+
+/**
+ * The annotations that this node needs: changed ones with their values, those of a family or backend that it no longer has as null;
+ * empty when all is said already. Pure.
+ */
+export function diffAnnotations(
+  have: Readonly<Record<string, string>> | undefined,
+  want: { backendType: string; publicIps: PerFamily<string>; data: PerFamily<unknown> },
+  keys: AnnotationKeys,
+): Record<string, string | null> {
+  const wanted: Record<string, string | null> = { [keys.managed]: 'true', [keys.type]: want.backendType };
+  for (const family of FAMILIES) {
+    const ip = have?.[keys.overwrite[family]] || want.publicIps[family];
+    wanted[keys.publicIp[family]] = want.publicIps[family] === undefined ? null : ip!;
+    wanted[keys.data[family]] = want.publicIps[family] === undefined ? null : JSON.stringify(want.data[family] ?? null);
+  }
+  return Object.fromEntries(Object.entries(wanted).filter(([key, value]) => (have?.[key] ?? null) !== value));
+}
