@@ -34,7 +34,9 @@ export function renderResult(result: CniResult, version: CniVersion): Record<str
         ...(isNewest && pciID && { pciID }),
       })),
     }),
-    ips: ips.map((ip) => ({ ...(isOld && { version: familyOf(ip.address) === 4 ? '4' : '6' }), ...ip })),
+    ...(ips.length > 0 && {
+      ips: ips.map((ip) => ({ ...(isOld && { version: familyOf(ip.address) === 4 ? '4' : '6' }), ...ip })),
+    }),
     ...(routes.length > 0 && {
       routes: routes.map(({ dst, gw, mtu, advmss, priority, table, scope }) => ({
         dst,
