@@ -56,7 +56,7 @@ export async function fetchDebianProgram(checkout: string, program: DebianProgra
   try {
     await unpackPackages([program.package, ...(program.libraries ?? [])], unpacked);
     mkdirSync(dirname(kept), { recursive: true });
-    cpSync(join(unpacked, program.keeps), partial, { recursive: true });
+    cpSync(join(unpacked, program.keeps), partial, { recursive: true, verbatimSymlinks: true });
     renameSync(partial, kept);
   } finally {
     for (const rest of [unpacked, partial]) rmSync(rest, { recursive: true, force: true });
