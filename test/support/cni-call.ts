@@ -1,0 +1,65 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { CHECKOUT } from '../../cli/daemon/launch.ts';
+import { cniPlugins, debianProgramPath } from '../../cli/testing/debian-program.ts';
+import { ownPlugins } from '../../cni/programs/all.ts';
+import { run } from '../../src/linux/exec.ts';
+import type { TestNetns } from './netns.ts';
+
+/** A call of a plugin that is a program, as a runtime makes it. */
+export interface CniCall {
+  command: string;
+  conf?: object;
+  id?: string;
+  pod?: TestNetns;
+  /** In place of the pod's. */
+  netns?: string;
+  ifname?: string;
+  args?: string;
+}
+
+export interface CniOutcome {
+  status: number | null;
+  // biome-ignore lint/suspicious/noExplicitAny: what the program printed
+  out: any;
+}
+
+/** Our plugins as programs in a folder of the test's, and the folder of Debian's; undefined where that could not be had. */
+export function pluginFolders(): { ours: string; reference: string | undefined; remove(): void } {
+  const ours = mkdtempSync(join(tmpdir(), 'berth-cni-'));
+  const bundle = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
+  for (const type of ownPlugins({ run, sleep: async () => {} }).keys())
+    writeFileSync(join(ours, type), `#!/bin/sh\nexec '${process.execPath}' '${bundle}' ${type}\n`, { mode: 0o755 });
+  const reference = debianProgramPath(CHECKOUT, cniPlugins);
+  return {
+    ours,
+    reference: existsSync(reference) ? reference : undefined,
+    remove: () => rmSync(ours, { recursive: true, force: true }),
+  };
+}
+
+/** Calls plugins of the folder `path` in the namespace of a host. */
+export function createCniCaller(t: ExecutionContext, host: TestNetns, path: string) {
+  return (type: string, what: CniCall, from = path): CniOutcome => {
+    const env = {
+      PATH: process.env['PATH'],
+      CNI_COMMAND: what.command,
+      CNI_CONTAINERID: what.id ?? '',
+      CNI_NETNS: what.netns ?? what.pod?.path ?? '',
+      CNI_IFNAME: what.ifname ?? (what.id ? 'eth0' : ''),
+      CNI_PATH: from,
+      CNI_ARGS: what.args ?? '',
+    };
+    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${host.path}`, join(from, type)], {
+      env,
+      input: JSON.stringify({ cniVersion: '1.0.0', name: 'net', type, ...what.conf }),
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    t.true(status === 0 || stdout !== '', stderr);
+    return { status, out: stdout.trim() === '' ? undefined : JSON.parse(stdout) };
+  };
+}
