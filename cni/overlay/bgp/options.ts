@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { formatIp, isIpAddress, parseIp } from '../../../src/linux/ip.ts';
+import { isIP } from 'node:net';
+import { formatIp, parseIp } from '../../../src/linux/ip.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { BackendFields } from '../backend-fields.ts';
 
@@ -62,7 +63,7 @@ export function readBgpOptions(fields: BackendFields): BgpOptions {
 
 /** Whether a reflector's cluster id can be used: what other nodes say of themselves is checked too. */
 export function isClusterId(text: unknown): text is string {
-  return typeof text === 'string' && /^\d+(\.\d+){3}$/.test(text) && isIpAddress(text) && text !== '0.0.0.0';
+  return typeof text === 'string' && /^\d+(\.\d+){3}$/.test(text) && isIP(text) !== 0 && text !== '0.0.0.0';
 }
 
 export function isAsNumber(value: unknown): value is number {
@@ -72,7 +73,7 @@ export function isAsNumber(value: unknown): value is number {
 /** `192.0.2.254@64513`, `2001:db8::1@64513`. */
 function parseRouter(text: string): RouterPeer {
   const [address = '', asNumber = '', ...more] = text.split('@');
-  if (more.length > 0 || !isIpAddress(address) || !/^\d+$/.test(asNumber) || !isAsNumber(Number(asNumber)))
+  if (more.length > 0 || isIP(address) === 0 || !/^\d+$/.test(asNumber) || !isAsNumber(Number(asNumber)))
     throw new ExplainedError(`Backend.Peers: "${text}" is not ADDRESS@AS, such as 192.0.2.254@64513`);
   return { address: formatIp(parseIp(address)), asNumber: Number(asNumber) };
 }
