@@ -26,6 +26,8 @@ export interface BackendEntry {
   summary: string;
   /** Links that this backend makes, ours and flanneld's alike. */
   links: readonly { kind: string; name: RegExp }[];
+  /** Of what is left of it besides links and routes of ROUTE_PROTOCOL.overlay: a daemon, files. Called where `links` are deleted. Idempotent. */
+  removeLeftovers?(deps: BackendDeps): Promise<void>;
   /** Reads its options (defaults where the object is empty) and makes it; touches nothing yet. @throws ExplainedError for bad options. */
   open(fields: BackendFields, deps: BackendDeps): Promise<OverlayBackend>;
 }
@@ -37,6 +39,31 @@ const table = {
     async open(_fields, deps) {
       const { createHostGateway } = await import('./host-gw/host-gateway.ts');
       return createHostGateway(deps);
+    },
+  },
+  bgp: {
+    summary: "BIRD tells other nodes and routers this node's pods, as Calico does",
+    links: [],
+    async open(fields, deps) {
+      const [{ createBgp }, { readBgpOptions }] = await Promise.all([
+        import('./bgp/bgp.ts'),
+        import('./bgp/options.ts'),
+      ]);
+      return createBgp(readBgpOptions(fields), deps);
+    },
+    async removeLeftovers(deps) {
+      const { createBgp } = await import('./bgp/bgp.ts');
+      const { BGP_DEFAULTS } = await import('./bgp/options.ts');
+      await createBgp(BGP_DEFAULTS, deps).remove();
+    },
+  },
+  vxlan: {
+    summary: 'VXLAN between nodes of any network (flannel.1)',
+    links: [{ kind: 'vxlan', name: /^flannel(-v6)?\.\d+$/ }],
+    async open(fields, deps) {
+      const { readVxlanOptions } = await import('./vxlan/options.ts');
+      const { createVxlan } = await import('./vxlan/vxlan.ts');
+      return createVxlan(readVxlanOptions(fields), deps);
     },
   },
 } satisfies Record<string, BackendEntry>;

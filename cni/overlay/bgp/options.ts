@@ -41,6 +41,17 @@ const HIGHEST_AS_NUMBER = 4_294_967_294;
 /** Of the kernel: TCP_MD5SIG_MAXKEYLEN. */
 const PASSWORD_LIMIT_BYTES = 80;
 
+/** What holds where a configuration says nothing. */
+export const BGP_DEFAULTS: BgpOptions = {
+  asNumber: DEFAULT_AS_NUMBER,
+  nodeMesh: 'auto',
+  routers: [],
+  port: 179,
+  include: [],
+  birdProgram: 'bird',
+  directory: BGP_DIRECTORY,
+};
+
 /** @throws ExplainedError naming the key, its value and what is accepted. */
 export function readBgpOptions(fields: BackendFields): BgpOptions {
   const clusterId = fields.text('RouteReflectorClusterID');
@@ -49,15 +60,15 @@ export function readBgpOptions(fields: BackendFields): BgpOptions {
       `Backend.RouteReflectorClusterID: "${clusterId}" is not written as an IPv4 address (244.0.0.1)`,
     );
   return {
-    asNumber: fields.whole('ASNumber', { min: 1, max: HIGHEST_AS_NUMBER, otherwise: DEFAULT_AS_NUMBER }),
-    nodeMesh: fields.oneOf('NodeMesh', ['auto', 'on', 'off'], 'auto'),
+    asNumber: fields.whole('ASNumber', { min: 1, max: HIGHEST_AS_NUMBER, otherwise: BGP_DEFAULTS.asNumber }),
+    nodeMesh: fields.oneOf('NodeMesh', ['auto', 'on', 'off'], BGP_DEFAULTS.nodeMesh),
     routeReflectorClusterId: clusterId === '' ? undefined : clusterId,
     routers: fields.texts('Peers').map(parseRouter),
-    port: fields.whole('Port', { min: 1, max: 65_535, otherwise: 179 }),
+    port: fields.whole('Port', { min: 1, max: 65_535, otherwise: BGP_DEFAULTS.port }),
     passwordFile: fields.text('PasswordFile') || undefined,
     include: fields.texts('Include').map(checkIncluded),
-    birdProgram: fields.text('BirdProgram', 'bird'),
-    directory: fields.text('Directory', BGP_DIRECTORY),
+    birdProgram: fields.text('BirdProgram', BGP_DEFAULTS.birdProgram),
+    directory: fields.text('Directory', BGP_DEFAULTS.directory),
   };
 }
 
