@@ -4,6 +4,7 @@ import { bridgeProgram, loopbackProgram } from './interfaces.ts';
 import { hostLocalProgram, staticProgram } from './ipam.ts';
 import { dummyProgram, ipvlanProgram, macvlanProgram, vlanProgram } from './links.ts';
 import { portmapProgram } from './portmap.ts';
+import { sbrProgram, vrfProgram } from './routing.ts';
 
 /** Our plugins under the names that configurations know. */
 export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, ProgramPlugin> {
@@ -14,6 +15,8 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
     ipvlanProgram(deps),
     vlanProgram(deps),
     dummyProgram(deps),
+    sbrProgram(deps),
+    vrfProgram(deps),
     hostLocalProgram(deps),
     staticProgram,
     portmapProgram(deps),
