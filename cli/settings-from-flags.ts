@@ -127,6 +127,10 @@ async function nodeIps({ nodeIp: text, podCidr }: UpFlags): Promise<Pick<Setting
     throw new UserError(`--node-ip ${text}: the first address must be IPv4; an IPv6 one may follow behind a comma`);
   const hasIpv6Pods = cidrsOf(podCidr).some((cidr) => cidr.includes(':'));
   const nodeIp6 = given ?? (hasIpv6Pods ? detectIpv6Beside(nodeIp) : undefined);
+  if (hasIpv6Pods && nodeIp6 === undefined)
+    throw new UserError(
+      `--pod-cidr ${podCidr}: nodes of IPv6 pods need an IPv6 address too, and the link with ${nodeIp} has none: give it one ('ip address add'), or name one with --node-ip ${nodeIp},IPV6`,
+    );
   return { nodeIp, ...(nodeIp6 !== undefined && { nodeIp6 }) };
 }
 

@@ -17,7 +17,7 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { UserError } from '../output/failure.ts';
 import type { Settings } from '../settings.ts';
-import { NODE_ENGINE_SOCKET, nodePathsOf, readRecords } from './records.ts';
+import { NODE_ENGINE_SOCKET, nodePathsOf, prefix6Beside, readRecords } from './records.ts';
 import { plugIn } from './switch.ts';
 
 /** Beside the Engine's data: what a node finds again after it was stopped. */
@@ -146,7 +146,7 @@ function startNode(host: Host, settings: Settings, name: string, address: string
     'overlay-kubeconfig': `${CREDENTIALS}/overlay.kubeconfig`,
     config: `${CREDENTIALS}/kubelet.yaml`,
     'node-name': name,
-    'node-ip': address,
+    'node-ip': settings.nodeIp6 === undefined ? address : `${address},${prefix6Beside(address).split('/')[0]}`,
     'docker-endpoint': `unix://${NODE_ENGINE_SOCKET}`,
     'cluster-cidr': settings.podCidr,
     'service-cidr': settings.serviceCidr,

@@ -103,6 +103,15 @@ export function planRecords(
   });
 }
 
+/** The IPv6 network of the switch, where pods have IPv6 addresses: from the unique local ones (RFC 4193). */
+const NETWORK6 = parsePrefix('fd00:be27::/96');
+
+/** A node's IPv6 address on the switch, with the prefix length: its IPv4 address is the end of it. Pure. */
+export function prefix6Beside(address: string): string {
+  const value = toBigInt(NETWORK6.address) + toBigInt(parsePrefix(`${address}/32`).address);
+  return `${formatIp(fromBigInt(value, 6))}/${NETWORK6.prefixLength}`;
+}
+
 function addressAt(network: string, offset: number): string {
   return formatIp(fromBigInt(toBigInt(parsePrefix(network).address) + BigInt(offset), 4));
 }

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { ExecError, run } from '../../src/linux/exec.ts';
 import { parsePrefix } from '../../src/linux/ip.ts';
 import { readMounts, unmount } from '../../src/linux/mounts.ts';
+import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import type { Settings } from '../settings.ts';
-import { machineAddress, type NodeRecord } from './records.ts';
+import { machineAddress, type NodeRecord, prefix6Beside } from './records.ts';
 
 /**
  * The Ethernet switch between the machine and its further nodes: a bridge in a network namespace of its own, so that the rules of
@@ -42,7 +43,18 @@ export async function ensureSwitch(settings: Settings): Promise<void> {
   const { prefixLength } = parsePrefix(network);
   await ip('address', 'replace', `${machineAddress(network)}/${prefixLength}`, 'dev', SWITCH_UPLINK);
   await ip('link', 'set', SWITCH_UPLINK, 'up');
+  if (settings.nodeIp6 !== undefined) await answerNodes6(settings.nodeIp6, machineAddress(network));
   if (await hasDefaultRoute()) await ensureWayOut(network);
+}
+
+/**
+ * A link answers ARP for any address of the machine, but neighbour solicitations of IPv6 for its own addresses alone. The nodes know
+ * the machine by `nodeIp6`, which another link has: this one answers for it.
+ */
+async function answerNodes6(nodeIp6: string, address: string): Promise<void> {
+  await ip('-6', 'address', 'replace', prefix6Beside(address), 'dev', SWITCH_UPLINK, 'nodad');
+  writeSysctl(`net/ipv6/conf/${SWITCH_UPLINK}/proxy_ndp`, '1');
+  await ip('-6', 'neighbour', 'replace', 'proxy', nodeIp6, 'dev', SWITCH_UPLINK);
 }
 
 /** Takes all of it away. Nodes that are still plugged in lose their network. Idempotent. */
@@ -68,7 +80,7 @@ export async function removeSwitch(settings: Settings): Promise<void> {
  * @param initPid of the host's init, as this machine sees it
  */
 export async function plugIn(settings: Settings, { address, partitioned }: NodeRecord, initPid: number): Promise<void> {
-  const { nodesNetwork: network, nodeIp: machineIp } = settings;
+  const { nodesNetwork: network, nodeIp: machineIp, nodeIp6: machineIp6 } = settings;
   const namespace = namespaceOf(settings);
   const port = portOf(address);
   // A host that was killed takes its end along, and with it this one; but not at once.
@@ -81,6 +93,10 @@ export async function plugIn(settings: Settings, { address, partitioned }: NodeR
   await inHost('address', 'add', `${address}/${parsePrefix(network).prefixLength}`, 'dev', 'eth0');
   await inHost('link', 'set', 'eth0', 'up');
   await inHost('route', 'replace', `${machineIp}/32`, 'dev', 'eth0');
+  if (machineIp6 !== undefined) {
+    await inHost('-6', 'address', 'add', prefix6Beside(address), 'dev', 'eth0', 'nodad');
+    await inHost('-6', 'route', 'replace', `${machineIp6}/128`, 'dev', 'eth0');
+  }
   if (await hasDefaultRoute()) await inHost('route', 'replace', 'default', 'via', machineAddress(network));
 }
 

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { machineAddress, type NodeRecord, planRecords } from '../../../cli/nodes/records.ts';
+import { machineAddress, type NodeRecord, planRecords, prefix6Beside } from '../../../cli/nodes/records.ts';
 
 const cluster = { nodeName: 'box', nodesNetwork: '172.29.77.0/29' };
 const record = (name: string, address: string): NodeRecord => ({ name, address, runs: true, partitioned: false });
@@ -27,4 +27,8 @@ test('a name of one’s own; one that is taken is refused, the machine’s too',
 test('a full network is named; its last address is the broadcast one', (t) => {
   t.is(plan([], { count: 5 }).at(-1), 'box-6 172.29.77.6');
   t.throws(() => plan([], { count: 6 }), { message: /172\.29\.77\.0\/29 has no address left/ });
+});
+
+test('a node’s IPv6 address ends in its IPv4 one', (t) => {
+  t.is(prefix6Beside('172.29.77.2'), 'fd00:be27::ac1d:4d02/96');
 });

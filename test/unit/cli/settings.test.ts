@@ -45,6 +45,11 @@ for (const [what, change, message] of [
   ['a relative path', { rootDir: 'here' }, /--root-dir here: must be an absolute path/],
   ['an IPv6 node address first', { nodeIp: 'fd00::7,192.0.2.7' }, /--node-ip .*: the first address must be IPv4/],
   ['a node address that is none', { nodeIp: '192.0.2' }, /--node-ip 192\.0\.2: "192\.0\.2" is no IP address/],
+  [
+    'IPv6 pods on a node without such an address',
+    { podCidr: '10.244.0.0/16,fd00:244::/56' },
+    /nodes of IPv6 pods need an IPv6 address too, and the link with 192\.0\.2\.7 has none: .*--node-ip 192\.0\.2\.7,IPV6/,
+  ],
   ['a port that is none', { apiPort: '70000' }, /--api-port 70000: must be a port number, 1 to 65535/],
   ['a node name with an underscore', { nodeName: 'a_b' }, /--node-name a_b: .*lower-case letters/],
   ['a duration that is none', { nodeMonitorPeriod: '5' }, /--node-monitor-period 5: must be a duration such as 5s/],
