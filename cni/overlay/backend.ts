@@ -21,6 +21,8 @@ export interface SelfNode {
   name: string;
   /** `10.244.1.0/24`; the node's share of the cluster's pods. */
   podCidrs: PerFamily<string>;
+  /** All pods of the cluster: `Network` and `IPv6Network`. */
+  networks?: PerFamily<string>;
   /** Where the other nodes reach this one. */
   publicIps: PerFamily<string>;
   /** The link that has these addresses. */

@@ -111,7 +111,7 @@ export function createOverlayRoutes(netlink: Rtnetlink): OverlayRoutes {
       const own = new Map<string, Route>();
       const foreign = new Map<string, Route>();
       for (const route of routes) {
-        const isOwn = route.protocol === ROUTE_PROTOCOL.overlay;
+        const isOwn = route.protocol === ROUTE_PROTOCOL.overlay && route.type === 'unicast';
         if (isOwn || route.metric === metricOf(route.family)) (isOwn ? own : foreign).set(keyOf(route), route);
       }
       const jobs: Job[] = [];

@@ -4,6 +4,7 @@
  * moves. Traffic flows on while this is not running; only new nodes are not reached.
  */
 import { openRtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
+import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
 import { type ConnectedSubnets, readConnectedSubnets } from '../connected-subnets.ts';
 import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
@@ -42,7 +43,12 @@ export function createHostGateway(deps: { hostNetns?: string }): OverlayBackend 
 
     async ensure(node) {
       self = node;
-      await readSubnets();
+      const { isOwn } = await readSubnets();
+      const foreign = Object.values(node.publicIps).find((ip) => !isOwn(ip));
+      if (foreign !== undefined)
+        throw new ExplainedError(
+          `overlay host-gw: the public address ${foreign} is none of this node's: behind NAT other nodes can't route to it; use the backend vxlan, or leave --public-ip out`,
+        );
       return { mtu: node.uplink.mtu, data: {} };
     },
 

@@ -1,0 +1,110 @@
+import type { KubeClient } from '../../src/kube/client.ts';
+import { nodes } from '../../src/kube/resources.ts';
+import type { Node } from '../../src/kube/types.ts';
+import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
+import { type Clock, timestamp } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { type AnnotationKeys, diffAnnotations } from './annotations.ts';
+import type { PerFamily } from './backend.ts';
+
+/** What the other nodes must know of this one. */
+export interface Publication {
+  backendType: string;
+  publicIps: PerFamily<string>;
+  data: PerFamily<unknown>;
+}
+
+export interface NodePublisher {
+  /** From now on the Node object is to say this; `undefined` as long as there is nothing to say. */
+  say(publication: Publication): void;
+  /** Somebody has changed the Node object: perhaps it says something else now. */
+  look(): void;
+  /** The object says it: as far as the last look. */
+  isDone(): boolean;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+const MIN_INTERVAL_MS = 200;
+const RECHECK_MS = 60_000;
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 30_000;
+
+/**
+ * Keeps this node's annotations, and its condition NetworkUnavailable=False, as flanneld does: one patch of `nodes/status`, only when
+ * something differs. It works beside the kernel's part, which must not wait for an API server that is away.
+ */
+export function createNodePublisher(
+  options: { nodeName: string; keys: AnnotationKeys; setNetworkUnavailable: boolean },
+  deps: {
+    client: Pick<KubeClient, 'patch'>;
+    /** The Node object as last seen. */
+    ownNode(): Node | undefined;
+    log: Logger;
+    clock: Clock;
+  },
+): NodePublisher {
+  const { nodeName, keys } = options;
+  const { client, log, clock } = deps;
+  let wanted: Publication | undefined;
+  let done = false;
+  let failures = 0;
+
+  function computePatch(node: Node, publication: Publication): object | undefined {
+    const annotations = diffAnnotations(node.metadata.annotations, publication, keys);
+    const conditions = options.setNetworkUnavailable ? computeConditions(node) : [];
+    if (Object.keys(annotations).length === 0 && conditions.length === 0) return undefined;
+    return { metadata: { annotations }, ...(conditions.length > 0 && { status: { conditions } }) };
+  }
+
+  function computeConditions(node: Node): object[] {
+    const now = node.status?.conditions?.find(({ type }) => type === 'NetworkUnavailable');
+    if (now?.status === 'False') return [];
+    const time = timestamp(clock.nowMs());
+    return [
+      {
+        type: 'NetworkUnavailable',
+        status: 'False',
+        reason: 'FlannelIsUp',
+        message: 'Flannel is running on this node',
+        lastTransitionTime: time,
+        lastHeartbeatTime: time,
+      },
+    ];
+  }
+
+  const runner = createBoundedRunner({
+    clock,
+    minIntervalMs: MIN_INTERVAL_MS,
+    maxIntervalMs: RECHECK_MS,
+    retryMs: () => Math.min(RETRY_FIRST_MS * 2 ** Math.min(failures, 10), RETRY_LAST_MS),
+    async run(signal) {
+      const node = deps.ownNode();
+      if (!wanted || !node) return;
+      const patch = computePatch(node, wanted);
+      if (patch) {
+        await client.patch(nodes, { name: nodeName, subresource: 'status', type: 'strategic', patch, signal });
+        log.info({ node: nodeName, patch }, "the node's annotations say how its pods are reached");
+      }
+      done = true;
+      failures = 0;
+    },
+    onError(error, retryMs) {
+      failures++;
+      log.warn(
+        { err: error, retryMs },
+        "this node's annotations could not be written: other nodes don't know (yet) how to reach its pods",
+      );
+    },
+  });
+
+  return {
+    say(publication) {
+      wanted = publication;
+      done = false;
+      runner.request();
+    },
+    look: () => runner.request(),
+    isDone: () => done,
+    run: (signal) => runner.run(signal),
+  };
+}

@@ -1,0 +1,311 @@
+/**
+ * The overlay's daemon: makes this node's pods reachable by the other nodes, and theirs by this one.
+ *
+ *     own Node, uplink ──► SelfNode ──► backend.ensure ──► annotations, subnet.env, rules
+ *     Node objects ──────► PeerTable ─► backend.sync   ──► routes, neighbours, FDB
+ *
+ * One pass at a time. A node that comes or goes makes a pass over that node alone; now and then (10 s, as flanneld does) everything is compared
+ * with the kernel, the uplink's addresses too. Nothing is written before the first list of nodes: one that is not known yet would look like
+ * one that is gone. Whatever ends, traffic flows on: the kernel needs none of this.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { KubeClient } from '../../src/kube/client.ts';
+import type { Node } from '../../src/kube/types.ts';
+import type { run as execRun } from '../../src/linux/exec.ts';
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { runTogether } from '../../src/runtime/run-together.ts';
+import type { AnnotationKeys } from './annotations.ts';
+import type { BackendReady, OverlayBackend, PerFamily, SelfNode } from './backend.ts';
+import { applyBlackholes } from './blackhole-routes.ts';
+import { removeLeftoverLinks } from './leftovers.ts';
+import type { OverlayMetrics } from './metrics.ts';
+import type { NetConf } from './net-conf.ts';
+import { createNodePublisher } from './node-publisher.ts';
+import { createPeerTable } from './peer-table.ts';
+import { createSelfReader } from './self-node.ts';
+import { renderSubnetFile, writeSubnetFile } from './subnet-file.ts';
+import type { Traffic } from './traffic.ts';
+import type { UplinkChoice } from './uplink.ts';
+
+/** The nodes of the cluster, as an informer offers them. */
+export interface NodeInformer {
+  synced(signal?: AbortSignal): Promise<void>;
+  get(name: string): Node | undefined;
+  subscribe(handlers: {
+    added(node: Node): void;
+    updated(old: Node, node: Node): void;
+    deleted(node: Node): void;
+  }): () => void;
+}
+
+export interface OverlayOptions {
+  nodeName: string;
+  conf: NetConf;
+  keys: AnnotationKeys;
+  uplink: UplinkChoice;
+  /** Where the CNI plugin `flannel` looks; undefined: nowhere. */
+  subnetFile?: string;
+  /** Somebody on this node masquerades what leaves the cluster: for subnet.env. */
+  ipMasq: boolean;
+  blackholeRoute: boolean;
+  setNetworkUnavailable: boolean;
+  /** Take the place of flanneld: its links of other backends go too. */
+  takeOver: boolean;
+  /** How often everything is compared with the kernel. Default 10 s. */
+  resyncMs?: number;
+  /** How often the rules are. Default 30 s: it takes programs. */
+  rulesResyncMs?: number;
+  hostNetns?: string;
+}
+
+export interface OverlayDeps {
+  backend: OverlayBackend;
+  nodes: NodeInformer;
+  client: Pick<KubeClient, 'patch'>;
+  traffic: Traffic;
+  run: typeof execRun;
+  log: Logger;
+  clock: Clock;
+  metrics?: OverlayMetrics;
+  heartbeat?: () => void;
+}
+
+export interface OverlayState {
+  /** The kernel leads to all peers that can be reached, and this node's annotations say how it is reached. */
+  ready: boolean;
+  /** What it waits for. */
+  reason?: string;
+  backend: string;
+  uplink?: { name: string; publicIps: PerFamily<string> };
+  mtu?: number;
+  peers: number;
+  skipped: { node: string; reason: string }[];
+}
+
+export interface Overlay {
+  run(signal: AbortSignal): Promise<void>;
+  state(): OverlayState;
+  /** Bytes that a pod's packet may have; undefined until the backend is there. */
+  mtu(): number | undefined;
+}
+
+const MIN_INTERVAL_MS = 10;
+const RETRY_MS = 2_000;
+const DEFAULT_RESYNC_MS = 10_000;
+const DEFAULT_RULES_RESYNC_MS = 30_000;
+const FAMILIES = [4, 6] as const;
+
+export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overlay {
+  const { nodeName, conf, keys } = options;
+  const { backend, nodes, log, clock, metrics } = deps;
+  const table = createPeerTable({ self: nodeName, backendType: backend.type, keys });
+  const publisher = createNodePublisher(options, { ...deps, ownNode: () => nodes.get(nodeName) });
+  const dirty = new Set<string>();
+  const reader = createSelfReader({ ...options, backendType: backend.type });
+  /** Resolved once the backend is there. */
+  const there = Promise.withResolvers<void>();
+  let self: SelfNode | undefined;
+  let ready: BackendReady | undefined;
+  let waitsFor: string | undefined = 'the list of nodes';
+  let isSynced = false;
+  let skipped: OverlayState['skipped'] = [];
+  /** What was said last about a node that is skipped; said again only when it changes. */
+  let reported = new Map<string, string>();
+  let lastFullMs = Number.NEGATIVE_INFINITY;
+  let lookAtSelf = true;
+
+  /** Waiting is no failure: it is said once, and the Node object's next change wakes us. */
+  function waitFor(reason: string): void {
+    if (waitsFor !== reason) log.warn({ node: nodeName, reason }, 'the overlay waits');
+    waitsFor = reason;
+  }
+
+  /** @returns whether this node has an overlay now; and whether it is another one than before. */
+  async function ensureSelf(): Promise<{ isThere: boolean; isNew: boolean }> {
+    const found = await reader.read(nodes.get(nodeName));
+    if ('waitsFor' in found) {
+      waitFor(found.waitsFor);
+      return { isThere: ready !== undefined, isNew: false };
+    }
+    const { node, uplink } = found;
+    const isSame = ready !== undefined && isDeepStrictEqual(node, self);
+    if (isSame) {
+      waitsFor = undefined;
+      return { isThere: true, isNew: false };
+    }
+    if (!self) await prepare(Object.values(node.podCidrs));
+    else log.info({ before: self, now: node }, 'this node is reached in another way now');
+    const made = await backend.ensure({ ...node, earlierData: reader.earlierData(nodes.get(nodeName)) });
+    for (const name of table.setOwn({ podCidrs: node.podCidrs, uplinkSubnets: uplink.subnets })) dirty.add(name);
+    self = node;
+    ready = made;
+    waitsFor = undefined;
+    there.resolve();
+    metrics?.mtu.set(made.mtu);
+    metrics?.info.reset();
+    metrics?.info.set({ backend: backend.type, uplink: uplink.name }, 1);
+    log.info(
+      { backend: backend.type, uplink: uplink.name, publicIps: node.publicIps, mtu: made.mtu },
+      'overlay is there',
+    );
+    return { isThere: true, isNew: true };
+  }
+
+  /** Before the first write of this run. */
+  async function prepare(podCidrs: readonly string[]): Promise<void> {
+    const netlink = openRtnetlink(options.hostNetns);
+    try {
+      const links = await removeLeftoverLinks(netlink, { keep: backend.type, ownOnly: !options.takeOver });
+      if (links.length > 0) log.info({ links }, 'links of another backend removed');
+      if (options.blackholeRoute) await applyBlackholes(netlink, podCidrs);
+    } finally {
+      netlink.close();
+    }
+  }
+
+  function announce(): void {
+    if (!self || !ready) return;
+    publisher.say({ backendType: backend.type, publicIps: self.publicIps, data: ready.data });
+    if (options.subnetFile === undefined) return;
+    const { podCidrs } = self;
+    const networks = Object.fromEntries(
+      FAMILIES.filter((one) => podCidrs[one]).map((one) => [one, conf.networks[one]]),
+    );
+    writeSubnetFile(
+      options.subnetFile,
+      renderSubnetFile({ networks, podCidrs, mtu: ready.mtu, ipMasq: options.ipMasq }),
+    );
+  }
+
+  function report(now: OverlayState['skipped']): void {
+    skipped = now;
+    for (const { node, reason } of now)
+      if (reported.get(node) !== reason) log.warn({ node, reason }, 'pods of this node cannot be reached');
+    for (const node of reported.keys())
+      if (!now.some((one) => one.node === node)) log.info({ node }, 'this node is no longer kept from being reached');
+    reported = new Map(now.map(({ node, reason }) => [node, reason]));
+    metrics?.peers.set(table.peers.size - now.filter(({ node }) => table.peers.has(node)).length);
+    metrics?.skipped.set(now.length);
+  }
+
+  async function pass(): Promise<void> {
+    deps.heartbeat?.();
+    const startedMs = clock.monotonicMs();
+    const isDue = startedMs - lastFullMs >= (options.resyncMs ?? DEFAULT_RESYNC_MS);
+    let isNew = false;
+    if (lookAtSelf || isDue || !ready) {
+      const own = await ensureSelf();
+      lookAtSelf = false;
+      isNew = own.isNew;
+      if (!own.isThere) return;
+    }
+    const full = isDue || isNew || !isSynced;
+    const changed = full ? undefined : new Set(dirty);
+    dirty.clear();
+    if (changed?.size === 0) return;
+    try {
+      const outcome = await backend.sync(table.peers, changed);
+      metrics?.written.inc(outcome.changed);
+      const others = changed ? skipped.filter(({ node }) => !changed.has(node) && table.peers.has(node)) : [];
+      report([...table.skipped(), ...others, ...outcome.skipped]);
+      if (outcome.changed > 0)
+        log.info({ changed: outcome.changed, peers: table.peers.size, full }, 'routes to other nodes written');
+    } catch (error) {
+      for (const name of changed ?? []) dirty.add(name);
+      if (full) lastFullMs = Number.NEGATIVE_INFINITY;
+      throw error;
+    }
+    if (full) lastFullMs = startedMs;
+    if (isNew || !isSynced) announce();
+    isSynced = true;
+    metrics?.syncSeconds.observe({ kind: full ? 'full' : 'change' }, (clock.monotonicMs() - startedMs) / 1000);
+  }
+
+  const runner = createBoundedRunner({
+    clock,
+    minIntervalMs: MIN_INTERVAL_MS,
+    maxIntervalMs: options.resyncMs ?? DEFAULT_RESYNC_MS,
+    retryMs: RETRY_MS,
+    run: pass,
+    onError(error) {
+      metrics?.failures.inc();
+      // The same on every try: told once, by the reason.
+      const reason = error instanceof Error ? error.message : String(error);
+      if (waitsFor !== reason) log.error({ err: error }, 'the overlay could not be brought in order; trying again');
+      waitsFor = reason;
+      lookAtSelf = true;
+    },
+  });
+
+  function follow(names: Set<string>): void {
+    for (const name of names) dirty.add(name);
+    if (names.size > 0) runner.request();
+  }
+
+  function followOwn(): void {
+    lookAtSelf = true;
+    publisher.look();
+    runner.request();
+  }
+
+  async function keepRules(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => there.resolve(), { once: true });
+    await there.promise;
+    while (!signal.aborted) {
+      try {
+        const changes = await deps.traffic.ensure({ networks: conf.networks, podCidrs: self!.podCidrs }, signal);
+        if (changes.length > 0) log.info({ changes }, "the overlay's rules brought in order");
+      } catch (error) {
+        if (!signal.aborted) log.error({ err: error }, "the overlay's rules could not be written; trying again");
+      }
+      await clock.sleep(options.rulesResyncMs ?? DEFAULT_RULES_RESYNC_MS, signal).catch(() => {});
+    }
+  }
+
+  async function followNodes(signal: AbortSignal): Promise<void> {
+    await nodes.synced(signal).catch((error) => {
+      if (!signal.aborted) throw error;
+    });
+    if (signal.aborted) return;
+    const isOwn = (node: Node) => node.metadata.name === nodeName;
+    const unsubscribe = nodes.subscribe({
+      added: (node) => (isOwn(node) ? followOwn() : follow(table.put(node))),
+      updated: (_old, node) => (isOwn(node) ? followOwn() : follow(table.put(node))),
+      deleted: (node) => (isOwn(node) ? followOwn() : follow(table.remove(node.metadata.name))),
+    });
+    runner.request();
+    await runner.run(signal);
+    unsubscribe();
+  }
+
+  return {
+    mtu: () => ready?.mtu,
+
+    state: () => ({
+      ready: isSynced && waitsFor === undefined && publisher.isDone(),
+      reason: waitsFor ?? (publisher.isDone() ? undefined : "the node's annotations"),
+      backend: backend.type,
+      ...(self && { uplink: { name: self.uplink.name, publicIps: self.publicIps } }),
+      mtu: ready?.mtu,
+      peers: table.peers.size,
+      skipped,
+    }),
+
+    async run(signal) {
+      const parts: Parameters<typeof runTogether>[0] = {
+        'overlay nodes': { run: followNodes },
+        'overlay rules': { run: keepRules },
+        'overlay annotations': publisher,
+        ...(backend.run && { [`overlay backend ${backend.type}`]: { run: (stop) => backend.run!(stop) } }),
+      };
+      try {
+        await runTogether(parts, signal);
+      } finally {
+        backend.close();
+      }
+    },
+  };
+}

@@ -1,0 +1,105 @@
+import type { Node } from '../../src/kube/types.ts';
+import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { type AnnotationKeys, internalIpsOf, podCidrsOf } from './annotations.ts';
+import type { PerFamily, SelfNode } from './backend.ts';
+import { markLinks } from './leftovers.ts';
+import type { NetConf } from './net-conf.ts';
+import { computeUplink, type Uplink, type UplinkChoice } from './uplink.ts';
+
+const FAMILIES = [4, 6] as const;
+const MAIN_TABLE = 254;
+
+/** Puts this node together: what its object says (pod CIDRs), and what the host has (the uplink and its addresses). */
+export interface SelfReader {
+  /** @throws ExplainedError when the host has no such uplink or address. */
+  read(node: Node | undefined): Promise<{ node: Omit<SelfNode, 'earlierData'>; uplink: Uplink } | { waitsFor: string }>;
+  /** What an earlier run of this backend told the others: a MAC, a key. */
+  earlierData(node: Node | undefined): PerFamily<unknown>;
+}
+
+export function createSelfReader(options: {
+  nodeName: string;
+  conf: NetConf;
+  keys: AnnotationKeys;
+  uplink: UplinkChoice;
+  backendType: string;
+  hostNetns?: string;
+}): SelfReader {
+  const { nodeName, conf, keys, backendType } = options;
+
+  async function readUplink(node: Node, families: readonly (4 | 6)[]): Promise<Uplink> {
+    const said = node.metadata.annotations ?? {};
+    const hinted: PerFamily<string> = {};
+    for (const family of families)
+      if (said[keys.nodePublicIp[family]]) hinted[family] = said[keys.nodePublicIp[family]]!;
+    const netlink = openRtnetlink(options.hostNetns);
+    try {
+      const [links, addresses, routes] = await Promise.all([
+        netlink.listLinks(),
+        netlink.listAddresses(),
+        netlink.listRoutes({ table: MAIN_TABLE }),
+      ]);
+      await markLinks(netlink, links, backendType);
+      const { nodeIps, publicIps } = options.uplink;
+      const choice = {
+        ...options.uplink,
+        publicIps: { ...hinted, ...publicIps },
+        nodeIps: nodeIps.length > 0 ? nodeIps : Object.values(internalIpsOf(node)),
+      };
+      return computeUplink({ links, addresses, routes }, choice, families);
+    } finally {
+      netlink.close();
+    }
+  }
+
+  return {
+    async read(node) {
+      const found = computeOwnCidrs(node, nodeName, conf);
+      if (typeof found === 'string') return { waitsFor: found };
+      const families = FAMILIES.filter((family) => found[family]);
+      const uplink = await readUplink(node!, families);
+      const { name, index, mtu, publicIps } = uplink;
+      const { networks } = conf;
+      return {
+        uplink,
+        node: { name: nodeName, podCidrs: found, networks, publicIps, uplink: { name, index, mtu } },
+      };
+    },
+
+    earlierData(node) {
+      const said = node?.metadata.annotations ?? {};
+      if (said[keys.type] !== backendType) return {};
+      return { 4: parseOrNone(said[keys.data[4]]), 6: parseOrNone(said[keys.data[6]]) };
+    },
+  };
+}
+
+/** The node's pod CIDRs of the families that the overlay has, or, in flanneld's words, why there are none. Pure. */
+export function computeOwnCidrs(node: Node | undefined, nodeName: string, conf: NetConf): PerFamily<string> | string {
+  const name = JSON.stringify(nodeName);
+  if (!node) return `node ${name} is not there yet`;
+  let podCidrs: PerFamily<string>;
+  try {
+    podCidrs = podCidrsOf(node);
+  } catch (error) {
+    return `node ${name}: ${(error as Error).message}`;
+  }
+  const own: PerFamily<string> = {};
+  for (const family of FAMILIES) {
+    const [network, cidr] = [conf.networks[family], podCidrs[family]];
+    if (!network || !cidr) continue;
+    if (!prefixContains(parsePrefix(network), parsePrefix(cidr)))
+      return `subnet "${network}" specified in the flannel net config doesn't contain "${cidr}" PodCIDR of the ${name} node (${conf.where})`;
+    own[family] = cidr;
+  }
+  return own[4] || own[6] ? own : `node ${name} pod cidr not assigned`;
+}
+
+function parseOrNone(text: string | undefined): unknown {
+  try {
+    return text === undefined ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
