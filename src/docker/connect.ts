@@ -1,25 +1,21 @@
 import { readFile } from 'node:fs/promises';
 import { readFileOfArchives } from './container-file.ts';
-import type { DockerEngine, ExecResult, RegistryAuth } from './engine.ts';
-import { DockerError, isDockerNotFound } from './errors.ts';
+import type { DockerEngine, ExecResult } from './engine.ts';
+import { isDockerNotFound } from './errors.ts';
 import { demultiplex, jsonLines } from './frames.ts';
+import { imageCalls } from './images.ts';
 import { createSingleFlight } from './single-flight.ts';
 import { collect, plain, untilAborted } from './streams.ts';
 import { createTransport } from './transport.ts';
 import {
   parseDetail,
   parseEvent,
-  parseImage,
-  parseImageSummary,
   parseInfo,
-  parsePullProgress,
   parseSummary,
   parseVersion,
   type WireDetail,
   type WireEvent,
-  type WireImage,
   type WireInfo,
-  type WirePullProgress,
   type WireSummary,
   type WireVersion,
 } from './wire.ts';
@@ -246,43 +242,7 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
       return { exitCode: state.ExitCode ?? -1, output } satisfies ExecResult;
     },
 
-    async inspectImage(name, signal) {
-      const path = `/images/${name}/json`;
-      return parseImage(
-        await http.json<WireImage>({ operation: `inspect image ${name}`, method: 'GET', path, signal }),
-      );
-    },
-    async listImages(signal) {
-      const rows = await http.json<(WireImage & { Created: number })[]>({
-        operation: 'list images',
-        method: 'GET',
-        path: '/images/json',
-        query: { digests: true },
-        signal,
-      });
-      return rows.map(parseImageSummary);
-    },
-    async pullImage(name, { auth, onProgress } = {}, signal) {
-      const operation = `pull image ${name}`;
-      const stream = await http.stream({
-        operation,
-        method: 'POST',
-        path: '/images/create',
-        query: { fromImage: name },
-        // The head comes with the registry's first answer.
-        timeoutMs: Number.POSITIVE_INFINITY,
-        ...(auth && { headers: { 'X-Registry-Auth': encodeAuth(auth) } }),
-        signal,
-      });
-      for await (const progress of untilAborted(operation, jsonLines(stream), stream, signal)) {
-        const { error, errorDetail } = progress as WirePullProgress;
-        if (error !== undefined) throw new DockerError(operation, 'server', error, errorDetail?.code);
-        onProgress?.(parsePullProgress(progress as WirePullProgress));
-      }
-    },
-    async removeImage(name, signal) {
-      await http.json({ operation: `remove image ${name}`, method: 'DELETE', path: `/images/${name}`, signal });
-    },
+    ...imageCalls(http),
 
     async *containerEvents({ sinceNano, labels, actions, onOpen }, signal) {
       const stream = await http.stream({
@@ -312,9 +272,4 @@ export function connectDocker(endpoint: string, options: ConnectOptions = {}): D
 
 function nanoToSeconds(nano: bigint): string {
   return `${nano / 1_000_000_000n}.${String(nano % 1_000_000_000n).padStart(9, '0')}`;
-}
-
-/** For `X-Registry-Auth`. Without the padding the Engine takes no part of it and goes on as if there were no credentials. */
-export function encodeAuth(auth: RegistryAuth): string {
-  return Buffer.from(JSON.stringify(auth)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }

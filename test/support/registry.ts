@@ -5,8 +5,8 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { dockerRegistry, fetchDebianProgram } from '../../cli/testing/debian-program.ts';
-import { encodeAuth } from '../../src/docker/connect.ts';
 import type { RegistryAuth } from '../../src/docker/engine.ts';
+import { encodeAuth } from '../../src/docker/images.ts';
 import { loadBusyboxAs } from './images.ts';
 
 /** Debian's registry where it is already, or can be had; `skip` says why not. */
