@@ -1,0 +1,190 @@
+/**
+ * The VXLAN backend: a device `flannel.<VNI>` (and `flannel-v6.<VNI>`), and for each other node three permanent entries that lead to it:
+ *
+ *     neighbour   10.244.2.0 → the peer's VtepMAC     so that nobody asks by ARP
+ *     forwarding  VtepMAC → the peer's public IP      so that nothing is flooded
+ *     route       10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink
+ *
+ * Names, numbers and annotations are flannel's: nodes of both make one network. A peer that comes, goes or moves costs three messages; a full
+ * sync reads two tables a device and the routes, and mends what differs. Packets need nothing of this process.
+ */
+import { lookUpRoute } from '../../../src/linux/netlink/route-lookup.ts';
+import { openRtnetlink, type Rtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
+import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
+import type { Clock } from '../../../src/runtime/clock.ts';
+import type { Logger } from '../../../src/runtime/log.ts';
+import type { OverlayBackend, Peer, PerFamily, SelfNode, SyncOutcome } from '../backend.ts';
+import { createOverlayRoutes, removeOverlayRoutes } from '../overlay-routes.ts';
+import type { VxlanBackendData } from './backend-data.ts';
+import type { VxlanDevice } from './device.ts';
+import { createVxlanDevices, FAMILIES } from './devices.ts';
+import type { VxlanOptions } from './options.ts';
+import { computeLeg, type Leg } from './peer-plan.ts';
+import { recreateWhenDeleted } from './recreation.ts';
+import { createTunnels } from './tunnels.ts';
+
+export interface VxlanDeps {
+  log: Logger;
+  clock: Clock;
+  hostNetns?: string;
+  /** For tests that stop it at a message. */
+  openNetlink?: (netns?: string) => Rtnetlink;
+}
+
+export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBackend {
+  const { log, clock, hostNetns } = deps;
+  const netlink = (deps.openNetlink ?? openRtnetlink)(hostNetns);
+  const routes = createOverlayRoutes(netlink);
+  const tunnels = createTunnels(netlink);
+  const ownDevices = createVxlanDevices(options, netlink, deps);
+  let self: SelfNode | undefined;
+  let devices: PerFamily<VxlanDevice> = {};
+  /** Of the last sync: what a device that is made anew gets back. */
+  let known: ReadonlyMap<string, Peer> = new Map();
+  /** What we remember of the kernel may be of a device that is no more. */
+  let isStale = true;
+  /** Peers that another one's entries stand in the way of: looked at again with every change. */
+  const clashing = new Set<string>();
+
+  /** One at a time: a change of a peer must not meet a device that is half-way made anew. */
+  let tail: Promise<unknown> = Promise.resolve();
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = tail.then(work);
+    tail = result.catch(() => {});
+    return result;
+  }
+
+  async function ensureDevices(node: SelfNode): Promise<void> {
+    const before = devices;
+    devices = await ownDevices.ensure(node);
+    if (FAMILIES.some((family) => devices[family]?.index !== before[family]?.index)) isStale = true;
+  }
+
+  async function planLeg(peer: Peer | undefined, family: 4 | 6): Promise<Leg> {
+    const device = devices[family];
+    const address = peer?.publicIps[family];
+    if (!peer || !device) return {};
+    if (address !== undefined && address === self?.publicIps[family])
+      return { reason: `its address ${address} is this node's own` };
+    const way = options.directRouting && address !== undefined ? await lookUpRoute(netlink, address) : undefined;
+    const isDirect = way && !way.local && way.gateway === undefined && way.linkIndex !== device.index;
+    return computeLeg(peer, family, {
+      vni: options.vni,
+      linkIndex: device.index,
+      ...(isDirect && { directLinkIndex: way.linkIndex }),
+    });
+  }
+
+  async function planLegs(names: Iterable<string>, peers: ReadonlyMap<string, Peer>): Promise<Map<string, Leg>> {
+    const legs = new Map<string, Leg>();
+    for (const name of names)
+      for (const family of FAMILIES) legs.set(`${name} ${family}`, await planLeg(peers.get(name), family));
+    return legs;
+  }
+
+  /** Entries before the routes that use them, routes before the entries of those that are gone. */
+  async function write(legs: ReadonlyMap<string, Leg>, full: boolean): Promise<SyncOutcome> {
+    const reasons = new Map<string, string>();
+    for (const [leg, { reason }] of legs) if (reason) reasons.set(leg, reason);
+    const put = await tunnels.put(mapValues(legs, ({ tunnel }) => tunnel));
+    for (const [leg, reason] of put.failed) reasons.set(leg, reason);
+    const wanted = mapValues(legs, ({ route }, leg) => (route && !put.failed.has(leg) ? [route] : []));
+    const outcome = await (full ? routes.syncAll(wanted) : routes.set(wanted));
+    for (const { node: leg, reason } of outcome.skipped) {
+      reasons.set(leg, reason);
+      tunnels.drop(leg);
+    }
+    const swept = await tunnels.sweep();
+    for (const leg of legs.keys()) clashing.delete(nodeOf(leg));
+    for (const leg of put.failed.keys()) clashing.add(nodeOf(leg));
+    return {
+      changed: put.changed + outcome.changed + swept,
+      skipped: [...reasons].map(([leg, reason]) => ({ node: nodeOf(leg), reason })),
+    };
+  }
+
+  async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
+    if (!self) throw new Error('overlay vxlan: sync before ensure');
+    await ensureDevices(self);
+    await tunnels.read(Object.values(devices).map(({ index }) => index));
+    // Nodes that are gone are named here for the last time.
+    const names = new Set([...peers.keys(), ...[...tunnels.legs().keys()].map(nodeOf)]);
+    const outcome = await write(await planLegs(names, peers), true);
+    isStale = false;
+    return outcome;
+  }
+
+  async function syncChanged(peers: ReadonlyMap<string, Peer>, changed: ReadonlySet<string>): Promise<SyncOutcome> {
+    if (isStale) return syncFull(peers);
+    try {
+      return await write(await planLegs(new Set([...changed, ...clashing]), peers), false);
+    } catch (error) {
+      // The device was deleted a moment ago.
+      if (!isNetlinkError(error, 'ENODEV')) throw error;
+      return syncFull(peers);
+    }
+  }
+
+  return {
+    type: 'vxlan',
+
+    ensure: (node) =>
+      inTurn(async () => {
+        // Before anything is made: an uplink that carries too little is an error of its own.
+        const mtu = ownDevices.mtu(node);
+        self = node;
+        isStale = true;
+        await ensureDevices(node);
+        const data: PerFamily<VxlanBackendData> = {};
+        for (const family of FAMILIES)
+          if (devices[family]) data[family] = { VNI: options.vni, VtepMAC: devices[family].mac };
+        return { mtu, data };
+      }),
+
+    sync: (peers, changed) =>
+      inTurn(() => {
+        known = peers;
+        return changed ? syncChanged(peers, changed) : syncFull(peers);
+      }),
+
+    run: (signal) =>
+      recreateWhenDeleted(
+        {
+          ...(hostNetns !== undefined && { hostNetns }),
+          isOurs: (linkIndex) => Object.values(devices).some(({ index }) => index === linkIndex),
+          onDeleted() {
+            isStale = true;
+          },
+          recreate: () =>
+            inTurn(async () => {
+              if (signal.aborted || !isStale || !self) return;
+              const { changed } = await syncFull(known);
+              log.warn({ changed }, 'somebody deleted the VXLAN device: made anew');
+            }),
+          onError: (error) => log.error({ err: error }, 'the VXLAN device could not be made anew; trying again'),
+        },
+        clock,
+        signal,
+      ),
+
+    remove: () =>
+      inTurn(async () => {
+        self = undefined;
+        devices = {};
+        isStale = true;
+        // Routes over the devices go with them; direct ones do not.
+        await removeOverlayRoutes(netlink);
+        await ownDevices.remove();
+      }),
+
+    close: () => netlink.close(),
+  };
+}
+
+function nodeOf(leg: string): string {
+  return leg.slice(0, leg.lastIndexOf(' '));
+}
+
+function mapValues<V, W>(map: ReadonlyMap<string, V>, change: (value: V, key: string) => W): Map<string, W> {
+  return new Map([...map].map(([key, value]) => [key, change(value, key)]));
+}

@@ -1,0 +1,400 @@
+/** The VXLAN backend between namespaced hosts: beside a flannel node made by hand with ip(8), and beside itself. */
+import test, { type ExecutionContext } from 'ava';
+import type { OverlayBackend, Peer } from '../../../cni/overlay/backend.ts';
+import type { VxlanBackendData } from '../../../cni/overlay/vxlan/backend-data.ts';
+import type { VxlanOptions } from '../../../cni/overlay/vxlan/options.ts';
+import { createVxlan } from '../../../cni/overlay/vxlan/vxlan.ts';
+import { systemClock } from '../../../src/runtime/clock.ts';
+import { silentLogger } from '../../../src/runtime/log.ts';
+import { eventually } from '../../support/eventually.ts';
+import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
+
+const DEFAULTS: VxlanOptions = {
+  vni: 1,
+  port: 0,
+  mtu: 0,
+  groupPolicy: false,
+  learning: false,
+  directRouting: false,
+  txChecksumOffload: 'on',
+};
+
+function open(t: ExecutionContext, host: OverlayHost, options: Partial<VxlanOptions> = {}): OverlayBackend {
+  const backend = createVxlan(
+    { ...DEFAULTS, ...options },
+    { log: silentLogger, clock: systemClock, hostNetns: host.path },
+  );
+  t.teardown(() => backend.close());
+  return backend;
+}
+
+const peersOf = (...peers: Peer[]) => new Map(peers.map((peer) => [peer.node, peer]));
+const names = (...hosts: { number: number }[]) => new Set(hosts.map(({ number }) => `node${number}`));
+
+/** What flanneld leaves on a node, made with ip(8) alone. */
+async function makeFlannelByHand(host: OverlayHost, mac: string, vni = 1): Promise<Peer> {
+  const { number, address } = host;
+  const link = `flannel.${vni}`;
+  const options = ['id', `${vni}`, 'local', address, 'dev', 'eth0', 'dstport', '8472', 'nolearning'];
+  await host.ip('link', 'add', link, 'address', mac, 'mtu', '1450', 'type', 'vxlan', ...options);
+  await host.ip('addr', 'add', `10.244.${number}.0/32`, 'dev', link);
+  await host.ip('link', 'set', link, 'up');
+  return host.peer('vxlan', { 4: { VNI: vni, VtepMAC: mac } });
+}
+
+async function addFlannelPeerByHand(host: OverlayHost, peer: Peer): Promise<void> {
+  const [network] = peer.podCidrs[4]!.split('/');
+  const { VNI, VtepMAC } = peer.backendData[4] as VxlanBackendData;
+  const link = `flannel.${VNI}`;
+  await host.ip('neigh', 'replace', network!, 'lladdr', VtepMAC, 'dev', link, 'nud', 'permanent');
+  await host.run('bridge', ['fdb', 'replace', VtepMAC, 'dev', link, 'dst', peer.publicIps[4]!, 'self', 'permanent']);
+  await host.ip('route', 'replace', peer.podCidrs[4]!, 'via', network!, 'dev', link, 'onlink');
+}
+
+async function entries(host: OverlayHost, link = 'flannel.1'): Promise<string[]> {
+  const neighbours = await host.ip('neigh', 'show', 'dev', link, 'nud', 'permanent');
+  const forwarding = await host.run('bridge', ['fdb', 'show', 'dev', link]);
+  const routes = (await host.ip('-N', 'route')).split('\n').filter((line) => line.includes('proto 191'));
+  return [...neighbours.split('\n'), ...forwarding.split('\n'), ...routes]
+    .map((line) => line.trim())
+    .filter(Boolean)
+    .sort();
+}
+
+test('a node of ours and one made by hand after flannel: the state of the oracle, and pods that reach each other', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const theirs = await makeFlannelByHand(two, '02:00:00:00:02:02');
+  const backend = open(t, one);
+  const self = await one.self();
+  const ready = await backend.ensure(self);
+  t.is(ready.mtu, 1450);
+  const { VtepMAC } = ready.data[4] as VxlanBackendData;
+  t.deepEqual(ready.data, { 4: { VNI: 1, VtepMAC } });
+  await addFlannelPeerByHand(two, one.peer('vxlan', ready.data));
+  t.deepEqual(await backend.sync(peersOf(theirs)), { changed: 3, skipped: [] });
+
+  t.regex(
+    await one.ip('-d', 'link', 'show', 'flannel.1'),
+    new RegExp(`mtu 1450 .*${VtepMAC}.*vxlan id 1 local 192.0.2.1 dev eth0 .*dstport 8472 nolearning`, 's'),
+  );
+  t.regex(await one.ip('addr', 'show', 'flannel.1'), /inet 10\.244\.1\.0\/32 scope global flannel\.1/);
+  const routes = await one.ip('-N', 'route');
+  t.regex(routes, /^10\.244\.1\.0\/24 dev cni0 .*src 10\.244\.1\.1/m);
+  t.regex(routes, /^10\.244\.2\.0\/24 via 10\.244\.2\.0 dev flannel\.1 proto 191 onlink/m);
+  t.regex(await one.ip('neigh', 'show', 'dev', 'flannel.1'), /^10\.244\.2\.0 lladdr 02:00:00:00:02:02 PERMANENT/m);
+  t.regex(
+    await one.run('bridge', ['fdb', 'show', 'dev', 'flannel.1']),
+    /^02:00:00:00:02:02 dst 192\.0\.2\.2 self permanent/m,
+  );
+
+  t.true(await reaches(one.pod, '10.244.2.2', 1450), 'as large a packet as the overlay says');
+  t.true(await reaches(two.pod, '10.244.1.2', 1450));
+  t.true(await reaches(one, '10.244.2.2'), 'the node itself');
+  t.false(await reaches(one.pod, '10.244.9.2'));
+
+  t.deepEqual(await backend.sync(peersOf(theirs)), { changed: 0, skipped: [] });
+  t.deepEqual(await backend.sync(peersOf(), names(two)), { changed: 3, skipped: [] });
+  t.deepEqual(await entries(one), []);
+  await backend.remove();
+  await backend.remove();
+  t.notRegex(await one.ip('link'), /flannel/);
+});
+
+test('a flannel node whose place we take: its device, MAC and entries stay, and traffic with them', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const mac = '02:00:00:00:01:01';
+  const [ours, theirs] = [await makeFlannelByHand(one, mac), await makeFlannelByHand(two, '02:00:00:00:02:02')];
+  await addFlannelPeerByHand(one, theirs);
+  await addFlannelPeerByHand(two, ours);
+  const before = await one.ipJson<{ ifindex: number }>('link', 'show', 'flannel.1');
+  const backend = open(t, one);
+  t.deepEqual((await backend.ensure(await one.self())).data, { 4: { VNI: 1, VtepMAC: mac } });
+  t.deepEqual(await backend.sync(peersOf(theirs)), { changed: 1, skipped: [] }, "the route's protocol");
+  const after = await one.ipJson<{ ifindex: number }>('link', 'show', 'flannel.1');
+  t.is(after[0]!.ifindex, before[0]!.ifindex);
+  t.true(await reaches(one.pod, '10.244.2.2'));
+});
+
+test('a device that differs is made anew, with the MAC that other nodes know; its entries come back', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const theirs = await makeFlannelByHand(two, '02:00:00:00:02:02');
+  const self = await one.self();
+  const first = open(t, one);
+  const { data } = await first.ensure(self);
+  await first.sync(peersOf(theirs));
+  await addFlannelPeerByHand(two, one.peer('vxlan', data));
+  const whole = await entries(one);
+
+  for (const [what, spoil] of [
+    ['port', 'type vxlan id 1 local 192.0.2.1 dev eth0 dstport 4789 nolearning'],
+    ['learning', 'type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472'],
+    ['VNI', 'type vxlan id 5 local 192.0.2.1 dev eth0 dstport 8472 nolearning'],
+    ['local', 'type vxlan id 1 local 192.0.2.77 dev eth0 dstport 8472 nolearning'],
+    ['group policy', 'type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning gbp'],
+  ] as const) {
+    await one.ip('link', 'delete', 'flannel.1');
+    await one.ip('link', 'add', 'flannel.1', ...spoil.split(' '));
+    const next = open(t, one, { port: 8472 });
+    const again = await next.ensure({ ...self, earlierData: data });
+    t.deepEqual(again.data, data, what);
+    await next.sync(peersOf(theirs));
+    t.deepEqual(await entries(one), whole, what);
+    t.true(await reaches(one.pod, '10.244.2.2'), what);
+  }
+
+  // Another VNI is another device; the former goes.
+  const other = open(t, one, { vni: 7, port: 4789 });
+  await other.ensure(self);
+  t.notRegex(await one.ip('link'), /flannel\.1:/);
+  t.regex(await one.ip('-d', 'link', 'show', 'flannel.7'), /vxlan id 7 .*dstport 4789/);
+});
+
+test('a full sync mends whatever somebody has done, and touches nothing else', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two, three] = [await net.addHost(1), await net.addHost(2), await net.addHost(3)];
+  const peers = peersOf(
+    two.peer('vxlan', { 4: { VNI: 1, VtepMAC: '02:00:00:00:02:02' } }),
+    three.peer('vxlan', { 4: { VNI: 1, VtepMAC: '02:00:00:00:03:03' } }),
+  );
+  const backend = open(t, one);
+  await backend.ensure(await one.self());
+  t.is((await backend.sync(peers)).changed, 6);
+  const whole = await entries(one);
+  t.is(whole.length, 6);
+
+  const harms: string[][] = [
+    ['route', 'del', '10.244.2.0/24'],
+    ['route', 'replace', '10.244.3.0/24', 'via', '10.244.2.0', 'dev', 'flannel.1', 'onlink', 'proto', '191'],
+    ['neigh', 'del', '10.244.2.0', 'dev', 'flannel.1'],
+    ['neigh', 'replace', '10.244.3.0', 'lladdr', '02:00:00:00:09:09', 'dev', 'flannel.1', 'nud', 'permanent'],
+    ['neigh', 'add', '10.244.8.0', 'lladdr', '02:00:00:00:08:08', 'dev', 'flannel.1', 'nud', 'permanent'],
+    ['addr', 'flush', 'dev', 'flannel.1'],
+    ['addr', 'add', '10.244.99.0/32', 'dev', 'flannel.1'],
+    ['link', 'set', 'flannel.1', 'address', '02:00:00:00:aa:aa'],
+    ['link', 'set', 'flannel.1', 'mtu', '1300'],
+    ['link', 'set', 'flannel.1', 'down'],
+    ['link', 'delete', 'flannel.1'],
+  ];
+  const shown = async () => (await one.ip('-o', 'addr', 'show', 'flannel.1')).match(/inet \S+/g);
+  const device = async () => (await one.ip('link', 'show', 'flannel.1')).replace(/^\d+/, '');
+  const [addresses, link] = [await shown(), await device()];
+  for (const harm of harms) {
+    await one.ip(...harm);
+    await backend.sync(peers);
+    t.deepEqual(await entries(one), whole, harm.join(' '));
+    t.deepEqual(await shown(), addresses, harm.join(' '));
+    t.is(await device(), link, harm.join(' '));
+  }
+  await one.run('bridge', ['fdb', 'del', '02:00:00:00:02:02', 'dev', 'flannel.1', 'dst', '192.0.2.2', 'self']);
+  await one.run('bridge', ['fdb', 'replace', '02:00:00:00:03:03', 'dev', 'flannel.1', 'dst', '192.0.2.9', 'self']);
+  await one.run('bridge', ['fdb', 'add', '02:00:00:00:04:04', 'dev', 'flannel.1', 'dst', '192.0.2.4', 'self']);
+  await one.ip('route', 'add', '10.77.0.0/16', 'via', '192.0.2.3');
+  t.is((await backend.sync(peers)).changed, 3);
+  t.deepEqual(await entries(one), whole);
+  t.regex(await one.ip('route'), /10\.77\.0\.0\/16 via 192\.0\.2\.3/, 'is nobody’s but its maker’s');
+});
+
+test('a peer that changes costs its own entries: another address, another MAC, another pod CIDR, gone', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two, three] = [await net.addHost(1), await net.addHost(2), await net.addHost(3)];
+  const backend = open(t, one);
+  await backend.ensure(await one.self());
+  const still = three.peer('vxlan', { 4: { VNI: 1, VtepMAC: '02:00:00:00:03:03' } });
+  const at = (change: Partial<Peer>): Peer => ({
+    ...two.peer('vxlan', { 4: { VNI: 1, VtepMAC: '02:00:00:00:02:02' } }),
+    ...change,
+  });
+  await backend.sync(peersOf(at({}), still));
+  const others = (await entries(one)).filter((line) => /\.3\.|03:03/.test(line));
+  const own = async () => (await entries(one)).filter((line) => !others.includes(line));
+  const steps: [Partial<Peer>, number, string[]][] = [
+    [{ publicIps: { 4: '192.0.2.22' } }, 1, ['02:00:00:00:02:02 dst 192.0.2.22 self permanent']],
+    [
+      { backendData: { 4: { VtepMAC: '02:00:00:00:02:EE' } } },
+      3,
+      ['10.244.2.0 lladdr 02:00:00:00:02:ee PERMANENT', '02:00:00:00:02:ee dst 192.0.2.2 self permanent'],
+    ],
+    [
+      { podCidrs: { 4: '10.244.22.0/24' } },
+      6,
+      [
+        '10.244.22.0 lladdr 02:00:00:00:02:02 PERMANENT',
+        '10.244.22.0/24 via 10.244.22.0 dev flannel.1 proto 191 onlink',
+      ],
+    ],
+  ];
+  for (const [change, messages, lines] of steps) {
+    const outcome = await backend.sync(peersOf(at(change), still), names(two));
+    t.deepEqual(outcome, { changed: messages, skipped: [] });
+    const have = await own();
+    t.is(have.length, 3);
+    for (const line of lines) t.true(have.includes(line), `${line} in ${have.join('; ')}`);
+  }
+  t.deepEqual(await backend.sync(peersOf(at(steps[2]![0]), still), names(two, three)), { changed: 0, skipped: [] });
+  await backend.sync(peersOf(still), names(two));
+  t.deepEqual(await own(), []);
+  t.is((await entries(one)).length, 3);
+});
+
+test('peers that cannot be reached are named with the reason, and nothing of theirs is written', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const one = await net.addHost(1);
+  const backend = open(t, one);
+  await backend.ensure(await one.self());
+  const peer = (number: number, change: Partial<Peer>): Peer => ({
+    node: `node${number}`,
+    podCidrs: { 4: `10.244.${number}.0/24` },
+    publicIps: { 4: `192.0.2.${number}` },
+    backendType: 'vxlan',
+    backendData: { 4: { VNI: 1, VtepMAC: `02:00:00:00:00:0${number}` } },
+    ...change,
+  });
+  await one.ip('route', 'add', '10.244.9.0/24', 'via', '192.0.2.200');
+  const { changed, skipped } = await backend.sync(
+    peersOf(
+      peer(2, { backendType: 'host-gw' }),
+      peer(3, { backendType: undefined }),
+      peer(4, { backendData: {} }),
+      peer(5, { backendData: { 4: { VNI: 1, VtepMAC: '01:00:5e:00:00:01' } } }),
+      peer(6, { backendData: { 4: { VNI: 2, VtepMAC: '02:00:00:00:00:06' } } }),
+      peer(7, { publicIps: {} }),
+      peer(8, { publicIps: { 4: '192.0.2.1' } }),
+      peer(9, {}),
+      peer(10, { podCidrs: {} }),
+      peer(11, { backendData: { 4: { VNI: 1, VtepMAC: '02:00:00:00:00:0a' } } }),
+      peer(12, { backendData: { 4: { VNI: 1, VtepMAC: '02:00:00:00:00:0a' } } }),
+    ),
+  );
+  const reasons = Object.fromEntries(skipped.map(({ node, reason }) => [node, reason]));
+  t.regex(reasons['node2']!, /its backend is host-gw, ours vxlan/);
+  t.regex(reasons['node3']!, /has not said yet which backend/);
+  t.regex(reasons['node4']!, /no VtepMAC/);
+  t.regex(reasons['node5']!, /"01:00:5e:00:00:01" is no MAC address of a single device/);
+  t.regex(reasons['node6']!, /its VNI is 2, ours 1/);
+  t.regex(reasons['node7']!, /no public IPv4 address/);
+  t.regex(reasons['node8']!, /192\.0\.2\.1 is this node's own/);
+  t.regex(reasons['node9']!, /another program has a route to its pods \(10\.244\.9\.0\/24 via 192\.0\.2\.200/);
+  t.regex(reasons['node12']!, /its VtepMAC 02:00:00:00:00:0a is node node11's too/);
+  t.is(skipped.length, 9);
+  t.is((await entries(one)).length, 3, 'of node 11 alone');
+  t.true(changed >= 3);
+
+  // What was in the way goes: the clash by itself, the foreign route with the next full sync.
+  const freed = await backend.sync(
+    peersOf(peer(12, { backendData: { 4: { VNI: 1, VtepMAC: '02:00:00:00:00:0a' } } })),
+    new Set(['node11']),
+  );
+  t.deepEqual(freed.skipped, []);
+  t.true((await entries(one)).some((line) => line.startsWith('10.244.12.0 ')));
+});
+
+test('both families, each over its own underlay, with the MTU that the longer headers leave', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const families = [4, 6] as const;
+  const [one, two] = [await net.addHost(1, { families }), await net.addHost(2, { families })];
+  const backends = [open(t, one), open(t, two)];
+  const first = await backends[0]!.ensure(await one.self());
+  const second = await backends[1]!.ensure(await two.self());
+  t.is(first.mtu, 1430);
+  await backends[0]!.sync(peersOf(two.peer('vxlan', second.data)));
+  await backends[1]!.sync(peersOf(one.peer('vxlan', first.data)));
+  // The first packet waits until IPv6 has made sure of its own addresses.
+  for (const to of ['10.244.2.2', 'fd00:244:2::2']) await eventually(to, () => reaches(one.pod, to, 1430), 5000);
+  t.true(await reaches(two, 'fd00:244:1::2'));
+  t.regex(await one.ip('-6', 'route'), /fd00:244:2::\/64 via fd00:244:2:: dev flannel-v6\.1 proto 191/);
+  t.deepEqual(await backends[0]!.sync(peersOf(two.peer('vxlan', second.data))), { changed: 0, skipped: [] });
+  // The other node loses a family, and so does this one.
+  const lost = await backends[0]!.sync(
+    peersOf({ ...two.peer('vxlan', second.data), podCidrs: { 4: '10.244.2.0/24' } }),
+    names(two),
+  );
+  t.deepEqual(lost, { changed: 3, skipped: [] });
+  const self = await one.self();
+  await backends[0]!.ensure({ ...self, podCidrs: { 4: self.podCidrs[4]! } });
+  t.notRegex(await one.ip('link'), /flannel-v6/);
+  await backends[1]!.remove();
+  t.notRegex(await two.ip('link'), /flannel/);
+  t.notRegex(await two.ip('-6', 'route'), /proto 191/);
+});
+
+test('DirectRouting: neighbours are reached without VXLAN, nodes behind a router with it', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const backend = open(t, one, { directRouting: true });
+  const { data } = await backend.ensure(await one.self());
+  const near = await makeFlannelByHand(two, '02:00:00:00:02:02');
+  await addFlannelPeerByHand(two, one.peer('vxlan', data));
+  const far: Peer = { ...near, node: 'node3', podCidrs: { 4: '10.244.3.0/24' }, publicIps: { 4: '198.51.100.3' } };
+  far.backendData = { 4: { VNI: 1, VtepMAC: '02:00:00:00:03:03' } };
+  await one.ip('route', 'add', 'default', 'via', '192.0.2.2');
+  await backend.sync(peersOf(near, far));
+  const routes = await one.ip('-N', 'route');
+  t.regex(routes, /10\.244\.2\.0\/24 via 192\.0\.2\.2 dev eth0 proto 191/);
+  t.regex(routes, /10\.244\.3\.0\/24 via 10\.244\.3\.0 dev flannel\.1 proto 191 onlink/);
+  t.is((await entries(one)).filter((line) => line.includes('02:02')).length, 0, 'no tunnel to the neighbour');
+  t.true(await reaches(one.pod, '10.244.2.2'), 'the answer comes through the tunnel: loose rp_filter');
+  t.deepEqual(await backend.sync(peersOf(near, far)), { changed: 0, skipped: [] });
+  // The neighbour moves away.
+  await backend.sync(peersOf({ ...near, publicIps: { 4: '198.51.100.2' } }, far), names(two));
+  t.regex(await one.ip('route'), /10\.244\.2\.0\/24 via 10\.244\.2\.0 dev flannel\.1/);
+  await backend.remove();
+  t.notRegex(await one.ip('-N', 'route'), /proto 191/);
+});
+
+test('a device that somebody deletes is made anew within seconds, with all that it had', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const theirs = await makeFlannelByHand(two, '02:00:00:00:02:02');
+  const backend = open(t, one);
+  const { data } = await backend.ensure(await one.self());
+  await addFlannelPeerByHand(two, one.peer('vxlan', data));
+  await backend.sync(peersOf(theirs));
+  const whole = await entries(one);
+  const controller = new AbortController();
+  const running = backend.run!(controller.signal);
+  await one.ip('link', 'delete', 'flannel.1');
+  await eventually('all is back', async () => String(await entries(one).catch(() => '')) === String(whole), 5000);
+  t.true(await reaches(one.pod, '10.244.2.2'));
+  // A change of a peer does not wait for that.
+  await one.ip('link', 'delete', 'flannel.1');
+  await backend.sync(peersOf(theirs), new Set());
+  t.deepEqual(await entries(one), whole);
+  controller.abort();
+  await running;
+});
+
+test('what is in the way of the device is named, and nothing half-made stays', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const one = await net.addHost(1);
+  const self = await one.self();
+  const refused = async (spoil: string, pattern: RegExp, options: Partial<VxlanOptions> = {}, node = self) => {
+    for (const command of spoil.split(';').filter(Boolean)) await one.ip(...command.trim().split(' '));
+    const error = await t.throwsAsync(open(t, one, options).ensure(node));
+    t.regex(error?.message ?? '', pattern);
+  };
+  await refused('link add flannel.1 type bridge', /flannel\.1 is of kind bridge: delete or rename it/);
+  await refused(
+    'link delete flannel.1; link add foreign type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472',
+    /link foreign has VNI 1 on the same port/,
+  );
+  await one.ip('link', 'delete', 'foreign');
+  await refused('', /100 bytes of MTU on eth0 leave 50 for IPv4, which needs 68/, { mtu: 100 });
+  await refused(
+    '',
+    /192\.0\.2\.99 is no address of this node, and cni9/,
+    {},
+    {
+      ...self,
+      publicIps: { 4: '192.0.2.99' },
+      uplink: { ...self.uplink, name: 'cni9', index: 4242 },
+    },
+  );
+  await refused('', /no pod CIDR with an address of the same family/, {}, { ...self, podCidrs: {} });
+  t.notRegex(await one.ip('link'), /flannel/);
+  // Behind a NAT: the public address is another's, the packets leave with the uplink's.
+  await open(t, one, { mtu: 1400 }).ensure({ ...self, publicIps: { 4: '203.0.113.7' } });
+  t.regex(await one.ip('-d', 'link', 'show', 'flannel.1'), /mtu 1350 .*local 192\.0\.2\.1 dev eth0/s);
+});
