@@ -14,7 +14,7 @@ import type { Logger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
 import { parseHostVethAlias } from '../plugins/host-veth.ts';
-import { HOSTPORT_TABLE } from '../plugins/portmap.ts';
+import { removeHostPorts } from '../portmap/leftovers.ts';
 import { buildForwardRemoval, buildForwardTransaction, nodeForwardChain } from './forward-rules.ts';
 import { computeGuardChains, GUARD_TABLE } from './guard-table.ts';
 import { type HostRecord, openHostRecord } from './host-record.ts';
@@ -233,9 +233,10 @@ export function createNodeNetwork(
           const saved = (await iptables.save('filter')).get('filter');
           await iptables.restore(buildForwardRemoval(saved));
         }),
+        () => removeHostPorts(network, { run, hostNetns: netns }),
         () => sysctls.restore(),
         // The guard goes last: until then nothing of the cluster leaks out.
-        () => nft.apply(`${renderTableRemoval(HOSTPORT_TABLE)}${renderTableRemoval(GUARD_TABLE)}`),
+        () => nft.apply(renderTableRemoval(GUARD_TABLE)),
         () => (record ? removeEmptyTables(nft, record.tables) : undefined),
       ]);
       file.remove();

@@ -25,6 +25,7 @@ import {
   NFTA_LIST_ELEM,
   NFTA_RULE_CHAIN,
   NFTA_RULE_EXPRESSIONS,
+  NFTA_RULE_HANDLE,
   NFTA_RULE_TABLE,
   NFTA_RULE_USERDATA,
   NFTA_SET_ELEM_KEY,
@@ -40,6 +41,7 @@ import {
 } from './nf-tables.ts';
 import type { BaseChainHook, Chain, Family, Rule } from './rule.ts';
 import { encodeStatement, FAMILIES, HOOK_NUMBERS } from './rule-encoding.ts';
+import { ruleUserdata } from './rule-list.ts';
 import { commentUserdata, encodeElement, encodeSet, type SetDefinition, type SetElement } from './set.ts';
 
 /** A transaction as bytes, and what each message is about: sequence numbers begin with 0 at BATCH_BEGIN. */
@@ -139,13 +141,32 @@ export class NftBatch {
 
   /** Puts a rule at a chain's end. */
   addRule(chain: string, rule: Rule): void {
-    this.#message(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, `add rule to ${chain}`, () => {
+    this.#rule(chain, rule, NLM_F_APPEND);
+  }
+
+  /** Puts a rule before all others of a chain. */
+  insertRule(chain: string, rule: Rule): void {
+    this.#rule(chain, rule, 0);
+  }
+
+  /** Removes one rule, by the handle that the kernel gave it. */
+  deleteRule(chain: string, handle: bigint): void {
+    this.#message(NFT_MSG_DELRULE, 0, `delete rule ${handle} of ${chain}`, () => {
+      this.#writer.text(NFTA_RULE_TABLE, this.#table);
+      this.#writer.text(NFTA_RULE_CHAIN, chain);
+      this.#writer.u64(NFTA_RULE_HANDLE, handle);
+    });
+  }
+
+  #rule(chain: string, rule: Rule, place: number): void {
+    this.#message(NFT_MSG_NEWRULE, NLM_F_CREATE | place, `add rule to ${chain}`, () => {
       this.#writer.text(NFTA_RULE_TABLE, this.#table);
       this.#writer.text(NFTA_RULE_CHAIN, chain);
       this.#writer.nest(NFTA_RULE_EXPRESSIONS);
       for (const statement of rule.statements) encodeStatement(this.#writer, statement, this.#family);
       this.#writer.unnest();
-      if (rule.comment !== undefined) this.#writer.bytes(NFTA_RULE_USERDATA, commentUserdata(0, rule.comment));
+      const userdata = ruleUserdata(rule);
+      if (userdata.length > 0) this.#writer.bytes(NFTA_RULE_USERDATA, userdata);
     });
   }
 

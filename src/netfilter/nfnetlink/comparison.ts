@@ -22,7 +22,8 @@ export function hasRules(kernel: readonly Buffer[] | undefined, rules: readonly 
   return standing.length === rules.length && rules.every((rule, index) => isRule(standing[index]!, rule, family));
 }
 
-function isRule(kernel: Buffer, { statements }: Rule, family: Family): boolean {
+/** Whether a rule's expressions, as the kernel gives them, are those of ours. */
+export function isRule(kernel: Buffer, { statements }: Rule, family: Family): boolean {
   const writer = new MessageWriter(1024, { marksNested: false });
   for (const statement of statements) encodeStatement(writer, statement, family);
   const ours = listOf(writer.finish());

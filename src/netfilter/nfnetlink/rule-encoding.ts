@@ -57,6 +57,11 @@ export function encodeStatement(writer: MessageWriter, statement: Statement, fam
     case 'protocol':
       matchProtocol(writer, statement.protocol);
       break;
+    case 'destination-port':
+      matchProtocol(writer, statement.protocol);
+      loadPayload(writer, 0, HEADER_TRANSPORT, 2, 2);
+      compare(writer, 0, false, Uint8Array.of(statement.port >> 8, statement.port & 0xff));
+      break;
     case 'connection-new':
       loadConnection(writer, 0, 'state');
       testBits(writer, CT_STATE_NEW);

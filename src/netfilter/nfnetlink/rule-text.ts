@@ -41,6 +41,8 @@ function statementText(statement: Statement, family: Family): string {
   switch (statement.kind) {
     case 'protocol':
       return `meta l4proto ${statement.protocol}`;
+    case 'destination-port':
+      return `${statement.protocol} dport ${statement.port}`;
     case 'connection-new':
       return 'ct state new';
     case 'connection-translated':

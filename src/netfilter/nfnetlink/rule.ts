@@ -11,6 +11,7 @@ export type Protocol = 'tcp' | 'udp' | 'sctp';
 export type Statement =
   /** Matches; the first that does not hold ends the rule. */
   | { readonly kind: 'protocol'; readonly protocol: Protocol }
+  | { readonly kind: 'destination-port'; readonly protocol: Protocol; readonly port: number }
   | { readonly kind: 'connection-new' }
   | { readonly kind: 'connection-translated' }
   /** `cidr` may be a plain address. */
@@ -53,6 +54,8 @@ export interface Rule {
   readonly statements: readonly Statement[];
   /** For people; at most 253 bytes. */
   readonly comment?: string;
+  /** For the program that wrote it: kept beside the comment, and shown by no tool. */
+  readonly owner?: string;
 }
 
 export type Family = 'ip' | 'ip6';
