@@ -1,8 +1,19 @@
 /** Hosts with one pod each on a switch of their own, as network namespaces: what an overlay connects. */
 import type { ExecutionContext } from 'ava';
 import type { Peer, SelfNode } from '../../cni/overlay/backend.ts';
+import type { VxlanOptions } from '../../cni/overlay/vxlan/options.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { createTestNetns, type TestNetns } from './netns.ts';
+
+export const VXLAN_DEFAULTS: VxlanOptions = {
+  vni: 1,
+  port: 0,
+  mtu: 0,
+  groupPolicy: false,
+  learning: false,
+  directRouting: false,
+  txChecksumOffload: 'on',
+};
 
 export interface OverlayHost extends TestNetns {
   number: number;

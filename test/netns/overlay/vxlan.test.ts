@@ -7,21 +7,11 @@ import { createVxlan } from '../../../cni/overlay/vxlan/vxlan.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
-
-const DEFAULTS: VxlanOptions = {
-  vni: 1,
-  port: 0,
-  mtu: 0,
-  groupPolicy: false,
-  learning: false,
-  directRouting: false,
-  txChecksumOffload: 'on',
-};
+import { createOverlaySwitch, type OverlayHost, reaches, VXLAN_DEFAULTS } from '../../support/overlay-hosts.ts';
 
 function open(t: ExecutionContext, host: OverlayHost, options: Partial<VxlanOptions> = {}): OverlayBackend {
   const backend = createVxlan(
-    { ...DEFAULTS, ...options },
+    { ...VXLAN_DEFAULTS, ...options },
     { log: silentLogger, clock: systemClock, hostNetns: host.path },
   );
   t.teardown(() => backend.close());
