@@ -1,20 +1,25 @@
 import type { ProgramPlugin } from '../wire/call.ts';
 import type { PluginDependencies } from './dependencies.ts';
-import { bridgeProgram, loopbackProgram } from './interfaces.ts';
+import { hostDeviceProgram } from './host-device.ts';
+import { bridgeProgram, loopbackProgram, ptpProgram } from './interfaces.ts';
 import { hostLocalProgram, staticProgram } from './ipam.ts';
 import { dummyProgram, ipvlanProgram, macvlanProgram, vlanProgram } from './links.ts';
 import { portmapProgram } from './portmap.ts';
 import { sbrProgram, vrfProgram } from './routing.ts';
+import { tuningProgram } from './tuning.ts';
 
 /** Our plugins under the names that configurations know. */
 export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, ProgramPlugin> {
   const all = [
     bridgeProgram(deps),
+    ptpProgram(deps),
     loopbackProgram,
     macvlanProgram(deps),
     ipvlanProgram(deps),
     vlanProgram(deps),
     dummyProgram(deps),
+    hostDeviceProgram(deps),
+    tuningProgram,
     sbrProgram(deps),
     vrfProgram(deps),
     hostLocalProgram(deps),

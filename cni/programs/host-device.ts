@@ -1,0 +1,50 @@
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { createHostDevicePlugin, type HostDeviceConfig } from '../plugins/host-device.ts';
+import { type DeviceSelector, hasUserspaceDriver, resolveDeviceId } from '../plugins/host-device-search.ts';
+import { CNI_ERROR, CniError } from '../types.ts';
+import type { ProgramPlugin } from '../wire/call.ts';
+import { readFields } from '../wire/fields.ts';
+import type { NetConf } from '../wire/net-conf.ts';
+import type { PluginDependencies } from './dependencies.ts';
+import { createIpamByName } from './ipam.ts';
+import { linkConfigOf } from './links.ts';
+import { parseConfiguredMac } from './mac.ts';
+
+export function hostDeviceProgram(deps: PluginDependencies): ProgramPlugin<HostDeviceConfig<NetConf>> {
+  return {
+    type: 'host-device',
+    parse(conf) {
+      const { ipam, ipamUsesLink, dns } = linkConfigOf(conf);
+      const selector = parseSelector(conf);
+      return { selector, isUserspace: drivenByProgram(selector), ipam, ipamUsesLink, dns };
+    },
+    open(context) {
+      const { hostNetns } = deps;
+      const host = openRtnetlink(hostNetns);
+      const plugin = createHostDevicePlugin({ host, hostNetns, ipam: createIpamByName(deps, context) });
+      return { plugin, close: () => host.close() };
+    },
+  };
+}
+
+function parseSelector(conf: NetConf): DeviceSelector {
+  const fields = readFields(conf.raw);
+  const hwaddr = fields.text('hwaddr');
+  const deviceId = readFields(conf.runtimeConfig).text('deviceID');
+  const selector = {
+    device: fields.text('device'),
+    mac: hwaddr === '' ? '' : parseConfiguredMac('hwaddr', hwaddr),
+    kernelPath: fields.text('kernelpath'),
+    pciAddress: fields.text('pciBusID'),
+    auxiliaryDevice: '',
+    ...(deviceId !== '' && resolveDeviceId(deviceId)),
+  };
+  if (Object.values(selector).every((value) => value === ''))
+    throw new CniError(CNI_ERROR.invalidNetworkConfig, 'specify either "device", "hwaddr", "kernelpath" or "pciBusID"');
+  return selector;
+}
+
+/** Asked only when the PCI device is what counts. */
+function drivenByProgram({ pciAddress }: DeviceSelector): boolean {
+  return pciAddress !== '' && hasUserspaceDriver(pciAddress);
+}
