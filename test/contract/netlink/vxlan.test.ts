@@ -1,5 +1,7 @@
 /** VXLAN devices, their forwarding tables and what else an overlay asks of the route socket, against iproute2. */
 import test, { type ExecutionContext } from 'ava';
+import { readTxChecksumOffload, setTxChecksumOffload } from '../../../src/linux/checksum-offload.ts';
+import { SyscallError } from '../../../src/linux/libc.ts';
 import {
   deleteForwardingEntry,
   listForwardingEntries,
@@ -131,4 +133,16 @@ test('links that come, change and go are told', async (t) => {
   await eventually('the end', () => seen.includes('deleted br0 false') || seen.includes('deleted br0 true'));
   t.true(seen.includes('changed br0 false'));
   t.true(seen.includes('changed br0 true'));
+});
+
+test('checksum offload of a device: read, off, on; a link without one', async (t) => {
+  const { netns, netlink, eth0 } = await setUp(t);
+  const data = encodeVxlan({ id: 1, local: '192.0.2.1', lowerIndex: eth0.index, learning: false, groupPolicy: false });
+  await netlink.createLink({ name: 'flannel.1', kind: 'vxlan', data, up: true });
+  t.true(readTxChecksumOffload('flannel.1', netns.path));
+  setTxChecksumOffload('flannel.1', false, netns.path);
+  t.false(readTxChecksumOffload('flannel.1', netns.path));
+  setTxChecksumOffload('flannel.1', true, netns.path);
+  t.true(readTxChecksumOffload('flannel.1', netns.path));
+  t.is(t.throws(() => readTxChecksumOffload('nowhere', netns.path), { instanceOf: SyscallError })?.code, 'ENODEV');
 });
