@@ -66,6 +66,17 @@ const table = {
       return createVxlan(readVxlanOptions(fields), deps);
     },
   },
+  wireguard: {
+    summary: 'encrypted by the kernel (Linux 5.6, module wireguard)',
+    links: [{ kind: 'wireguard', name: /^flannel-wg(-v6)?$/ }],
+    async open(fields, deps) {
+      const [{ createWireguardBackend }, { readWireguardOptions }] = await Promise.all([
+        import('./wireguard/wireguard.ts'),
+        import('./wireguard/options.ts'),
+      ]);
+      return createWireguardBackend(readWireguardOptions(fields), deps);
+    },
+  },
 } satisfies Record<string, BackendEntry>;
 
 export const BACKENDS: ReadonlyMap<string, BackendEntry> = new Map<string, BackendEntry>(Object.entries(table));

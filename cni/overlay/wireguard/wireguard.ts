@@ -1,0 +1,215 @@
+/**
+ * The wireguard backend: pods' packets between nodes are encrypted by the kernel. Devices, keys and annotations are flannel's, so that its
+ * nodes and ours make one network. A peer is one generic netlink message and one route per family; a full sync reads each device and the
+ * routes, and mends what differs. Packets need nothing of this process.
+ */
+import { rmSync } from 'node:fs';
+import { openRtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
+import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
+import { openWireguard, type Wireguard } from '../../../src/linux/netlink/wireguard.ts';
+import type { WireguardPeer } from '../../../src/linux/netlink/wireguard-messages.ts';
+import { publicKeyOf } from '../../../src/linux/wireguard-key.ts';
+import type { Clock } from '../../../src/runtime/clock.ts';
+import type { Logger } from '../../../src/runtime/log.ts';
+import { createSerial } from '../../../src/runtime/serial.ts';
+import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
+import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
+import { recreateWhenDeleted } from '../vxlan/recreation.ts';
+import { ensureWireguardDevice, noWireguard, removeWireguardDevices } from './device.ts';
+import type { WireguardOptions } from './options.ts';
+import { computeDevices, computeMtu, computePeer, type DevicePlan, diffPeers, FAMILIES } from './plan.ts';
+import { ensurePrivateKey } from './private-key.ts';
+
+export interface WireguardDeps {
+  log: Logger;
+  clock: Clock;
+  hostNetns?: string;
+}
+
+interface Device extends DevicePlan {
+  index: number;
+  /** What we wrote, by public key, and by node whose that is. */
+  written: Map<string, WireguardPeer>;
+  keyOf: Map<string, string>;
+}
+
+export function createWireguardBackend(options: WireguardOptions, deps: WireguardDeps): OverlayBackend {
+  const { log, clock, hostNetns } = deps;
+  const netlink = openRtnetlink(hostNetns);
+  const routes = createOverlayRoutes(netlink);
+  /** A change of a peer must not meet a device that is half-way made anew. */
+  const serial = createSerial();
+  let wireguard: Wireguard | undefined;
+  let self: SelfNode | undefined;
+  let devices: Device[] = [];
+  let known: ReadonlyMap<string, Peer> = new Map();
+  /** Our memory is of a device that is no more. */
+  let isStale = true;
+
+  async function ensureDevices(node: SelfNode): Promise<void> {
+    wireguard ??= await openWireguard(hostNetns);
+    if (!wireguard) throw noWireguard();
+    const wanted = {
+      privateKey: ensurePrivateKey(options.privateKeyFile),
+      mtu: computeMtu(node, options),
+      podCidrs: node.podCidrs,
+    };
+    const plans = computeDevices(node, options);
+    await removeWireguardDevices(
+      netlink,
+      plans.map(({ name }) => name),
+    );
+    const before = devices;
+    devices = [];
+    for (const plan of plans) {
+      const index = await ensureWireguardDevice(netlink, wireguard, plan, wanted);
+      const same = before.find((one) => one.name === plan.name && one.index === index);
+      if (!same) isStale = true;
+      devices.push({ ...plan, index, written: same?.written ?? new Map(), keyOf: same?.keyOf ?? new Map() });
+    }
+  }
+
+  /** The peers of one device, by node; nodes with another's key are left out. */
+  function planPeers(device: Device, peers: Iterable<Peer>, keys: ReadonlyMap<string, string>) {
+    const want = new Map<string, WireguardPeer>();
+    const reasons = new Map<string, string>();
+    const owners = new Map([...keys].map(([node, key]) => [key, node]));
+    for (const peer of peers) {
+      const planned = computePeer(device, peer, options);
+      if (!planned) continue;
+      if ('reason' in planned) {
+        reasons.set(peer.node, planned.reason);
+        continue;
+      }
+      const owner = owners.get(planned.publicKey) ?? peer.node;
+      if (owner !== peer.node) reasons.set(peer.node, `its public key is also that of node ${owner}`);
+      else {
+        owners.set(planned.publicKey, peer.node);
+        want.set(peer.node, planned);
+      }
+    }
+    return { want, reasons };
+  }
+
+  /** Peers before the routes that lead to them; what is wanted no more goes with the same message. */
+  async function write(
+    names: readonly string[],
+    peers: ReadonlyMap<string, Peer>,
+    full: boolean,
+  ): Promise<SyncOutcome> {
+    const concerned = names.flatMap((name) => peers.get(name) ?? []);
+    const wanted = new Map<string, PeerRoute[]>(names.map((name) => [name, []]));
+    const skipped = new Map<string, string>();
+    let changed = 0;
+    for (const device of devices) {
+      const others = full ? new Map<string, string>() : new Map(device.keyOf);
+      if (!full) for (const name of names) others.delete(name);
+      const { want, reasons } = planPeers(device, concerned, others);
+      for (const [node, reason] of reasons) skipped.set(node, reason);
+      const earlier = names.flatMap((name) => device.keyOf.get(name) ?? []);
+      const have = full
+        ? (await wireguard!.getDevice(device.name)).peers
+        : earlier.flatMap((key) => {
+            const peer = device.written.get(key);
+            return peer ? [{ ...peer, lastHandshakeSeconds: 0, receivedBytes: 0, sentBytes: 0 }] : [];
+          });
+      const change = diffPeers([...want.values()], have, device.written);
+      if (change.put.length + change.remove.length > 0) await wireguard!.setDevice(device.name, change);
+      changed += change.put.length + change.remove.length;
+      if (full) {
+        device.written.clear();
+        device.keyOf.clear();
+      }
+      for (const key of change.remove) device.written.delete(key);
+      for (const name of names) device.keyOf.delete(name);
+      for (const [node, peer] of want) {
+        device.written.set(peer.publicKey, peer);
+        device.keyOf.set(node, peer.publicKey);
+        for (const destination of peer.allowedIps) wanted.get(node)!.push({ destination, linkIndex: device.index });
+      }
+    }
+    const outcome = await (full ? routes.syncAll(wanted) : routes.set(wanted));
+    for (const { node, reason } of outcome.skipped) skipped.set(node, reason);
+    return {
+      changed: changed + outcome.changed,
+      skipped: [...skipped].map(([node, reason]) => ({ node, reason })),
+    };
+  }
+
+  async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
+    if (!self) throw new Error('overlay wireguard: sync before ensure');
+    await ensureDevices(self);
+    const outcome = await write([...peers.keys()], peers, true);
+    isStale = false;
+    return outcome;
+  }
+
+  async function syncChanged(peers: ReadonlyMap<string, Peer>, changed: ReadonlySet<string>): Promise<SyncOutcome> {
+    if (isStale) return syncFull(peers);
+    try {
+      return await write([...changed], peers, false);
+    } catch (error) {
+      // The device was deleted a moment ago.
+      if (!isNetlinkError(error, 'ENODEV')) throw error;
+      return syncFull(peers);
+    }
+  }
+
+  return {
+    type: 'wireguard',
+
+    ensure: (node) =>
+      serial(async () => {
+        const mtu = computeMtu(node, options);
+        self = node;
+        isStale = true;
+        await ensureDevices(node);
+        const data = { PublicKey: publicKeyOf(ensurePrivateKey(options.privateKeyFile)) };
+        return {
+          mtu,
+          data: Object.fromEntries(FAMILIES.filter((family) => node.publicIps[family]).map((family) => [family, data])),
+        };
+      }),
+
+    sync: (peers, changed) =>
+      serial(() => {
+        known = peers;
+        return changed ? syncChanged(peers, changed) : syncFull(peers);
+      }),
+
+    run: (signal) =>
+      recreateWhenDeleted(
+        {
+          ...(hostNetns !== undefined && { hostNetns }),
+          isOurs: (linkIndex) => devices.some(({ index }) => index === linkIndex),
+          onDeleted() {
+            isStale = true;
+          },
+          recreate: () =>
+            serial(async () => {
+              if (signal.aborted || !isStale || !self) return;
+              const { changed } = await syncFull(known);
+              log.warn({ changed }, 'somebody deleted the WireGuard device: made anew');
+            }),
+          onError: (error) => log.error({ err: error }, 'the WireGuard device could not be made anew; trying again'),
+        },
+        clock,
+        signal,
+      ),
+
+    remove: () =>
+      serial(async () => {
+        self = undefined;
+        devices = [];
+        isStale = true;
+        await removeOverlayRoutes(netlink);
+        await removeWireguardDevices(netlink);
+        rmSync(options.privateKeyFile, { force: true });
+      }),
+
+    close() {
+      netlink.close();
+      wireguard?.close();
+    },
+  };
+}
