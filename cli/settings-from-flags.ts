@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { parseGoDurationMs } from '../src/config/duration.ts';
 import { cidrsOf } from './cluster/addresses.ts';
+import { cniDefaults, parseCniMode } from './cni/flags.ts';
 import { DEFAULT_PULL_PROGRESS_DEADLINE, type ImageFlags } from './commands/image-flags.ts';
 import { enginePings } from './engine/ping.ts';
 import { POD_RUNTIME_AUTO } from './engine/pod-runtime.ts';
@@ -49,6 +50,10 @@ export interface UpFlags {
   defaultNotReadyTolerationSeconds: string;
   defaultUnreachableTolerationSeconds: string;
   podInfraContainerImage: string;
+  cni: string;
+  cniConfDir: string;
+  cniBinDir: string;
+  cniCacheDir?: string;
 }
 
 /** Flags → complete settings. Looks at the host (name, address, Engine) and changes nothing. */
@@ -91,6 +96,10 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     manifestDir: join(rootDir, 'manifests'),
     podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
+    cni: parseCniMode(flags.cni),
+    cniConfDir: absolute('--cni-conf-dir', flags.cniConfDir),
+    cniBinDir: flags.cniBinDir,
+    cniCacheDir: flags.cniCacheDir && absolute('--cni-cache-dir', flags.cniCacheDir),
     pauseImage: flags.podInfraContainerImage,
   };
 }
@@ -118,6 +127,7 @@ export const upDefaults = {
   podRuntime: POD_RUNTIME_AUTO,
   imagePullProgressDeadline: DEFAULT_PULL_PROGRESS_DEADLINE,
   podInfraContainerImage: PAUSE_IMAGE,
+  ...cniDefaults,
 };
 
 /** A second one, IPv6, is for clusters whose pods have IPv6 addresses: the one beside the first unless it is given. */

@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { CNI_MODES } from '../cni/invoke/network-choice.ts';
 import type { NodePlaces } from './cluster/remove-node.ts';
 import { UserError } from './output/failure.ts';
 
@@ -60,7 +61,19 @@ export const settingsSchema = z.strictObject({
   manifestDir: z.string(),
   /** Where container log links go (`/var/log/pods`). */
   podLogsDir: z.string(),
+  /** Leases of the built-in pod network. */
   cniDataDir: z.string(),
+  /** Between the pods of the nodes; absent: what the net-conf.json says, else host-gw. `none`: somebody else sees to it. */
+  overlayBackend: z.string().optional(),
+  /** flannel's net-conf.json. */
+  netConfigPath: z.string().optional(),
+  /** Which network pods get: a configuration of the host, or the built-in one. */
+  cni: z.enum(CNI_MODES).default('auto'),
+  cniConfDir: z.string().default('/etc/cni/net.d'),
+  /** Commas between. */
+  cniBinDir: z.string().default('/opt/cni/bin'),
+  /** Absent: beside the leases. */
+  cniCacheDir: z.string().optional(),
   pauseImage: z.string(),
 });
 
@@ -127,6 +140,11 @@ export function nodePlaces(settings: Settings): NodePlaces {
 /** The flat folder of log links that log shippers read stands beside the pods' own. */
 export function containerLogsDir(podLogsDir: string): string {
   return join(dirname(podLogsDir), 'containers');
+}
+
+/** Which network pods get, as flags say it. */
+export function cniFlagsOf({ cni, cniConfDir, cniBinDir, cniCacheDir, cniDataDir }: Settings) {
+  return { cni, cniConfDir, cniBinDir, cniCacheDir: cniCacheDir ?? dirname(cniDataDir) };
 }
 
 /** The Engine's endpoint: the one that was given, or our own. */

@@ -40,8 +40,13 @@ export interface PodNetwork {
   status(): NetworkStatus;
   /** Brings `lo` and `eth0` up in the sandbox. Rolls back what it did when it throws. */
   attach(attachment: PodAttachment, signal: AbortSignal): Promise<{ ips: string[] }>;
-  /** Idempotent; the sandbox's process and namespace may be long gone. */
-  detach(attachment: Omit<PodAttachment, 'netnsPath'> & { netnsPath?: string }): Promise<void>;
+  /** Idempotent; the sandbox's process and namespace may be long gone. `findNetns` is asked only where the network wants to know. */
+  detach(
+    attachment: Omit<PodAttachment, 'netnsPath'> & {
+      netnsPath?: string;
+      findNetns?(): Promise<string | undefined>;
+    },
+  ): Promise<void>;
   /** Addresses a sandbox holds, also after a restart of the agent (from the IPAM store); undefined when unknown. */
   ips(sandboxId: string): string[] | undefined;
   /** Releases everything held by sandboxes that are not in the set. */

@@ -125,7 +125,7 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
   }
 
   /** Path of the running pause's network namespace. The one inspection of a pod's start: only it tells the process. */
-  async function netnsOf(id: string, signal: AbortSignal): Promise<string> {
+  async function netnsOf(id: string, signal?: AbortSignal): Promise<string> {
     const { pid } = await docker.inspectContainer(id, signal);
     if (pid === undefined) throw new Error('the pause container ended at once');
     return `/proc/${pid}/ns/net`;
@@ -181,7 +181,12 @@ export function createSandboxes(options: SandboxOptions, deps: SandboxDependenci
       const failures: unknown[] = [];
       release(sandbox.id);
       if (!sandbox.hostNetwork)
-        await network.detach(attachment(pod, sandbox.id)).catch((error) => failures.push(error));
+        await network
+          .detach({
+            ...attachment(pod, sandbox.id),
+            findNetns: () => netnsOf(sandbox.id, signal).catch(() => undefined),
+          })
+          .catch((error) => failures.push(error));
       await metrics
         .runtimeOperation('remove_podsandbox', () => docker.removeContainer(sandbox.id, { force: true }, signal))
         .catch((error) => {

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { ConfigFlag } from '../../src/config/load.ts';
+import { CNI_FLAGS } from '../cni/flags.ts';
 import { PAUSE_IMAGE } from '../images/catalog.ts';
 import type { NodeDaemonFlags } from '../roots/standalone.ts';
 import { CONTAINER_GC_FLAGS } from './container-gc-flags.ts';
@@ -98,7 +99,9 @@ export function addNodeFlags(command: Command): Command {
     .option('--service-cidr <cidr>', 'the addresses of all services', '10.96.0.0/12')
     .option('--bridge <name>', 'the bridge that pods hang on', 'cni0')
     .option('-v, --verbose', 'log more');
-  for (const [flag, text, fallback] of [...IMAGE_FLAGS, ...CONTAINER_GC_FLAGS]) command.option(flag, text, fallback);
+  for (const [flag, text, fallback] of [...IMAGE_FLAGS, ...CONTAINER_GC_FLAGS, ...CNI_FLAGS])
+    command.option(flag, text, fallback);
+  command.option('--cni-cache-dir <dir>', 'what is attached is kept in results below it', '/var/lib/cni');
   for (const [flag, , text] of KUBELET_FLAGS) command.option(flag, text);
   return command;
 }

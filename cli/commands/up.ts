@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { DEFAULT_ROOT_DIR } from '../settings.ts';
 import { type UpFlags, upDefaults } from '../settings-from-flags.ts';
+import { CNI_FLAGS } from '../cni/flags.ts';
 import { IMAGE_FLAGS } from './image-flags.ts';
 
 /** `berth up`: a working cluster on this host. */
@@ -29,7 +30,11 @@ export function defineUp(program: Command): void {
     '--kubelet-config-dir <dir>',
     'drop-ins for it: *.conf files that are laid over it, in the order of their names',
   );
-  for (const [flag, text, fallback] of IMAGE_FLAGS) command.option(flag, text, fallback);
+  for (const [flag, text, fallback] of [...IMAGE_FLAGS, ...CNI_FLAGS]) command.option(flag, text, fallback);
+  command.option(
+    '--cni-cache-dir <dir>',
+    'what is attached is kept in results below it (default: cni below the root directory)',
+  );
   const numbers: [string, keyof typeof upDefaults, string][] = [
     ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses; with an IPv6 range behind a comma, pods have both"],
     ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses; with an IPv6 range behind a comma, dual-stack"],

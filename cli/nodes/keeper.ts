@@ -151,6 +151,9 @@ function startNode(host: Host, settings: Settings, name: string, address: string
     'cluster-cidr': settings.podCidr,
     'service-cidr': settings.serviceCidr,
     'pod-infra-container-image': settings.pauseImage,
+    cni: settings.cni,
+    'cni-conf-dir': settings.cniConfDir,
+    'cni-bin-dir': settings.cniBinDir,
   };
   const argv = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
   return spawnLogged(host, [`${CHECKOUT}/berth`, 'node', ...argv], '/var/log/berth-node.log');

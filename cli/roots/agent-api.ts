@@ -48,7 +48,10 @@ export function connectAgentToApi(
     informers,
     nodeInformer,
     podInformer,
-    podCidr: () => nodeInformer.get(nodeName)?.spec.podCIDR,
+    podCidrs(): readonly string[] {
+      const { podCIDR, podCIDRs = podCIDR ? [podCIDR] : [] } = nodeInformer.get(nodeName)?.spec ?? {};
+      return podCIDRs;
+    },
     events: createEventRecorder({
       client,
       component: 'kubelet',

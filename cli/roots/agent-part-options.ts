@@ -1,10 +1,10 @@
 import type { KubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
 import type { ContainerGcPolicy } from '../../agent/gc/container-plan.ts';
 import type { ImageSettings } from '../../agent/images/image-parts.ts';
-import type { PodNetwork } from '../../agent/pods/ports.ts';
 import type { CertificatePair } from '../../src/auth/authority.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
+import type { NetworkOfNode, PodNetworkPart } from './pod-network-part.ts';
 
 /** What the programs that run an agent hand to it: configuration, places, identities. */
 export interface AgentPartOptions {
@@ -52,6 +52,5 @@ export interface AgentPartOptions {
   flags?: Readonly<Record<string, string>>;
   /** What the agent's /metrics shows. */
   metrics: Registry;
-  /** Makes the pod network; `podCidr` tells the node's own as soon as it has one. */
-  createNetwork(podCidr: () => string | undefined): PodNetwork & { close(): void };
+  createNetwork(node: NetworkOfNode): PodNetworkPart;
 }

@@ -111,7 +111,11 @@ export async function createAgentPart(
         log,
       },
     );
-  const network = options.createNetwork(() => api?.podCidr() ?? (config.podCIDR || undefined));
+  const network = options.createNetwork({
+    podCidrs: () => api?.podCidrs() ?? config.podCIDR.split(',').filter(Boolean),
+    registry: options.metrics,
+    ...(api && { tell: nodeEvents(api.events, nodeName) }),
+  });
   const events = api?.events ?? logEvents(log);
   const heartbeats = createHeartbeats(clock);
   const registry = options.metrics;
@@ -250,6 +254,7 @@ export async function createAgentPart(
       context,
     );
   if (node) nodeOf = node.keeper.node;
+  network.onChange(() => node?.keeper.refresh());
   devices.onNodeChange(() => node?.keeper.refresh());
   const { server, terminals } = createAgentServerPart(
     options,
@@ -285,6 +290,7 @@ export async function createAgentPart(
             { pods: agent.directory, managers, devices, registry },
             context,
           ),
+          'pod network': network,
           agent,
         };
         await runTogether(parts, all);

@@ -1,7 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
-import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
 import { createNodeNetwork, type NodeNetwork } from '../../cni/node/node-network.ts';
 import { kubeProxyConfiguration } from '../../proxy/config/kube-proxy-configuration.ts';
 import { writeFileAtomically } from '../../src/auth/pem-files.ts';
@@ -19,14 +18,12 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import type { ClusterPki } from '../pki/cluster-pki.ts';
 import { createPkiRenewal } from '../pki/renewal.ts';
-import {
-  containerLogsDir,
+import { cniFlagsOf, containerLogsDir,
   engineEndpoint,
   nodeIpsOf,
   nodeLeaseDurationSeconds,
   pathsOf,
-  type Settings,
-} from '../settings.ts';
+  type Settings } from '../settings.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { AgentPartOptions } from './agent-part-options.ts';
@@ -37,6 +34,7 @@ import { imageSettings, pluginAudiences } from './image-settings.ts';
 import { createOverlayPart } from './overlay-part.ts';
 import { createOwnNode } from './own-node.ts';
 import { ensureOwnPki, ownTrust } from './own-pki.ts';
+import { createPodNetworkPart } from './pod-network-part.ts';
 import { createDebugAccess } from './proxy-debug-access.ts';
 import { createProxyPart, type ProxyPartOptions } from './proxy-part.ts';
 
@@ -213,11 +211,15 @@ function createAgent(
       // For machines of people, which have swap: their pods use none of it all the same.
       failSwapOnUnsaid: false,
       ...part,
-      createNetwork: (podCidr) =>
-        createPodNetwork(
-          { bridge: settings.bridge, podCidr, clusterCidr: settings.podCidr, dataDir: settings.cniDataDir },
-          context,
-        ),
+      createNetwork: createPodNetworkPart(
+        {
+          ...cniFlagsOf(settings),
+          bridge: settings.bridge,
+          clusterCidrs: cidrsOf(settings.podCidr),
+          dataDir: settings.cniDataDir,
+        },
+        context,
+      ),
     },
     context,
     signal,

@@ -1,7 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.ts';
-import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
@@ -9,6 +8,7 @@ import { createMetrics } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { cidrsOf } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
+import type { CniFlags } from '../cni/flags.ts';
 import type { ContainerGcFlags } from '../commands/container-gc-flags.ts';
 import type { ImageFlags } from '../commands/image-flags.ts';
 import { enginePings } from '../engine/ping.ts';
@@ -29,10 +29,11 @@ import { clientFrom, type NodeIdentityFiles, nodeNameOf } from './node-client.ts
 import { adoptNodeCertificate } from './node-credentials.ts';
 import { settleTrust } from './node-trust.ts';
 import { createOverlayPart } from './overlay-part.ts';
+import { createPodNetworkPart } from './pod-network-part.ts';
 import { checkResourceManagers } from './resource-managers.ts';
 
 /** Flags that all node daemons share; the rest is upstream's configuration file. */
-export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags {
+export interface NodeDaemonFlags extends ImageFlags, ContainerGcFlags, CniFlags {
   config?: string;
   /** Folder of drop-ins above it. */
   configDir?: string;
@@ -105,6 +106,10 @@ export async function prepareAgent(
     onWarning: (message) => log.warn(message),
   });
   const images = imageSettings(asked, flags);
+  const createNetwork = createPodNetworkPart(
+    { ...flags, clusterCidrs: cidrsOf(flags.clusterCidr), dataDir: join(flags.rootDir, 'cni/networks') },
+    context,
+  );
   const containerGc = parseContainerGcPolicy(flags);
   const nodeName = nodeNameOf(flags);
   const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
@@ -155,16 +160,7 @@ export async function prepareAgent(
       ...(flags.bootstrapKubeconfig && { bootstrapKubeconfig: flags.bootstrapKubeconfig }),
       ...(api && { client: api.client, ...(api.config.certPem && { clientCertPem: api.config.certPem }) }),
       metrics,
-      createNetwork: (podCidr) =>
-        createPodNetwork(
-          {
-            bridge: flags.bridge,
-            podCidr,
-            clusterCidr: flags.clusterCidr,
-            dataDir: join(flags.rootDir, 'cni/networks'),
-          },
-          context,
-        ),
+      createNetwork,
     },
     context,
     signal,

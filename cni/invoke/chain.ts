@@ -31,7 +31,7 @@ export function createChain(caller: PluginCaller): Chain {
       let previous: CniResult | undefined;
       for (const plugin of network.plugins) {
         signal?.throwIfAborted();
-        previous = await caller.add(request, { conf: confOf(network, plugin, capabilityArgs), previous, signal });
+        previous = await caller.add(request, { ...callOf(network, plugin, capabilityArgs), previous, signal });
       }
       // A network has one plugin at least.
       return previous!;
@@ -40,43 +40,39 @@ export function createChain(caller: PluginCaller): Chain {
     async del(network, { request, capabilityArgs }, result) {
       const previous = isAtLeast(network.cniVersion, '0.4.0') ? result : undefined;
       for (const plugin of network.plugins.toReversed())
-        await caller.del(request, { conf: confOf(network, plugin, capabilityArgs), previous });
+        await caller.del(request, { ...callOf(network, plugin, capabilityArgs), previous });
     },
 
     async check(network, { request, capabilityArgs }, previous) {
       if (network.disableCheck || !isAtLeast(network.cniVersion, '0.4.0')) return;
       for (const plugin of network.plugins)
-        await caller.check(request, { conf: confOf(network, plugin, capabilityArgs), previous });
+        await caller.check(request, { ...callOf(network, plugin, capabilityArgs), previous });
     },
 
     async gc(network, valid) {
       if (network.disableGC || !isAtLeast(network.cniVersion, '1.1.0')) return;
       const errors: unknown[] = [];
       for (const plugin of network.plugins)
-        await caller.gc(valid, { conf: confOf(network, plugin, {}) }).catch((error) => errors.push(error));
+        await caller.gc(valid, callOf(network, plugin, {})).catch((error) => errors.push(error));
       if (errors.length > 0)
         throw new AggregateError(errors, `collecting of network ${network.name}: ${errors.map(String).join('; ')}`);
     },
 
     async status(network) {
       if (!isAtLeast(network.cniVersion, '1.1.0')) return;
-      for (const plugin of network.plugins) await caller.status({ conf: confOf(network, plugin, {}) });
+      for (const plugin of network.plugins) await caller.status(callOf(network, plugin, {}));
     },
   };
 }
 
 /** What a plugin gets on stdin, but for the previous result. Pure. */
-export function confOf(
+export function callOf(
   network: NetworkConfiguration,
   { raw, capabilities }: PluginConfiguration,
   capabilityArgs: CapabilityArgs,
-): Readonly<Record<string, unknown>> {
+): { conf: Readonly<Record<string, unknown>>; isOwn: boolean } {
   const offered = capabilities.filter((name) => capabilityArgs[name] !== undefined);
   const runtimeConfig = Object.fromEntries(offered.map((name) => [name, capabilityArgs[name]]));
-  return {
-    ...raw,
-    name: network.name,
-    cniVersion: network.cniVersion,
-    ...(offered.length > 0 && { runtimeConfig }),
-  };
+  const { name, cniVersion, isBuiltin: isOwn } = network;
+  return { conf: { ...raw, name, cniVersion, ...(offered.length > 0 && { runtimeConfig }) }, isOwn };
 }

@@ -21,9 +21,14 @@ export interface NetworkConfiguration {
   plugins: readonly PluginConfiguration[];
   /** The conflist as JSON text: kept with each attachment, so that it is detached by the configuration that attached it. */
   text: string;
+  /** Berth's own network: its plugins are ours, whatever is installed under their names. */
+  isBuiltin: boolean;
   /** Absent for the built-in network and for what was kept. */
   file?: string;
 }
+
+/** Runtimes ignore keys that they do not know. */
+export const BUILTIN_KEY = 'berth.builtin';
 
 /** What is wrong in a network configuration; the message begins with the field. */
 export class ConfigurationError extends Error {
@@ -54,6 +59,7 @@ export function parseConfigurationList(
     disableCheck: flagOf(raw, 'disableCheck'),
     disableGC: flagOf(raw, 'disableGC'),
     plugins: plugins.map(parsePlugin),
+    isBuiltin: raw[BUILTIN_KEY] === true,
     // What is kept must be whole without the folder beside it.
     text: others.length === 0 ? text : JSON.stringify({ ...raw, plugins }),
   };

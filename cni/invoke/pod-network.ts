@@ -1,33 +1,42 @@
-import { run } from '../../src/linux/exec.ts';
-import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
-import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
-import { writeSysctl } from '../../src/linux/sysctl.ts';
-import { createConntrack } from '../../src/netfilter/ctnetlink.ts';
-import { createNft } from '../../src/netfilter/nft.ts';
+import { run as runProgram } from '../../src/linux/exec.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
-import { createHostLocal, DEFAULT_DATA_DIR, type HostLocalConfig } from '../ipam/host-local.ts';
-import { type BridgeConfig, createBridgePlugin } from '../plugins/bridge.ts';
+import { DEFAULT_DATA_DIR } from '../ipam/host-local.ts';
 import { loopback } from '../plugins/loopback.ts';
-import { createPortmap, type PortMapping } from '../plugins/portmap.ts';
-import { type AttachRequest, CNI_ERROR, CniError, type CniResult, type DetachRequest } from '../types.ts';
+import { ownPlugins } from '../programs/all.ts';
+import { CniError } from '../types.ts';
+import { createPluginCaller } from '../wire/plugin-caller.ts';
+import { type CachedAttachment, DEFAULT_CACHE_DIR, openAttachmentCache } from './attachment-cache.ts';
+import { BUILTIN_NETWORK } from './builtin-network.ts';
+import { type CapabilitySource, computeCapabilityArgs, type PortMapping } from './capability-args.ts';
+import { createChain } from './chain.ts';
+import { DEFAULT_CONF_DIR } from './configuration-directory.ts';
+import { attachmentOfLeases, readEarlierLeases } from './earlier-leases.ts';
+import { explain } from './explain.ts';
+import { createNetworkMetrics } from './metrics.ts';
+import { createNetworkInUse, type NetworkInUseOptions } from './network-in-use.ts';
+import { createNetworkReadiness } from './network-readiness.ts';
+import { createPodAttachments, ipsOf, POD_INTERFACE, usableNetns } from './pod-attachments.ts';
 
-export interface PodNetworkOptions {
-  /** Names the lease directory and the links. Default `berth`. */
-  networkName?: string;
-  /** Default `cni0`. */
-  bridge?: string;
-  /** The node's pod CIDR, as soon as it is known (`spec.podCIDR`, or fixed by configuration). */
-  podCidr: () => string | undefined;
-  /** All pods of the cluster; a podCIDR outside of it is a configuration error. */
-  clusterCidr?: string;
-  /** Bytes; default the kernel's 1500. */
-  mtu?: number;
-  /** Default /var/lib/cni/networks. */
-  dataDir?: string;
+export interface PodNetworkOptions
+  extends Pick<NetworkInUseOptions, 'podCidrs'>,
+    Partial<Omit<NetworkInUseOptions, 'podCidrs'>> {
+  /** Where programs of plugins are. Default /opt/cni/bin. */
+  binDirs?: readonly string[];
+  /** Attachments are kept in `results` below it. Default /var/lib/cni. */
+  cacheDir?: string;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+}
+
+export interface PodNetworkDependencies {
+  log: Logger;
+  clock: Clock;
+  registry?: Registry;
+  /** An operator should know: which configuration is in use, and what is wrong with one. */
+  tell?(type: 'Normal' | 'Warning', reason: string, message: string): void;
 }
 
 /** One sandbox to be connected; the agent's PodAttachment, as far as the network reads it. */
@@ -38,64 +47,82 @@ export interface PodSandbox {
   name: string;
   uid: string;
   hostPorts: readonly PortMapping[];
+  annotations?: Readonly<Record<string, string>>;
 }
 
-/** Implements the agent's `PodNetwork` port with our own plugins, in process. */
-export interface BridgePodNetwork {
+/** Of one that goes, perhaps long after its process. */
+type EndingSandbox = Omit<PodSandbox, 'netnsPath'> & {
+  netnsPath?: string;
+  /** Asked only where a plugin may want to know. */
+  findNetns?(): Promise<string | undefined>;
+};
+
+/** Implements the agent's `PodNetwork` port: plugins of ours in process, others as programs, as a configuration or the built-in network says. */
+export interface CniPodNetwork {
   status(): { ready: true } | { ready: false; reason: string; message: string };
   attach(sandbox: PodSandbox, signal: AbortSignal): Promise<{ ips: string[] }>;
-  detach(sandbox: Omit<PodSandbox, 'netnsPath'> & { netnsPath?: string }): Promise<void>;
+  detach(sandbox: EndingSandbox): Promise<void>;
   ips(sandboxId: string): string[] | undefined;
   collect(liveSandboxIds: Set<string>): Promise<void>;
+  /** Told when `status` may say something else. */
+  onChange(handler: () => void): void;
+  /** Follows the directory of configurations and asks plugins how they are. */
+  run(signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
-/** Upstream's name of a pod's interface. */
-const POD_INTERFACE = 'eth0';
+export const DEFAULT_BIN_DIR = '/opt/cni/bin';
 
 /**
  * `collect` spares what was attached this recently: the caller listed its sandboxes before, so a new one may be missing in the list.
  */
 const COLLECT_GRACE_MS = 60_000;
+/** Plugins in this process are asked at each `collect`; programs of others cost a process each. */
+const FOREIGN_COLLECT_PERIOD_MS = 600_000;
 
 /**
- * Pods on a bridge of this node. What is attached is read back from the kernel and the lease files, so a restart
- * of the process, or its death at any step, needs no memory: `attach` repairs, `detach` and `collect` release.
+ *     /etc/cni/net.d ──► ConfigurationSource ─┐
+ *     podCIDRs, MTU ───► built-in network ────┴─► NetworkInUse ──► Chain ──► PluginCaller ──► ours, or a program of CNI_PATH
+ *                                                                    ▲
+ *     agent: attach, detach, collect ──► PodAttachments ◄──► AttachmentCache (/var/lib/cni/results)
+ *
+ * What is attached is read back from the cache, so a restart of the process, or its death at any step, needs no memory: `attach`
+ * repairs, `detach` and `collect` release, by the configuration of then.
  */
-export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger; clock: Clock }): BridgePodNetwork {
-  const network = options.networkName ?? 'berth';
-  const dataDir = options.dataDir ?? DEFAULT_DATA_DIR;
+export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDependencies): CniPodNetwork {
   const { log, clock } = deps;
-  const host = openRtnetlink(options.hostNetns);
-  const ipam = createHostLocal(clock);
-  const bridgeName = options.bridge ?? 'cni0';
-  const netns = options.hostNetns;
-  const bridge = createBridgePlugin({ ipam, host, hostNetns: netns });
-  const conntrack = createConntrack({ netns });
-  const portmap = createPortmap({
-    nft: createNft({ run, netns }),
-    allowLocalhost: () => void writeSysctl(`net/ipv4/conf/${bridgeName}/route_localnet`, '1', { netns }),
-    async forgetUdpFlows(hostPort) {
-      await conntrack.deleteUdpFlows('IPv4', ({ destinationPort }) => destinationPort === hostPort);
+  const { binDirs = [DEFAULT_BIN_DIR], hostNetns, podCidrs } = options;
+  const { networkName = BUILTIN_NETWORK, dataDir = DEFAULT_DATA_DIR } = options;
+  const run: typeof runProgram = (program, args, how) =>
+    runProgram(program, args, hostNetns === undefined ? how : { netns: hostNetns, ...how });
+  const metrics = createNetworkMetrics(deps.registry);
+  const own = ownPlugins({ run: runProgram, sleep: (ms) => clock.sleep(ms), hostNetns });
+  const caller = createPluginCaller({ own: (type) => own.get(type), path: binDirs, run });
+  const chain = createChain(caller);
+  const readiness = createNetworkReadiness({ path: binDirs }, { caller, chain, run });
+  const inUse = createNetworkInUse(
+    {
+      mode: 'builtin',
+      confDir: DEFAULT_CONF_DIR,
+      bridge: 'cni0',
+      clusterCidrs: [],
+      mtu: () => undefined,
+      ...options,
+      networkName,
+      dataDir,
     },
-  });
+    { ...deps, caller, readiness, metrics },
+  );
+  const cache = openAttachmentCache(options.cacheDir ?? DEFAULT_CACHE_DIR);
+  for (const problem of cache.problems) log.warn({ problem }, 'a kept attachment cannot be read');
+  const attachments = createPodAttachments({ chain, cache, log, current: inUse.current });
   /** One operation per sandbox at a time. */
   const underWay = new Map<string, Promise<unknown>>();
   const attachedAtMs = new Map<string, number>();
-
-  function config(): BridgeConfig<HostLocalConfig> {
-    const podCidr = options.podCidr();
-    return {
-      network,
-      bridge: bridgeName,
-      isGateway: true,
-      isDefaultGateway: true,
-      forceAddress: false,
-      hairpinMode: true,
-      mtu: options.mtu,
-      ipam: { network, dataDir, ranges: podCidr === undefined ? [] : [[{ subnet: podCidr }]], routes: [] },
-    };
-  }
+  /** Addresses of those that only files of leases tell of. */
+  const leases = readEarlierLeases(dataDir, networkName, POD_INTERFACE);
+  for (const { containerId } of cache.list()) leases.delete(containerId);
+  let collectedMs: number | undefined;
 
   function alone<T>(sandboxId: string, work: () => Promise<T>): Promise<T> {
     const before = underWay.get(sandboxId) ?? Promise.resolve();
@@ -108,127 +135,146 @@ export function createPodNetwork(options: PodNetworkOptions, deps: { log: Logger
     return result;
   }
 
-  function requestOf(sandbox: Omit<PodSandbox, 'netnsPath'>) {
-    return {
-      containerId: sandbox.sandboxId,
-      ifname: POD_INTERFACE,
-      args: {
-        IgnoreUnknown: '1',
-        K8S_POD_NAMESPACE: sandbox.namespace,
-        K8S_POD_NAME: sandbox.name,
-        K8S_POD_INFRA_CONTAINER_ID: sandbox.sandboxId,
-        K8S_POD_UID: sandbox.uid,
-      },
-    };
+  function earlierOf(containerId: string): CachedAttachment[] {
+    const ips = leases.get(containerId);
+    const network = ips && inUse.builtin();
+    return network ? [attachmentOfLeases(containerId, { ips, ifname: POD_INTERFACE }, network, podCidrs())] : [];
   }
 
-  function heldIps(sandboxId: string): string[] {
-    return ipam.heldBy({ network, dataDir }, sandboxId).map((lease) => lease.ip);
-  }
+  const knownOf = (sandboxId: string) => [...earlierOf(sandboxId), ...cache.of(sandboxId)];
 
-  /** An earlier attachment that is whole (this process or one before it made it and did not get to say so) is taken as it is. */
-  async function adopt(request: AttachRequest, held: string[], mappings: readonly PortMapping[]): Promise<boolean> {
-    if (held.length === 0) return false;
-    const prefixLength = parsePrefix(options.podCidr()!).prefixLength;
-    const expected: CniResult = {
-      interfaces: [],
-      ips: held.map((ip) => ({ address: `${ip}/${prefixLength}` })),
-      routes: [{ dst: '0.0.0.0/0' }],
-    };
-    try {
-      await bridge.check(config(), request, expected);
-      if (mappings.length > 0) await portmap.check({ mappings }, request, expected);
-      return true;
-    } catch (error) {
-      log.info({ sandbox: request.containerId, err: error }, 'an earlier network set-up is incomplete: doing it again');
-      return false;
-    }
-  }
+  const sourceOf = ({ hostPorts, annotations }: Omit<PodSandbox, 'netnsPath'>): CapabilitySource => ({
+    hostPorts,
+    ...(annotations && { annotations }),
+    podCidrs: podCidrs(),
+  });
 
   async function attach(sandbox: PodSandbox, signal: AbortSignal): Promise<{ ips: string[] }> {
-    const state = podNetwork.status();
-    if (!state.ready) throw new CniError(CNI_ERROR.notAvailable, state.message);
+    const wrong = inUse.problem();
+    if (wrong !== undefined) throw new Error(`the pod network is not ready: ${wrong}`);
     const startedMs = clock.monotonicMs();
-    const request = { ...requestOf(sandbox), netns: sandbox.netnsPath };
-    await loopback.add({}, request);
-    if (await adopt(request, heldIps(sandbox.sandboxId), sandbox.hostPorts)) return { ips: heldIps(sandbox.sandboxId) };
-    signal.throwIfAborted();
-    const result = await addFresh(request);
-    try {
-      signal.throwIfAborted();
-      if (sandbox.hostPorts.length > 0) await portmap.add({ mappings: sandbox.hostPorts }, request, result);
-      signal.throwIfAborted();
-    } catch (error) {
-      await release(request, sandbox.hostPorts);
-      throw error;
-    }
-    attachedAtMs.set(sandbox.sandboxId, clock.monotonicMs());
-    const ips = result.ips.map(({ address }) => address.split('/')[0]!);
+    const { sandboxId, netnsPath: netns } = sandbox;
+    const args = argsOf(sandbox);
+    const source = sourceOf(sandbox);
+    // There is one: nothing is wrong.
+    const network = inUse.forPod(source)!;
+    const capabilityArgs = computeCapabilityArgs(network, source);
+    await loopback.add({}, { containerId: sandboxId, ifname: 'lo', netns, args });
+    const request = { sandboxId, netns, args, capabilityArgs, known: knownOf(sandboxId) };
+    const { ips } = await attachments.add(network, request, signal);
+    leases.delete(sandboxId);
+    attachedAtMs.set(sandboxId, clock.monotonicMs());
     const pod = `${sandbox.namespace}/${sandbox.name}`;
     log.debug({ pod, ips, durationMs: Math.round(clock.monotonicMs() - startedMs) }, 'pod attached to the network');
     return { ips };
   }
 
-  /** DEL of the chain, in reverse order. Host ports go first: their rules must not lead to the address's next owner. */
-  async function release(request: DetachRequest, mappings: readonly PortMapping[]): Promise<void> {
-    await runAll(`detach ${request.containerId}`, [
-      () => (mappings.length > 0 ? portmap.del({ mappings }, request) : undefined),
-      () => bridge.del(config(), request),
+  async function detach(sandbox: EndingSandbox): Promise<void> {
+    const { sandboxId } = sandbox;
+    const known = knownOf(sandboxId);
+    const all = known.length > 0 ? known : unknownAttachment(sandbox);
+    const wantsNetns = all.some((attachment) => !attachments.isBuiltin(attachment));
+    const netns = usableNetns(sandbox.netnsPath ?? (wantsNetns ? await sandbox.findNetns?.() : undefined));
+    await runAll(
+      `detach ${sandboxId}`,
+      all.map((attachment) => () => attachments.remove(attachment, netns)),
+    );
+    leases.delete(sandboxId);
+    attachedAtMs.delete(sandboxId);
+  }
+
+  /** No file tells of it: what is in use now may have attached it and not got to say so. */
+  function unknownAttachment(sandbox: EndingSandbox): CachedAttachment[] {
+    const network = inUse.current();
+    if (!network) return [];
+    return [
+      {
+        network: network.name,
+        containerId: sandbox.sandboxId,
+        ifname: POD_INTERFACE,
+        netns: '',
+        configuration: network.text,
+        args: argsOf(sandbox),
+        capabilityArgs: computeCapabilityArgs(network, { ...sourceOf(sandbox), annotations: {} }),
+        result: undefined,
+        isOurs: true,
+      },
+    ];
+  }
+
+  /**
+   * An attachment of another runtime is not this one's to judge while its namespace is there; when that is gone (a reboot) and the
+   * network is the one in use, nobody else will release it.
+   */
+  function isStale(attachment: CachedAttachment, valid: ReadonlySet<string>): boolean {
+    if (valid.has(attachment.containerId)) return false;
+    if (attachment.isOurs) return true;
+    return attachment.network === inUse.current()?.name && usableNetns(attachment.netns) === undefined;
+  }
+
+  async function collect(liveSandboxIds: Set<string>): Promise<void> {
+    const nowMs = clock.monotonicMs();
+    for (const [id, sinceMs] of attachedAtMs)
+      if (!liveSandboxIds.has(id) && nowMs - sinceMs > COLLECT_GRACE_MS) attachedAtMs.delete(id);
+    const valid = new Set([...liveSandboxIds, ...underWay.keys(), ...attachedAtMs.keys()]);
+    const stale = [...[...leases.keys()].flatMap(earlierOf), ...cache.list()].filter((one) => isStale(one, valid));
+    if (stale.length > 0) log.info({ count: stale.length }, 'releasing network attachments of sandboxes that are gone');
+    await runAll('collect network attachments', [
+      ...stale.map((one) => () => alone(one.containerId, () => release(one))),
+      () => collectLeftovers(valid, nowMs),
     ]);
   }
 
-  /** ADD; what half an earlier one left of this sandbox is removed first. */
-  async function addFresh(request: AttachRequest): Promise<CniResult> {
-    try {
-      return await bridge.add(config(), request);
-    } catch (error) {
-      if (!(error instanceof CniError) || error.code !== CNI_ERROR.alreadyAttached) throw error;
-      await bridge.del(config(), request);
-      return bridge.add(config(), request);
-    }
+  async function release(attachment: CachedAttachment): Promise<void> {
+    await attachments.remove(attachment, undefined);
+    leases.delete(attachment.containerId);
   }
 
-  const podNetwork: BridgePodNetwork = {
+  /** What no cache tells of: plugins know their own. */
+  async function collectLeftovers(valid: ReadonlySet<string>, nowMs: number): Promise<void> {
+    const network = inUse.current();
+    if (!network || inUse.problem() !== undefined) return;
+    const isDue = collectedMs === undefined || nowMs - collectedMs >= FOREIGN_COLLECT_PERIOD_MS;
+    if (inUse.isForeign(network) && !isDue) return;
+    collectedMs = nowMs;
+    const others = cache.list().filter((one) => !valid.has(one.containerId) && one.network === network.name);
+    await chain.gc(network, [
+      ...[...valid].map((containerId) => ({ containerId, ifname: POD_INTERFACE })),
+      ...others.map(({ containerId, ifname }) => ({ containerId, ifname })),
+    ]);
+  }
+
+  return {
     status() {
-      const podCidr = options.podCidr();
-      if (podCidr === undefined)
-        return notReady('cni config uninitialized: the node has no pod CIDR (spec.podCIDR) yet');
-      const { clusterCidr } = options;
-      if (clusterCidr !== undefined && !prefixContains(parsePrefix(clusterCidr), parsePrefix(podCidr)))
-        return notReady(`the node's pod CIDR ${podCidr} is not inside the cluster CIDR ${clusterCidr}`);
-      return { ready: true };
+      const wrong = inUse.problem();
+      return wrong === undefined ? { ready: true } : { ready: false, reason: 'NetworkPluginNotReady', message: wrong };
     },
-
-    attach: (sandbox, signal) => alone(sandbox.sandboxId, () => attach(sandbox, signal)),
-
-    detach: (sandbox) =>
-      alone(sandbox.sandboxId, async () => {
-        await release({ ...requestOf(sandbox), netns: sandbox.netnsPath }, sandbox.hostPorts);
-        attachedAtMs.delete(sandbox.sandboxId);
-      }),
-
+    attach: (sandbox, signal) =>
+      alone(sandbox.sandboxId, () =>
+        metrics
+          .operation('set_up_pod', () => attach(sandbox, signal))
+          .catch((error) => {
+            throw error instanceof CniError ? new CniError(error.code, explain(error), { cause: error }) : error;
+          }),
+      ),
+    detach: (sandbox) => alone(sandbox.sandboxId, () => metrics.operation('tear_down_pod', () => detach(sandbox))),
     ips(sandboxId) {
-      const held = heldIps(sandboxId);
-      return held.length > 0 ? held : undefined;
+      const ips = knownOf(sandboxId).flatMap(ipsOf);
+      return ips.length > 0 ? ips : undefined;
     },
-
-    async collect(liveSandboxIds) {
-      const nowMs = clock.monotonicMs();
-      for (const [id, sinceMs] of attachedAtMs)
-        if (!liveSandboxIds.has(id) && nowMs - sinceMs > COLLECT_GRACE_MS) attachedAtMs.delete(id);
-      const valid = new Set([...liveSandboxIds, ...underWay.keys(), ...attachedAtMs.keys()]);
-      const attachments = [...valid].map((containerId) => ({ containerId, ifname: POD_INTERFACE }));
-      await runAll('collect network attachments', [
-        () => portmap.gc({ mappings: [] }, attachments),
-        () => bridge.gc(config(), attachments),
-      ]);
-    },
-
-    close: () => host.close(),
+    collect: (liveSandboxIds) => metrics.operation('collect', () => collect(liveSandboxIds)),
+    onChange: inUse.onChange,
+    run: inUse.run,
+    close: () => caller.close(),
   };
-  return podNetwork;
 }
 
-function notReady(message: string): { ready: false; reason: string; message: string } {
-  return { ready: false, reason: 'NetworkPluginNotReady', message };
+function argsOf(sandbox: Omit<PodSandbox, 'netnsPath'>): Record<string, string> {
+  return {
+    IgnoreUnknown: '1',
+    K8S_POD_NAMESPACE: sandbox.namespace,
+    K8S_POD_NAME: sandbox.name,
+    K8S_POD_INFRA_CONTAINER_ID: sandbox.sandboxId,
+    K8S_POD_UID: sandbox.uid,
+  };
 }

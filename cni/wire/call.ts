@@ -2,6 +2,7 @@ import { netnsExists } from '../../src/linux/netns.ts';
 import { type AttachmentKey, type AttachRequest, CNI_ERROR, CniError, type Plugin } from '../types.ts';
 import { type CniEnvironment, parseEnvironment } from './environment.ts';
 import { type NetConf, parseNetConf, versionAskedFor } from './net-conf.ts';
+import type { PluginCaller } from './plugin-caller.ts';
 import { renderResult } from './result.ts';
 import { type CniVersion, isAtLeast, parseVersion, SUPPORTED_VERSIONS } from './versions.ts';
 
@@ -21,6 +22,8 @@ export interface ProgramPlugin<Config = unknown> {
 export interface PluginContext {
   /** Directories with plugins of others (CNI_PATH), for those that call further ones. */
   path: readonly string[];
+  /** Of a process that calls many plugins: who delegates shares them. Absent in a program of one call. */
+  caller?: PluginCaller;
 }
 
 /** What a program prints and how it ends. */

@@ -25,6 +25,8 @@ interface PluginCall {
   previous?: CniResult;
   /** Ends a program; what runs in this process comes to its end. */
   signal?: AbortSignal;
+  /** One of ours, whatever the directories hold under that name. */
+  isOwn?: boolean;
 }
 
 /** Calls plugins by the type that a configuration names, wherever they run. Safe for many calls at a time. */
@@ -35,9 +37,9 @@ export interface PluginCaller {
   gc(valid: readonly AttachmentKey[], call: PluginCall): Promise<void>;
   status(call: PluginCall): Promise<void>;
   /** The program's path; undefined for one of ours in this process. @throws CniError 7 for a type that is nowhere. */
-  locate(type: string): string | undefined;
+  locate(type: string, isOwn?: boolean): string | undefined;
   /** What one of ours would refuse of this configuration; programs of others are not asked. @throws CniError 7 or 2. */
-  parse(conf: Conf): void;
+  parse(call: Pick<PluginCall, 'conf' | 'isOwn'>): void;
   close(): void;
 }
 
@@ -56,27 +58,27 @@ export function createPluginCaller(options: PluginCallerOptions): PluginCaller {
   const { own, path, run, timeoutMs } = options;
   const opened = new Map<string, { plugin: Plugin<unknown>; close(): void }>();
 
-  function locate(type: string): string | undefined {
-    return locatePlugin(type, path, own(type) !== undefined);
+  function locate(type: string, isOwn = false): string | undefined {
+    return locatePlugin(type, isOwn ? [] : path, own(type) !== undefined);
   }
 
-  function inProcess(type: string): { program: ProgramPlugin; plugin: Plugin<unknown> } | undefined {
-    if (locate(type) !== undefined) return undefined;
+  function inProcess(type: string, isOwn?: boolean): { program: ProgramPlugin; plugin: Plugin<unknown> } | undefined {
+    if (locate(type, isOwn) !== undefined) return undefined;
     const program = own(type)!;
-    const one = opened.get(type) ?? program.open({ path });
+    const one = opened.get(type) ?? program.open({ path, caller });
     opened.set(type, one);
     return { program, plugin: one.plugin };
   }
 
   async function dispatch<T>(
     command: CniCommand,
-    { conf, previous, signal }: PluginCall,
+    { conf, previous, signal, isOwn }: PluginCall,
     request: DetachRequest | undefined,
     call: (plugin: Plugin<unknown>, config: unknown, netConf: NetConf) => Promise<T>,
     extra: Conf = {},
   ): Promise<T | CniResult | undefined> {
     const type = String(conf['type'] ?? '');
-    const ours = inProcess(type);
+    const ours = inProcess(type, isOwn);
     const netConf = readNetConf(conf);
     if (ours) {
       try {
@@ -91,7 +93,7 @@ export function createPluginCaller(options: PluginCallerOptions): PluginCaller {
     return execPlugin(type, { ...request, command, path, conf: stdin, signal, timeoutMs }, run);
   }
 
-  return {
+  const caller: PluginCaller = {
     async add(request, call) {
       checkNetns(request);
       const result = await dispatch('ADD', call, request, (plugin, config) =>
@@ -120,15 +122,16 @@ export function createPluginCaller(options: PluginCallerOptions): PluginCaller {
       await dispatch('STATUS', call, undefined, (plugin, config) => plugin.status(config));
     },
     locate,
-    parse(conf) {
+    parse({ conf, isOwn }) {
       const type = String(conf['type'] ?? '');
-      if (locate(type) === undefined) own(type)!.parse(readNetConf(conf), {});
+      if (locate(type, isOwn) === undefined) own(type)!.parse(readNetConf(conf), {});
     },
     close() {
       for (const { close } of opened.values()) close();
       opened.clear();
     },
   };
+  return caller;
 }
 
 function checkNetns({ netns }: AttachRequest): void {

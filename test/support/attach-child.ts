@@ -5,7 +5,7 @@ import { silentLogger } from '../../src/runtime/log.ts';
 
 const [hostNetns, netnsPath, dataDir] = process.argv.slice(2) as [string, string, string];
 const network = createPodNetwork(
-  { podCidr: () => '10.244.1.0/28', dataDir, hostNetns },
+  { podCidrs: () => ['10.244.1.0/28'], dataDir, cacheDir: dataDir, hostNetns },
   { log: silentLogger, clock: systemClock },
 );
 const sandbox = { sandboxId: 'crash', netnsPath, namespace: 'ns', name: 'pod', uid: 'uid', hostPorts: [] };

@@ -32,7 +32,7 @@ test('an attachment that was killed half-way is completed or released by the nex
     await once(child, 'exit');
 
     const network = createPodNetwork(
-      { podCidr: () => '10.244.1.0/28', dataDir, hostNetns: host.path },
+      { podCidrs: () => ['10.244.1.0/28'], dataDir, cacheDir: dataDir, hostNetns: host.path },
       { log: silentLogger, clock: systemClock },
     );
     try {
@@ -52,7 +52,7 @@ test('an attachment that was killed half-way is completed or released by the nex
   /** As a process that starts after all pods are gone. */
   function createCollector() {
     const network = createPodNetwork(
-      { podCidr: () => '10.244.1.0/28', dataDir, hostNetns: host.path },
+      { podCidrs: () => ['10.244.1.0/28'], dataDir, cacheDir: dataDir, hostNetns: host.path },
       { log: silentLogger, clock: systemClock },
     );
     t.teardown(() => network.close());

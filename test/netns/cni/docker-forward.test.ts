@@ -69,7 +69,10 @@ async function setUp(t: ExecutionContext) {
     },
     deps,
   );
-  const pods = createPodNetwork({ podCidr: () => '10.244.1.0/24', dataDir: directory, hostNetns: host.path }, deps);
+  const pods = createPodNetwork(
+    { podCidrs: () => ['10.244.1.0/24'], dataDir: directory, cacheDir: directory, hostNetns: host.path },
+    deps,
+  );
   t.teardown(() => pods.close());
   const addPod = async (name: string) => {
     const pod = await createTestNetns(t, name);

@@ -49,7 +49,13 @@ async function setUp(t: ExecutionContext, { defaultRoute = true } = {}) {
       deps,
     );
   const pods = createPodNetwork(
-    { podCidr: () => '10.244.1.0/24', clusterCidr: CLUSTER_CIDR, dataDir: directory, hostNetns: host.path },
+    {
+      podCidrs: () => ['10.244.1.0/24'],
+      clusterCidrs: [CLUSTER_CIDR],
+      dataDir: directory,
+      cacheDir: directory,
+      hostNetns: host.path,
+    },
     deps,
   );
   t.teardown(() => pods.close());

@@ -19,7 +19,14 @@ async function setUp(t: ExecutionContext, podCidr: string | undefined = '10.244.
   t.teardown(() => rmSync(dataDir, { recursive: true }));
   const open = () => {
     const network = createPodNetwork(
-      { podCidr: () => podCidr, clusterCidr: '10.244.0.0/16', mtu: 1450, dataDir, hostNetns: host.path },
+      {
+        podCidrs: () => (podCidr ? [podCidr] : []),
+        clusterCidrs: ['10.244.0.0/16'],
+        mtu: () => 1450,
+        dataDir,
+        cacheDir: dataDir,
+        hostNetns: host.path,
+      },
       { log: silentLogger, clock: systemClock },
     );
     t.teardown(() => network.close());
@@ -184,13 +191,13 @@ test('collect releases what no live sandbox holds, links too, and spares the new
 test('not ready until the pod CIDR is known; refuses one outside the cluster', async (t) => {
   const { network } = await setUp(t, undefined as unknown as string);
   t.is(network.status().ready, true, 'default parameter');
-  const unknown = createPodNetwork({ podCidr: () => undefined }, { log: silentLogger, clock: systemClock });
+  const unknown = createPodNetwork({ podCidrs: () => [] }, { log: silentLogger, clock: systemClock });
   t.teardown(() => unknown.close());
   t.like(unknown.status(), { ready: false, reason: 'NetworkPluginNotReady' });
   const pod = await createTestNetns(t, 'pod');
   await t.throwsAsync(unknown.attach(sandbox(pod, 'pod'), never), { message: /cni config uninitialized/ });
   const outside = createPodNetwork(
-    { podCidr: () => '192.0.2.0/24', clusterCidr: '10.244.0.0/16' },
+    { podCidrs: () => ['192.0.2.0/24'], clusterCidrs: ['10.244.0.0/16'] },
     { log: silentLogger, clock: systemClock },
   );
   t.teardown(() => outside.close());
@@ -227,7 +234,7 @@ test('host ports lead to the pod from outside, from the node and from itself, an
   t.is(await connect(other, '192.0.2.1', 8081), 'failed');
 
   t.deepEqual(await reopen().attach(one, never), { ips }, 'adopted');
-  await host.run('nft', ['flush', 'chain', 'ip', 'berth-hostports', 'hostports']);
+  await host.run('nft', ['flush', 'chain', 'ip', 'cni_hostport', 'hostports']);
   const again = await reopen().attach(one, never);
   t.is(await connect(other, '192.0.2.1', 8080), 'hello', 'repaired');
   t.not(again.ips[0], undefined);
@@ -243,7 +250,7 @@ test('host ports lead to the pod from outside, from the node and from itself, an
 
 test('it is what the agent asks for', (t) => {
   const network: PodNetwork = createPodNetwork(
-    { podCidr: () => undefined },
+    { podCidrs: () => [] },
     { log: silentLogger, clock: systemClock },
   ) satisfies PodNetwork & { close(): void };
   t.false(network.status().ready);

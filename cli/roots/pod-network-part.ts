@@ -1,0 +1,50 @@
+import type { PodNetwork } from '../../agent/pods/ports.ts';
+import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
+import type { Runnable } from '../../src/runtime/run-together.ts';
+import { type CniFlags, parseBinDirs, parseCniMode } from '../cni/flags.ts';
+import type { ProgramContext } from './context.ts';
+
+/** What the agent knows of its node by the time it makes the pod network. */
+export interface NetworkOfNode {
+  /** The node's own, as soon as it has them. */
+  podCidrs: () => readonly string[];
+  registry: Registry;
+  /** An event of the node. */
+  tell?(type: 'Normal' | 'Warning', reason: string, message: string): void;
+}
+
+/** The agent's port, with a loop of its own. */
+export type PodNetworkPart = PodNetwork & Runnable & { onChange(handler: () => void): void; close(): void };
+
+interface BuiltinNetworkFlags {
+  bridge: string;
+  clusterCidrs: readonly string[];
+  /** Of the built-in network's leases. */
+  dataDir: string;
+  /** Of the overlay in this process, where there is one. */
+  mtu?: () => number | undefined | 'pending';
+}
+
+/** The pods' network by a configuration of the host, or the built-in one. @throws UserError */
+export function createPodNetworkPart(
+  flags: CniFlags & BuiltinNetworkFlags,
+  { log, clock }: ProgramContext,
+): (node: NetworkOfNode) => PodNetworkPart {
+  const mode = parseCniMode(flags.cni);
+  return ({ podCidrs, registry, tell }) =>
+    createPodNetwork(
+      {
+        mode,
+        confDir: flags.cniConfDir,
+        binDirs: parseBinDirs(flags.cniBinDir),
+        cacheDir: flags.cniCacheDir,
+        bridge: flags.bridge,
+        clusterCidrs: flags.clusterCidrs,
+        dataDir: flags.dataDir,
+        podCidrs,
+        ...(flags.mtu && { mtu: flags.mtu }),
+      },
+      { log, clock, registry, ...(tell && { tell }) },
+    );
+}

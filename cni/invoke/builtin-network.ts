@@ -1,0 +1,57 @@
+import { BUILTIN_KEY, type NetworkConfiguration, parseConfigurationList } from './network-configuration.ts';
+
+/** The built-in network's name: of its directory of leases, and in the aliases of its links. */
+export const BUILTIN_NETWORK = 'berth';
+
+export interface BuiltinNetworkOptions {
+  name: string;
+  bridge: string;
+  /** Where host-local keeps its leases. */
+  dataDir: string;
+  /** The node's; the pod gets an address of each. */
+  podCidrs: readonly string[];
+  /** Bytes; undefined: the kernel's 1500. */
+  mtu: number | undefined;
+}
+
+/** Chained behind the bridge, by the capability that they serve. */
+const CHAINED: Record<string, { type: string; [key: string]: unknown }> = {
+  // The kernel is told over a socket; iptables would be a process a pod.
+  portMappings: { type: 'portmap', backend: 'nftables' },
+};
+
+/**
+ * The network that Berth brings for nodes without a configuration: a bridge, with addresses of the node's own ranges. It is a conflist as
+ * any other, carried out by the same engine. Pure.
+ * @param needs the chained plugins that are called, by capability: a pod without host ports spares the call of portmap
+ */
+export function buildBuiltinNetwork(
+  options: BuiltinNetworkOptions,
+  needs: readonly string[] = Object.keys(CHAINED),
+): NetworkConfiguration {
+  const { name, bridge, dataDir, podCidrs, mtu } = options;
+  const ipam = { type: 'host-local', dataDir, ranges: podCidrs.map((subnet) => [{ subnet }]) };
+  const chained = needs.flatMap((capability) => {
+    const plugin = CHAINED[capability];
+    return plugin ? [{ ...plugin, capabilities: { [capability]: true } }] : [];
+  });
+  return parseConfigurationList(
+    JSON.stringify({
+      cniVersion: '1.1.0',
+      name,
+      [BUILTIN_KEY]: true,
+      plugins: [
+        {
+          type: 'bridge',
+          bridge,
+          isGateway: true,
+          isDefaultGateway: true,
+          hairpinMode: true,
+          ...(mtu && { mtu }),
+          ipam,
+        },
+        ...chained,
+      ],
+    }),
+  );
+}

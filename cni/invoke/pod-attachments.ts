@@ -1,0 +1,160 @@
+import { netnsExists, netnsId } from '../../src/linux/netns.ts';
+import type { Logger } from '../../src/runtime/log.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
+import { CNI_ERROR, CniError, type CniResult } from '../types.ts';
+import { parseResult, renderResult } from '../wire/result.ts';
+import type { AttachmentCache, CachedAttachment } from './attachment-cache.ts';
+import type { Chain } from './chain.ts';
+import { type NetworkConfiguration, parseConfigurationList } from './network-configuration.ts';
+
+/** Upstream's name of a pod's interface. */
+export const POD_INTERFACE = 'eth0';
+
+/** What is to be attached: one sandbox, with what its network is told of it. */
+export interface PodAttachmentRequest {
+  sandboxId: string;
+  netns: string;
+  args: Readonly<Record<string, string>>;
+  capabilityArgs: Readonly<Record<string, unknown>>;
+  /** What it has already, as far as anything tells. */
+  known: readonly CachedAttachment[];
+}
+
+/** Attachments of sandboxes: made, checked and undone by the configuration that they were made with. The caller sees to it that there is one call a sandbox at a time. */
+export interface PodAttachments {
+  /** An earlier attachment that is whole is taken as it is; what half a one left is removed first. Undoes what it did when it throws. */
+  add(network: NetworkConfiguration, request: PodAttachmentRequest, signal: AbortSignal): Promise<{ ips: string[] }>;
+  /** Idempotent. `netns` absent: the namespace is gone, or nobody knows it. */
+  remove(attachment: CachedAttachment, netns: string | undefined): Promise<void>;
+  /** Of Berth's own network. */
+  isBuiltin(attachment: CachedAttachment): boolean;
+}
+
+export function createPodAttachments(deps: {
+  chain: Chain;
+  cache: AttachmentCache;
+  log: Logger;
+  /** What files of attachments without a configuration are undone with. */
+  current(): NetworkConfiguration | undefined;
+}): PodAttachments {
+  const { chain, cache, log } = deps;
+
+  function networkOf(attachment: CachedAttachment): NetworkConfiguration | undefined {
+    return attachment.configuration ? parseConfigurationList(attachment.configuration) : deps.current();
+  }
+
+  function resultOf(attachment: CachedAttachment, network: NetworkConfiguration): CniResult | undefined {
+    return attachment.result && parseResult(attachment.result, network.cniVersion);
+  }
+
+  async function remove(attachment: CachedAttachment, netns: string | undefined): Promise<void> {
+    const network = networkOf(attachment);
+    if (network) {
+      const { containerId, ifname, args, capabilityArgs } = attachment;
+      const request = { containerId, ifname, args, ...(netns !== undefined && { netns }) };
+      await chain.del(network, { request, capabilityArgs }, resultOf(attachment, network));
+    }
+    await cache.remove(attachment);
+  }
+
+  /** Made by this process or one before it that did not get to say so. */
+  async function isWhole(attachment: CachedAttachment, network: NetworkConfiguration, netns: string): Promise<boolean> {
+    if (!attachment.result || attachment.network !== network.name) return false;
+    const { containerId, ifname, args, capabilityArgs } = attachment;
+    try {
+      const made = networkOf(attachment) ?? network;
+      const result = resultOf(attachment, made)!;
+      const interfaces = result.interfaces.map((one) => (one.sandbox === '' ? one : { ...one, sandbox: netns }));
+      const request = { containerId, ifname, args, netns };
+      await chain.check(made, { request, capabilityArgs }, { ...result, interfaces });
+      return true;
+    } catch (error) {
+      log.info({ sandbox: containerId, err: error }, 'an earlier network set-up is incomplete: doing it again');
+      return false;
+    }
+  }
+
+  async function addFresh(
+    network: NetworkConfiguration,
+    whole: CachedAttachment,
+    signal: AbortSignal,
+  ): Promise<CniResult> {
+    const { containerId, ifname, netns, args, capabilityArgs } = whole;
+    const attachment = { request: { containerId, ifname, netns, args }, capabilityArgs };
+    try {
+      return await chain.add(network, attachment, signal);
+    } catch (error) {
+      await chain.del(network, attachment).catch(async (cleanup) => {
+        log.warn(
+          { sandbox: containerId, err: cleanup },
+          'a failed network set-up could not be undone; tried again later',
+        );
+        await cache.put(whole);
+      });
+      throw error;
+    }
+  }
+
+  return {
+    remove,
+    isBuiltin: (attachment) => networkOf(attachment)?.isBuiltin === true,
+
+    async add(network, { sandboxId, netns, args, capabilityArgs, known }, signal) {
+      const whole: CachedAttachment = {
+        network: network.name,
+        containerId: sandboxId,
+        ifname: POD_INTERFACE,
+        netns,
+        configuration: network.text,
+        args,
+        capabilityArgs,
+        result: undefined,
+        isOurs: true,
+      };
+      for (const earlier of known) {
+        if (await isWhole(earlier, network, netns)) {
+          await cache.put(earlier);
+          return { ips: ipsOf(earlier) };
+        }
+        await remove(earlier, netns);
+      }
+      signal.throwIfAborted();
+      const result = await addFresh(network, whole, signal).catch((error) => {
+        // A leftover that no file tells of: it was removed with the failed try.
+        if (!(error instanceof CniError) || error.code !== CNI_ERROR.alreadyAttached) throw error;
+        return addFresh(network, whole, signal);
+      });
+      const made = { ...whole, result: renderResult(result, network.cniVersion) };
+      try {
+        const ips = ipsOf(made);
+        if (ips.length === 0)
+          throw new CniError(CNI_ERROR.unknown, `network ${network.name} gave ${POD_INTERFACE} no address`, {
+            details: `result: ${JSON.stringify(made.result)}`,
+          });
+        await cache.put(made);
+        signal.throwIfAborted();
+        return { ips };
+      } catch (error) {
+        await runAll(`undo the network set-up of ${sandboxId}`, [() => remove(made, netns)]);
+        throw error;
+      }
+    },
+  };
+}
+
+/** Addresses of the pod's interface, without lengths; those of other interfaces of the result are not the pod's. */
+export function ipsOf({ result, ifname }: CachedAttachment): string[] {
+  if (!result) return [];
+  const { ips, interfaces } = parseResult(result, '0.1.0');
+  const isPods = (index: number | undefined) => {
+    const one = index === undefined ? undefined : interfaces[index];
+    return one === undefined || (one.name === ifname && one.sandbox !== '');
+  };
+  return ips.filter((ip) => isPods(ip.interface)).map(({ address }) => address.split('/')[0]!);
+}
+
+/** The path, where it still leads to a pod's namespace: process ids are used again, also by processes of the host. */
+export function usableNetns(path: string | undefined): string | undefined {
+  if (!path || !netnsExists(path)) return undefined;
+  return netnsId(path) === netnsId('/proc/self/ns/net') ? undefined : path;
+}
