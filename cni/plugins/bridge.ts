@@ -4,30 +4,43 @@
  *     pod:  eth0 10.244.1.5/24 ──veth── vethXXXXXXXX ─┐
  *     pod:  eth0 10.244.1.6/24 ──veth── vethYYYYYYYY ─┴─ cni0 10.244.1.1/24 (the pods' gateway)
  *
- * Everything goes over route sockets; no process is started. Differences from the reference plugin: the address
- * is reserved before the link is made (the pod's MAC comes from it), DEL removes the link before it frees the
- * address (a new pod never shares it), the host end's name comes from the attachment (DEL works without a namespace),
- * and forwarding sysctls and masquerade belong to the node (`cni/node`), which also restores them.
+ *     ADD   addresses → bridge, gateway → veth pair, VLANs → spoof check → addresses and routes inside → masquerade → port up
+ *     DEL   veth pair → spoof check → masquerade → addresses
+ *
+ * Everything goes over route sockets; only macspoofchk and ipMasq start programs. Differences from the reference plugin: the address
+ * is reserved before the link is made (the pod's MAC comes from it; an address manager that asks through the link gets it first),
+ * DEL removes the link before it frees the address (a new pod never shares it), and the host end's name comes from the attachment
+ * (DEL works without a namespace).
  */
 
 import type { Link } from '../../src/linux/netlink/links.ts';
-import { defaultDestination } from '../../src/linux/netlink/routes.ts';
-import { openRtnetlink, type Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
-import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
-import { netnsExists } from '../../src/linux/netns.ts';
+import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import type { Masquerade, MasqueradeBackend } from '../masquerade/masquerade.ts';
 import {
   type AttachRequest,
   CNI_ERROR,
+  type CniDns,
   CniError,
   type CniResult,
-  type CniRoute,
-  type DetachRequest,
   type IpamPlugin,
   type Plugin,
 } from '../types.ts';
-import { ensureBridge, ensureBridgeAddress } from './host-bridge.ts';
-import { formatHostVethAlias, hostVethName, macOfIp, parseHostVethAlias } from './host-veth.ts';
+import { checkInterface, configureInterface, inContainer } from './container-interface.ts';
+import { broken, ignoreGone, rollBack } from './failure.ts';
+import { withDefaultRoutes, withGatewayAddresses } from './gateways.ts';
+import { ensureBridge, ensureGatewayAddress } from './host-bridge.ts';
+import { macOfIp } from './host-veth.ts';
+import { enableForwarding, refuseRouterAdvertisements } from './interface-sysctls.ts';
+import type { MacSpoofCheck } from './mac-spoof-check.ts';
+import { configurePortVlans, ensureVlanGateway, type VlanConfig } from './port-vlans.ts';
+import {
+  checkHostEnd,
+  createVethAttachment,
+  deleteVethAttachment,
+  isAlreadyThere,
+  staleVethAttachments,
+} from './veth-attachment.ts';
 
 export interface BridgeConfig<Ipam> {
   /** The network's name. */
@@ -43,219 +56,237 @@ export interface BridgeConfig<Ipam> {
   hairpinMode: boolean;
   /** Bytes, for bridge and both ends; undefined: the kernel's 1500. */
   mtu: number | undefined;
-  ipam: Ipam;
+  /** undefined: an interface without addresses. */
+  ipam: Ipam | undefined;
+  /** The address manager asks its questions through the link (dhcp). */
+  ipamUsesLink?: boolean;
+  /** Stands above the address manager's. */
+  dns?: CniDns;
+  /** Of the container's interface; else it comes from the address. */
+  mac?: string;
+  /** The bridge takes in frames for any MAC: another way for a pod to reach itself. */
+  promiscuous?: boolean;
+  vlans?: VlanConfig;
+  /** The pod sends from its own MAC only. */
+  macSpoofCheck?: boolean;
+  /** The pod's IPv6 addresses are used once no neighbour has answered for them. */
+  duplicateDetection?: boolean;
+  /** The pod's interface stays down. */
+  disableContainerInterface?: boolean;
+  /** No frames between this pod and other isolated ones. */
+  portIsolation?: boolean;
+  /** What leaves the subnet takes the host's address; with which backend, or `auto`. */
+  masquerade?: MasqueradeBackend | 'auto';
 }
 
 export interface BridgeDependencies<Ipam> {
   ipam: IpamPlugin<Ipam>;
   /** A route socket of the host's namespace; stays open. */
   host: Rtnetlink;
+  sleep(ms: number): Promise<void>;
+  masquerade: Masquerade;
+  macSpoofCheck: MacSpoofCheck;
   /** Path of the host's namespace, when it is not the process's own. */
   hostNetns?: string;
   /** DEL also takes a link of that name in the container that another plugin made: a host may have switched over to ours with pods running. */
   detachesOthers?: boolean;
 }
 
-export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin<BridgeConfig<Ipam>> {
-  const { host, ipam } = deps;
+/** Waits between looks at a port that is not up yet; the kernel tells bridges of a carrier in a job of its own. Then it is an error. */
+const PORT_WAITS_MS = [1, 2, 5, 10, 20, 50, 500, 1000, 1000];
 
-  async function add(config: BridgeConfig<Ipam>, request: AttachRequest): Promise<CniResult> {
-    if (!netnsExists(request.netns))
-      throw new CniError(CNI_ERROR.invalidNetns, `network namespace ${request.netns} does not exist`);
-    const addresses = await ipam.add(config.ipam, request);
+export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin<BridgeConfig<Ipam>> {
+  const { host, ipam, hostNetns } = deps;
+
+  async function add(config: BridgeConfig<Ipam>, request: AttachRequest, pod: Rtnetlink): Promise<CniResult> {
+    const reserved =
+      config.ipam === undefined || config.ipamUsesLink ? undefined : await ipam.add(config.ipam, request);
     try {
-      return await connect(config, request, addresses);
+      return await connect(config, request, pod, reserved);
     } catch (error) {
       // Only what this call made: an `eth0` that was there before stays.
-      await runAll('roll back', [
-        () => removeIf(!isAlreadyThere(error), () => deleteHostVeth(config, request)),
-        () => ipam.del(config.ipam, request),
-      ]).catch((cleanup) => {
-        throw new CniError(CNI_ERROR.unknown, `${(error as Error).message}; ${(cleanup as Error).message}`, {
-          cause: error,
-        });
-      });
-      throw asCniError(error);
+      const madeLink = !isAlreadyThere(error);
+      return rollBack(error, [
+        () => (madeLink ? removeLink(config, request) : undefined),
+        () => (config.ipam === undefined ? undefined : ipam.del(config.ipam, request)),
+      ]);
     }
   }
 
-  async function connect(config: BridgeConfig<Ipam>, request: AttachRequest, addresses: CniResult) {
-    const bridge = await ensureBridge(host, { name: config.bridge, mtu: config.mtu, netns: deps.hostNetns });
-    if (config.isGateway || config.isDefaultGateway)
-      for (const { address, gateway } of addresses.ips)
-        if (gateway)
-          await ensureBridgeAddress(host, bridge, `${gateway}/${address.split('/')[1]}`, config.forceAddress);
-    const mac = addresses.ips.map(({ address }) => macOfIp(address.split('/')[0]!)).find(Boolean);
-    const name = hostVethName(config.network, request);
-    const { mtu } = config;
-    // Sent together, carried out in order.
-    const made = host.createVeth({
-      name,
+  async function connect(
+    config: BridgeConfig<Ipam>,
+    request: AttachRequest,
+    pod: Rtnetlink,
+    reserved: CniResult | undefined,
+  ): Promise<CniResult> {
+    const { vlans, mtu, portIsolation = false } = config;
+    const bridge = await ensureBridge(host, {
+      name: config.bridge,
       mtu,
+      promiscuous: config.promiscuous,
+      vlanFiltering: vlans !== undefined,
+      netns: hostNetns,
+    });
+    const name = await createVethAttachment(host, request, {
+      network: config.network,
+      mtu,
+      mac: config.mac ?? reserved?.ips.map(({ address }) => macOfIp(address.split('/')[0]!)).find(Boolean),
       masterIndex: bridge.index,
-      up: true,
-      peer: { name: request.ifname, mtu, mac, netns: request.netns },
+      port: { hairpin: config.hairpinMode, isolated: portIsolation },
     });
-    const marked = host.setLink(name, {
-      alias: formatHostVethAlias({ ...request, network: config.network, pod: podOf(request) }),
-      hairpin: config.hairpinMode,
-    });
-    marked.catch(() => {});
-    await made.catch((cause) => {
-      throw isNetlinkError(cause, 'EEXIST') ? alreadyThere(request, name) : cause;
-    });
-    await marked;
-    const routes = routesOf(config, addresses);
-    const inside = await configurePod(request, addresses, routes);
+    refuseRouterAdvertisements(name, hostNetns);
+    if (vlans) await configurePortVlans(host, (await existing(host, name)).index, vlans);
+    const inside = await existing(pod, request.ifname);
+    if (config.macSpoofCheck) await deps.macSpoofCheck.ensure(request, name, inside.mac ?? '');
+    const addresses =
+      reserved ?? (config.ipam === undefined ? undefined : await askThroughLink(config.ipam, request, pod));
+    const gateway = addresses && (await configureAddresses(config, request, pod, bridge, addresses));
+    if (!addresses && !config.disableContainerInterface) await pod.setLink(inside.index, { up: true });
+    const port = config.disableContainerInterface ? await existing(host, name) : await portThatIsUp(name);
+    const result = gateway?.result ?? { ips: [], routes: [], dns: undefined };
+    const dns = config.dns ?? result.dns;
+    const [first, ...further] = [await bridgeNow(bridge), ...(gateway?.link ? [gateway.link] : [])];
     return {
       interfaces: [
-        { name: bridge.name, mac: bridge.mac, mtu: bridge.mtu, sandbox: '' },
-        { name, mtu: inside.mtu, sandbox: '' },
+        hostInterface(first!),
+        hostInterface(port),
         { name: request.ifname, mac: inside.mac, mtu: inside.mtu, sandbox: request.netns },
+        ...further.map(hostInterface),
       ],
-      ips: addresses.ips.map((ip) => ({ ...ip, interface: 2 })),
-      routes,
+      ips: result.ips.map((ip) => ({ ...ip, interface: 2 })),
+      routes: result.routes,
+      ...(dns && { dns }),
     };
   }
 
-  async function deleteHostVeth(config: BridgeConfig<Ipam>, request: DetachRequest) {
-    try {
-      await host.deleteLink(hostVethName(config.network, request));
-    } catch (error) {
-      if (!isNetlinkError(error, 'ENODEV')) throw error;
-      if (deps.detachesOthers) await deletePodLink(request);
+  async function askThroughLink(config: Ipam, request: AttachRequest, pod: Rtnetlink): Promise<CniResult> {
+    await pod.setLink(request.ifname, { up: true });
+    return ipam.add(config, request);
+  }
+
+  /** Gateway, addresses and routes, what leaves. @returns the result so far, and the gateway's link where that is not the bridge */
+  async function configureAddresses(
+    config: BridgeConfig<Ipam>,
+    request: AttachRequest,
+    pod: Rtnetlink,
+    bridge: Link,
+    addresses: CniResult,
+  ): Promise<{ result: CniResult; link: Link | undefined }> {
+    const isGateway = config.isGateway || config.isDefaultGateway;
+    const ips = isGateway ? withGatewayAddresses(addresses.ips) : addresses.ips;
+    const routes = config.isDefaultGateway ? withDefaultRoutes(addresses.routes, ips) : addresses.routes;
+    const access = config.vlans?.access;
+    let link: Link | undefined;
+    if (isGateway) {
+      if (config.vlans && access !== undefined)
+        link = await ensureVlanGateway(host, bridge, { ...config.vlans, access }, hostNetns);
+      for (const { address, gateway } of ips)
+        await ensureGatewayAddress(host, link ?? bridge, `${gateway}/${address.split('/')[1]}`, config.forceAddress);
+      enableForwarding(
+        ips.map(({ address }) => address),
+        hostNetns,
+      );
     }
+    // Of routers there is the one that the result names (CVE-2020-10749).
+    refuseRouterAdvertisements(request.ifname, request.netns);
+    const result = { ...addresses, ips, routes };
+    await configureInterface(pod, request, result, { duplicateDetection: config.duplicateDetection });
+    if (config.masquerade) {
+      const backend = config.masquerade === 'auto' ? undefined : config.masquerade;
+      await deps.masquerade.ensure(
+        config.network,
+        request,
+        ips.map(({ address }) => address),
+        backend,
+      );
+    }
+    return { result, link };
+  }
+
+  async function portThatIsUp(name: string): Promise<Link> {
+    for (const waitMs of PORT_WAITS_MS) {
+      const port = await existing(host, name);
+      if (port.operationalState === 'up') return port;
+      await deps.sleep(waitMs);
+    }
+    throw new CniError(
+      CNI_ERROR.ioFailure,
+      `bridge port in error state: ${(await existing(host, name)).operationalState}`,
+      {
+        details: `${name} does not come up`,
+      },
+    );
+  }
+
+  /** A foreign bridge takes the lowest MAC of its ports, which may be the new one's. */
+  async function bridgeNow(bridge: Link): Promise<Link> {
+    return bridge.alias === undefined ? existing(host, bridge.name) : bridge;
+  }
+
+  async function removeLink(config: BridgeConfig<Ipam>, request: Omit<AttachRequest, 'netns'> & { netns?: string }) {
+    await runAll(`link of ${request.containerId} ${request.ifname}`, [
+      () => deleteVethAttachment(host, config.network, request, deps.detachesOthers ?? false),
+      () => (config.macSpoofCheck ? deps.macSpoofCheck.remove(request) : undefined),
+      () => (config.masquerade ? deps.masquerade.remove(config.network, request) : undefined),
+    ]);
   }
 
   return {
     type: 'bridge',
-    add,
+
+    add: (config, request) => inContainer(request.netns, (pod) => add(config, request, pod)),
 
     async del(config, request) {
-      await runAll(`detach ${request.containerId} ${request.ifname}`, [
-        () => deleteHostVeth(config, request),
-        () => ipam.del(config.ipam, request),
-      ]);
+      const steps = [
+        () => removeLink(config, request),
+        () => (config.ipam === undefined ? undefined : ipam.del(config.ipam, request)),
+      ];
+      await runAll(`detach ${request.containerId} ${request.ifname}`, config.ipamUsesLink ? steps.toReversed() : steps);
     },
 
     async check(config, request, result) {
-      await ipam.check(config.ipam, request, result);
+      if (config.ipam !== undefined) await ipam.check(config.ipam, request, result);
       const bridge = await host.getLink(config.bridge);
       if (bridge?.kind !== 'bridge') throw broken(`bridge ${config.bridge} is missing`);
-      const veth = await host.getLink(hostVethName(config.network, request));
-      if (!veth) throw broken(`the host end of ${request.ifname} is missing`);
-      if (veth.masterIndex !== bridge.index) throw broken(`${veth.name} is no port of ${config.bridge}`);
-      await checkPod(request, result, veth);
+      const said = result.interfaces.find(({ name, sandbox }) => name === config.bridge && sandbox === '');
+      if (said?.mac && said.mac.toLowerCase() !== bridge.mac)
+        throw broken(`bridge ${config.bridge} has MAC ${bridge.mac}, not ${said.mac}`);
+      if (config.promiscuous && !bridge.promiscuous)
+        throw broken(`bridge ${config.bridge} is not promiscuous any more`);
+      await inContainer(request.netns, async (pod) => {
+        const link = await checkInterface(pod, request, result, { isDown: config.disableContainerInterface });
+        const port = await checkHostEnd(host, link, result);
+        if (port.masterIndex !== bridge.index) throw broken(`${port.name} is no port of ${config.bridge}`);
+      });
     },
 
     async gc(config, valid) {
-      const keep = new Set(valid.map((key) => hostVethName(config.network, key)));
-      const stale = (await host.listLinks()).filter((link) => {
-        const identity = link.kind === 'veth' ? parseHostVethAlias(link.alias) : undefined;
-        return identity?.network === config.network && !keep.has(link.name);
-      });
+      const links = await host.listLinks();
+      const stale = staleVethAttachments(links, config.network, valid);
       await runAll(`collect links of network ${config.network}`, [
         ...stale.map((link) => () => host.deleteLink(link.index).catch(ignoreGone)),
-        () => ipam.gc(config.ipam, valid),
+        () =>
+          config.macSpoofCheck
+            ? deps.macSpoofCheck.collect(new Set(links.filter((one) => !stale.includes(one)).map(({ name }) => name)))
+            : undefined,
+        () => (config.masquerade ? deps.masquerade.collect(config.network, valid) : undefined),
+        () => (config.ipam === undefined ? undefined : ipam.gc(config.ipam, valid)),
       ]);
     },
 
-    status: (config) => ipam.status(config.ipam),
+    async status(config) {
+      const taken = await host.getLink(config.bridge);
+      if (taken && taken.kind !== 'bridge')
+        throw new CniError(CNI_ERROR.notAvailable, `${config.bridge} exists and is no bridge`);
+      if (config.ipam !== undefined) await ipam.status(config.ipam);
+    },
   };
 }
 
-/** Another plugin's pair has any name on the host: it is found by the end in the container. */
-async function deletePodLink({ netns, ifname }: DetachRequest): Promise<void> {
-  if (netns === undefined || !netnsExists(netns)) return;
-  const pod = openRtnetlink(netns);
-  try {
-    await pod.deleteLink(ifname).catch(ignoreGone);
-  } finally {
-    pod.close();
-  }
-}
+const hostInterface = ({ name, mac, mtu }: Link) => ({ name, mac, mtu, sandbox: '' });
 
-/** Address and routes of the pod's end. Addresses go on before the link is up; the routes need it up. */
-async function configurePod(request: AttachRequest, addresses: CniResult, routes: CniRoute[]): Promise<Link> {
-  const pod = openRtnetlink(request.netns);
-  try {
-    const link = await pod.getLink(request.ifname);
-    if (!link) throw new CniError(CNI_ERROR.unknown, `${request.ifname} disappeared from ${request.netns}`);
-    const linkIndex = link.index;
-    await Promise.all([
-      ...addresses.ips.map(({ address }) => pod.addAddress({ linkIndex, address })),
-      pod.setLink(linkIndex, { up: true }),
-      ...routes.map((route) =>
-        // Beside those of the container's other networks.
-        pod.appendRoute({ destination: route.dst, gateway: route.gw, linkIndex, metric: route.priority }),
-      ),
-    ]);
-    return link;
-  } finally {
-    pod.close();
-  }
-}
-
-async function checkPod(request: AttachRequest, result: CniResult, veth: Link): Promise<void> {
-  const pod = openRtnetlink(request.netns);
-  try {
-    const link = await pod.getLink(request.ifname);
-    if (!link) throw broken(`${request.ifname} is missing in ${request.netns}`);
-    if (veth.peerIndex !== link.index) throw broken(`${veth.name} is not the other end of ${request.ifname}`);
-    if (!link.up) throw broken(`${request.ifname} is down`);
-    const present = new Set((await pod.listAddresses({ linkIndex: link.index })).map((one) => one.address));
-    for (const { address } of result.ips)
-      if (!present.has(address)) throw broken(`${request.ifname} lacks address ${address}`);
-    const routes = await pod.listRoutes({ table: 254 });
-    for (const { dst, gw } of result.routes)
-      if (!routes.some((route) => route.destination === dst && (gw === undefined || route.gateway === gw)))
-        throw broken(`${request.netns} lacks the route to ${dst}`);
-  } finally {
-    pod.close();
-  }
-}
-
-function routesOf(config: { isDefaultGateway: boolean }, { ips, routes }: CniResult): CniRoute[] {
-  const gatewayFor = (dst: string) =>
-    ips.find(({ gateway }) => gateway && gateway.includes(':') === dst.includes(':'))?.gateway;
-  const wanted = routes.map((route) => ({ ...route, gw: route.gw ?? gatewayFor(route.dst) }));
-  if (!config.isDefaultGateway) return wanted;
-  for (const { gateway } of ips) {
-    const dst = gateway && defaultDestination(gateway);
-    if (dst && !wanted.some((route) => route.dst === dst)) wanted.push({ dst, gw: gateway });
-  }
-  return wanted;
-}
-
-function podOf({ args }: AttachRequest): string {
-  const { K8S_POD_NAMESPACE: namespace, K8S_POD_NAME: name } = args;
-  return namespace && name ? `${namespace}/${name}` : '';
-}
-
-function alreadyThere(request: AttachRequest, name: string): CniError {
-  return new CniError(
-    CNI_ERROR.alreadyAttached,
-    `${request.ifname} in ${request.netns} or ${name} on the host exists already; detach ${request.containerId} first`,
-  );
-}
-
-function isAlreadyThere(error: unknown): boolean {
-  return error instanceof CniError && error.code === CNI_ERROR.alreadyAttached;
-}
-
-async function removeIf(condition: boolean, remove: () => Promise<void>): Promise<void> {
-  if (condition) await remove();
-}
-
-function ignoreGone(error: unknown): void {
-  if (!isNetlinkError(error, 'ENODEV')) throw error;
-}
-
-function broken(what: string): CniError {
-  return new CniError(CNI_ERROR.unknown, what);
-}
-
-function asCniError(error: unknown): unknown {
-  if (error instanceof CniError || !(error instanceof Error)) return error;
-  return new CniError(CNI_ERROR.ioFailure, error.message, { cause: error });
+async function existing(netlink: Rtnetlink, name: string): Promise<Link> {
+  const link = await netlink.getLink(name);
+  if (!link) throw broken(`${name} disappeared while the container was attached`);
+  return link;
 }

@@ -20,6 +20,13 @@ export async function inContainer<T>(netns: string, work: (pod: Rtnetlink) => Pr
   }
 }
 
+export interface InterfaceOptions {
+  /** IPv6 addresses are used once no neighbour has answered for them, instead of at once. */
+  duplicateDetection?: boolean;
+  /** Addresses come without the route to their subnet. */
+  noPrefixRoute?: boolean;
+}
+
 /**
  * Addresses, up, routes: in this order, so that coming up tells the neighbours of the addresses (arp_notify). A route without a
  * gateway takes that of the first address of its family.
@@ -28,12 +35,16 @@ export async function configureInterface(
   pod: Rtnetlink,
   { netns, ifname }: Pick<AttachRequest, 'netns' | 'ifname'>,
   { ips, routes }: Pick<CniResult, 'ips' | 'routes'>,
+  options: InterfaceOptions = {},
 ): Promise<void> {
   const link = await pod.getLink(ifname);
   if (!link) throw broken(`${ifname} disappeared from ${netns}`);
   announceAddresses(netns, ifname);
   if (ips.some(({ address }) => address.includes(':'))) enableIpv6(netns, ifname);
-  for (const { address } of ips) await pod.addAddress({ linkIndex: link.index, address });
+  if (options.duplicateDetection)
+    for (const name of ['enhanced_dad', 'accept_dad'])
+      ignoringAbsent(() => writeSysctl(`net/ipv6/conf/${ifname}/${name}`, '1', { netns }));
+  for (const { address } of ips) await pod.addAddress({ linkIndex: link.index, address, ...options });
   await pod.setLink(link.index, { up: true });
   for (const route of withGateways(routes, ips))
     await pod.appendRoute({
@@ -90,6 +101,7 @@ export async function checkInterface(
   pod: Rtnetlink,
   { netns, ifname }: AttachRequest,
   { interfaces, ips, routes }: CniResult,
+  options: { isDown?: boolean } = {},
 ): Promise<Link> {
   const reported = interfaces.find(({ name, sandbox }) => name === ifname && sandbox === netns);
   if (!reported) throw broken(`the result of the ADD has no interface ${ifname} in ${netns}`);
@@ -97,7 +109,7 @@ export async function checkInterface(
   if (!link) throw broken(`${ifname} is missing in ${netns}`);
   if (reported.mac && reported.mac.toLowerCase() !== link.mac)
     throw broken(`${ifname} has MAC ${link.mac}, not ${reported.mac}`);
-  if (!link.up) throw broken(`${ifname} is down`);
+  if (!link.up && !options.isDown) throw broken(`${ifname} is down`);
   const present = new Set((await pod.listAddresses({ linkIndex: link.index })).map(({ address }) => address));
   for (const { address, interface: index } of ips)
     if ((index === undefined || interfaces[index] === reported) && !present.has(address))

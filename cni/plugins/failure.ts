@@ -1,4 +1,5 @@
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 
 /** What CHECK finds. */
@@ -10,6 +11,18 @@ export function broken(what: string): CniError {
 export function asCniError(error: unknown): unknown {
   if (error instanceof CniError || !(error instanceof Error)) return error;
   return new CniError(CNI_ERROR.ioFailure, error.message, { cause: error });
+}
+
+/** Undoes what a failed ADD has made, then throws its error; what could not be undone is told along. */
+export async function rollBack(error: unknown, steps: (() => unknown)[]): Promise<never> {
+  try {
+    await runAll('roll back', steps);
+  } catch (cleanup) {
+    throw new CniError(CNI_ERROR.unknown, `${(error as Error).message}; ${(cleanup as Error).message}`, {
+      cause: error,
+    });
+  }
+  throw asCniError(error);
 }
 
 /** Of links: it was gone already. */

@@ -1,33 +1,40 @@
 import { randomBytes } from 'node:crypto';
-import { parsePrefix } from '../../src/linux/ip.ts';
+import { parsePrefix, prefixesOverlap } from '../../src/linux/ip.ts';
+import { enableVlanFiltering, readVlanFiltering } from '../../src/linux/netlink/bridges.ts';
 import { formatMac, type Link } from '../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
-import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
+import { refuseRouterAdvertisements } from './interface-sysctls.ts';
 
 /** By this alias a bridge that Berth made is told from one that the admin made. */
 export const BRIDGE_ALIAS = 'berth:bridge';
 
+export interface HostBridgeSpec {
+  name: string;
+  mtu?: number;
+  /** Takes in frames for any MAC. */
+  promiscuous?: boolean;
+  /** Its ports have VLANs. */
+  vlanFiltering?: boolean;
+  /** Path of the host's namespace, when it is not the process's own. */
+  netns?: string;
+}
+
 /**
- * Makes sure that the bridge is there, is one, and is up. Safe against other callers doing the same.
- * A new one gets a MAC of its own: without, it takes the lowest of its ports', which changes as pods come and go.
+ * Makes sure that the bridge is there, is one, and is up. Safe against other callers doing the same, and against one that was killed
+ * in the middle. A new one gets a MAC of its own: without, it takes the lowest of its ports', which changes as pods come and go.
+ * Router advertisements from a pod must not configure the host (CVE-2020-10749): before the link is up, so that none is heard.
  */
-export async function ensureBridge(
-  netlink: Rtnetlink,
-  spec: { name: string; mtu?: number; netns?: string },
-): Promise<Link> {
+export async function ensureBridge(netlink: Rtnetlink, spec: HostBridgeSpec): Promise<Link> {
   let link = await netlink.getLink(spec.name);
   if (!link) {
     try {
       await netlink.createBridge({ name: spec.name, mtu: spec.mtu, mac: randomMac() });
+      await netlink.setLink(spec.name, { alias: BRIDGE_ALIAS });
     } catch (error) {
       if (!isNetlinkError(error, 'EEXIST')) throw error;
     }
-    // Router advertisements from a pod must not configure the host. Before the link is up, so that none is heard.
-    const acceptRa = `net/ipv6/conf/${spec.name}/accept_ra`;
-    if (readSysctl(acceptRa, { netns: spec.netns }) !== undefined) writeSysctl(acceptRa, '0', { netns: spec.netns });
-    await netlink.setLink(spec.name, { up: true, alias: BRIDGE_ALIAS });
     link = await netlink.getLink(spec.name);
   }
   if (!link) throw new CniError(CNI_ERROR.tryAgainLater, `bridge ${spec.name} disappeared while it was made`);
@@ -36,37 +43,61 @@ export async function ensureBridge(
       CNI_ERROR.invalidNetworkConfig,
       `${spec.name} exists and is no bridge (${link.kind ?? 'hardware'}): give another bridge name or remove that link`,
     );
+  refuseRouterAdvertisements(spec.name, spec.netns);
+  if (spec.promiscuous && !link.promiscuous) await netlink.setLink(link.index, { promiscuous: true });
+  if (spec.vlanFiltering && !readVlanFiltering(link)) await filterVlans(netlink, link);
   if (!link.up) await netlink.setLink(link.index, { up: true });
   return link;
 }
 
+/** Only of a bridge that is ours: on the admin's own it would change what its other ports see. */
+async function filterVlans(netlink: Rtnetlink, { name, index, alias }: Link): Promise<void> {
+  if (alias !== BRIDGE_ALIAS)
+    throw new CniError(CNI_ERROR.invalidNetworkConfig, `bridge ${name} does not filter VLANs, which vlan needs`, {
+      details: `ip link set ${name} type bridge vlan_filtering 1, or name a bridge that is not there yet`,
+    });
+  await enableVlanFiltering(netlink, index);
+  const link = await netlink.getLink(index);
+  if (!link || !readVlanFiltering(link))
+    throw new CniError(CNI_ERROR.unsupportedField, `vlan: this kernel's bridges have no VLAN filtering`, {
+      details: 'it is built without CONFIG_BRIDGE_VLAN_FILTERING',
+    });
+}
+
 /**
- * Gives the bridge its address as the pods' gateway.
- * @throws CniError 7 when it has another address of that family; `force` replaces that one instead.
+ * Gives the bridge (or the link that stands for one of its VLANs) its address as the pods' gateway. Beside an IPv6 address of
+ * another subnet it may stand.
+ * @throws CniError 7 when it has another address that is in the way; `force` replaces that one instead.
  */
-export async function ensureBridgeAddress(
+export async function ensureGatewayAddress(
   netlink: Rtnetlink,
-  bridge: Link,
+  link: Link,
   address: string,
   force: boolean,
 ): Promise<void> {
-  const { family } = parsePrefix(address);
-  const present = (await netlink.listAddresses({ linkIndex: bridge.index, family })).filter(
+  const prefix = parsePrefix(address);
+  const { family } = prefix;
+  const present = (await netlink.listAddresses({ linkIndex: link.index, family })).filter(
     // IPv6 links have a link-local one beside.
     (one) => one.scope === 'global',
   );
   if (present.some((one) => one.address === address)) return;
   for (const other of present) {
+    if (family === 6 && !prefixesOverlap(prefix, parsePrefix(other.address))) continue;
     if (!force)
       throw new CniError(
         CNI_ERROR.invalidNetworkConfig,
-        `${JSON.stringify(bridge.name)} already has an IP address different from ${address}: ${other.address}; ` +
-          `remove it (ip addr del ${other.address} dev ${bridge.name}) or use another bridge`,
+        `${JSON.stringify(link.name)} already has an IP address different from ${address}: ${other.address}; ` +
+          `remove it (ip addr del ${other.address} dev ${link.name}) or use another bridge`,
       );
-    await netlink.deleteAddress({ linkIndex: bridge.index, address: other.address });
+    try {
+      await netlink.deleteAddress({ linkIndex: link.index, address: other.address });
+    } catch (error) {
+      if (!isNetlinkError(error, 'EADDRNOTAVAIL')) throw error;
+    }
   }
   try {
-    await netlink.addAddress({ linkIndex: bridge.index, address });
+    await netlink.addAddress({ linkIndex: link.index, address });
   } catch (error) {
     if (!isNetlinkError(error, 'EEXIST')) throw error;
   }

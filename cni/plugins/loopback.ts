@@ -1,45 +1,43 @@
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { netnsExists } from '../../src/linux/netns.ts';
-import { CNI_ERROR, CniError, type Plugin } from '../types.ts';
+import type { CniResult, Plugin } from '../types.ts';
+import { inContainer } from './container-interface.ts';
+import { broken } from './failure.ts';
 
 const LOOPBACK_INDEX = 1;
 
-/** Sets `lo` up in the container. It goes with the namespace, so there is nothing to undo. */
+/** Sets `lo` up in the container. It goes with the namespace. */
 export const loopback: Plugin<Record<string, never>> = {
   type: 'loopback',
 
-  async add(_config, request, previous) {
-    if (!netnsExists(request.netns))
-      throw new CniError(CNI_ERROR.invalidNetns, `network namespace ${request.netns} does not exist`);
-    const pod = openRtnetlink(request.netns);
-    try {
+  add: (_config, request, previous) =>
+    inContainer(request.netns, async (pod): Promise<CniResult> => {
       await pod.setLink(LOOPBACK_INDEX, { up: true });
-    } finally {
-      pod.close();
-    }
-    return (
-      previous ?? {
+      if (previous) return previous;
+      // Which the kernel has given it: without IPv6 there is one less.
+      const addresses = await pod.listAddresses({ linkIndex: LOOPBACK_INDEX });
+      return {
         interfaces: [{ name: 'lo', mac: '00:00:00:00:00:00', sandbox: request.netns }],
-        ips: [
-          { address: '127.0.0.1/8', interface: 0 },
-          { address: '::1/128', interface: 0 },
-        ],
+        ips: addresses.map(({ address }) => ({ address, interface: 0 })),
         routes: [],
-      }
-    );
-  },
+      };
+    }),
 
-  async del() {},
-
-  async check(_config, request) {
-    const pod = openRtnetlink(request.netns);
+  async del(_config, { netns }) {
+    if (netns === undefined || !netnsExists(netns)) return;
+    const pod = openRtnetlink(netns);
     try {
-      const link = await pod.getLink(LOOPBACK_INDEX);
-      if (!link?.up) throw new CniError(CNI_ERROR.unknown, `lo is down in ${request.netns}`);
+      await pod.setLink(LOOPBACK_INDEX, { up: false });
     } finally {
       pod.close();
     }
   },
+
+  check: (_config, request) =>
+    inContainer(request.netns, async (pod) => {
+      const link = await pod.getLink(LOOPBACK_INDEX);
+      if (!link?.up) throw broken(`lo is down in ${request.netns}`);
+    }),
 
   async gc() {},
   async status() {},
