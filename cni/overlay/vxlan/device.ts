@@ -17,7 +17,10 @@ export interface VxlanDeviceSpec extends VxlanData {
 }
 
 export interface VxlanDevice {
+  name: string;
   index: number;
+  /** Without its length. */
+  address: string;
   mac: string;
   /** It was made now: whatever pointed to an earlier one is gone. */
   isNew: boolean;
@@ -63,7 +66,7 @@ export async function ensureVxlanDevice(
       );
     });
   }
-  return { index: link.index, mac, isNew };
+  return { name: spec.name, index: link.index, address: spec.address.split('/')[0]!, mac, isNew };
 }
 
 /** What of an existing device can't be changed, in words; undefined when all is as wanted. Pure. */

@@ -16,10 +16,11 @@ import type { Logger } from '../../../src/runtime/log.ts';
 import type { OverlayBackend, Peer, PerFamily, SelfNode, SyncOutcome } from '../backend.ts';
 import { createOverlayRoutes, removeOverlayRoutes } from '../overlay-routes.ts';
 import type { VxlanBackendData } from './backend-data.ts';
+import { createChecksumGuard } from './checksum-guard.ts';
 import type { VxlanDevice } from './device.ts';
 import { createVxlanDevices, FAMILIES } from './devices.ts';
 import type { VxlanOptions } from './options.ts';
-import { computeLeg, type Leg } from './peer-plan.ts';
+import { computeLeg, type Leg, type Tunnel } from './peer-plan.ts';
 import { recreateWhenDeleted } from './recreation.ts';
 import { createTunnels } from './tunnels.ts';
 
@@ -37,6 +38,16 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
   const routes = createOverlayRoutes(netlink);
   const tunnels = createTunnels(netlink);
   const ownDevices = createVxlanDevices(options, netlink, deps);
+  const checksums = createChecksumGuard(options.txChecksumOffload, {
+    ...deps,
+    links: () => Object.values(devices).map(({ name }) => name),
+    targets: () =>
+      devices[4] && {
+        link: devices[4].name,
+        from: devices[4].address,
+        to: [...tunnels.legs().values()].filter(({ linkIndex }) => linkIndex === devices[4]?.index).map(toAddress),
+      },
+  });
   let self: SelfNode | undefined;
   let devices: PerFamily<VxlanDevice> = {};
   /** Of the last sync: what a device that is made anew gets back. */
@@ -57,6 +68,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
   async function ensureDevices(node: SelfNode): Promise<void> {
     const before = devices;
     devices = await ownDevices.ensure(node);
+    for (const { name } of Object.values(devices)) checksums.apply(name);
     if (FAMILIES.some((family) => devices[family]?.index !== before[family]?.index)) isStale = true;
   }
 
@@ -147,8 +159,8 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
         return changed ? syncChanged(peers, changed) : syncFull(peers);
       }),
 
-    run: (signal) =>
-      recreateWhenDeleted(
+    async run(signal) {
+      const recreation = recreateWhenDeleted(
         {
           ...(hostNetns !== undefined && { hostNetns }),
           isOurs: (linkIndex) => Object.values(devices).some(({ index }) => index === linkIndex),
@@ -165,7 +177,9 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
         },
         clock,
         signal,
-      ),
+      );
+      await Promise.all([recreation, checksums.run(signal)]);
+    },
 
     remove: () =>
       inTurn(async () => {
@@ -180,6 +194,8 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
     close: () => netlink.close(),
   };
 }
+
+const toAddress = ({ address }: Tunnel) => address;
 
 function nodeOf(leg: string): string {
   return leg.slice(0, leg.lastIndexOf(' '));
