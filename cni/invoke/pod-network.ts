@@ -5,7 +5,6 @@ import type { Registry } from '../../src/runtime/metrics.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { DEFAULT_DATA_DIR } from '../ipam/host-local.ts';
 import { loopback } from '../plugins/loopback.ts';
-import { createMacSpoofCheck } from '../plugins/mac-spoof-check.ts';
 import { ownPlugins } from '../programs/all.ts';
 import { CniError } from '../types.ts';
 import { createPluginCaller } from '../wire/plugin-caller.ts';
