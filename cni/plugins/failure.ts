@@ -18,9 +18,8 @@ export async function rollBack(error: unknown, steps: (() => unknown)[]): Promis
   try {
     await runAll('roll back', steps);
   } catch (cleanup) {
-    throw new CniError(CNI_ERROR.unknown, `${(error as Error).message}; ${(cleanup as Error).message}`, {
-      cause: error,
-    });
+    const { code, details } = error instanceof CniError ? error : { code: CNI_ERROR.ioFailure, details: undefined };
+    throw new CniError(code, `${(error as Error).message}; ${(cleanup as Error).message}`, { details, cause: error });
   }
   throw asCniError(error);
 }
