@@ -1,5 +1,6 @@
 import type { ProgramPlugin } from '../wire/call.ts';
 import type { PluginDependencies } from './dependencies.ts';
+import { flannelProgram } from './flannel.ts';
 import { hostDeviceProgram } from './host-device.ts';
 import { bridgeProgram, loopbackProgram, ptpProgram } from './interfaces.ts';
 import { hostLocalProgram, staticProgram } from './ipam.ts';
@@ -10,6 +11,7 @@ import { tuningProgram } from './tuning.ts';
 
 /** Our plugins under the names that configurations know. */
 export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, ProgramPlugin> {
+  const own = (type: string): ProgramPlugin | undefined => byType.get(type);
   const all = [
     bridgeProgram(deps),
     ptpProgram(deps),
@@ -25,6 +27,8 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
     hostLocalProgram(deps),
     staticProgram,
     portmapProgram(deps),
+    flannelProgram(deps, own),
   ] as ProgramPlugin[];
-  return new Map(all.map((program) => [program.type, program]));
+  const byType = new Map(all.map((program) => [program.type, program]));
+  return byType;
 }
