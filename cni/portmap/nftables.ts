@@ -5,6 +5,7 @@ import type { Family } from '../../src/netfilter/nfnetlink/rule.ts';
 import { listRules, type StandingRule } from '../../src/netfilter/nfnetlink/rule-list.ts';
 import type { NftSocket } from '../../src/netfilter/nfnetlink/socket.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { CNI_ERROR, CniError } from '../types.ts';
 import type { PortmapBackend } from './backend.ts';
 import type { PodAddress } from './mapping.ts';
 import {
@@ -59,7 +60,7 @@ export function createNftablesBackend(socket: NftSocket, apply: (script: string)
       try {
         return await socket.commit(batch.finish());
       } catch (error) {
-        if (attempt === ATTEMPTS || !isNetlinkError(error, 'ENOENT', 'ERESTART', 'EBUSY')) throw error;
+        if (attempt === ATTEMPTS || !isNetlinkError(error, 'ENOENT', 'ERESTART', 'EBUSY')) throw explain(error);
       }
     }
   }
@@ -183,6 +184,19 @@ function writeSkeleton(batch: NftBatch, standing: readonly StandingRule[], famil
 function isEmptied(rules: readonly StandingRule[], isUnwanted: (rule: StandingRule) => boolean): boolean {
   const known = new Set<string>([...SKELETON.map(({ name }) => name), ...REFERENCE_HOOKS]);
   return rules.length > 0 && rules.every((rule) => known.has(rule.chain) && (!isOfPods(rule) || isUnwanted(rule)));
+}
+
+/** The kernel keeps type, hook and priority of a chain that is there. */
+function explain(error: unknown): unknown {
+  if (!isNetlinkError(error, 'EEXIST', 'EOPNOTSUPP')) return error;
+  return new CniError(
+    CNI_ERROR.ioFailure,
+    `portmap: ${error.message}: table ${HOSTPORT_TABLE} has a chain of this name and another kind`,
+    {
+      details: `whose is it? without it (nft delete chain …, or nft delete table …) the next attempt makes the right one`,
+      cause: error,
+    },
+  );
 }
 
 function isOf(containerId: string) {

@@ -1,0 +1,378 @@
+/** Host ports by real traffic: both backends of ours and the reference plugin, beside Services and beside what merely passes. */
+import { existsSync } from 'node:fs';
+import test, { type ExecutionContext } from 'ava';
+import { CHECKOUT } from '../../../cli/daemon/launch.ts';
+import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
+import { openPortmap, portmapProgram } from '../../../cni/programs/portmap.ts';
+import { run } from '../../../src/linux/exec.ts';
+import { readSysctl } from '../../../src/linux/sysctl.ts';
+import { type CniCaller, callOurs, callPrograms } from '../../support/cni-calls.ts';
+import { createTestNetns, type TestNetns } from '../../support/netns.ts';
+import { serviceOf, sliceOf } from '../../support/proxy.ts';
+import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
+import { createSources, createWorld, eventually, startProxy, type World } from '../../support/proxy-world.ts';
+
+const NODE = '192.168.50.1';
+const reference = debianProgramPath(CHECKOUT, cniPlugins);
+const hasReference = existsSync(reference);
+const both = hasReference ? test.serial : test.serial.skip;
+
+interface Mapping {
+  hostPort: number;
+  containerPort: number;
+  protocol?: string;
+  hostIP?: string;
+}
+
+function ours(node: TestNetns): CniCaller {
+  const program = portmapProgram({ run, sleep: async () => {}, hostNetns: node.path });
+  return callOurs(new Map([['portmap', program]]));
+}
+
+/** What is given to a pod of the world; `extra` are further keys. */
+function confOf(pod: string, portMappings: readonly Mapping[], extra: object = {}) {
+  const prevResult = {
+    cniVersion: '1.0.0',
+    interfaces: [{ name: 'cni0' }, { name: 'eth0', sandbox: '/run/netns/pod' }],
+    ips: [{ address: pod, gateway: '10.244.0.1', interface: 1 }],
+  };
+  return { runtimeConfig: { portMappings }, prevResult, ...extra };
+}
+
+const tables = async (node: TestNetns) => {
+  const saved = await node.run('iptables-save', ['-t', 'nat']);
+  return [saved.split('\n').filter((line) => !line.startsWith('#')), await node.run('nft', ['list', 'tables'])];
+};
+
+const MAPPINGS: readonly Mapping[] = [
+  { hostPort: 9090, containerPort: 8080, protocol: 'tcp' },
+  { hostPort: 9053, containerPort: 5353, protocol: 'udp' },
+  { hostPort: 9091, containerPort: 8080, protocol: 'tcp', hostIP: '192.168.60.1' },
+];
+
+async function add(t: ExecutionContext, call: CniCaller, id: string, conf: object, netns: string) {
+  const { failed, out } = await call({ command: 'ADD', type: 'portmap', id, netns, conf });
+  t.false(failed, JSON.stringify(out));
+  return out;
+}
+
+async function traffic(t: ExecutionContext, world: World): Promise<void> {
+  const tcp = (peer: World['client'], host: string, port: number) =>
+    peer.ask({ protocol: 'tcp', host, port, timeoutMs: 1000 });
+  t.is(await tcp(world.client, NODE, 9090), 'pod1 192.168.50.9', 'from outside, with the client’s address');
+  t.is(await world.client.ask({ protocol: 'udp', host: NODE, port: 9053 }), 'pod1 192.168.50.9');
+  t.is(await tcp(world.client, '192.168.60.1', 9091), 'pod1 192.168.50.9');
+  t.is(await tcp(world.client, NODE, 9091), 'ECONNREFUSED', 'a port of another address');
+  t.regex(await tcp(world.host, '127.0.0.1', 9090), /^pod1 10\.244\.0\.1$/, 'the node’s own localhost');
+  t.regex(await tcp(world.host, NODE, 9090), /^pod1 /);
+  t.regex(await tcp(world.pods[0], NODE, 9090), /^pod1 10\.244\.0\.1$/, 'the pod itself');
+}
+
+for (const [name, backend] of [
+  ['ours, iptables', 'iptables'],
+  ['ours, nftables', 'nftables'],
+  ['reference', undefined],
+] as const) {
+  const story = name !== 'reference' || hasReference ? test.serial : test.serial.skip;
+  story(`${name}: ports of the node lead to the pod; CHECK agrees; DEL leaves nothing, twice`, async (t) => {
+    const world = await createWorld(t);
+    const call = name === 'reference' ? callPrograms(reference, world.node.path) : ours(world.node);
+    const before = await tables(world.node);
+    const conf = confOf('10.244.0.11/24', MAPPINGS, backend && { backend });
+    const netns = world.podPaths[0]!;
+    // A flow from before the mapping: it would go on to nowhere.
+    t.is(
+      await world.client.ask({ protocol: 'udp', host: NODE, port: 9053, localPort: 4000, timeoutMs: 300 }),
+      'ECONNREFUSED',
+    );
+    const out = await add(t, call, 'one', conf, netns);
+    t.deepEqual(out.ips[0].address, '10.244.0.11/24', 'the result before is passed on');
+    t.is(readSysctl('net/ipv4/conf/cni0/route_localnet', { netns: world.node.path }), '1');
+    t.is(await world.client.ask({ protocol: 'udp', host: NODE, port: 9053, localPort: 4000 }), 'pod1 192.168.50.9');
+    await traffic(t, world);
+    const check = () => call({ command: 'CHECK', type: 'portmap', id: 'one', netns, conf });
+    // Debian's version misses the rules of IPv6 of a pod that has no such address.
+    if (name !== 'reference') t.false((await check()).failed);
+    if (backend === 'nftables') await world.node.run('nft', ['flush', 'chain', 'ip', 'cni_hostport', 'hostports']);
+    else await world.node.run('iptables', ['-t', 'nat', '-F', 'CNI-HOSTPORT-DNAT']);
+    t.true((await check()).failed, 'what is missing is missed');
+    await add(t, call, 'one', conf, netns);
+    if (name !== 'reference') t.false((await check()).failed, 'a second ADD repairs');
+    for (const _ of [1, 2])
+      t.false(
+        (await call({ command: 'DEL', type: 'portmap', id: 'one', conf: { ...conf, prevResult: undefined } })).failed,
+      );
+    t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'ECONNREFUSED');
+    if (name !== 'reference') {
+      const after = await tables(world.node);
+      // iptables-nft leaves its empty table.
+      t.deepEqual(
+        [(after[0] as string[]).filter((line) => line.startsWith('-')), String(after[1]).includes('cni_hostport')],
+        [[], false],
+      );
+      if (backend === 'nftables') t.deepEqual(after, before);
+    }
+  });
+}
+
+both('what one plugin mapped the other takes away, either way, with other containers’ ports untouched', async (t) => {
+  const world = await createWorld(t);
+  const sets = [ours(world.node), callPrograms(reference, world.node.path)] as const;
+  const netns = world.podPaths[0]!;
+  const saved = async () =>
+    (await world.node.run('iptables-save', ['-t', 'nat']))
+      .split('\n')
+      .filter((line) => line.startsWith('-A'))
+      .sort();
+  const conf = confOf('10.244.0.11/24', MAPPINGS, { backend: 'iptables' });
+  const texts: string[][] = [];
+  for (const [maker, remover] of [sets, sets.toReversed()] as [CniCaller, CniCaller][]) {
+    await add(t, maker, 'one', conf, netns);
+    texts.push(await saved());
+    await add(
+      t,
+      remover,
+      'two',
+      confOf('10.244.0.12/24', [{ hostPort: 9100, containerPort: 8080, protocol: 'tcp' }]),
+      netns,
+    );
+    t.false((await remover({ command: 'DEL', type: 'portmap', id: 'one', conf })).failed);
+    t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'ECONNREFUSED');
+    t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9100 }), 'pod2 192.168.50.9');
+    t.false((await maker({ command: 'DEL', type: 'portmap', id: 'two', conf })).failed);
+    t.deepEqual(
+      (await saved()).filter((line) => line.includes('CNI-DN-')),
+      [],
+    );
+    await world.node.run('iptables', ['-t', 'nat', '-F']);
+    await world.node.run('iptables', ['-t', 'nat', '-X']);
+  }
+  t.deepEqual(texts[0], texts[1], 'rule for rule the same');
+});
+
+/** As plugins 1.9 write it; Debian's are older. */
+const REFERENCE_NFT = `table ip cni_hostport {
+  comment "CNI portmap plugin"
+  chain hostports { tcp dport 9090 dnat to 10.244.0.11:8080 comment "one"; }
+  chain hostip_hostports { ip daddr 192.168.50.1 tcp dport 9092 dnat to 10.244.0.11:8080 comment "one"; }
+  chain hostports_all { jump hostip_hostports; jump hostports; }
+  chain prerouting { type nat hook prerouting priority -100; fib daddr type local jump hostports_all; }
+  chain output { type nat hook output priority -100; fib daddr type local jump hostports_all; }
+  chain masquerading { type nat hook postrouting priority 100; ip saddr 10.244.0.11 ip daddr 10.244.0.11 masquerade comment "one"; }
+}
+`
+  .replaceAll(/([{;]) (?=\S)/g, '$1\n')
+  .replaceAll('; }', '\n}')
+  .replaceAll(/\{ (\S)/g, '{\n$1');
+
+test.serial(
+  'nftables: rules of the reference plugin work on, and go with their container; its hooks beside ours',
+  async (t) => {
+    const world = await createWorld(t);
+    const call = ours(world.node);
+    await world.node.run('nft', ['-f', '-'], { input: REFERENCE_NFT });
+    const netns = world.podPaths[1]!;
+    const two = confOf('10.244.0.12/24', [{ hostPort: 9100, containerPort: 8080, protocol: 'tcp' }], {
+      backend: 'nftables',
+    });
+    await add(t, call, 'two', two, netns);
+    const ask = (port: number) => world.client.ask({ protocol: 'tcp', host: NODE, port });
+    t.deepEqual(
+      [await ask(9090), await ask(9092), await ask(9100)],
+      ['pod1 192.168.50.9', 'pod1 192.168.50.9', 'pod2 192.168.50.9'],
+    );
+    t.notRegex(await world.node.run('nft', ['list', 'table', 'ip', 'cni_hostport']), /chain (prerouting|output) /);
+    // The reference plugin is back: it adds its hooks again, by their names and priorities.
+    await world.node.run('nft', ['-f', '-'], { input: REFERENCE_NFT });
+    t.is(await ask(9100), 'pod2 192.168.50.9');
+    t.false((await call({ command: 'DEL', type: 'portmap', id: 'one', conf: two })).failed);
+    t.deepEqual(
+      [await ask(9090), await ask(9092), await ask(9100)],
+      ['ECONNREFUSED', 'ECONNREFUSED', 'pod2 192.168.50.9'],
+    );
+    t.false((await call({ command: 'DEL', type: 'portmap', id: 'two', conf: two })).failed);
+    t.is(await world.node.run('nft', ['list', 'tables']), '');
+  },
+);
+
+for (const mode of ['iptables', 'nftables', 'userspace'] as const)
+  test.serial(
+    `CVE-2019-9946: with the proxy in mode ${mode}, a host port takes nothing of a Service’s, whichever was first`,
+    async (t) => {
+      const world = await createWorld(t);
+      const call = ours(world.node);
+      const netns = world.podPaths[1]!;
+      const conf = (backend: string) =>
+        confOf(
+          '10.244.0.12/24',
+          [
+            { hostPort: 30_100, containerPort: 8080 },
+            { hostPort: 80, containerPort: 8080 },
+          ],
+          { backend, name: backend },
+        );
+      const map = async () => {
+        for (const backend of ['iptables', 'nftables']) await add(t, call, 'two', conf(backend), netns);
+      };
+      const look = async (when: string) => {
+        const ask = (peer: World['client'], host: string, port: number) =>
+          peer.ask({ protocol: 'tcp', host, port, timeoutMs: 1000 });
+        t.regex(await ask(world.client, NODE, 30_100), /^pod1 /, `${when}: NodePort`);
+        t.regex(await ask(world.host, NODE, 30_100), /^pod1 /, `${when}: NodePort from the node`);
+        t.regex(await ask(world.host, '10.96.1.1', 80), /^pod1 /, `${when}: ClusterIP from the node`);
+        t.regex(await ask(world.pods[1], '10.96.1.1', 80), /^pod1 /, `${when}: ClusterIP from a pod`);
+        t.regex(await ask(world.client, NODE, 80), /^pod2 /, `${when}: the host port that no Service has`);
+      };
+      await map();
+      const sources = createSources();
+      sources.nodes.put(BEHAVIOUR_NODE);
+      const extras = { type: 'NodePort', ports: [{ port: 80, nodePort: 30_100, protocol: 'TCP' }] } as const;
+      sources.services.put(serviceOf('ns/web', '10.96.1.1', { ...extras, ports: [...extras.ports] }));
+      sources.endpointSlices.put(sliceOf('ns/web', ['10.244.0.11']));
+      for (const source of Object.values(sources)) source.finishListing();
+      startProxy(t, world.node.path, sources, {
+        mode,
+        'nftables.minSyncPeriod': '1ms',
+        'nftables.syncPeriod': '500ms',
+      });
+      await eventually('the Service answers', async () =>
+        (await world.host.ask({ protocol: 'tcp', host: '10.96.1.1', port: 80, timeoutMs: 300 })).startsWith('pod'),
+      );
+      await look('host ports first');
+      for (const backend of ['iptables', 'nftables'])
+        await call({ command: 'DEL', type: 'portmap', id: 'two', conf: conf(backend) });
+      await map();
+      await look('Service first');
+    },
+  );
+
+test.serial(
+  'CVE-2025-67499: a host port takes only what is for an address of the node, with either backend',
+  async (t) => {
+    const world = await createWorld(t);
+    const call = ours(world.node);
+    // What passes: from the client through the node to pod 1, which serves 8080 and stands for a server elsewhere.
+    const elsewhere = '10.244.0.11';
+    for (const backend of ['iptables', 'nftables']) {
+      const mappings = [undefined, elsewhere].map((hostIP) => ({ hostPort: 8080, containerPort: 8080, hostIP }));
+      const conf = confOf('10.244.0.12/24', mappings, { backend });
+      await add(t, call, 'two', conf, world.podPaths[1]!);
+      for (const peer of [world.client, world.host])
+        t.regex(await peer.ask({ protocol: 'tcp', host: elsewhere, port: 8080 }), /^pod1 /, backend);
+      t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 8080 }), 'pod2 192.168.50.9', backend);
+      await call({ command: 'DEL', type: 'portmap', id: 'two', conf });
+    }
+  },
+);
+
+for (const backend of ['iptables', 'nftables'])
+  test.serial(
+    `${backend}: many at a time, by several processes: every port once, none left; GC spares other networks`,
+    async (t) => {
+      const node = await createTestNetns(t, 'node');
+      const plugins = [1, 2].map(() => openPortmap({ run, hostNetns: node.path }));
+      t.teardown(() => plugins.map(({ close }) => close()));
+      const program = portmapProgram({ run, sleep: async () => {} });
+      const count = backend === 'nftables' ? 60 : 8;
+      const configOf = (index: number, name = 'net') => {
+        const conf = {
+          cniVersion: '1.0.0',
+          name,
+          type: 'portmap',
+          backend,
+          runtimeConfig: { portMappings: [{ hostPort: 2000 + index, containerPort: 80 }] },
+        };
+        return program.parse(
+          { cniVersion: '1.0.0', name, type: 'portmap', ipam: {}, raw: conf, runtimeConfig: conf.runtimeConfig },
+          {},
+        );
+      };
+      const requestOf = (index: number) => ({ containerId: `c${index}`, ifname: 'eth0', netns: '/x', args: {} });
+      const resultOf = (index: number) => ({
+        interfaces: [],
+        ips: [{ address: `10.9.0.${index + 2}/24` }],
+        routes: [],
+      });
+      const all = Array.from({ length: count }, (_, index) => index);
+      const of = (index: number) => plugins[index % 2]!.plugin;
+      await Promise.all(all.map((index) => of(index).add(configOf(index), requestOf(index), resultOf(index))));
+      const rules = async () =>
+        backend === 'nftables'
+          ? (await node.run('nft', ['list', 'ruleset'])).split('\n').filter((line) => line.includes('dnat to'))
+          : (await node.run('iptables-save', ['-t', 'nat'])).split('\n').filter((line) => line.includes('-j DNAT'));
+      t.is((await rules()).length, count);
+      await of(0).add(configOf(count, 'other'), requestOf(count), resultOf(count));
+      await of(0).gc(configOf(0), [{ containerId: 'c1', ifname: 'eth0' }]);
+      t.is((await rules()).length, 2, 'the valid one, and the one of the other network');
+      await Promise.all(all.map((index) => of(index + 1).add(configOf(index), requestOf(index), resultOf(index))));
+      await Promise.all(
+        [...all, count].map((index) =>
+          of(index).del(configOf(index, index === count ? 'other' : 'net'), requestOf(index)),
+        ),
+      );
+      t.deepEqual(await rules(), []);
+      // Two processes whose last containers go at the same time each see the other’s: then iptables’ shared chains stay, empty.
+      t.notRegex(await node.run('nft', ['list', 'ruleset']), /CNI-DN|cni_hostport/);
+    },
+  );
+
+test.serial('IPv6: ports of all addresses and of one, by both backends', async (t) => {
+  const world = await createWorld(t);
+  const { node, outside } = world;
+  await node.run('sysctl', ['-q', '-w', 'net.ipv6.conf.all.forwarding=1']);
+  const pod: TestNetns = {
+    ...outside,
+    run: async (program, args) => (await run(program, args, { netns: world.podPaths[0]! })).stdout,
+  };
+  const address = (where: TestNetns, cidr: string, dev: string) =>
+    where.run('ip', ['-6', 'addr', 'add', cidr, 'dev', dev, 'nodad']);
+  await Promise.all([address(node, 'fd00:50::1/64', 'up0'), address(node, 'fd00:10::1/64', 'cni0')]);
+  await Promise.all([address(outside, 'fd00:50::9/64', 'eth0'), address(pod, 'fd00:10::2/64', 'eth0')]);
+  await pod.run('ip', ['-6', 'route', 'add', 'default', 'via', 'fd00:10::1']);
+  const call = ours(node);
+  const controller = new AbortController();
+  t.teardown(() => controller.abort());
+  run('busybox', ['nc', '-ll', '-p', '8081', '-e', 'echo', 'pod'], {
+    netns: world.podPaths[0]!,
+    signal: controller.signal,
+    timeoutMs: 60_000,
+  }).catch(() => {});
+  const ask = (port: string) => outside.run('busybox', ['nc', '-w', '2', 'fd00:50::1', port]).catch(() => 'refused');
+  for (const backend of ['nftables', 'iptables']) {
+    const conf = {
+      ...confOf('10.244.0.11/24', [
+        { hostPort: 9090, containerPort: 8081 },
+        { hostPort: 9091, containerPort: 8081, hostIP: 'fd00:50::1' },
+        { hostPort: 9092, containerPort: 8081, hostIP: '192.168.50.1' },
+      ]),
+      backend,
+    };
+    conf.prevResult.ips.push({ address: 'fd00:10::2/64', gateway: 'fd00:10::1', interface: 1 });
+    await add(t, call, 'six', conf, world.podPaths[0]!);
+    await eventually('the server in the pod', async () => (await ask('9090')).trim() === 'pod');
+    t.deepEqual([(await ask('9091')).trim(), (await ask('9092')).trim()], ['pod', 'refused'], backend);
+    t.false((await call({ command: 'CHECK', type: 'portmap', id: 'six', netns: world.podPaths[0]!, conf })).failed);
+    t.false((await call({ command: 'DEL', type: 'portmap', id: 'six', conf })).failed);
+    t.is((await ask('9090')).trim(), 'refused');
+  }
+});
+
+test.serial('somebody else’s chain in the way: an error with a way out, and nothing is half done', async (t) => {
+  const node = await createTestNetns(t, 'node');
+  const foreign =
+    'table ip cni_hostport {\n\tchain output_late {\n\t\ttype filter hook output priority 0; policy accept;\n\t}\n}\n';
+  await node.run('nft', ['-f', '-'], { input: foreign });
+  const before = await node.run('nft', ['list', 'ruleset']);
+  const conf = confOf('10.244.0.11/24', [{ hostPort: 9090, containerPort: 8080 }], { backend: 'nftables' });
+  const { failed, out } = await ours(node)({
+    command: 'ADD',
+    type: 'portmap',
+    id: 'one',
+    netns: node.path,
+    conf,
+  });
+  t.deepEqual([failed, out.code], [true, 5]);
+  t.regex(out.msg, /output_late/);
+  t.regex(out.details, /nft delete/);
+  t.is(await node.run('nft', ['list', 'ruleset']), before);
+});

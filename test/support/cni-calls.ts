@@ -1,0 +1,59 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { callPlugin, type ProgramPlugin } from '../../cni/wire/call.ts';
+
+/** One call to a plugin, as a runtime makes it. */
+export interface CniCall {
+  command: string;
+  type: string;
+  id: string;
+  /** Path of the container's namespace. */
+  netns?: string;
+  ifname?: string;
+  /** Beside `cniVersion`, `name` and `type`. */
+  conf?: object;
+}
+
+export interface CniAnswer {
+  failed: boolean;
+  // biome-ignore lint/suspicious/noExplicitAny: what the plugin printed
+  out: any;
+}
+
+export type CniCaller = (call: CniCall) => Promise<CniAnswer>;
+
+function environmentOf({ command, id, netns, ifname }: CniCall, path: string) {
+  return {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: id,
+    CNI_NETNS: netns ?? '',
+    CNI_IFNAME: ifname ?? 'eth0',
+    CNI_PATH: path,
+  };
+}
+
+const inputOf = ({ type, conf }: CniCall) => JSON.stringify({ cniVersion: '1.0.0', name: 'net', type, ...conf });
+const parse = (stdout: string) => (stdout.trim() === '' ? undefined : JSON.parse(stdout));
+
+/** Ours, in this process, by the protocol of programs. */
+export function callOurs(programs: ReadonlyMap<string, ProgramPlugin>): CniCaller {
+  return async (call) => {
+    const program = programs.get(call.type)!;
+    const { stdout, exitCode } = await callPlugin(program, environmentOf(call, '/none'), inputOf(call));
+    return { failed: exitCode !== 0, out: parse(stdout) };
+  };
+}
+
+/** Programs of a folder, run in a network namespace. */
+export function callPrograms(folder: string, hostNetns: string): CniCaller {
+  return async (call) => {
+    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${hostNetns}`, join(folder, call.type)], {
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...environmentOf(call, folder) },
+      input: inputOf(call),
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    if (status !== 0 && stdout.trim() === '') throw new Error(stderr);
+    return { failed: status !== 0, out: parse(stdout) };
+  };
+}
