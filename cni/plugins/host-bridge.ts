@@ -56,12 +56,15 @@ async function filterVlans(netlink: Rtnetlink, { name, index, alias }: Link): Pr
     throw new CniError(CNI_ERROR.invalidNetworkConfig, `bridge ${name} does not filter VLANs, which vlan needs`, {
       details: `ip link set ${name} type bridge vlan_filtering 1, or name a bridge that is not there yet`,
     });
-  await enableVlanFiltering(netlink, index);
-  const link = await netlink.getLink(index);
-  if (!link || !readVlanFiltering(link))
-    throw new CniError(CNI_ERROR.unsupportedField, `vlan: this kernel's bridges have no VLAN filtering`, {
+  try {
+    await enableVlanFiltering(netlink, index);
+  } catch (cause) {
+    if (!isNetlinkError(cause, 'EOPNOTSUPP')) throw cause;
+    throw new CniError(CNI_ERROR.unsupportedField, "vlan: this kernel's bridges have no VLAN filtering", {
       details: 'it is built without CONFIG_BRIDGE_VLAN_FILTERING',
+      cause,
     });
+  }
 }
 
 /**

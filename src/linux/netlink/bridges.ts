@@ -38,13 +38,12 @@ export interface PortVlans {
   untagged?: boolean;
 }
 
-/** Whether the bridge keeps VLANs apart; undefined where the kernel was built without (CONFIG_BRIDGE_VLAN_FILTERING). */
-export function readVlanFiltering(bridge: Link): boolean | undefined {
-  const value = bridge.data?.get(IFLA_BR_VLAN_FILTERING);
-  return value && value[0] === 1;
+/** Whether the bridge keeps VLANs apart. */
+export function readVlanFiltering(bridge: Link): boolean {
+  return bridge.data?.get(IFLA_BR_VLAN_FILTERING)?.[0] === 1;
 }
 
-/** Has a bridge keep VLANs apart. A kernel without the feature says nothing: read it back. */
+/** Has a bridge keep VLANs apart. EOPNOTSUPP from a kernel that was built without (CONFIG_BRIDGE_VLAN_FILTERING). */
 export async function enableVlanFiltering(netlink: Rtnetlink, bridgeIndex: number): Promise<void> {
   const data = nested(IFLA_INFO_DATA, [u8(IFLA_BR_VLAN_FILTERING, 1)]);
   await netlink.request({
