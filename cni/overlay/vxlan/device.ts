@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { parsePrefix } from '../../../src/linux/ip.ts';
 import { formatMac, type Link } from '../../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import { decodeVxlan, encodeVxlan, type VxlanData } from '../../../src/linux/netlink/vxlan.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
+import { ensureTunnelAddress } from '../tunnel-link.ts';
 
 /** A VXLAN device as it is to be. */
 export interface VxlanDeviceSpec extends VxlanData {
@@ -55,7 +55,7 @@ export async function ensureVxlanDevice(
     ...(link.mtu !== spec.mtu && { mtu: spec.mtu }),
   };
   if (Object.keys(change).length > 0) await netlink.setLink(link.index, change);
-  await ensureAddress(netlink, link.index, spec.address);
+  await ensureTunnelAddress(netlink, link.index, spec.address);
   if (!link.up) {
     hooks.beforeUp();
     await netlink.setLink(link.index, { up: true }).catch((error) => {
@@ -122,17 +122,6 @@ async function explainCreation(netlink: Rtnetlink, spec: VxlanDeviceSpec, error:
       { cause: error },
     );
   return error;
-}
-
-/** The one address of its family; others were of an earlier pod CIDR. The kernel's own link-local one stays. */
-async function ensureAddress(netlink: Rtnetlink, linkIndex: number, address: string): Promise<void> {
-  const { family } = parsePrefix(address);
-  const addresses = await netlink.listAddresses({ linkIndex, family });
-  for (const one of addresses)
-    if (one.scope === 'global' && one.address !== address)
-      await netlink.deleteAddress({ linkIndex, address: one.address });
-  if (addresses.some((one) => one.address === address)) return;
-  await netlink.addAddress({ linkIndex, address });
 }
 
 /** Of one device, given out by nobody. */

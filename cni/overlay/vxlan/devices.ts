@@ -1,10 +1,10 @@
 import { formatIp, networkOf, parsePrefix } from '../../../src/linux/ip.ts';
 import type { Rtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
-import { writeSysctl } from '../../../src/linux/sysctl.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { PerFamily, SelfNode } from '../backend.ts';
+import { setTunnelSysctls } from '../tunnel-link.ts';
 import { readVtepMac } from './backend-data.ts';
 import { ensureVxlanDevice, type VxlanDevice } from './device.ts';
 import type { VxlanOptions } from './options.ts';
@@ -81,7 +81,7 @@ export function createVxlanDevices(
       },
       {
         onRecreate: (why) => log.warn({ link: name, why }, 'the VXLAN device is made anew: it differs'),
-        beforeUp: () => setSysctls(name, hostNetns),
+        beforeUp: () => setTunnelSysctls(name, hostNetns),
       },
     );
     if (device.isNew) log.info({ link: name, index: device.index, mac: device.mac }, 'VXLAN device made');
@@ -119,22 +119,4 @@ function familiesOf({ name, podCidrs, publicIps }: SelfNode): (4 | 6)[] {
 
 function linkName(vni: number, family: 4 | 6): string {
   return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
-}
-
-/**
- * Router advertisements of the underlay are not for this link. And it takes what comes by another way than the answer would go (a peer with
- * DirectRouting, ours without): the kernel's greater value of `all` and the link's own counts, so that 2 makes a strict 1 loose.
- */
-function setSysctls(name: string, netns: string | undefined): void {
-  for (const [key, value] of [
-    [`net/ipv6/conf/${name}/accept_ra`, '0'],
-    [`net/ipv4/conf/${name}/rp_filter`, '2'],
-  ] as const) {
-    try {
-      writeSysctl(key, value, netns === undefined ? {} : { netns });
-    } catch (error) {
-      // Without IPv6 there is no such key.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
-  }
 }

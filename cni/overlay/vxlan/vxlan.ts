@@ -15,13 +15,13 @@ import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { OverlayBackend, Peer, PerFamily, SelfNode, SyncOutcome } from '../backend.ts';
 import { createOverlayRoutes, removeOverlayRoutes } from '../overlay-routes.ts';
+import { recreateWhenDeleted } from '../recreation.ts';
 import type { VxlanBackendData } from './backend-data.ts';
 import { createChecksumGuard } from './checksum-guard.ts';
 import type { VxlanDevice } from './device.ts';
 import { createVxlanDevices, FAMILIES } from './devices.ts';
 import type { VxlanOptions } from './options.ts';
 import { computeLeg, type Leg, type Tunnel } from './peer-plan.ts';
-import { recreateWhenDeleted } from './recreation.ts';
 import { createTunnels } from './tunnels.ts';
 
 export interface VxlanDeps {

@@ -1,5 +1,5 @@
-import { watchLinks } from '../../../src/linux/netlink/link-monitor.ts';
-import type { Clock } from '../../../src/runtime/clock.ts';
+import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
 
 const FIRST_MS = 1_000;
 const LAST_MS = 30_000;
