@@ -12,6 +12,8 @@ export interface BuiltinNetworkOptions {
   podCidrs: readonly string[];
   /** Bytes; undefined: the kernel's 1500. */
   mtu: number | undefined;
+  /** Host ports take nothing that goes there: in mode ipvs Services' addresses are the node's own. */
+  serviceCidrs?: readonly string[];
 }
 
 /** Chained behind the bridge, by the capability that they serve. */
@@ -54,4 +56,14 @@ export function buildBuiltinNetwork(
       ],
     }),
   );
+}
+
+/** Host ports over netlink: no program a pod, whatever rules of iptables the node has. */
+function keysOf(type: string, { serviceCidrs = [] }: BuiltinNetworkOptions): object {
+  if (type !== 'portmap') return {};
+  const notTo = (family: 'ip' | 'ip6') =>
+    serviceCidrs
+      .filter((cidr) => cidr.includes(':') === (family === 'ip6'))
+      .flatMap((cidr) => [family, 'daddr', '!=', cidr]);
+  return { backend: 'nftables', conditionsV4: notTo('ip'), conditionsV6: notTo('ip6') };
 }
