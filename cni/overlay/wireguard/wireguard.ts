@@ -14,7 +14,7 @@ import type { Logger } from '../../../src/runtime/log.ts';
 import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
 import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
-import { recreateWhenDeleted } from '../vxlan/recreation.ts';
+import { recreateWhenDeleted } from '../recreation.ts';
 import { ensureWireguardDevice, noWireguard, removeWireguardDevices } from './device.ts';
 import type { WireguardOptions } from './options.ts';
 import { computeDevices, computeMtu, computePeer, type DevicePlan, diffPeers, FAMILIES } from './plan.ts';
