@@ -18,6 +18,8 @@ export const CNI_ERROR = {
   rangeExhausted: 100,
   /** An interface or a reservation of this container is already there. */
   alreadyAttached: 101,
+  /** host-local: the address that was asked for is another's. */
+  addressTaken: 102,
 } as const;
 
 /** What a plugin throws; a binary prints it as `{cniVersion, code, msg, details}`. */

@@ -1,9 +1,10 @@
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { closeSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { parseIp } from '../../src/linux/ip.ts';
 import { flock, LOCK_EX, LOCK_NB } from '../../src/linux/libc.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
+import { makeDirectory } from './make-directory.ts';
 
 /** One reserved address. */
 export interface Lease {
@@ -19,42 +20,54 @@ export interface Lease {
  *     <dataDir>/<network>/10.244.1.5            content: <containerID>\r\n<ifname>
  *     <dataDir>/<network>/last_reserved_ip.0    where the next search begins
  *     <dataDir>/<network>/lock                  flock(2) held while anything here changes
- *     <dataDir>/<network>/reserving             the next lease while it is written (ours; no address, so nobody reads it)
+ *     <dataDir>/<network>/*.new                 what is being written (ours; no address, so nobody reads it)
  */
 export interface LeaseStore {
   /** Runs `work` while this process alone, of all on the host, may change the store. Not reentrant. */
   locked<T>(work: () => Promise<T>): Promise<T>;
-  /** Every lease on disk. Call within `locked` when the answer is acted upon. */
-  list(): Promise<Lease[]>;
-  /** Writes the lease unless the address is taken. Within `locked`. */
-  reserve(lease: { ip: string; containerId: string; ifname: string }): Promise<boolean>;
+  /** Every lease on disk, by address. Call within `locked` when the answer is acted upon. Costs one stat a lease. */
+  list(): Promise<ReadonlyMap<string, Lease>>;
+  /** Writes the lease of an address that `list` did not have. Within the same `locked`. */
+  reserve(lease: { ip: string; containerId: string; ifname: string }): Promise<void>;
   /** Within `locked`. A lease that is gone is fine. */
   release(ip: string): Promise<void>;
   lastReserved(setIndex: number): Promise<string | undefined>;
   setLastReserved(setIndex: number, ip: string): Promise<void>;
+  /** When this process released the address, by the monotonic clock; undefined when it did not, or long ago. */
+  releasedAtMs(ip: string): number | undefined;
   /** What the container holds, from memory (read from disk the first time). */
   heldBy(containerId: string): Lease[];
 }
 
+export interface StoreDependencies {
+  sleep(ms: number): Promise<void>;
+  /** Of a process that lives long; without it released addresses are not remembered. */
+  monotonicMs?(): number;
+}
+
+/** How long a released address is left alone while there are others. */
+export const QUARANTINE_MS = 60_000;
+
+/** Some 3 ms. */
+const STATS_AT_ONCE = 1000;
 const LOCK_RETRY_MS = 5;
 const LOCK_TIMEOUT_MS = 10_000;
 
-export function createLeaseStore(
-  options: { dataDir: string; network: string },
-  deps: { sleep(ms: number): Promise<void> },
-): LeaseStore {
+export function createLeaseStore(options: { dataDir: string; network: string }, deps: StoreDependencies): LeaseStore {
   const directory = join(options.dataDir, options.network);
   const lockPath = join(directory, 'lock');
-  /** One at a time: only who holds the lock reserves. */
-  const draftPath = join(directory, 'reserving');
-  /** Leases by address as last read. A file's content never changes while it exists, so only new names are read again. */
-  let known: Map<string, Lease> | undefined;
+  /** Only who holds the lock writes: one draft is enough. */
+  const draftPath = join(directory, 'lease.new');
+  /** Leases by address as last read. A file's content never changes while it exists, so only new files are read again. */
+  let known: Map<string, KnownLease> | undefined;
   let tail: Promise<unknown> = Promise.resolve();
+  /** By address, the oldest first. */
+  const released = new Map<string, number>();
   const pathOf = (ip: string) => join(directory, ip);
   const pathOfLast = (setIndex: number) => join(directory, `last_reserved_ip.${setIndex}`);
 
   async function takeLock(): Promise<number> {
-    const descriptor = await openLock();
+    const descriptor = openLock();
     for (let waitedMs = 0; ; waitedMs += LOCK_RETRY_MS) {
       try {
         // Never blocking: another process may hold it, and this thread also answers probes.
@@ -73,14 +86,16 @@ export function createLeaseStore(
     }
   }
 
-  async function openLock(): Promise<number> {
+  function openLock(): number {
     try {
       return openSync(lockPath, 'a+', 0o600);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unusable(error);
-      await mkdir(directory, { recursive: true, mode: 0o755 }).catch((cause) => {
+      try {
+        makeDirectory(directory, 0o755);
+      } catch (cause) {
         throw unusable(cause);
-      });
+      }
       return openSync(lockPath, 'a+', 0o600);
     }
   }
@@ -89,6 +104,8 @@ export function createLeaseStore(
     const why = cause instanceof Error ? cause.message : String(cause);
     return new CniError(CNI_ERROR.ioFailure, `can't keep addresses in ${directory}: ${why}`, { cause });
   }
+
+  const read = async (ip: string) => parseLease(ip, await readFile(pathOf(ip), 'utf8').catch(ignoreAbsence('')));
 
   const store: LeaseStore = {
     locked(work) {
@@ -105,35 +122,46 @@ export function createLeaseStore(
     },
 
     async list() {
-      const names = (await readdir(directory).catch(ignoreAbsence([] as string[]))).filter(isIp);
-      const fresh = new Map<string, Lease>();
-      for (const ip of names) {
-        const lease = known?.get(ip) ?? parseLease(ip, await readFile(pathOf(ip), 'utf8').catch(ignoreAbsence('')));
-        fresh.set(ip, lease);
+      const fresh = new Map<string, KnownLease>();
+      for (const [index, ip] of (await readdir(directory).catch(ignoreAbsence([] as string[])))
+        .filter(isIp)
+        .entries()) {
+        if (index % STATS_AT_ONCE === STATS_AT_ONCE - 1) await new Promise((resolve) => setImmediate(resolve));
+        const file = fileIdOf(pathOf(ip));
+        if (file === undefined) continue;
+        const before = known?.get(ip);
+        fresh.set(ip, before?.file === file ? before : { ...(await read(ip)), file });
       }
       known = fresh;
-      return [...fresh.values()];
+      // As it is now, whatever is written next.
+      return new Map(fresh);
     },
 
     async reserve(lease) {
-      // Written beside and linked into place: a process that is killed here leaves a whole lease or none.
+      // Written beside and renamed: a process that is killed here leaves a whole lease or none.
       try {
         await writeFile(draftPath, `${lease.containerId}\r\n${lease.ifname}`, { mode: 0o600 });
-        await link(draftPath, pathOf(lease.ip));
+        await rename(draftPath, pathOf(lease.ip));
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
         throw unusable(error);
-      } finally {
-        await rm(draftPath, { force: true });
       }
-      known?.set(lease.ip, lease);
-      return true;
+      known?.set(lease.ip, { ...lease, file: fileIdOf(pathOf(lease.ip)) });
     },
 
     async release(ip) {
       await rm(pathOf(ip), { force: true });
       known?.delete(ip);
+      const nowMs = deps.monotonicMs?.();
+      if (nowMs === undefined) return;
+      released.delete(ip);
+      released.set(ip, nowMs);
+      for (const [other, atMs] of released) {
+        if (nowMs - atMs <= QUARANTINE_MS) break;
+        released.delete(other);
+      }
     },
+
+    releasedAtMs: (ip) => released.get(ip),
 
     async lastReserved(setIndex) {
       return (await readFile(pathOfLast(setIndex), 'utf8').catch(ignoreAbsence(''))).trim() || undefined;
@@ -141,26 +169,47 @@ export function createLeaseStore(
 
     async setLastReserved(setIndex, ip) {
       const path = pathOfLast(setIndex);
-      await writeFile(`${path}.new`, ip, { mode: 0o600 });
-      await rename(`${path}.new`, path);
+      try {
+        await writeFile(`${path}.new`, ip, { mode: 0o600 });
+        await rename(`${path}.new`, path);
+      } catch (error) {
+        throw unusable(error);
+      }
     },
 
     heldBy(containerId) {
       known ??= readAll(directory);
-      return [...known.values()].filter((lease) => lease.containerId === containerId);
+      return [...known.values()]
+        .filter((lease) => lease.containerId === containerId)
+        .map(({ ip, ifname }) => ({ ip, containerId, ifname }));
     },
   };
   return store;
 }
 
-function readAll(directory: string): Map<string, Lease> {
+function readAll(directory: string): Map<string, KnownLease> {
   let names: string[];
   try {
     names = readdirSync(directory).filter(isIp);
   } catch (error) {
-    return ignoreAbsence(new Map<string, Lease>())(error);
+    return ignoreAbsence(new Map<string, KnownLease>())(error);
   }
-  return new Map(names.map((ip) => [ip, parseLease(ip, readFileSync(join(directory, ip), 'utf8'))]));
+  return new Map(
+    names.map((ip) => {
+      const path = join(directory, ip);
+      return [ip, { ...parseLease(ip, readFileSync(path, 'utf8')), file: fileIdOf(path) }];
+    }),
+  );
+}
+
+interface KnownLease extends Lease {
+  /** Tells it from another lease of the same address, which another process may have made since. */
+  file: string | undefined;
+}
+
+function fileIdOf(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat && `${stat.ino} ${stat.mtimeMs}`;
 }
 
 /** An empty file (the host died while it was written) is a lease of nobody: garbage collection takes it. */
@@ -169,14 +218,7 @@ export function parseLease(ip: string, content: string): Lease {
   return { ip, containerId: containerId.trim(), ifname: ifname?.trim() };
 }
 
-function isIp(name: string): boolean {
-  try {
-    parseIp(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const isIp = (name: string) => isIP(name) !== 0;
 
 function ignoreAbsence<T>(otherwise: T): (error: unknown) => T {
   return (error) => {

@@ -8,7 +8,6 @@ import {
   parseIp,
   parsePrefix,
   prefixContains,
-  prefixesOverlap,
   toBigInt,
 } from '../../src/linux/ip.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
@@ -39,8 +38,11 @@ export type RangeSet = readonly Range[];
  * @throws CniError 7 naming the value: no CIDR, host bits set, smaller than /30, start or end outside, mixed families, overlap.
  */
 export function parseRangeSets(sets: readonly (readonly RangeConfig[])[]): RangeSet[] {
-  const parsed = sets.map((set) => set.map(parseRange));
-  if (parsed.length === 0) throw invalid('ipam.ranges is empty: give one subnet at least');
+  const parsed = sets.map((set, index) => {
+    if (!Array.isArray(set)) throw invalid(`ipam.ranges[${index}]: ${JSON.stringify(set)} is no list of ranges`);
+    return set.map(parseRange);
+  });
+  if (parsed.length === 0) throw invalid('no IP ranges specified: give ipam.ranges one subnet at least');
   for (const set of parsed) {
     if (set.length === 0) throw invalid('ipam.ranges has an empty set: give it one subnet at least');
     if (new Set(set.map((range) => range.subnet.family)).size > 1)
@@ -49,12 +51,21 @@ export function parseRangeSets(sets: readonly (readonly RangeConfig[])[]): Range
   const all = parsed.flat();
   for (const [index, one] of all.entries())
     for (const other of all.slice(index + 1))
-      if (prefixesOverlap(one.subnet, other.subnet))
-        throw invalid(`ipam.ranges ${formatPrefix(one.subnet)} and ${formatPrefix(other.subnet)} overlap`);
+      if (rangesOverlap(one, other))
+        throw invalid(`ipam.ranges ${describeRange(one)} and ${describeRange(other)} overlap`);
   return parsed;
 }
 
+/** Ranges of one subnet may lie beside each other. */
+function rangesOverlap(one: Range, other: Range): boolean {
+  return one.subnet.family === other.subnet.family && one.first <= other.last && other.first <= one.last;
+}
+
 function parseRange(config: RangeConfig): Range {
+  for (const key of ['subnet', 'rangeStart', 'rangeEnd', 'gateway'] as const)
+    if (config?.[key] !== undefined && typeof config[key] !== 'string')
+      throw invalid(`ipam.ranges.${key}: ${JSON.stringify(config[key])} is no text`);
+  if (typeof config?.subnet !== 'string') throw invalid(`ipam.ranges: ${JSON.stringify(config)} has no subnet`);
   const subnet = asConfig('subnet', () => parsePrefix(config.subnet));
   const network = networkOf(subnet);
   if (formatIp(network.address) !== formatIp(subnet.address))
@@ -66,14 +77,14 @@ function parseRange(config: RangeConfig): Range {
   const within = (field: string, text: string) => {
     const address = asConfig(field, () => parseIp(text));
     if (!prefixContains(subnet, address)) throw invalid(`ipam.ranges.${field} ${text} is not in ${config.subnet}`);
-    return toBigInt(address);
+    return address;
   };
-  const first = config.rangeStart === undefined ? base + 1n : within('rangeStart', config.rangeStart);
-  const last =
-    config.rangeEnd === undefined ? (subnet.family === 4 ? end - 1n : end) : within('rangeEnd', config.rangeEnd);
+  const first = config.rangeStart ? toBigInt(within('rangeStart', config.rangeStart)) : base + 1n;
+  const lastUsable = subnet.family === 4 ? end - 1n : end;
+  const last = config.rangeEnd ? toBigInt(within('rangeEnd', config.rangeEnd)) : lastUsable;
   if (first > last) throw invalid(`ipam.ranges.rangeStart ${config.rangeStart} is after rangeEnd ${config.rangeEnd}`);
-  const gateway = config.gateway ?? formatIp(fromBigInt(base + 1n, subnet.family));
-  within('gateway', gateway);
+  // As the kernel writes it: candidates are compared with it as text.
+  const gateway = formatIp(config.gateway ? within('gateway', config.gateway) : fromBigInt(base + 1n, subnet.family));
   return { subnet, first, last, gateway };
 }
 
@@ -91,11 +102,17 @@ function invalid(message: string): CniError {
 
 /** `10.244.1.1-10.244.1.254`, ranges joined by commas: how errors name a set. */
 export function describeRangeSet(set: RangeSet): string {
-  return set
-    .map(({ first, last, subnet }) =>
-      [first, last].map((value) => formatIp(fromBigInt(value, subnet.family))).join('-'),
-    )
-    .join(',');
+  return set.map(describeRange).join(',');
+}
+
+function describeRange({ first, last, subnet }: Range): string {
+  return [first, last].map((value) => formatIp(fromBigInt(value, subnet.family))).join('-');
+}
+
+/** The range of the set that the address is in; undefined when it is in none. */
+export function rangeOf(set: RangeSet, ip: string): Range | undefined {
+  const found = locate(set, ip);
+  return found && set[found.rangeIndex];
 }
 
 export interface Candidate {

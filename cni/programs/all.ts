@@ -1,12 +1,14 @@
 import type { ProgramPlugin } from '../wire/call.ts';
 import type { PluginDependencies } from './dependencies.ts';
+import { dhcpProgram } from './dhcp.ts';
 import { flannelProgram } from './flannel.ts';
 import { hostDeviceProgram } from './host-device.ts';
+import { hostLocalProgram } from './host-local.ts';
 import { bridgeProgram, loopbackProgram, ptpProgram } from './interfaces.ts';
-import { hostLocalProgram, staticProgram } from './ipam.ts';
 import { dummyProgram, ipvlanProgram, macvlanProgram, vlanProgram } from './links.ts';
 import { portmapProgram } from './portmap.ts';
 import { sbrProgram, vrfProgram } from './routing.ts';
+import { staticProgram } from './static.ts';
 import { tuningProgram } from './tuning.ts';
 
 /** Our plugins under the names that configurations know. */
@@ -26,6 +28,7 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
     vrfProgram(deps),
     hostLocalProgram(deps),
     staticProgram,
+    dhcpProgram(deps),
     portmapProgram(deps),
     flannelProgram(deps, own),
   ] as ProgramPlugin[];

@@ -1,4 +1,5 @@
 import type { Run } from '../../src/netfilter/iptables.ts';
+import type { DhcpLeases } from '../ipam/dhcp/leases.ts';
 
 /** What our plugins need of the process that they run in. */
 export interface PluginDependencies {
@@ -7,4 +8,8 @@ export interface PluginDependencies {
   run: Run;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+  /** Of a process that lives long: released addresses rest for a while. */
+  monotonicMs?(): number;
+  /** Of a process that lives as long as containers do: it keeps their DHCP leases where no daemon listens. */
+  dhcpLeases?: DhcpLeases;
 }

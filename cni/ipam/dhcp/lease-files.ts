@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AttachmentKey } from '../../types.ts';
+import { makeDirectory } from '../make-directory.ts';
 import type { ClientOptions } from './options.ts';
 
 /** Which attachment of which network a lease is for. */
@@ -63,7 +64,7 @@ export function createLeaseFiles(directory: string): LeaseFiles {
       return records;
     },
     write(record) {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      makeDirectory(directory, 0o700);
       const path = pathOf(record.key);
       writeFileSync(`${path}.new`, renderRecord(record), { mode: 0o600 });
       renameSync(`${path}.new`, path);

@@ -130,3 +130,150 @@ test('STATUS says when the directory is unusable', async (t) => {
   await t.throwsAsync(ipam.status({ ...config, dataDir: join(dataDir, 'file') }), { code: 50 });
   await t.throwsAsync(ipam.add({ ...config, dataDir: join(dataDir, 'file') }, attachment('a')), { code: 5 });
 });
+
+const RANGES = [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:7::/64' }]];
+
+test('requested addresses are given, one of each set; what is not asked for is chosen', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  const both = { ...config, ranges: RANGES, requested: ['fd00:7:0::9', '10.1.2.77/24'] };
+  const { ips } = await ipam.add(both, attachment('a'));
+  t.deepEqual(
+    ips.map(({ address }) => address),
+    ['10.1.2.77/24', 'fd00:7::9/64'],
+  );
+  const next = await ipam.add({ ...config, ranges: RANGES, requested: ['10.1.2.9'] }, attachment('b'));
+  t.deepEqual(
+    next.ips.map(({ address }) => address),
+    ['10.1.2.9/24', 'fd00:7::a/64'],
+  );
+  t.true(readdirSync(directory).includes('fd00:7::9'));
+});
+
+for (const [what, requested, error] of [
+  ['outside of every set', ['10.9.9.9'], { code: 7, message: 'failed to allocate all requested IPs: 10.9.9.9' }],
+  ['two of one set', ['10.1.2.7', '10.1.2.8'], { code: 7, message: /all requested IPs: 10.1.2.8$/ }],
+  [
+    'the gateway',
+    ['10.1.2.1'],
+    { code: 7, message: "failed to allocate for range 0: requested ip 10.1.2.1 is subnet's gateway" },
+  ],
+  ['no address', ['ten'], { code: 7, message: /"ten" is none/ }],
+  [
+    'another’s',
+    ['fd00:7::5'],
+    {
+      code: 102,
+      message:
+        'failed to allocate for range 1: requested IP address fd00:7::5 is not available in range set fd00:7::1-fd00:7::ffff:ffff:ffff:ffff',
+    },
+  ],
+] as const)
+  test(`a requested address that is ${what} is refused, and nothing half-made remains`, async (t) => {
+    const { ipam, config, directory } = setUp(t);
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'fd00:7::5'), 'somebody\r\neth0');
+    await t.throwsAsync(ipam.add({ ...config, ranges: RANGES, requested }, attachment('a')), error);
+    t.deepEqual(
+      (await ipam.leases(config)).map(({ ip }) => ip),
+      ['fd00:7::5'],
+    );
+  });
+
+test('exhausted in the second set: the first set’s address is given back', async (t) => {
+  const { ipam, config } = setUp(t);
+  const ranges = [[{ subnet: '10.1.2.0/24' }], [{ subnet: '10.1.3.0/30' }]];
+  await ipam.add({ ...config, ranges }, attachment('a'));
+  const error = await t.throwsAsync(ipam.add({ ...config, ranges }, attachment('b')), {
+    code: 100,
+    message: 'failed to allocate for range 1: no IP addresses available in range set: 10.1.3.1-10.1.3.2',
+  });
+  t.is((error as unknown as { details: string }).details, 'network net1: 2 addresses are in use');
+  t.is((await ipam.leases(config)).length, 2);
+});
+
+test('resolvConf becomes dns; one that is not there is refused before an address is taken', async (t) => {
+  const { ipam, config, dataDir } = setUp(t);
+  const resolvConf = join(dataDir, 'resolv.conf');
+  await t.throwsAsync(ipam.add({ ...config, resolvConf }, attachment('a')), {
+    code: 7,
+    message: /resolv.conf can't be read/,
+  });
+  writeFileSync(resolvConf, '# ours\nnameserver 10.0.0.10\nsearch a.example b.example\noptions ndots:5\n');
+  const { dns } = await ipam.add({ ...config, resolvConf }, attachment('a'));
+  t.deepEqual(dns, { nameservers: ['10.0.0.10'], search: ['a.example', 'b.example'], options: ['ndots:5'] });
+});
+
+test('R2: an address that was just released rests while there are others, and is the last to be given', async (t) => {
+  const { config } = setUp(t);
+  let nowMs = 0;
+  const ipam = createHostLocal({ sleep: systemClock.sleep, monotonicMs: () => nowMs });
+  for (const id of ['a', 'b', 'c', 'd']) await ipam.add(config, attachment(id)); // .2 to .5
+  await ipam.del(config, attachment('b')); // .3
+  nowMs += 1000;
+  await ipam.del(config, attachment('a')); // .2
+  t.is(ipOf(await ipam.add(config, attachment('e'))), '10.1.2.6/29');
+  t.is(ipOf(await ipam.add(config, attachment('f'))), '10.1.2.3/29', 'no other is left: the one that rested longer');
+  await ipam.del(config, attachment('f'));
+  nowMs += 61_000;
+  await ipam.del(config, attachment('e'));
+  t.is(ipOf(await ipam.add(config, attachment('g'))), '10.1.2.2/29', 'after a minute it is as good as any');
+});
+
+test('R2: a range nearly full gives an address back to nobody at once while one is free', async (t) => {
+  const { config } = setUp(t, '10.1.2.0/28');
+  const ipam = createHostLocal(systemClock);
+  for (let n = 0; n < 12; n++) await ipam.add(config, attachment(`pod${n}`)); // one of 13 is free
+  for (let n = 0; n < 12; n++) {
+    const held = (await ipam.leases(config)).find(({ containerId }) => containerId === `pod${n}`)!.ip;
+    await ipam.del(config, attachment(`pod${n}`));
+    t.not(ipOf(await ipam.add(config, attachment(`new${n}`))), `${held}/28`);
+  }
+});
+
+test('what another process did in between is seen: an address that changed hands is not taken from its new owner', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  await ipam.add(config, attachment('a'));
+  // The reference plugin detaches a, and attaches b at the same address.
+  rmSync(join(directory, '10.1.2.2'));
+  writeFileSync(join(directory, '10.1.2.2'), 'b-longer\r\neth0');
+  await ipam.del(config, attachment('a'));
+  t.deepEqual(
+    (await ipam.leases(config)).map(({ ip, containerId }) => `${ip} ${containerId}`),
+    ['10.1.2.2 b-longer'],
+  );
+  await ipam.del(config, attachment('b-longer'));
+  t.deepEqual(await ipam.leases(config), []);
+});
+
+test('huge ranges cost nothing: a /8 and a /64 with rows of taken addresses', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  const ranges = [[{ subnet: '10.0.0.0/8' }], [{ subnet: 'fd00:8::/64' }]];
+  mkdirSync(directory);
+  for (let n = 2; n < 600; n++) writeFileSync(join(directory, `10.0.${n >> 8}.${n & 255}`), `x${n}\r\neth0`);
+  const before = process.memoryUsage().heapUsed;
+  const began = performance.now();
+  const { ips } = await ipam.add({ ...config, ranges }, attachment('a'));
+  t.true(performance.now() - began < 1000);
+  t.true(process.memoryUsage().heapUsed - before < 20e6);
+  t.deepEqual(
+    ips.map(({ address }) => address),
+    ['10.0.2.88/8', 'fd00:8::2/64'],
+  );
+});
+
+test('a hundred at once in one process have a hundred addresses', async (t) => {
+  const { ipam, config } = setUp(t, '10.1.0.0/24');
+  const ids = Array.from({ length: 100 }, (_, n) => `id${n}`);
+  const ips = await Promise.all(ids.map(async (id) => ipOf(await ipam.add(config, attachment(id)))));
+  t.is(new Set(ips).size, 100);
+});
+
+test('a dataDir below /proc is refused: no directory is made there, ever', async (t) => {
+  const { ipam, config } = setUp(t);
+  for (const dataDir of ['/proc/none/below', '/proc/self/none'])
+    await t.throwsAsync(ipam.add({ ...config, dataDir }, attachment('a')), {
+      code: 5,
+      message: /can't keep addresses in \/proc/,
+    });
+  await t.throwsAsync(ipam.status({ ...config, dataDir: '/proc/none' }), { code: 50 });
+});

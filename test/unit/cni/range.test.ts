@@ -50,6 +50,16 @@ for (const [what, ranges, message] of [
   ['start outside', [{ subnet: '10.1.2.0/24', rangeStart: '10.1.3.1' }], /rangeStart 10.1.3.1 is not in 10.1.2.0\/24/],
   ['end before start', [{ subnet: '10.1.2.0/24', rangeStart: '10.1.2.9', rangeEnd: '10.1.2.8' }], /is after rangeEnd/],
   ['overlap', [{ subnet: '10.1.2.0/24' }, { subnet: '10.1.0.0/16' }], /overlap/],
+  [
+    'ranges that share addresses',
+    [
+      { subnet: '10.1.2.0/24', rangeEnd: '10.1.2.20' },
+      { subnet: '10.1.2.0/24', rangeStart: '10.1.2.20' },
+    ],
+    /10.1.2.1-10.1.2.20 and 10.1.2.20-10.1.2.254 overlap/,
+  ],
+  ['no subnet', [{} as RangeConfig], /has no subnet/],
+  ['a number', [{ subnet: 7 } as unknown as RangeConfig], /7 is no text/],
   ['mixed families', [{ subnet: '10.1.2.0/24' }, { subnet: 'fd00::/64' }], /mixes IPv4 and IPv6/],
   ['nothing', [], /empty set/],
 ] as [string, RangeConfig[], RegExp][])
@@ -59,4 +69,23 @@ for (const [what, ranges, message] of [
 
 test('refuses no set at all', (t) => {
   t.throws(() => parseRangeSets([]), { code: 7 });
+});
+
+test('ranges of one subnet may lie beside each other', (t) => {
+  const ranges = [
+    { subnet: '10.1.2.0/24', rangeStart: '10.1.2.10', rangeEnd: '10.1.2.11' },
+    { subnet: '10.1.2.0/24', rangeStart: '10.1.2.20', rangeEnd: '10.1.2.21' },
+  ];
+  t.deepEqual(order(ranges), ['10.1.2.10', '10.1.2.11', '10.1.2.20', '10.1.2.21']);
+});
+
+test('a set that is no list is refused', (t) => {
+  t.throws(() => parseRangeSets([{ subnet: '10.1.2.0/24' }] as unknown as RangeConfig[][]), {
+    code: 7,
+    message: /is no list of ranges/,
+  });
+});
+
+test('an IPv6 gateway is left out however it is written', (t) => {
+  t.deepEqual(order([{ subnet: 'fd00::/126', gateway: 'FD00:0::2' }]), ['fd00::1', 'fd00::3']);
 });
