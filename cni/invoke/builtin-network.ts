@@ -35,7 +35,8 @@ export function buildBuiltinNetwork(
   const ipam = { type: 'host-local', dataDir, ranges: podCidrs.map((subnet) => [{ subnet }]) };
   const chained = needs.flatMap((capability) => {
     const plugin = CHAINED[capability];
-    return plugin ? [{ ...plugin, capabilities: { [capability]: true } }] : [];
+    const extra = plugin?.type === 'portmap' ? conditions(options.serviceCidrs) : {};
+    return plugin ? [{ ...plugin, ...extra, capabilities: { [capability]: true } }] : [];
   });
   return parseConfigurationList(
     JSON.stringify({
@@ -58,12 +59,9 @@ export function buildBuiltinNetwork(
   );
 }
 
-/** Host ports over netlink: no program a pod, whatever rules of iptables the node has. */
-function keysOf(type: string, { serviceCidrs = [] }: BuiltinNetworkOptions): object {
-  if (type !== 'portmap') return {};
+/** The networks' addresses as no destination, in nft's words. */
+function conditions(cidrs: readonly string[] = []): { conditionsV4: string[]; conditionsV6: string[] } {
   const notTo = (family: 'ip' | 'ip6') =>
-    serviceCidrs
-      .filter((cidr) => cidr.includes(':') === (family === 'ip6'))
-      .flatMap((cidr) => [family, 'daddr', '!=', cidr]);
-  return { backend: 'nftables', conditionsV4: notTo('ip'), conditionsV6: notTo('ip6') };
+    cidrs.filter((cidr) => cidr.includes(':') === (family === 'ip6')).flatMap((cidr) => [family, 'daddr', '!=', cidr]);
+  return { conditionsV4: notTo('ip'), conditionsV6: notTo('ip6') };
 }
