@@ -4,7 +4,7 @@ import { build, type Plugin } from 'esbuild';
 import { reportFailure } from '../output/failure.ts';
 
 /**
- * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`, `berth-dns.mjs` for the DNS server's process, and `berth-cni.mjs` for network plugins. The launcher calls it when a source is newer than the file.
+ * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`, `berth-dns.mjs` for the DNS server's process, `berth-cni.mjs` for network plugins, and `berth-dhcp.mjs` for their DHCP daemon. The launcher calls it when a source is newer than the file.
  * Against the sources themselves it saves the type stripper, the module graph and what third-party packages load and never use:
  * some 40 MiB of a daemon's memory (docs/performance.md).
  *
@@ -55,6 +55,7 @@ async function buildBundle(): Promise<void> {
       berth: join(CHECKOUT, 'cli/bundle/main.ts'),
       'berth-dns': join(CHECKOUT, 'cli/bundle/dns.ts'),
       'berth-cni': join(CHECKOUT, 'cli/cni/main.ts'),
+      'berth-dhcp': join(CHECKOUT, 'cli/cni/dhcp-main.ts'),
       'berth-proxy': join(CHECKOUT, 'cli/bundle/proxy.ts'),
     },
     outdir: dirname(BUNDLE),

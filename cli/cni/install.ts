@@ -44,5 +44,11 @@ export function uninstallPlugins(options: { binDir: string }): void {
 function renderLauncher(type: string): string {
   const node = join(CHECKOUT, '.toolchain/bin/node');
   const program = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
-  return `#!/bin/sh\n${LAUNCHER_MARK}\nexec '${node}' '${program}' ${type}\n`;
+  return `#!/bin/sh\n${LAUNCHER_MARK}\n${type === 'dhcp' ? daemonLine(node) : ''}exec '${node}' '${program}' ${type}\n`;
+}
+
+/** `dhcp daemon FLAGS` is another program: what it needs would slow down each call of a plugin. */
+function daemonLine(node: string): string {
+  const program = join(CHECKOUT, '.toolchain/bundle/berth-dhcp.mjs');
+  return `if [ "$1" = daemon ]; then shift; exec '${node}' '${program}' "$@"; fi\n`;
 }

@@ -22,4 +22,16 @@ export function defineCni(program: Command): void {
       const { uninstallPlugins } = await import('../cni/install.ts');
       uninstallPlugins(options);
     });
+  cni
+    .command('dhcp-daemon')
+    .description('keep the DHCP leases of containers whose address manager is dhcp')
+    .argument(
+      '[flags...]',
+      "the reference daemon's: -pidfile -hostprefix -socketpath -broadcast -timeout -resendmax -resendtimeout",
+    )
+    .allowUnknownOption()
+    .action(async (flags: string[]) => {
+      const { runDhcpDaemon } = await import('../cni/dhcp-daemon.ts');
+      await runDhcpDaemon(flags);
+    });
 }
