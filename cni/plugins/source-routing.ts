@@ -85,7 +85,7 @@ function routesFor(
     .map((route) => ({ ...route, table }));
   // Subnets before what goes by a gateway in them.
   const ordered = [...copies.filter((route) => !route.gateway), ...copies.filter((route) => route.gateway)];
-  const byDefault = chosen ? [{ destination: defaultDestination(address), gateway: chosen, table, linkIndex }] : [];
+  const byDefault = chosen ? [{ destination: defaultDestination(chosen), gateway: chosen, table, linkIndex }] : [];
   return [...byDefault, ...ordered];
 }
 

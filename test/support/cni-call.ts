@@ -2,10 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../cli/testing/debian-program.ts';
 import { ownPlugins } from '../../cni/programs/all.ts';
+import { callPlugin } from '../../cni/wire/call.ts';
 import { run } from '../../src/linux/exec.ts';
 import type { TestNetns } from './netns.ts';
 
@@ -41,21 +43,23 @@ export function pluginFolders(): { ours: string; reference: string | undefined; 
   };
 }
 
+/** Calls our plugins in this process, for a host that is another namespace: as the agent does. */
+export function createOwnCaller(host: TestNetns) {
+  const plugins = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns: host.path });
+  return async (type: string, what: CniCall): Promise<CniOutcome> => {
+    const env = { ...environmentOf(what), CNI_PATH: '/nowhere' };
+    const { stdout, exitCode } = await callPlugin(plugins.get(type)!, env, configurationOf(type, what));
+    return { status: exitCode, out: stdout.trim() === '' ? undefined : JSON.parse(stdout) };
+  };
+}
+
 /** Calls plugins of the folder `path` in the namespace of a host. */
 export function createCniCaller(t: ExecutionContext, host: TestNetns, path: string) {
   return (type: string, what: CniCall, from = path): CniOutcome => {
-    const env = {
-      PATH: process.env['PATH'],
-      CNI_COMMAND: what.command,
-      CNI_CONTAINERID: what.id ?? '',
-      CNI_NETNS: what.netns ?? what.pod?.path ?? '',
-      CNI_IFNAME: what.ifname ?? (what.id ? 'eth0' : ''),
-      CNI_PATH: from,
-      CNI_ARGS: what.args ?? '',
-    };
+    const env = { ...environmentOf(what), PATH: process.env['PATH'], CNI_PATH: from };
     const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${host.path}`, join(from, type)], {
       env,
-      input: JSON.stringify({ cniVersion: '1.0.0', name: 'net', type, ...what.conf }),
+      input: configurationOf(type, what),
       encoding: 'utf8',
       timeout: 20_000,
     });
@@ -63,3 +67,16 @@ export function createCniCaller(t: ExecutionContext, host: TestNetns, path: stri
     return { status, out: stdout.trim() === '' ? undefined : JSON.parse(stdout) };
   };
 }
+
+function environmentOf({ command, id, netns, pod, ifname, args }: CniCall) {
+  return {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: id ?? '',
+    CNI_NETNS: netns ?? pod?.path ?? '',
+    CNI_IFNAME: ifname ?? (id ? 'eth0' : ''),
+    CNI_ARGS: args ?? '',
+  };
+}
+
+const configurationOf = (type: string, { conf }: CniCall) =>
+  JSON.stringify({ cniVersion: '1.0.0', name: 'net', type, ...conf });
