@@ -11,6 +11,7 @@ import { PAUSE_IMAGE } from './images/catalog.ts';
 import { UserError } from './output/failure.ts';
 import { parseNodeIps } from './preflight/node-identity.ts';
 import { detectIpv6Beside, detectNodeIp } from './preflight/node-ip.ts';
+import { readOverlaySource } from './roots/overlay-settings.ts';
 import { DEFAULT_ROOT_DIR, PROXY_MODES, type Settings } from './settings.ts';
 
 /** The Engine of a host that has one. */
@@ -50,6 +51,8 @@ export interface UpFlags {
   defaultNotReadyTolerationSeconds: string;
   defaultUnreachableTolerationSeconds: string;
   podInfraContainerImage: string;
+  overlayBackend?: string;
+  netConfigPath?: string;
   cni: string;
   cniConfDir: string;
   cniBinDir: string;
@@ -96,6 +99,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     manifestDir: join(rootDir, 'manifests'),
     podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
+    ...overlaySettings(flags),
     cni: parseCniMode(flags.cni),
     cniConfDir: absolute('--cni-conf-dir', flags.cniConfDir),
     cniBinDir: flags.cniBinDir,
@@ -142,6 +146,24 @@ async function nodeIps({ nodeIp: text, podCidr }: UpFlags): Promise<Pick<Setting
       `--pod-cidr ${podCidr}: nodes of IPv6 pods need an IPv6 address too, and the link with ${nodeIp} has none: give it one ('ip address add'), or name one with --node-ip ${nodeIp},IPV6`,
     );
   return { nodeIp, ...(nodeIp6 !== undefined && { nodeIp6 }) };
+}
+
+/** Checked here, where somebody sees what is wrong with it; the file is read again by the daemon. */
+function overlaySettings({ overlayBackend, netConfigPath, podCidr }: UpFlags) {
+  if (overlayBackend === undefined && netConfigPath === undefined) return {};
+  const file = netConfigPath && absolute('--net-config-path', netConfigPath);
+  if (overlayBackend !== 'none') {
+    const { networks } = readOverlaySource(
+      { backend: overlayBackend, netConfigPath: file, clusterCidr: podCidr },
+      () => {},
+    );
+    const said = Object.values(networks).join(',');
+    if (file && said !== podCidr)
+      throw new UserError(
+        `--net-config-path ${file}: its network is ${said}, the cluster's pods have --pod-cidr ${podCidr}`,
+      );
+  }
+  return { ...(overlayBackend && { overlayBackend }), ...(file && { netConfigPath: file }) };
 }
 
 /** Files that only the daemon reads: checked here, where somebody sees what is wrong with them. */

@@ -16,7 +16,7 @@ import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { removeIfEmpty } from '../engine/empty-folder.ts';
 import { computeNodeShares, openPodResources } from '../roots/node-resources.ts';
-import { removeOverlayRoutes } from '../roots/overlay-part.ts';
+import { removeNodeOverlay } from '../roots/overlay-part.ts';
 import { cidrsOf } from './addresses.ts';
 
 export { removeIfEmpty };
@@ -81,7 +81,7 @@ export async function removeNetwork(places: NodePlaces): Promise<{ modulesLeft: 
     },
     { log: silentLogger, clock: systemClock },
   );
-  await removeOverlayRoutes(places, { log: silentLogger, clock: systemClock });
+  await removeNodeOverlay({ log: silentLogger, clock: systemClock });
   const result = await network.remove();
   rmSync(places.cniDataDir, { recursive: true, force: true });
   return result;

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { DEFAULT_ROOT_DIR } from '../settings.ts';
 import { defineMachineNodes } from './machine-nodes.ts';
 import { addNodeFlags, readNodeFlags } from './node-flags.ts';
@@ -11,7 +11,12 @@ export function defineNode(program: Command): void {
     .option('--proxy-config <file>', 'a KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)')
     .option('--proxy-kubeconfig <file>', "the proxy's own credentials (system:kube-proxy; default: the node's)")
     .option('--overlay-kubeconfig <file>', "the routes' own credentials (must read all nodes; default: the node's)")
-    .option('--backend <name>', "routes to other nodes' pods: host-gw or none", 'host-gw')
+    .option(
+      '--overlay-backend <name>',
+      "between the nodes' pods: host-gw (plain routes, the default), vxlan, wireguard, …, or none; the docs name all",
+    )
+    .addOption(new Option('--backend <name>', 'the same').hideHelp())
+    .option('--net-config-path <file>', "flannel's net-conf.json: a backend with its options")
     .option('--proxy-healthz-bind-address <ip:port>', "where the proxy's /healthz listens")
     .option('--proxy-metrics-bind-address <ip:port>', "where the proxy's /metrics listens")
     .option('--cleanup', 'remove the pods, rules and links of this node and exit')
@@ -22,7 +27,8 @@ export function defineNode(program: Command): void {
         proxyConfig: values.proxyConfig,
         proxyKubeconfig: values.proxyKubeconfig,
         overlayKubeconfig: values.overlayKubeconfig,
-        backend: values.backend,
+        backend: values.overlayBackend ?? values.backend,
+        netConfigPath: values.netConfigPath,
         proxyHealthz: values.proxyHealthzBindAddress,
         proxyMetrics: values.proxyMetricsBindAddress,
       };

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
+import { CNI_FLAGS } from '../cni/flags.ts';
 import { DEFAULT_ROOT_DIR } from '../settings.ts';
 import { type UpFlags, upDefaults } from '../settings-from-flags.ts';
-import { CNI_FLAGS } from '../cni/flags.ts';
 import { IMAGE_FLAGS } from './image-flags.ts';
 
 /** `berth up`: a working cluster on this host. */
@@ -35,6 +35,11 @@ export function defineUp(program: Command): void {
     '--cni-cache-dir <dir>',
     'what is attached is kept in results below it (default: cni below the root directory)',
   );
+  command.option(
+    '--overlay-backend <name>',
+    "between the nodes' pods: host-gw (plain routes, the default), vxlan, wireguard, …, or none; the docs name all",
+  );
+  command.option('--net-config-path <file>', "flannel's net-conf.json: a backend with its options");
   const numbers: [string, keyof typeof upDefaults, string][] = [
     ['--pod-cidr <cidr>', 'podCidr', "the pods' addresses; with an IPv6 range behind a comma, pods have both"],
     ['--service-cidr <cidr>', 'serviceCidr', "the services' addresses; with an IPv6 range behind a comma, dual-stack"],

@@ -23,17 +23,14 @@ export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> 
   });
 }
 
-export function runOverlayDaemon(
-  flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string } & Verbose,
-): Promise<void> {
-  return serve('overlay', flags, (context) => prepareOverlay(flags, context));
-}
-
 export interface NodeFlags extends NodeDaemonFlags {
   /** Where the proxy and the routes have credentials of their own, as a real cluster demands. */
   proxyKubeconfig?: string;
   overlayKubeconfig?: string;
-  backend: string;
+  /** Absent: what the net-conf.json says, else host-gw. */
+  backend?: string;
+  /** flannel's net-conf.json. */
+  netConfigPath?: string;
   proxyHealthz?: string;
   proxyMetrics?: string;
 }
@@ -63,12 +60,9 @@ export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
       sysctls,
       context,
     );
-    const overlayKubeconfig = flags.overlayKubeconfig ?? flags.kubeconfig;
-    const overlay =
-      flags.backend === 'none' || !overlayKubeconfig
-        ? {}
-        : prepareOverlay({ ...flags, kubeconfig: overlayKubeconfig, identity }, context);
-    return { ...(await prepareAgent(flags, identity, context, signal)), ...proxy, ...overlay };
+    const overlay = await prepareOverlay(flags, identity, context);
+    const agent = await prepareAgent(flags, identity, context, signal, overlay);
+    return { ...agent, ...proxy, ...(overlay && { overlay }) };
   });
 }
 

@@ -151,10 +151,12 @@ function startNode(host: Host, settings: Settings, name: string, address: string
     'cluster-cidr': settings.podCidr,
     'service-cidr': settings.serviceCidr,
     'pod-infra-container-image': settings.pauseImage,
+    'overlay-backend': settings.overlayBackend,
+    'net-config-path': settings.netConfigPath,
     cni: settings.cni,
     'cni-conf-dir': settings.cniConfDir,
     'cni-bin-dir': settings.cniBinDir,
   };
-  const argv = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
+  const argv = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}`, value]));
   return spawnLogged(host, [`${CHECKOUT}/berth`, 'node', ...argv], '/var/log/berth-node.log');
 }

@@ -18,12 +18,15 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import type { ClusterPki } from '../pki/cluster-pki.ts';
 import { createPkiRenewal } from '../pki/renewal.ts';
-import { cniFlagsOf, containerLogsDir,
+import {
+  cniFlagsOf,
+  containerLogsDir,
   engineEndpoint,
   nodeIpsOf,
   nodeLeaseDurationSeconds,
   pathsOf,
-  type Settings } from '../settings.ts';
+  type Settings,
+} from '../settings.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
 import type { AgentPartOptions } from './agent-part-options.ts';
@@ -31,8 +34,9 @@ import type { ProgramContext } from './context.ts';
 import { createControlPlanePart } from './control-plane-part.ts';
 import { createDnsPart } from './dns-part.ts';
 import { imageSettings, pluginAudiences } from './image-settings.ts';
-import { createOverlayPart } from './overlay-part.ts';
+import type { OverlayPart } from './overlay-part.ts';
 import { createOwnNode } from './own-node.ts';
+import { createOwnOverlay } from './own-overlay.ts';
 import { ensureOwnPki, ownTrust } from './own-pki.ts';
 import { createPodNetworkPart } from './pod-network-part.ts';
 import { createDebugAccess } from './proxy-debug-access.ts';
@@ -73,6 +77,7 @@ export async function runAllInOne(
     proxy: clientAs(settings, pki, 'proxy', 'kube-proxy', metrics.proxy),
     overlay: clientAs(settings, pki, 'overlay', 'berth-overlay'),
   };
+  const overlay = await createOwnOverlay(settings, clients.overlay, context);
   const own = createOwnNode(`https://${settings.nodeIp}:${settings.agentPort}`, pki.kubeletClient.certPem);
   const controlPlane = await createControlPlanePart(
     {
@@ -108,7 +113,7 @@ export async function runAllInOne(
   const [, agent] = await Promise.all([
     controlPlane.start().then(() => writeAdminKubeconfig(settings, pki)),
     prepareEngine(settings, engine, signal).then(() =>
-      createAgent(settings, pki, { client: clients.node, metrics: metrics.node }, context, signal),
+      createAgent(settings, pki, { client: clients.node, metrics: metrics.node, overlay }, context, signal),
     ),
   ]);
   own.servedBy(agent);
@@ -116,15 +121,6 @@ export async function runAllInOne(
   const debugAccess = createDebugAccess(api, context.clock);
   const proxyPart = { client: clients.proxy, metrics: metrics.proxy, debugAccess };
   const proxy = createProxy(settings, proxyPart, network.sysctls, context);
-  const overlay = createOverlayPart(
-    {
-      nodeName: settings.nodeName,
-      bridge: settings.bridge,
-      backend: 'host-gw',
-      client: clients.overlay,
-    },
-    context,
-  );
   onStarted();
   try {
     await runTogether(
@@ -132,7 +128,7 @@ export async function runAllInOne(
         'control plane': controlPlane,
         agent,
         proxy,
-        overlay,
+        ...(overlay && { overlay }),
         'DNS process': createDnsPart(settings, pki, context),
         'host network': network,
         certificates: createPkiRenewal(
@@ -172,7 +168,10 @@ async function prepareEngine(
 function createAgent(
   settings: Settings,
   pki: ClusterPki,
-  part: Pick<AgentPartOptions, 'client' | 'metrics'>,
+  {
+    overlay,
+    ...part
+  }: Pick<AgentPartOptions, 'client' | 'metrics'> & { overlay: Pick<OverlayPart, 'mtu'> | undefined },
   context: ProgramContext,
   signal: AbortSignal,
 ): ReturnType<typeof createAgentPart> {
@@ -217,6 +216,7 @@ function createAgent(
           bridge: settings.bridge,
           clusterCidrs: cidrsOf(settings.podCidr),
           dataDir: settings.cniDataDir,
+          ...(overlay && { mtu: overlay.mtu }),
         },
         context,
       ),

@@ -28,7 +28,8 @@ import { checkMachine } from './node-checks.ts';
 import { clientFrom, type NodeIdentityFiles, nodeNameOf } from './node-client.ts';
 import { adoptNodeCertificate } from './node-credentials.ts';
 import { settleTrust } from './node-trust.ts';
-import { createOverlayPart } from './overlay-part.ts';
+import { createOverlayPart, NODE_OVERLAY, type OverlayPart } from './overlay-part.ts';
+import { type OverlaySource, readOverlaySource, uplinkOfNode } from './overlay-settings.ts';
 import { createPodNetworkPart } from './pod-network-part.ts';
 import { checkResourceManagers } from './resource-managers.ts';
 
@@ -97,6 +98,7 @@ export async function prepareAgent(
   identityFiles: NodeIdentityFiles,
   context: ProgramContext,
   signal: AbortSignal,
+  overlay?: Pick<OverlayPart, 'mtu'>,
 ): Promise<Record<string, Runnable>> {
   const { log, clock } = context;
   const asked = loadConfig(kubeletConfiguration, {
@@ -107,7 +109,12 @@ export async function prepareAgent(
   });
   const images = imageSettings(asked, flags);
   const createNetwork = createPodNetworkPart(
-    { ...flags, clusterCidrs: cidrsOf(flags.clusterCidr), dataDir: join(flags.rootDir, 'cni/networks') },
+    {
+      ...flags,
+      clusterCidrs: cidrsOf(flags.clusterCidr),
+      dataDir: join(flags.rootDir, 'cni/networks'),
+      ...(overlay && { mtu: overlay.mtu }),
+    },
     context,
   );
   const containerGc = parseContainerGcPolicy(flags);
@@ -168,13 +175,21 @@ export async function prepareAgent(
   return { agent, 'host network': network };
 }
 
-/** Routes to the other nodes' pods. */
-export function prepareOverlay(
-  flags: { kubeconfig: string; nodeName?: string; backend: string; bridge: string; identity?: NodeIdentityFiles },
+/** The ways to the other nodes' pods; undefined where the node is to have none. */
+export async function prepareOverlay(
+  flags: OverlaySource & Pick<NodeDaemonFlags, 'kubeconfig' | 'nodeName' | 'nodeIp'> & { overlayKubeconfig?: string },
+  identity: NodeIdentityFiles,
   context: ProgramContext,
-): Record<string, Runnable> {
-  const { client } = clientFrom(flags.kubeconfig, 'berth-overlay', context, undefined, flags.identity);
-  return { overlay: createOverlayPart({ ...flags, nodeName: nodeNameOf(flags), client }, context) };
+): Promise<OverlayPart | undefined> {
+  const kubeconfig = flags.overlayKubeconfig ?? flags.kubeconfig;
+  if (flags.backend === 'none' || !kubeconfig) return undefined;
+  const { client } = clientFrom(kubeconfig, 'berth-overlay', context, undefined, identity);
+  const conf = readOverlaySource(flags, (message) => context.log.warn(message));
+  const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
+  return createOverlayPart(
+    { ...NODE_OVERLAY, nodeName: nodeNameOf(flags), client, conf, uplink: uplinkOfNode(conf, nodeIps) },
+    context,
+  );
 }
 
 export function nodeNetwork(

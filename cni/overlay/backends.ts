@@ -41,6 +41,14 @@ const table = {
       return createHostGateway(deps);
     },
   },
+  alloc: {
+    summary: 'somebody else sees to the ways; addresses and subnet.env alone',
+    links: [],
+    async open() {
+      const { createAlloc } = await import('./alloc.ts');
+      return createAlloc();
+    },
+  },
   bgp: {
     summary: "BIRD tells other nodes and routers this node's pods, as Calico does",
     links: [],

@@ -1,7 +1,8 @@
 import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
-import { BACKENDS } from './backends.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
+import { BACKENDS, type BackendDeps } from './backends.ts';
 
 /** By it an overlay's link is known as ours: flanneld gives its own the same names. */
 export const OVERLAY_ALIAS = 'berth overlay';
@@ -31,6 +32,16 @@ export async function removeLeftoverLinks(
       if (!isNetlinkError(error, 'ENODEV')) throw error;
     });
   return found.map(({ name }) => name);
+}
+
+/** What others keep elsewhere than in links: a daemon, its routes. */
+export async function removeLeftoversBesideLinks(deps: BackendDeps, keep?: string): Promise<void> {
+  await runAll(
+    'remove leftovers of other backends',
+    [...BACKENDS].flatMap(([type, { removeLeftovers }]) =>
+      type === keep || !removeLeftovers ? [] : [() => removeLeftovers(deps)],
+    ),
+  );
 }
 
 /** Writes our mark upon the links of the running backend, where it is missing: a backend may make its link anew at any time. */

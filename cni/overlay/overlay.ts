@@ -12,6 +12,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
 import type { run as execRun } from '../../src/linux/exec.ts';
+import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
@@ -20,7 +21,7 @@ import { runTogether } from '../../src/runtime/run-together.ts';
 import type { AnnotationKeys } from './annotations.ts';
 import type { BackendReady, OverlayBackend, PerFamily, SelfNode } from './backend.ts';
 import { applyBlackholes } from './blackhole-routes.ts';
-import { removeLeftoverLinks } from './leftovers.ts';
+import { removeLeftoverLinks, removeLeftoversBesideLinks } from './leftovers.ts';
 import type { OverlayMetrics } from './metrics.ts';
 import type { NetConf } from './net-conf.ts';
 import { createNodePublisher } from './node-publisher.ts';
@@ -160,6 +161,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     try {
       const links = await removeLeftoverLinks(netlink, { keep: backend.type, ownOnly: !options.takeOver });
       if (links.length > 0) log.info({ links }, 'links of another backend removed');
+      await removeLeftoversBesideLinks({ log, clock, run: deps.run, hostNetns: options.hostNetns }, backend.type);
       if (options.blackholeRoute) await applyBlackholes(netlink, podCidrs);
     } finally {
       netlink.close();
@@ -265,6 +267,18 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     }
   }
 
+  /** A cable, an MTU: what the uplink is made of. Pods' links come and go all the time and are none of it. */
+  function followLinks(): () => void {
+    return watchLinks({
+      ...(options.hostNetns !== undefined && { netns: options.hostNetns }),
+      onChange(_kind, { masterIndex, name }) {
+        if (masterIndex !== undefined || name.startsWith('veth')) return;
+        lookAtSelf = true;
+        runner.request();
+      },
+    });
+  }
+
   async function followNodes(signal: AbortSignal): Promise<void> {
     await nodes.synced(signal).catch((error) => {
       if (!signal.aborted) throw error;
@@ -276,8 +290,10 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       updated: (_old, node) => (isOwn(node) ? followOwn() : follow(table.put(node))),
       deleted: (node) => (isOwn(node) ? followOwn() : follow(table.remove(node.metadata.name))),
     });
+    const stopFollowingLinks = followLinks();
     runner.request();
     await runner.run(signal);
+    stopFollowingLinks();
     unsubscribe();
   }
 

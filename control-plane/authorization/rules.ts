@@ -84,7 +84,10 @@ export const USER_RULES: Readonly<Record<string, readonly Rule[]>> = {
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
   ],
   // Routes between the nodes' pod networks; annotations of its own Node carry what the others must know.
-  'system:berth-overlay': [{ apiGroups: [''], resources: ['nodes'], verbs: READ }],
+  'system:berth-overlay': [
+    { apiGroups: [''], resources: ['nodes'], verbs: READ },
+    { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch'] },
+  ],
 };
 
 const CLUSTER_INFO: Rule = {

@@ -111,7 +111,9 @@ export function createFakeKubeClient(clock: Clock): FakeKubeClient {
   function update(resource: Resource, old: Anything, changed: Anything, subresource: string | undefined): Anything {
     if (changed.metadata.resourceVersion && changed.metadata.resourceVersion !== old.metadata.resourceVersion)
       throw refusal(409, 'Conflict', 'the object has been modified; please apply your changes to the latest version');
-    const next = structuredClone(subresource === 'status' ? { ...old, status: changed.status } : changed);
+    const next = structuredClone(
+      subresource === 'status' ? { ...old, metadata: changed.metadata, status: changed.status } : changed,
+    );
     if (subresource === undefined && old.status !== undefined) next.status = structuredClone(old.status);
     const { uid, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, generation } = old.metadata;
     Object.assign(next.metadata, { uid, creationTimestamp, generation });
