@@ -19,8 +19,10 @@ export function openRawSocket(
   options: { recvBufferSize: number; sendBufferSize: number },
   netns?: string,
 ): RawNetlinkSocket {
-  const lowest = lowestFreeDescriptor();
-  const raw = inNetns<RawNetlinkSocket>(netns, () => new RawNetlinkSocket(protocol, options));
+  const { raw, lowest } = inNetns<{ raw: RawNetlinkSocket; lowest: number }>(netns, () => {
+    const free = lowestFreeDescriptor();
+    return { raw: new RawNetlinkSocket(protocol, options), lowest: free };
+  });
   // The package keeps the descriptor to itself. Mostly it is the lowest that was free; else another thread was quicker.
   if (!isQuieted(lowest)) readdirSync('/proc/self/fd').map(Number).forEach(isQuieted);
   return raw;
