@@ -27,6 +27,8 @@ export interface PodNetworkOptions
   binDirs?: readonly string[];
   /** Attachments are kept in `results` below it. Default /var/lib/cni. */
   cacheDir?: string;
+  /** Of one call of a program. Default 220 s. */
+  pluginTimeoutMs?: number;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
 }
@@ -97,7 +99,8 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     runProgram(program, args, hostNetns === undefined ? how : { netns: hostNetns, ...how });
   const metrics = createNetworkMetrics(deps.registry);
   const own = ownPlugins({ run: runProgram, sleep: (ms) => clock.sleep(ms), hostNetns });
-  const caller = createPluginCaller({ own: (type) => own.get(type), path: binDirs, run });
+  const timeoutMs = options.pluginTimeoutMs;
+  const caller = createPluginCaller({ own: (type) => own.get(type), path: binDirs, run, timeoutMs });
   const chain = createChain(caller);
   const readiness = createNetworkReadiness({ path: binDirs }, { caller, chain, run });
   const inUse = createNetworkInUse(
