@@ -10,8 +10,8 @@ import { UserError } from '../output/failure.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
 import { parseDhcpFlags } from './dhcp-flags.ts';
 
-/** Beside the socket: leases for a daemon after this one. */
-const STATE_DIR = '/run/cni/dhcp';
+/** Beside the socket, for a daemon after this one: `/run/cni/dhcp/`. */
+const stateDirOf = (socketPath: string) => `${socketPath.replace(/\.sock$/, '')}/`;
 /** The first descriptor that systemd hands over (sd_listen_fds(3)). */
 const FIRST_PASSED_FD = 3;
 
@@ -24,7 +24,7 @@ export async function runDhcpDaemon(args: readonly string[]): Promise<void> {
   const { log, clock } = createContext();
   const signal = abortOnSignals();
   const socketPath = options.hostPrefix + options.socketPath;
-  const leases = createDhcpLeases({ ...options, stateDir: options.hostPrefix + STATE_DIR }, { log, clock });
+  const leases = createDhcpLeases({ ...options, stateDir: stateDirOf(socketPath) }, { log, clock });
   const server = createDhcpDaemon(leases, options, { log });
   if (options.pidFile) writeFileSync(options.pidFile, String(process.pid));
   const passed = passedSocket();

@@ -1,5 +1,6 @@
+import type { ClientPatience } from '../../cni/ipam/dhcp/client.ts';
 import { DEFAULT_DHCP_SOCKET } from '../../cni/ipam/dhcp/dhcp.ts';
-import { type ClientPatience, DEFAULT_PATIENCE } from '../../cni/ipam/dhcp/leases.ts';
+import { DEFAULT_PATIENCE } from '../../cni/ipam/dhcp/leases.ts';
 import { parseGoDurationMs } from '../../src/config/duration.ts';
 import { UserError } from '../output/failure.ts';
 
@@ -63,6 +64,8 @@ export function parseDhcpFlags(args: readonly string[]): DhcpDaemonOptions {
     if (value === undefined) throw new UserError(`dhcp daemon: ${flag} needs a value`, 2);
     apply(options, value, flag);
   }
+  if (!options.socketPath.endsWith('.sock'))
+    throw wrong('-socketpath', options.socketPath, 'a path that ends in .sock: its leases go beside it');
   return options;
 }
 

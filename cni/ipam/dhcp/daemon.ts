@@ -6,7 +6,7 @@ import { type AnswerBody, parseKey, parseRequest, type RequestBody, renderAck } 
 import type { DhcpLeases } from './leases.ts';
 
 /** What the reference plugin asks for when it connects (Go's net/rpc over HTTP). */
-const GO_RPC = 'CONNECT';
+const GO_RPC = Buffer.from('CONNECT /_goRPC_ HTTP/1.0');
 const NOT_GO_RPC = "this is Berth's DHCP daemon; its plugin is the one that 'berth cni install' puts beside it";
 
 /**
@@ -76,9 +76,12 @@ export function createDhcpDaemon(
       log.warn({ err: error }, 'a call of the DHCP plugin could not be answered'),
     );
   });
-  server.on('connect', (request: IncomingMessage, socket) => {
-    log.warn({ method: GO_RPC, path: request.url }, 'the reference DHCP plugin called; it needs its own daemon');
-    socket.end(`HTTP/1.0 501 ${NOT_GO_RPC}\r\n\r\n`);
+  // Its lines end in a way that Node takes for no HTTP.
+  server.on('clientError', (error: Error & { rawPacket?: Buffer }, socket) => {
+    if (!socket.writable) return;
+    const isGoRpc = error.rawPacket?.subarray(0, GO_RPC.length).equals(GO_RPC) === true;
+    if (isGoRpc) log.warn('the reference DHCP plugin called; it needs its own daemon');
+    socket.end(`HTTP/1.0 ${isGoRpc ? `501 ${NOT_GO_RPC}` : '400 Bad Request'}\r\n\r\n`);
   });
   return server;
 }

@@ -1,0 +1,224 @@
+/** `dhcp` as a program with its daemon: ours, and the reference one of Debian, behind the bridge plugin and against a real server. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { CHECKOUT } from '../../../cli/daemon/launch.ts';
+import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
+import { LAUNCHER_MARK } from '../../../cni/wire/own-launcher.ts';
+import { startDhcpServer } from '../../support/dhcp-server.ts';
+import { eventually } from '../../support/eventually.ts';
+import { createTestNetns, type TestNetns } from '../../support/netns.ts';
+
+const reference = debianProgramPath(CHECKOUT, cniPlugins);
+const ours = mkdtempSync(join(tmpdir(), 'berth-cni-'));
+const bundled = (name: string) => join(CHECKOUT, `.toolchain/bundle/${name}.mjs`);
+for (const type of ['bridge', 'dhcp'])
+  writeFileSync(
+    join(ours, type),
+    `#!/bin/sh\n${LAUNCHER_MARK}\nexec '${process.execPath}' '${bundled('berth-cni')}' ${type}\n`,
+    {
+      mode: 0o755,
+    },
+  );
+test.after.always(() => rmSync(ours, { recursive: true, force: true }));
+
+const sets = [
+  { set: 'ours', path: ours, daemon: [process.execPath, bundled('berth-dhcp')] },
+  {
+    set: 'reference',
+    path: existsSync(reference) ? reference : undefined,
+    daemon: [join(reference, 'dhcp'), 'daemon'],
+  },
+] as const;
+
+interface Daemon {
+  child: ChildProcess;
+  log(): string;
+  /** Ends it in order. */
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+/** A host whose bridge has a wire to a DHCP server, and ways to call plugins and start daemons there. */
+async function setUp(t: ExecutionContext, leaseSeconds = 600) {
+  const server = await createTestNetns(t, 'server');
+  const host = await createTestNetns(t, 'host');
+  await host.ip('link', 'add', 'br0', 'up', 'type', 'bridge');
+  await server.ip('link', 'add', 'srv0', 'type', 'veth', 'peer', 'name', 'uplink', 'netns', host.path);
+  await host.ip('link', 'set', 'uplink', 'master', 'br0', 'up');
+  await server.ip('address', 'add', '10.5.0.1/24', 'dev', 'srv0');
+  await server.ip('link', 'set', 'srv0', 'up');
+  const udhcpd = await startDhcpServer(t, server, { leaseSeconds });
+  const folder = mkdtempSync(join(tmpdir(), 'berth-dhcp-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const socket = '/dhcp.sock';
+  const socketPath = join(folder, socket);
+
+  const startDaemon = async (command: readonly string[], more: readonly string[] = []): Promise<Daemon> => {
+    const args = [...command.slice(1), '-socketpath', socketPath, '-pidfile', join(folder, 'pid'), ...more];
+    const child = spawn('nsenter', [`--net=${host.path}`, command[0]!, ...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let text = '';
+    child.stderr!.on('data', (chunk) => (text += chunk));
+    const exited = once(child, 'exit');
+    const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {
+      child.kill(signal);
+      await exited;
+    };
+    t.teardown(() => stop('SIGKILL'));
+    await eventually(`the daemon listens: ${text}`, () => existsSync(socketPath) || child.exitCode !== null, 10_000);
+    return { child, log: () => text, stop };
+  };
+
+  const call = (
+    path: string,
+    command: string,
+    pod: TestNetns | undefined,
+    id: string,
+    extra: object = {},
+    type = 'bridge',
+  ) => {
+    const ipam = { type: 'dhcp', daemonSocketPath: socketPath };
+    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${host.path}`, join(path, type)], {
+      env: {
+        PATH: process.env['PATH'],
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: id,
+        CNI_NETNS: pod?.path ?? '',
+        CNI_IFNAME: 'eth0',
+        CNI_PATH: path,
+      },
+      input: JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'bridge', bridge: 'br0', ipam, ...extra }),
+      encoding: 'utf8',
+      timeout: 30_000,
+    });
+    t.is(status === 0 || stdout !== '', true, stderr);
+    return { status, out: stdout.trim() === '' ? undefined : JSON.parse(stdout) };
+  };
+  return { server, host, udhcpd, folder, socketPath, startDaemon, call };
+}
+
+for (const { set, path, daemon } of sets) {
+  const story = path ? test : test.skip;
+  const name = (title: string) =>
+    `${set}: ${title}${path ? '' : ' (containernetworking-plugins of Debian could not be had)'}`;
+
+  story(name('a pod gets address and default route from the server, answers at it, and gives it back'), async (t) => {
+    const { server, udhcpd, startDaemon, call, socketPath, folder } = await setUp(t);
+    const pod = await createTestNetns(t, 'pod');
+    const { stop } = await startDaemon(daemon);
+    t.is(Number(readFileSync(join(folder, 'pid'), 'utf8')) > 1, true);
+    const { out, status } = call(path!, 'ADD', pod, 'one');
+    t.is(status, 0, JSON.stringify(out));
+    t.regex(out.ips[0].address, /^10\.5\.0\.\d+\/24$/);
+    t.is(out.ips[0].gateway, '10.5.0.1');
+    t.deepEqual(
+      out.routes.map(({ dst, gw }: { dst: string; gw: string }) => [dst, gw]),
+      [['0.0.0.0/0', '10.5.0.1']],
+    );
+    const [ip] = out.ips[0].address.split('/');
+    t.regex(await pod.ip('route'), /default via 10\.5\.0\.1 dev eth0/);
+    await server.run('busybox', ['ping', '-c', '1', '-W', '2', ip]);
+    t.is(call(path!, 'CHECK', pod, 'one', { prevResult: out }).status, 0);
+    t.is(call(path!, 'DEL', pod, 'one', { prevResult: out }).status, 0);
+    // What the reference plugin of that age sends, this server does not take.
+    if (set === 'ours') await eventually('given back', async () => /expired/.test(await udhcpd.leases()));
+    t.is(call(path!, 'DEL', pod, 'one').status, 0, 'again');
+    t.notRegex(await pod.ip('link'), /eth0/);
+    await stop();
+    if (set === 'reference') return;
+    t.false(existsSync(socketPath));
+    t.false(existsSync(join(folder, 'pid')));
+  });
+}
+
+test('ours: without a daemon an ADD says whom to start and leaves nothing; a DEL goes through', async (t) => {
+  const { call } = await setUp(t);
+  const pod = await createTestNetns(t, 'pod');
+  const { out } = call(ours, 'ADD', pod, 'one');
+  t.is(out.code, 50);
+  t.regex(out.msg, /error dialing DHCP daemon: nobody listens on/);
+  t.regex(out.details, /start 'dhcp daemon'/);
+  t.notRegex(await pod.ip('link'), /eth0/);
+  t.is(call(ours, 'DEL', pod, 'one').status, 0);
+  t.is(call(ours, 'STATUS', undefined, '', { cniVersion: '1.1.0' }).out.code, 50);
+});
+
+test('ours: the daemon may be killed and started again: it goes on with the leases, renews and releases them', async (t) => {
+  const { host, udhcpd, startDaemon, call, socketPath, folder } = await setUp(t, 4);
+  const pod = await createTestNetns(t, 'pod');
+  const command = [process.execPath, bundled('berth-dhcp')];
+  const first = await startDaemon(command);
+  t.is(statSync(socketPath).mode & 0o777, 0o600);
+  const { out, status } = call(ours, 'ADD', pod, 'one');
+  t.is(status, 0, JSON.stringify(out));
+  const files = () => readdirSync(join(folder, 'dhcp'));
+  t.is(files().length, 1);
+  const second = spawnSync('nsenter', [`--net=${host.path}`, ...command, '-socketpath', socketPath], {
+    encoding: 'utf8',
+  });
+  t.is(second.status, 1);
+  t.regex(second.stderr, /another one listens on/);
+  await first.stop('SIGKILL');
+  t.true(existsSync(socketPath), 'killed: its socket stayed');
+  await startDaemon(command);
+  await eventually(
+    'the socket is a new daemon’s',
+    () => call(ours, 'STATUS', undefined, '', { cniVersion: '1.1.0' }).status === 0,
+    10_000,
+  );
+  const acks = () => udhcpd.log().match(/sending ACK/gi)!.length;
+  const before = acks();
+  await eventually('renewed by the second', () => acks() > before, 6000);
+  const conf = { prevResult: out };
+  t.is(call(ours, 'CHECK', pod, 'one', conf).status, 0);
+  t.is(call(ours, 'DEL', pod, 'one', conf).status, 0);
+  await eventually('given back', async () => /expired/.test(await udhcpd.leases()));
+  t.deepEqual(files(), []);
+});
+
+test('ours: GC releases the leases of what is in no list', async (t) => {
+  const { udhcpd, startDaemon, call } = await setUp(t);
+  await startDaemon([process.execPath, bundled('berth-dhcp')]);
+  const pods = [await createTestNetns(t, 'one'), await createTestNetns(t, 'two')];
+  const cniVersion = '1.1.0';
+  for (const [index, pod] of pods.entries()) t.is(call(ours, 'ADD', pod, `c${index}`, { cniVersion }).status, 0);
+  const valid = { 'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: 'eth0' }] };
+  t.is(call(ours, 'GC', undefined, '', { cniVersion, ...valid }, 'dhcp').status, 0);
+  await eventually('one given back', async () => (await udhcpd.leases()).match(/expired/g)?.length === 1);
+});
+
+const both = sets.every(({ path }) => path) ? test : test.skip;
+
+both('pods that the reference daemon left behind are taken over by a CHECK, at their address', async (t) => {
+  const { startDaemon, call, udhcpd, folder } = await setUp(t);
+  const pod = await createTestNetns(t, 'pod');
+  const theirs = await startDaemon([join(reference, 'dhcp'), 'daemon']);
+  const { out, status } = call(reference, 'ADD', pod, 'one');
+  t.is(status, 0, JSON.stringify(out));
+  await theirs.stop();
+  await startDaemon([process.execPath, bundled('berth-dhcp')]);
+  const check = call(ours, 'CHECK', pod, 'one', { prevResult: out }, 'dhcp');
+  t.is(check.status, 0, JSON.stringify(check.out));
+  t.is(readdirSync(join(folder, 'dhcp')).length, 1);
+  t.is(call(ours, 'DEL', pod, 'one', { prevResult: out }, 'dhcp').status, 0);
+  await eventually('given back', async () => /expired/.test(await udhcpd.leases()));
+});
+
+both('plugin of one and daemon of the other say whom they miss', async (t) => {
+  const { startDaemon, call } = await setUp(t);
+  const pod = await createTestNetns(t, 'pod');
+  const mine = await startDaemon([process.execPath, bundled('berth-dhcp')]);
+  const wrongPlugin = call(reference, 'ADD', pod, 'one');
+  t.not(wrongPlugin.status, 0);
+  t.regex(wrongPlugin.out.msg, /this is Berth's DHCP daemon/);
+  await mine.stop();
+  await startDaemon([join(reference, 'dhcp'), 'daemon']);
+  const fresh = await createTestNetns(t, 'fresh');
+  const wrongDaemon = call(ours, 'ADD', fresh, 'two');
+  t.is(wrongDaemon.out.code, 50);
+  t.regex(wrongDaemon.out.msg, /is not Berth's daemon/);
+});
