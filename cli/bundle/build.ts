@@ -57,6 +57,7 @@ async function buildBundle(): Promise<void> {
       'berth-cni': join(CHECKOUT, 'cli/cni/main.ts'),
       'berth-dhcp': join(CHECKOUT, 'cli/cni/dhcp-main.ts'),
       'berth-proxy': join(CHECKOUT, 'cli/bundle/proxy.ts'),
+      'berth-packet-mover': join(CHECKOUT, 'cni/overlay/udp/packet-mover.ts'),
     },
     outdir: dirname(BUNDLE),
     outExtension: { '.js': '.mjs' },

@@ -85,6 +85,17 @@ const table = {
       return createWireguardBackend(readWireguardOptions(fields), deps);
     },
   },
+  udp: {
+    summary: 'by this process, over TUN and UDP: slow, for kernels without anything better (IPv4)',
+    links: [{ kind: 'tun', name: /^flannel\d+$/ }],
+    async open(fields, deps) {
+      const [{ createUdp }, { readUdpOptions }] = await Promise.all([
+        import('./udp/udp.ts'),
+        import('./udp/options.ts'),
+      ]);
+      return createUdp(readUdpOptions(fields), deps);
+    },
+  },
 } satisfies Record<string, BackendEntry>;
 
 export const BACKENDS: ReadonlyMap<string, BackendEntry> = new Map<string, BackendEntry>(Object.entries(table));

@@ -5,6 +5,7 @@ import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { PerFamily, SelfNode } from '../backend.ts';
 import { setTunnelSysctls } from '../tunnel-link.ts';
+import { findUnderlayAddress } from '../underlay-address.ts';
 import { readVtepMac } from './backend-data.ts';
 import { ensureVxlanDevice, type VxlanDevice } from './device.ts';
 import type { VxlanOptions } from './options.ts';
@@ -46,21 +47,6 @@ export function createVxlanDevices(
     return mtu;
   }
 
-  /** The underlay's source: the public address, or behind a NAT (`--public-ip`) the uplink's own. */
-  async function localAddress({ publicIps, uplink }: SelfNode, family: 4 | 6): Promise<string> {
-    const publicIp = publicIps[family]!;
-    const addresses = (await netlink.listAddresses({ family })).map((one) => ({
-      ...one,
-      ip: one.address.split('/')[0]!,
-    }));
-    if (addresses.some(({ ip }) => ip === publicIp)) return publicIp;
-    const own = addresses.find(({ linkIndex, scope }) => linkIndex === uplink.index && scope === 'global');
-    if (own) return own.ip;
-    throw new ExplainedError(
-      `overlay vxlan: ${publicIp} is no address of this node, and ${uplink.name} has no IPv${family} address: give --iface or --public-ip`,
-    );
-  }
-
   async function ensureOne(node: SelfNode, family: 4 | 6): Promise<VxlanDevice> {
     const name = linkName(options.vni, family);
     const podCidr = networkOf(parsePrefix(node.podCidrs[family]!));
@@ -70,7 +56,7 @@ export function createVxlanDevices(
       {
         name,
         id: options.vni,
-        local: await localAddress(node, family),
+        local: await findUnderlayAddress(netlink, node, family),
         lowerIndex: node.uplink.index,
         ...(options.port > 0 && { port: options.port }),
         learning: options.learning,

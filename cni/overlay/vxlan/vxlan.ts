@@ -13,6 +13,7 @@ import { openRtnetlink, type Rtnetlink } from '../../../src/linux/netlink/rtnetl
 import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
+import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, PerFamily, SelfNode, SyncOutcome } from '../backend.ts';
 import { createOverlayRoutes, removeOverlayRoutes } from '../overlay-routes.ts';
 import { recreateWhenDeleted } from '../recreation.ts';
@@ -57,13 +58,8 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
   /** Peers that another one's entries stand in the way of: looked at again with every change. */
   const clashing = new Set<string>();
 
-  /** One at a time: a change of a peer must not meet a device that is half-way made anew. */
-  let tail: Promise<unknown> = Promise.resolve();
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = tail.then(work);
-    tail = result.catch(() => {});
-    return result;
-  }
+  /** A change of a peer must not meet a device that is half-way made anew. */
+  const serial = createSerial();
 
   async function ensureDevices(node: SelfNode): Promise<void> {
     const before = devices;
@@ -141,7 +137,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
     type: 'vxlan',
 
     ensure: (node) =>
-      inTurn(async () => {
+      serial(async () => {
         // Before anything is made: an uplink that carries too little is an error of its own.
         const mtu = ownDevices.mtu(node);
         self = node;
@@ -154,7 +150,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
       }),
 
     sync: (peers, changed) =>
-      inTurn(() => {
+      serial(() => {
         known = peers;
         return changed ? syncChanged(peers, changed) : syncFull(peers);
       }),
@@ -168,7 +164,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
             isStale = true;
           },
           recreate: () =>
-            inTurn(async () => {
+            serial(async () => {
               if (signal.aborted || !isStale || !self) return;
               const { changed } = await syncFull(known);
               log.warn({ changed }, 'somebody deleted the VXLAN device: made anew');
@@ -182,7 +178,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
     },
 
     remove: () =>
-      inTurn(async () => {
+      serial(async () => {
         self = undefined;
         devices = {};
         isStale = true;
