@@ -25,7 +25,7 @@ import {
   type Plugin,
 } from '../types.ts';
 import { checkInterface, configureInterface, inContainer } from './container-interface.ts';
-import { asCniError, broken, ignoreGone } from './failure.ts';
+import { asCniError, broken, ignoreGone, rollBack } from './failure.ts';
 import { formatHostVethAlias, hostVethName, parseHostVethAlias } from './host-veth.ts';
 
 export interface ContainerLinkConfig<Ipam> {
@@ -93,15 +93,10 @@ export function createContainerLinkPlugin<Ipam, Config extends ContainerLinkConf
       else await pod.setLink(ifname, { up: true });
       return resultOf(config, request, await pod.getLink(ifname), addresses);
     } catch (error) {
-      await runAll('roll back', [
+      return rollBack(error, [
         () => deleteOwn(pod, config, request),
         () => (reserving ? ipam.del(config.ipam as Ipam, request) : undefined),
-      ]).catch((cleanup) => {
-        throw new CniError(CNI_ERROR.unknown, `${(error as Error).message}; ${(cleanup as Error).message}`, {
-          cause: error,
-        });
-      });
-      throw error;
+      ]);
     }
   }
 

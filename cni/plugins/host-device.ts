@@ -1,18 +1,10 @@
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { netnsExists } from '../../src/linux/netns.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
-import {
-  type AttachRequest,
-  CNI_ERROR,
-  type CniDns,
-  CniError,
-  type CniResult,
-  type IpamPlugin,
-  type Plugin,
-} from '../types.ts';
+import type { AttachRequest, CniDns, CniResult, IpamPlugin, Plugin } from '../types.ts';
 import { checkInterface, configureInterface, inContainer } from './container-interface.ts';
 import { moveIntoContainer, moveOutOfContainer } from './device-move.ts';
-import { asCniError } from './failure.ts';
+import { asCniError, rollBack } from './failure.ts';
 import { type DeviceSelector, findHostDevice } from './host-device-search.ts';
 
 export interface HostDeviceConfig<Ipam> {
@@ -58,15 +50,10 @@ export function createHostDevicePlugin<Ipam>(deps: HostDeviceDependencies<Ipam>)
         ...(dns && { dns }),
       };
     } catch (error) {
-      await runAll('roll back', [
+      return rollBack(error, [
         () => (config.isUserspace ? undefined : moveOutOfContainer(request, config.selector, places)),
         () => (reserving ? ipam.del(config.ipam as Ipam, request) : undefined),
-      ]).catch((cleanup) => {
-        throw new CniError(CNI_ERROR.unknown, `${(error as Error).message}; ${(cleanup as Error).message}`, {
-          cause: error,
-        });
-      });
-      throw error;
+      ]);
     }
   }
 

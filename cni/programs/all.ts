@@ -5,7 +5,7 @@ import { flannelProgram } from './flannel.ts';
 import { hostDeviceProgram } from './host-device.ts';
 import { hostLocalProgram } from './host-local.ts';
 import { bridgeProgram, loopbackProgram, ptpProgram } from './interfaces.ts';
-import { dummyProgram, ipvlanProgram, macvlanProgram, vlanProgram } from './links.ts';
+import { dummyProgram, ipvlanProgram, macvlanProgram, tapProgram, vlanProgram } from './links.ts';
 import { portmapProgram } from './portmap.ts';
 import { sbrProgram, vrfProgram } from './routing.ts';
 import { staticProgram } from './static.ts';
@@ -22,6 +22,7 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
     ipvlanProgram(deps),
     vlanProgram(deps),
     dummyProgram(deps),
+    tapProgram(deps),
     hostDeviceProgram(deps),
     tuningProgram,
     sbrProgram(deps),

@@ -8,10 +8,11 @@ import { createDummyPlugin } from '../plugins/dummy.ts';
 import { createIpvlanPlugin, type IpvlanConfig } from '../plugins/ipvlan.ts';
 import { createMacvlanPlugin, type MacvlanConfig } from '../plugins/macvlan.ts';
 import type { MasterConfig } from '../plugins/master-link.ts';
+import { createTapPlugin, type TapConfig } from '../plugins/tap.ts';
 import { createVlanPlugin, type VlanConfig } from '../plugins/vlan.ts';
 import { CNI_ERROR, type CniDns, CniError, type Plugin } from '../types.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
-import { type Fields, readFields } from '../wire/fields.ts';
+import { type Fields, readFields, refuseKeys } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
 import type { PluginDependencies } from './dependencies.ts';
 import { createIpamByName } from './ipam.ts';
@@ -70,6 +71,27 @@ export function dummyProgram(deps: PluginDependencies): ProgramPlugin<ContainerL
     type: 'dummy',
     parse: (conf) => withAddresses('dummy', linkConfigOf(conf)),
     open: opener(deps, createDummyPlugin),
+  };
+}
+
+export function tapProgram(deps: PluginDependencies): ProgramPlugin<TapConfig<NetConf>> {
+  return {
+    type: 'tap',
+    parse(conf, args) {
+      const fields = readFields(conf.raw);
+      refuseKeys(conf.raw, 'tap', ['selinuxContext']);
+      const id = (key: string) => (fields.raw[key] === undefined ? undefined : fields.count(key));
+      return {
+        ...linkConfigOf(conf),
+        mtu: fields.count('mtu') || undefined,
+        mac: wantedMac(conf, args, fields.text('mac')),
+        multiQueue: fields.flag('multiQueue'),
+        owner: id('owner'),
+        group: id('group'),
+        bridge: fields.text('bridge') || undefined,
+      };
+    },
+    open: opener(deps, createTapPlugin),
   };
 }
 
