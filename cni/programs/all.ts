@@ -1,4 +1,5 @@
 import type { ProgramPlugin } from '../wire/call.ts';
+import { bandwidthProgram } from './bandwidth.ts';
 import type { PluginDependencies } from './dependencies.ts';
 import { dhcpProgram } from './dhcp.ts';
 import { flannelProgram } from './flannel.ts';
@@ -31,6 +32,7 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
     staticProgram,
     dhcpProgram(deps),
     portmapProgram(deps),
+    bandwidthProgram(deps),
     flannelProgram(deps, own),
   ] as ProgramPlugin[];
   const byType = new Map(all.map((program) => [program.type, program]));
