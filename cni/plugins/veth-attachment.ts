@@ -34,16 +34,13 @@ export interface VethSpec {
 export async function createVethAttachment(host: Rtnetlink, request: AttachRequest, spec: VethSpec): Promise<string> {
   const name = hostVethName(spec.network, request);
   const { mtu, mac, masterIndex } = spec;
-  // Sent together, carried out in order.
-  const peer = { name: request.ifname, mtu, mac, netns: request.netns };
-  const made = host.createVeth({ name, mtu, masterIndex, up: true, peer });
   const alias = formatHostVethAlias({ ...request, network: spec.network, pod: podOf(request) });
-  const marked = host.setLink(name, { alias, ...spec.port });
-  marked.catch(() => {});
-  await made.catch((cause) => {
+  const peer = { name: request.ifname, mtu, mac, netns: request.netns };
+  try {
+    await host.createVeth({ name, mtu, masterIndex, up: true, peer, change: { alias, ...spec.port } });
+  } catch (cause) {
     throw isNetlinkError(cause, 'EEXIST') ? alreadyThere(request, name) : cause;
-  });
-  await marked;
+  }
   return name;
 }
 

@@ -54,9 +54,15 @@ export interface Rtnetlink {
   getLink(target: number | string): Promise<Link | undefined>;
   /** EEXIST when the name is taken. */
   createBridge(spec: BridgeSpec): Promise<void>;
-  /** Both ends in one step; the peer in the namespace at `peer.netns`. EEXIST when one of the names is taken. */
+  /**
+   * Both ends in one step; the peer in the namespace at `peer.netns`. EEXIST when one of the names is taken. `change` is what the first end
+   * is told right after, with nothing in between.
+   */
   createVeth(
-    spec: Omit<VethSpec, 'peer'> & { peer: Omit<VethSpec['peer'], 'netnsFd'> & { netns?: string } },
+    spec: Omit<VethSpec, 'peer'> & {
+      peer: Omit<VethSpec['peer'], 'netnsFd'> & { netns?: string };
+      change?: LinkChange;
+    },
   ): Promise<void>;
   /** Any other kind; in the namespace at `netns` where one is given. EEXIST when the name is taken, EOPNOTSUPP for a kind that the kernel lacks. */
   createLink(spec: Omit<LinkSpec, 'netnsFd'> & { netns?: string }): Promise<void>;
@@ -128,6 +134,15 @@ function defined<T>(value: T | undefined): value is T {
   return value !== undefined;
 }
 
+function changeRequest(target: number | string, change: LinkChange, netns?: string): NetlinkRequest {
+  const { netnsFd: _, ...named } = change;
+  return {
+    operation: `change link ${target} (${[...Object.keys(named), ...(netns ? [`move to ${netns}`] : [])].join(', ')})`,
+    type: RTM_NEWLINK,
+    body: encodeLinkChange(target, change),
+  };
+}
+
 function byNameOrIndex(target: number | string): Uint8Array[] {
   return typeof target === 'number' ? [linkHeader(target)] : [linkHeader(0), ...text(IFLA_IFNAME, target)];
 }
@@ -166,15 +181,22 @@ function linkOperations(socket: NetlinkSocket) {
     getLink,
     createBridge: (spec: BridgeSpec) =>
       send({ operation: `create bridge ${spec.name}`, type: RTM_NEWLINK, flags: create, body: encodeBridge(spec) }),
-    createVeth: ({ peer: { netns, ...peer }, ...spec }: Parameters<Rtnetlink['createVeth']>[0]) =>
-      withNetnsFd(netns, (netnsFd) =>
-        send({
-          operation: `create veth ${spec.name} (peer ${peer.name}${netns ? ` in ${netns}` : ''})`,
-          type: RTM_NEWLINK,
-          flags: create,
-          body: encodeVeth({ ...spec, peer: { ...peer, netnsFd } }),
-        }),
-      ),
+    createVeth: ({ peer: { netns, ...peer }, change, ...spec }: Parameters<Rtnetlink['createVeth']>[0]) =>
+      withNetnsFd(netns, async (netnsFd) => {
+        const requests = [
+          {
+            operation: `create veth ${spec.name} (peer ${peer.name}${netns ? ` in ${netns}` : ''})`,
+            type: RTM_NEWLINK,
+            flags: create,
+            body: encodeVeth({ ...spec, peer: { ...peer, netnsFd } }),
+          },
+          ...(change ? [changeRequest(spec.name, change)] : []),
+        ];
+        const [made, changed] = socket.requestTogether(requests);
+        changed?.catch(() => {});
+        await made;
+        await changed;
+      }),
     createLink: ({ netns, ...spec }: Parameters<Rtnetlink['createLink']>[0]) =>
       withNetnsFd(netns, (netnsFd) =>
         send({
@@ -185,13 +207,7 @@ function linkOperations(socket: NetlinkSocket) {
         }),
       ),
     setLink: (target: number | string, { netns, ...change }: Parameters<Rtnetlink['setLink']>[1]) =>
-      withNetnsFd(netns, (netnsFd) =>
-        send({
-          operation: `change link ${target} (${[...Object.keys(change), ...(netns ? [`move to ${netns}`] : [])].join(', ')})`,
-          type: RTM_NEWLINK,
-          body: encodeLinkChange(target, { ...change, netnsFd }),
-        }),
-      ),
+      withNetnsFd(netns, (netnsFd) => send(changeRequest(target, { ...change, netnsFd }, netns))),
     async deleteLink(target: number | string) {
       const operation = `delete link ${target}`;
       const index = typeof target === 'number' ? target : (await getLink(target))?.index;

@@ -45,6 +45,11 @@ export interface NetlinkSocket {
    */
   request(request: NetlinkRequest): Promise<Buffer[]>;
   /**
+   * Several in one datagram, each with its own answer: the kernel carries all out within one call, so that no death of this process
+   * comes between them. One that fails keeps none of the others from being done. None may be a dump.
+   */
+  requestTogether(requests: readonly NetlinkRequest[]): Promise<Buffer[]>[];
+  /**
    * The same for a change that the kernel takes long for: it works on the sending thread, and deleting a link waits
    * some 20 ms for all CPUs to forget it. So a pool thread sends it, few such requests at a time in the process.
    * With `isDone` it resolves as soon as that tells so, on a socket of the same namespace, while the thread waits on: nobody sees the link
@@ -126,19 +131,37 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
     for (const [seq, { operation }] of pending) settle(seq, new NetlinkError(operation, code));
   }
 
-  function requestOnce({ operation, type, flags = 0, body, onBody }: NetlinkRequest): Promise<Buffer[]> {
-    return new Promise((resolve, reject) => {
-      if (closed) return reject(new NetlinkError(operation, 'EBADF'));
+  function requestOnce(what: NetlinkRequest): Promise<Buffer[]> {
+    return requestTogether([what])[0]!;
+  }
+
+  function requestTogether(all: readonly NetlinkRequest[]): Promise<Buffer[]>[] {
+    const answers: Promise<Buffer[]>[] = [];
+    const sequences: number[] = [];
+    const message: Uint8Array[] = [];
+    for (const { operation, type, flags = 0, body, onBody } of all) {
+      if (closed) {
+        answers.push(Promise.reject(new NetlinkError(operation, 'EBADF')));
+        continue;
+      }
       sequence = (sequence % 0x7fff_ffff) + 1;
       const seq = sequence;
+      const { promise, resolve, reject } = Promise.withResolvers<Buffer[]>();
       const timer = setTimeout(() => settle(seq, new NetlinkError(operation, 'ETIMEDOUT')), ANSWER_TIMEOUT_MS);
       if (pending.size === 0) raw.ref();
       pending.set(seq, { operation, interrupted: false, bodies: [], onBody, resolve, reject, timer });
+      answers.push(promise);
+      sequences.push(seq);
       const allFlags = flags | NLM_F_REQUEST | (isDump(flags) ? 0 : NLM_F_ACK);
-      raw.send(formatMessage({ type, flags: allFlags, seq, port, data: body }), undefined, (error) => {
-        if (error) settle(seq, new NetlinkError(operation, (error as NodeJS.ErrnoException).code ?? error.message));
+      message.push(...formatMessage({ type, flags: allFlags, seq, port, data: body }));
+    }
+    if (sequences.length > 0)
+      raw.send(message, undefined, (error) => {
+        if (!error) return;
+        const code = (error as NodeJS.ErrnoException).code ?? error.message;
+        for (const seq of sequences) settle(seq, new NetlinkError(pending.get(seq)?.operation ?? '', code));
       });
-    });
+    return answers;
   }
 
   /** The kernel runs one dump per socket and answers EBUSY to a second; they queue here. */
@@ -163,6 +186,7 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
 
   return {
     request,
+    requestTogether,
     requestSlow: (what, isDone) =>
       closed ? Promise.reject(new NetlinkError(what.operation, 'EBADF')) : sendSlow({ protocol, netns, what, isDone }),
     close() {

@@ -1,0 +1,79 @@
+/**
+ * Attaches or detaches pod 1 and kills itself right before its step number N: whatever it would tell the kernel (netlink) or the disk
+ * is a step; what only reads is none. Exits 0 when there are fewer steps.
+ *
+ *     node cni-step-child.ts ADD|DEL N HOST_NETNS POD_NETNS DATA_DIR
+ */
+import fs from 'node:fs';
+import fsPromises from 'node:fs/promises';
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+
+const [command, number, hostNetns, podNetns, dataDir] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+];
+let stepsLeft = Number(number);
+let armed = false;
+
+function step(): void {
+  if (!armed) return;
+  if (process.env.DEBUG_STEPS) console.log(new Error().stack?.split('\n').slice(3, 7).join(' | '));
+  if (--stepsLeft === 0) process.kill(process.pid, 'SIGKILL');
+}
+
+type Callable = (...args: unknown[]) => unknown;
+
+function countCalls(owner: object, name: string, counts: (args: unknown[]) => boolean = () => true): void {
+  const target = owner as Record<string, Callable>;
+  const original = target[name]!;
+  target[name] = function (this: unknown, ...args: unknown[]) {
+    if (counts(args)) step();
+    return original.apply(this, args);
+  };
+}
+
+const NLMSG_TYPE_OFFSET = 4;
+const RTM_GET = 2;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_MSG_BATCH_BEGIN = 16;
+
+/** Route messages come in fours: NEW, DEL, GET, SET. Changes of nf_tables come in a batch. */
+function changes(message: Buffer): boolean {
+  const type = message.readUInt16LE(NLMSG_TYPE_OFFSET);
+  return (
+    type === NFNL_MSG_BATCH_BEGIN || (type < 1 << 8 && type % 4 !== RTM_GET) || type >> 8 === NFNL_SUBSYS_NFTABLES + 256
+  );
+}
+
+for (const name of ['writeFileSync', 'mkdirSync', 'renameSync', 'rmSync', 'linkSync', 'unlinkSync'])
+  countCalls(fs, name);
+for (const name of ['writeFile', 'mkdir', 'rename', 'rm', 'link', 'unlink']) countCalls(fsPromises, name);
+syncBuiltinESMExports();
+
+const require = createRequire(import.meta.url);
+const { RawNetlinkSocket } = require('netlink') as { RawNetlinkSocket: { prototype: object } };
+countCalls(RawNetlinkSocket.prototype, 'send', ([data]) =>
+  changes(Buffer.concat([data as Buffer[]].flat() as Buffer[])),
+);
+
+const { default: koffi } = (await import('koffi')) as unknown as { default: { load: Callable } };
+const load = koffi.load;
+koffi.load = (...args) => {
+  const library = load(...args) as { func: Callable };
+  return {
+    func(...signature: unknown[]) {
+      const call = library.func(...signature) as Callable & { async?: Callable };
+      if (/ send\(/.test(String(signature[0]))) countCalls(call, 'async', ([, data]) => changes(data as Buffer));
+      return call;
+    },
+  };
+};
+
+const { openCniChain } = await import('./cni-chain.ts');
+const chain = openCniChain(hostNetns, dataDir);
+armed = true;
+await (command === 'ADD' ? chain.add(1, podNetns) : chain.del(1, podNetns));
+process.exit(0);
