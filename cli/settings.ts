@@ -134,6 +134,7 @@ export function nodePlaces(settings: Settings): NodePlaces {
     bridge: settings.bridge,
     networkState: paths.networkState,
     cniDataDir: settings.cniDataDir,
+    cni: cniFlagsOf(settings),
   };
 }
 

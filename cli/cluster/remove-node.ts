@@ -14,10 +14,12 @@ import type { DockerEngine } from '../../src/docker/engine.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import type { CniFlags } from '../cni/flags.ts';
 import { removeIfEmpty } from '../engine/empty-folder.ts';
 import { computeNodeShares, openPodResources } from '../roots/node-resources.ts';
 import { removeNodeOverlay } from '../roots/overlay-part.ts';
 import { cidrsOf } from './addresses.ts';
+import { releaseAttachments } from './release-attachments.ts';
 
 export { removeIfEmpty };
 
@@ -36,6 +38,8 @@ export interface NodePlaces {
   /** The host as it was before. */
   networkState: string;
   cniDataDir: string;
+  /** Which network its pods have. */
+  cni: CniFlags;
 }
 
 /** Containers get SIGTERM and this long; whoever wants more says `kubectl delete` first. */
@@ -81,10 +85,16 @@ export async function removeNetwork(places: NodePlaces): Promise<{ modulesLeft: 
     },
     { log: silentLogger, clock: systemClock },
   );
-  await removeNodeOverlay({ log: silentLogger, clock: systemClock });
-  const result = await network.remove();
-  rmSync(places.cniDataDir, { recursive: true, force: true });
-  return result;
+  let modulesLeft: string[] = [];
+  await runAll('pod network', [
+    () => releaseAttachments(places),
+    () => removeNodeOverlay({ log: silentLogger, clock: systemClock }),
+    async () => {
+      ({ modulesLeft } = await network.remove());
+    },
+    () => rmSync(places.cniDataDir, { recursive: true, force: true }),
+  ]);
+  return { modulesLeft };
 }
 
 async function removeContainers(docker: DockerEngine, nodeName: string): Promise<void> {

@@ -13,6 +13,9 @@ export interface CniFlags {
 /** kubelet's names, from when it called plugins itself, and its places. */
 export const cniDefaults = { cni: 'auto', cniConfDir: '/etc/cni/net.d', cniBinDir: '/opt/cni/bin' } as const;
 
+/** libcni's place for what is attached: a node that was another runtime's goes on with it. */
+export const nodeCniDefaults = { ...cniDefaults, cniCacheDir: '/var/lib/cni' } as const;
+
 export const CNI_FLAGS: [flag: string, text: string, fallback?: string][] = [
   [
     '--cni <mode>',

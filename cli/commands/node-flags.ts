@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { ConfigFlag } from '../../src/config/load.ts';
-import { CNI_FLAGS } from '../cni/flags.ts';
+import { CNI_FLAGS, nodeCniDefaults } from '../cni/flags.ts';
 import { PAUSE_IMAGE } from '../images/catalog.ts';
 import type { NodeDaemonFlags } from '../roots/standalone.ts';
 import { CONTAINER_GC_FLAGS } from './container-gc-flags.ts';
@@ -101,7 +101,7 @@ export function addNodeFlags(command: Command): Command {
     .option('-v, --verbose', 'log more');
   for (const [flag, text, fallback] of [...IMAGE_FLAGS, ...CONTAINER_GC_FLAGS, ...CNI_FLAGS])
     command.option(flag, text, fallback);
-  command.option('--cni-cache-dir <dir>', 'what is attached is kept in results below it', '/var/lib/cni');
+  command.option('--cni-cache-dir <dir>', 'what is attached is kept in results below it', nodeCniDefaults.cniCacheDir);
   for (const [flag, , text] of KUBELET_FLAGS) command.option(flag, text);
   return command;
 }

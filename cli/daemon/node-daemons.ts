@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { ConfigFlag } from '../../src/config/load.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { removeNetwork, removePods } from '../cluster/remove-node.ts';
+import type { CniFlags } from '../cni/flags.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import { nodeNameOf } from '../roots/node-client.ts';
@@ -71,7 +72,8 @@ export async function cleanUpNode(
   flags: Pick<
     NodeFlags,
     'nodeName' | 'dockerEndpoint' | 'rootDir' | 'podLogsDir' | 'clusterCidr' | 'serviceCidr' | 'bridge' | 'overrides'
-  >,
+  > &
+    CniFlags,
 ): Promise<void> {
   checkRoot('node');
   const places = {
@@ -86,6 +88,7 @@ export async function cleanUpNode(
     bridge: flags.bridge,
     networkState: join(flags.rootDir, 'network.json'),
     cniDataDir: join(flags.rootDir, 'cni/networks'),
+    cni: flags,
   };
   const steps = createSteps();
   await runAll('berth node --cleanup', [

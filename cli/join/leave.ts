@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { removeTree } from '../../src/linux/remove-tree.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { nodeCniDefaults } from '../cni/flags.ts';
 import { cleanUpNode } from '../daemon/node-daemons.ts';
 import { stopNode } from '../daemon/node-launch.ts';
 import { UserError } from '../output/failure.ts';
@@ -23,6 +24,7 @@ export async function leave(flags: { rootDir: string }): Promise<void> {
         rootDir: flags.rootDir,
         podLogsDir: '/var/log/pods',
         bridge: 'cni0',
+        ...nodeCniDefaults,
         overrides: [],
       }),
     // Credentials of this host open the cluster: they go also where something else could not.
