@@ -9,6 +9,8 @@ import { type EngineUse, judgeEngine } from './engine.ts';
 import type { Finding } from './finding.ts';
 import { judgeKernel } from './kernel.ts';
 import { readKernelFacts } from './kernel-facts.ts';
+import { judgeNetwork } from './network.ts';
+import { readNetworkFacts } from './network-facts.ts';
 
 export interface DoctorOptions {
   rootDir: string;
@@ -51,6 +53,7 @@ async function examine(options: DoctorOptions): Promise<Finding[]> {
     ...engine,
     ...(pods ? [judgeDisk('disk of pods', pods, undefined, 10)] : []),
     ...judgeKernel(kernel),
+    ...judgeNetwork(await readNetworkFacts(settings)),
     ...examinePrograms(),
   ];
 }

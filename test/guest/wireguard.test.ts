@@ -10,8 +10,10 @@ import { makeScriptDisk } from '../support/guest/script-disk.ts';
 
 /** The emulated processor is some twenty times slower than a real one. */
 const SLOW_SECONDS = 240;
-const found = await findGuestImage({ build: process.env['BERTH_TEST_FULL'] === '1' && !whyNoGuest() });
-const missing = whyNoGuest() ?? ('missing' in found ? found.missing : undefined);
+const isFull = process.env['BERTH_TEST_FULL'] === '1';
+const found = await findGuestImage({ build: isFull && !whyNoGuest() });
+const missing =
+  whyNoGuest() ?? ('missing' in found ? found.missing : undefined) ?? (isFull ? undefined : 'with --full only');
 const titled = (what: string) => (missing ? `${what} (${missing})` : what);
 
 (missing ? test.skip : test.serial)(

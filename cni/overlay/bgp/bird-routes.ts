@@ -8,10 +8,15 @@ import { FAMILIES } from './sessions.ts';
 
 const MAIN_TABLE = 254;
 
+/** Whether our BIRD, or an earlier one of ours, wrote a route. */
+export function isBirdRoute({ protocol, metric }: Pick<Route, 'protocol' | 'metric'>): boolean {
+  return protocol === BIRD_ROUTE_PROTOCOL && metric === BGP_ROUTE_METRIC;
+}
+
 /** What our BIRD, or an earlier one of ours, wrote into the kernel. */
 export function listBirdRoutes(hostNetns: string | undefined): Promise<Route[]> {
   return withNetlink(hostNetns, async (netlink) =>
-    (await netlink.listRoutes({ protocol: BIRD_ROUTE_PROTOCOL })).filter(({ metric }) => metric === BGP_ROUTE_METRIC),
+    (await netlink.listRoutes({ protocol: BIRD_ROUTE_PROTOCOL })).filter(isBirdRoute),
   );
 }
 

@@ -1,0 +1,145 @@
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { buildBuiltinNetwork } from '../../cni/invoke/builtin-network.ts';
+import { readConfigurationDirectory } from '../../cni/invoke/configuration-directory.ts';
+import { isMeantForPods } from '../../cni/invoke/network-choice.ts';
+import type { NetworkConfiguration } from '../../cni/invoke/network-configuration.ts';
+import { ROUTE_PROTOCOL } from '../../cni/node/route-protocol.ts';
+import { annotationKeys, parsePeer } from '../../cni/overlay/annotations.ts';
+import type { Peer } from '../../cni/overlay/backend.ts';
+import { readBgpSessions } from '../../cni/overlay/bgp/bgp.ts';
+import { isBirdRoute } from '../../cni/overlay/bgp/bird-routes.ts';
+import { BGP_DIRECTORY } from '../../cni/overlay/bgp/options.ts';
+import { findOverlayLinks } from '../../cni/overlay/leftovers.ts';
+import { ownPlugins } from '../../cni/programs/all.ts';
+import { locatePlugin } from '../../cni/wire/own-launcher.ts';
+import { nodes } from '../../src/kube/resources.ts';
+import { readTxChecksumOffload } from '../../src/linux/checksum-offload.ts';
+import { run } from '../../src/linux/exec.ts';
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { readSysctl } from '../../src/linux/sysctl.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { adminClient } from '../cluster/admin-client.ts';
+import { cniDefaults, parseBinDirs, parseCniMode } from '../cni/flags.ts';
+import { daemonPid } from '../daemon/launch.ts';
+import { readOverlaySource } from '../roots/overlay-settings.ts';
+import { overlaySourceOf } from '../roots/own-overlay.ts';
+import type { Settings } from '../settings.ts';
+import type { NetworkFacts } from './network.ts';
+
+const SUBNET_FILE = '/run/flannel/subnet.env';
+const MAIN_TABLE = 254;
+const API_TIMEOUT_MS = 3_000;
+
+/** Looks only. Without a cluster in the root directory: what one with all defaults would find. */
+export async function readNetworkFacts(settings: Settings | undefined): Promise<NetworkFacts> {
+  const isRunning = settings !== undefined && daemonPid(settings) !== undefined;
+  const mode = parseCniMode(settings?.cni ?? cniDefaults.cni);
+  const confDir = settings?.cniConfDir ?? cniDefaults.cniConfDir;
+  const { configuration, problems } =
+    mode === 'builtin'
+      ? { configuration: undefined, problems: [] }
+      : readConfigurationDirectory(confDir, mode === 'auto' ? isMeantForPods : undefined);
+  const bridge = settings?.bridge ?? 'cni0';
+  const network = configuration ?? (mode === 'directory' ? undefined : builtin(settings, bridge));
+  const netlink = openRtnetlink();
+  try {
+    const [links, routes] = await Promise.all([netlink.listLinks(), netlink.listRoutes({ table: MAIN_TABLE })]);
+    const overlayLinks = findOverlayLinks(links).map(({ name }) => name);
+    const vxlan = links.filter(({ name, kind }) => kind === 'vxlan' && overlayLinks.includes(name));
+    const overlay = readOverlay(settings);
+    return {
+      isRunning,
+      mode,
+      confDir,
+      network: network && {
+        name: network.name,
+        ...(network.file !== undefined && { file: network.file }),
+        plugins: network.plugins.map(({ type }) => type),
+      },
+      // A directory that is not there is what most hosts have.
+      fileProblems: problems.filter(({ file }) => file !== confDir),
+      missingPlugins: network ? findMissing(network, settings?.cniBinDir ?? cniDefaults.cniBinDir) : [],
+      overlay,
+      links,
+      overlayLinks,
+      routes,
+      isOwnRoute: (route) =>
+        isBirdRoute(route) || ([ROUTE_PROTOCOL.overlay, ROUTE_PROTOCOL.node] as number[]).includes(route.protocol),
+      subnetMtu: readSubnetMtu(),
+      bridge,
+      clusterRanges: [
+        ...(settings?.podCidr ?? '').split(',').map((cidr) => ({ what: "the pods' range", cidr })),
+        ...(settings?.serviceCidr ?? '').split(',').map((cidr) => ({ what: "the Services' range", cidr })),
+      ].filter(({ cidr }) => cidr !== ''),
+      peers: isRunning ? await readPeers(settings) : undefined,
+      kernelRelease: release(),
+      checksumOffload: Object.fromEntries(vxlan.map(({ name }) => [name, readTxChecksumOffload(name) ?? false])),
+      ...(overlay.type === 'bgp' && { bgpSessions: await readBgpSessions(BGP_DIRECTORY, systemClock) }),
+      sysctl: (key) => readSysctl(key),
+    };
+  } finally {
+    netlink.close();
+  }
+}
+
+function builtin(settings: Settings | undefined, bridge: string): NetworkConfiguration {
+  return buildBuiltinNetwork({
+    name: 'berth',
+    bridge,
+    dataDir: settings?.cniDataDir ?? '',
+    podCidrs: [],
+    mtu: undefined,
+  });
+}
+
+function findMissing({ plugins }: NetworkConfiguration, binDirs: string): string[] {
+  const own = ownPlugins({ run, sleep: async () => {} });
+  return plugins.flatMap(({ type }) => {
+    try {
+      locatePlugin(type, parseBinDirs(binDirs), own.has(type));
+      return [];
+    } catch {
+      return [type];
+    }
+  });
+}
+
+function readOverlay(settings: Settings | undefined): NetworkFacts['overlay'] {
+  if (!settings || settings.overlayBackend === 'none') return { type: 'none' };
+  try {
+    return { type: readOverlaySource(overlaySourceOf(settings), () => {}).backend.type };
+  } catch (error) {
+    return { type: settings.overlayBackend ?? 'host-gw', problem: (error as Error).message };
+  }
+}
+
+function readSubnetMtu(): number | undefined {
+  try {
+    const mtu = /^FLANNEL_MTU=(\d+)$/m.exec(readFileSync(SUBNET_FILE, 'utf8'))?.[1];
+    return mtu === undefined ? undefined : Number(mtu);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of other nodes those that say enough; undefined when the API server does not answer. */
+async function readPeers(settings: Settings): Promise<Peer[] | undefined> {
+  try {
+    const client = adminClient(settings);
+    if (!client) return undefined;
+    const { items } = await client.list(nodes, { signal: AbortSignal.timeout(API_TIMEOUT_MS) });
+    const keys = annotationKeys();
+    return items
+      .filter(({ metadata }) => metadata.name !== settings.nodeName)
+      .flatMap((node) => {
+        try {
+          return parsePeer(node, keys) ?? [];
+        } catch {
+          return [];
+        }
+      });
+  } catch {
+    return undefined;
+  }
+}
