@@ -199,12 +199,12 @@ test('ours: tap: a link for a program in the container, as a port of its bridge 
   const { call, conf, ipam, leases } = await setUp(t, ours);
   const pod = await createTestNetns(t, 'pod');
   const all = { id: 'one', pod, ifname: 'tap0' };
-  const tap = { mtu: 1400, mac: '0a:00:00:00:00:09', owner: 1000, group: 1001, multiQueue: true, ipam };
+  const tap = { mtu: 1400, mac: '0a:00:00:00:00:09', owner: 7654, group: 7655, multiQueue: true, ipam };
   const added = call('tap', { command: 'ADD', ...all, conf: tap });
   t.is(added.status, 0, JSON.stringify(added.out));
   t.like(added.out.interfaces[0], { name: 'tap0', mac: tap.mac, sandbox: pod.path });
   const shown = await pod.ip('-d', 'link', 'show', 'tap0');
-  t.regex(shown, /mtu 1400[^~]*tun type tap [^~]*multi_queue[^~]*persist on user 1000 group 1001/);
+  t.regex(shown, /mtu 1400[^~]*tun type tap [^~]*multi_queue[^~]*persist on user 7654 group 7655/);
   const later = { ...tap, prevResult: added.out };
   t.is(call('tap', { command: 'CHECK', ...all, conf: later }).status, 0);
   for (const _ of [1, 2]) t.is(call('tap', { command: 'DEL', ...all, conf: later }).status, 0);
