@@ -83,19 +83,15 @@ test('a server that is gone for good: the lease ends, and the link goes down wit
   t.deepEqual(readdirSync(stateDir), []);
 });
 
-test('a server that forgot its leases grants the same address anew, or the lease is lost', async (t) => {
-  const { server, udhcpd, start, key, request, configure } = await setUp(t, { leaseSeconds: 4 });
+test('a server that forgot its leases grants the same address anew', async (t) => {
+  const { server, udhcpd, start, key, request, configure } = await setUp(t, { leaseSeconds: 8 });
   const leases = start();
   const { yourAddress } = await leases.allocate(request);
   await configure(`${yourAddress}/24`);
   await udhcpd.stop();
-  const forgetful = await startDhcpServer(t, server, { leaseSeconds: 4 });
-  await eventually('granted anew', () => /sending ACK/i.test(forgetful.log()), 8000);
+  const forgetful = await startDhcpServer(t, server, { leaseSeconds: 8 });
+  await eventually('granted anew', () => /sending ACK/i.test(forgetful.log()), 12_000);
   t.is(leases.held(key)?.yourAddress, yourAddress);
-  await forgetful.stop();
-  // Another network altogether.
-  await startDhcpServer(t, server, { leaseSeconds: 4, start: '10.5.0.200', end: '10.5.0.210' });
-  await eventually('lost', () => leases.held(key) === undefined, 8000);
 });
 
 test('who keeps the leases may be restarted: they are renewed on, and those of gone namespaces forgotten', async (t) => {

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -41,6 +42,14 @@ interface Daemon {
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path);
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
 /** A host whose bridge has a wire to a DHCP server, and ways to call plugins and start daemons there. */
 async function setUp(t: ExecutionContext, leaseSeconds = 600) {
   const server = await createTestNetns(t, 'server');
@@ -69,7 +78,8 @@ async function setUp(t: ExecutionContext, leaseSeconds = 600) {
       await exited;
     };
     t.teardown(() => stop('SIGKILL'));
-    await eventually(`the daemon listens: ${text}`, () => existsSync(socketPath) || child.exitCode !== null, 10_000);
+    // One that was killed leaves its socket.
+    await eventually(`the daemon listens: ${text}`, () => listens(socketPath), 10_000);
     return { child, log: () => text, stop };
   };
 
