@@ -96,6 +96,17 @@ const table = {
       return createUdp(readUdpOptions(fields), deps);
     },
   },
+  ipip: {
+    summary: 'IPv4 in IPv4: less header than VXLAN (kernel module ipip)',
+    links: [{ kind: 'ipip', name: /^flannel\.ipip$/ }],
+    async open(fields, deps) {
+      const [{ createIpip }, { readIpipOptions }] = await Promise.all([
+        import('./ipip/ipip.ts'),
+        import('./ipip/options.ts'),
+      ]);
+      return createIpip(readIpipOptions(fields), deps);
+    },
+  },
 } satisfies Record<string, BackendEntry>;
 
 export const BACKENDS: ReadonlyMap<string, BackendEntry> = new Map<string, BackendEntry>(Object.entries(table));
