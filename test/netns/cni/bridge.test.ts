@@ -4,18 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { readSysctl } from '../../../src/linux/sysctl.ts';
-import { createCniCaller, pluginFolders } from '../../support/cni-call.ts';
+import { createSetCaller, hasReference, type PluginSet } from '../../support/cni-call.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
-const { ours, reference, remove } = pluginFolders();
-test.after.always(remove);
-
-const sets: [string, string | undefined][] = [
-  ['ours', ours],
-  ['reference', reference],
-];
-
-async function setUp(t: ExecutionContext, path: string) {
+async function setUp(t: ExecutionContext, set: PluginSet) {
   const host = await createTestNetns(t, 'host');
   const pod = await createTestNetns(t, 'pod');
   const dataDir = mkdtempSync(join(tmpdir(), 'berth-cni-data-'));
@@ -31,7 +23,7 @@ async function setUp(t: ExecutionContext, path: string) {
       .split('\n')
       .filter((line) => line.startsWith('-A'));
   };
-  return { host, pod, call: createCniCaller(t, host, path), ipam, dual, leases, nat };
+  return { host, pod, call: createSetCaller(t, host, set), ipam, dual, leases, nat };
 }
 
 /** An uplink of the host with somebody on its other side, whom containers reach through the host only. */
@@ -57,14 +49,15 @@ async function reaches(from: TestNetns, address: string): Promise<boolean> {
   return false;
 }
 
-for (const [set, path] of sets) {
-  const story = path ? test : test.skip;
-  const name = (title: string) => `${set}: ${title}${path ? '' : ' (Debian’s plugins could not be had)'}`;
+for (const set of ['ours', 'reference'] as const) {
+  const isHere = set === 'ours' || hasReference;
+  const story = isHere ? test : test.skip;
+  const name = (title: string) => `${set}: ${title}${isHere ? '' : ' (Debian’s plugins could not be had)'}`;
 
   story(name('bridge with two families: addresses, routes, forwarding, no router advertisements'), async (t) => {
-    const { host, pod, call, ipam, dual, leases } = await setUp(t, path!);
+    const { host, pod, call, ipam, dual, leases } = await setUp(t, set);
     const conf = { bridge: 'br0', isDefaultGateway: true, ipam: ipam(dual), mtu: 1400 };
-    const added = call('bridge', { command: 'ADD', id: 'one', pod, conf });
+    const added = await call('bridge', { command: 'ADD', id: 'one', pod, conf });
     t.is(added.status, 0, JSON.stringify(added.out));
     t.deepEqual(added.out.ips, [
       { interface: 2, address: '10.9.0.2/24', gateway: '10.9.0.1' },
@@ -84,18 +77,21 @@ for (const [set, path] of sets) {
     t.is(readSysctl('net/ipv4/conf/eth0/arp_notify', { netns: pod.path }), '1');
     t.regex(await host.ip('link', 'show', 'br0'), /mtu 1400/);
     t.regex(await pod.ip('link', 'show', 'eth0'), /mtu 1400/);
-    t.is(call('bridge', { command: 'CHECK', id: 'one', pod, conf: { ...conf, prevResult: added.out } }).status, 0);
-    const twice = call('bridge', { command: 'ADD', id: 'one', pod, conf });
+    t.is(
+      (await call('bridge', { command: 'CHECK', id: 'one', pod, conf: { ...conf, prevResult: added.out } })).status,
+      0,
+    );
+    const twice = await call('bridge', { command: 'ADD', id: 'one', pod, conf });
     t.not(twice.status, 0, 'the interface is there already');
     t.true(await reaches(pod, '10.9.0.1'), 'and it stays as it is');
-    t.is(call('bridge', { command: 'DEL', id: 'one', pod, conf }).status, 0);
+    t.is((await call('bridge', { command: 'DEL', id: 'one', pod, conf })).status, 0);
     t.deepEqual(leases(), []);
   });
 
   story(
     name('bridge without addresses, with the MAC that is asked for, promiscuous; hairpin beside is refused'),
     async (t) => {
-      const { host, pod, call } = await setUp(t, path!);
+      const { host, pod, call } = await setUp(t, set);
       const macs = ['0a:00:00:00:00:01', '0a:00:00:00:00:02', '0a:00:00:00:00:03'];
       const conf = {
         bridge: 'br0',
@@ -113,14 +109,14 @@ for (const [set, path] of sets) {
       for (const [index, [mac, each]] of wanted.entries()) {
         const args = `IgnoreUnknown=1;MAC=${macs[0]}`;
         const ifname = `net${index}`;
-        const added = call('bridge', { command: 'ADD', id: 'one', pod, ifname, conf: each, args });
+        const added = await call('bridge', { command: 'ADD', id: 'one', pod, ifname, conf: each, args });
         t.is(added.status, 0, JSON.stringify(added.out));
         t.is(added.out.interfaces[2].mac, mac);
         t.deepEqual(added.out.ips ?? [], []);
         t.regex(await pod.ip('-o', 'link', 'show', ifname), new RegExp(`state UP.*${mac}`));
       }
       t.regex(await host.ip('link', 'show', 'br0'), /PROMISC/);
-      const both = call('bridge', {
+      const both = await call('bridge', {
         command: 'ADD',
         id: 'two',
         pod,
@@ -129,7 +125,7 @@ for (const [set, path] of sets) {
       });
       t.regex(both.out.msg, /cannot set hairpin mode and promiscuous mode at the same time/);
       for (const index of [0, 1, 2])
-        t.is(call('bridge', { command: 'DEL', id: 'one', pod, ifname: `net${index}`, conf }).status, 0);
+        t.is((await call('bridge', { command: 'DEL', id: 'one', pod, ifname: `net${index}`, conf })).status, 0);
       t.notRegex(await host.ip('link'), /veth/);
     },
   );
@@ -137,13 +133,13 @@ for (const [set, path] of sets) {
   story(
     name('ipMasq by iptables: what leaves the subnet has the host’s address; the rules go with the pod'),
     async (t) => {
-      const { host, pod, call, ipam, dual, nat } = await setUp(t, path!);
+      const { host, pod, call, ipam, dual, nat } = await setUp(t, set);
       const outside = await neighbour(t, host);
       const other = await createTestNetns(t, 'other');
       const conf = { bridge: 'br0', isDefaultGateway: true, ipMasq: true, ipam: ipam(dual) };
       const before = await nat();
-      t.is(call('bridge', { command: 'ADD', id: 'one', pod, conf }).status, 0);
-      t.is(call('bridge', { command: 'ADD', id: 'two', pod: other, conf }).status, 0);
+      t.is((await call('bridge', { command: 'ADD', id: 'one', pod, conf })).status, 0);
+      t.is((await call('bridge', { command: 'ADD', id: 'two', pod: other, conf })).status, 0);
       t.true(await reaches(pod, '192.0.2.2'), 'outside has no route back to the pod');
       t.true(await reaches(pod, '10.9.0.3'));
       t.true(await reaches(outside, '192.0.2.1'));
@@ -161,17 +157,17 @@ for (const [set, path] of sets) {
           '-A CHAIN ! -d ff00::/8 -j MASQUERADE',
         ],
       );
-      t.is(call('bridge', { command: 'DEL', id: 'one', pod, conf }).status, 0);
+      t.is((await call('bridge', { command: 'DEL', id: 'one', pod, conf })).status, 0);
       t.is((await nat()).length, before.length + 6);
-      t.is(call('bridge', { command: 'DEL', id: 'two', pod: other, conf }).status, 0);
+      t.is((await call('bridge', { command: 'DEL', id: 'two', pod: other, conf })).status, 0);
       t.deepEqual(await nat(), before);
     },
   );
 
   story(name('macspoofchk: a pod sends from its own MAC only'), async (t) => {
-    const { host, pod, call, ipam } = await setUp(t, path!);
+    const { host, pod, call, ipam } = await setUp(t, set);
     const conf = { bridge: 'br0', isGateway: true, macspoofchk: true, ipam: ipam() };
-    const added = call('bridge', { command: 'ADD', id: 'one', pod, conf });
+    const added = await call('bridge', { command: 'ADD', id: 'one', pod, conf });
     t.is(added.status, 0, JSON.stringify(added.out));
     t.true(await reaches(pod, '10.9.0.1'));
     const rules = await host.run('nft', ['list', 'table', 'bridge', 'nat']);
@@ -179,18 +175,18 @@ for (const [set, path] of sets) {
     t.regex(rules, new RegExp(`ether saddr ${added.out.interfaces[2].mac} return`));
     await pod.ip('link', 'set', 'eth0', 'address', '0a:00:00:00:00:99');
     t.false(await pings(pod, '10.9.0.1'));
-    t.is(call('bridge', { command: 'DEL', id: 'one', pod, conf }).status, 0);
+    t.is((await call('bridge', { command: 'DEL', id: 'one', pod, conf })).status, 0);
     t.notRegex(await host.run('nft', ['list', 'table', 'bridge', 'nat']), /one-eth0/);
   });
 
   story(name('ptp: traffic only by the host, with a route to each pod there'), async (t) => {
-    const { host, pod, call, ipam, dual, leases, nat } = await setUp(t, path!);
+    const { host, pod, call, ipam, dual, leases, nat } = await setUp(t, set);
     const outside = await neighbour(t, host);
     const other = await createTestNetns(t, 'other');
     const plan = { ...ipam(dual), routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] };
     const conf = { ipMasq: true, mtu: 1400, ipam: plan, dns: { nameservers: ['10.9.0.1'] } };
     const before = await nat();
-    const added = call('ptp', { command: 'ADD', id: 'one', pod, conf });
+    const added = await call('ptp', { command: 'ADD', id: 'one', pod, conf });
     t.is(added.status, 0, JSON.stringify(added.out));
     t.like(added.out.interfaces[1], { name: 'eth0', sandbox: pod.path });
     t.deepEqual(
@@ -198,7 +194,7 @@ for (const [set, path] of sets) {
       [1, 1],
     );
     t.deepEqual(added.out.dns, { nameservers: ['10.9.0.1'] });
-    t.is(call('ptp', { command: 'ADD', id: 'two', pod: other, conf }).status, 0);
+    t.is((await call('ptp', { command: 'ADD', id: 'two', pod: other, conf })).status, 0);
     for (const address of ['10.9.0.1', '10.9.0.3', 'fd00:9::3', '192.0.2.2'])
       t.true(await reaches(pod, address), address);
     const veth = added.out.interfaces[0].name;
@@ -211,44 +207,44 @@ for (const [set, path] of sets) {
     t.regex(routes, /10\.9\.0\.1 dev eth0 (proto static )?scope link/);
     t.regex(await pod.ip('-6', 'route'), /fd00:9::\/64 via fd00:9::1 dev eth0/);
     t.true(await reaches(outside, '192.0.2.1'));
-    t.is(call('ptp', { command: 'CHECK', id: 'one', pod, conf: { ...conf, prevResult: added.out } }).status, 0);
-    for (const _ of [1, 2]) t.is(call('ptp', { command: 'DEL', id: 'one', pod, conf }).status, 0);
-    t.is(call('ptp', { command: 'DEL', id: 'two', pod: other, conf }).status, 0);
+    t.is((await call('ptp', { command: 'CHECK', id: 'one', pod, conf: { ...conf, prevResult: added.out } })).status, 0);
+    for (const _ of [1, 2]) t.is((await call('ptp', { command: 'DEL', id: 'one', pod, conf })).status, 0);
+    t.is((await call('ptp', { command: 'DEL', id: 'two', pod: other, conf })).status, 0);
     t.deepEqual([leases(), await nat()], [[], before]);
     t.notRegex(await host.ip('link'), /veth/);
   });
 
   story(name('loopback tells what lo has; CHECK wants it up; DEL takes it down, with no namespace too'), async (t) => {
-    const { pod, call } = await setUp(t, path!);
+    const { pod, call } = await setUp(t, set);
     await pod.ip('link', 'set', 'lo', 'down');
-    const added = call('loopback', { command: 'ADD', id: 'one', pod, ifname: 'lo' });
+    const added = await call('loopback', { command: 'ADD', id: 'one', pod, ifname: 'lo' });
     t.like(added.out.interfaces[0], { name: 'lo', mac: '00:00:00:00:00:00', sandbox: pod.path });
     t.deepEqual(
       added.out.ips.map(({ address }: { address: string }) => address),
       ['127.0.0.1/8', '::1/128'],
     );
     const conf = { prevResult: added.out };
-    t.is(call('loopback', { command: 'CHECK', id: 'one', pod, ifname: 'lo', conf }).status, 0);
-    for (const _ of [1, 2]) t.is(call('loopback', { command: 'DEL', id: 'one', pod, ifname: 'lo' }).status, 0);
+    t.is((await call('loopback', { command: 'CHECK', id: 'one', pod, ifname: 'lo', conf })).status, 0);
+    for (const _ of [1, 2]) t.is((await call('loopback', { command: 'DEL', id: 'one', pod, ifname: 'lo' })).status, 0);
     t.notRegex(await pod.ip('link', 'show', 'lo'), /,UP/);
-    t.not(call('loopback', { command: 'CHECK', id: 'one', pod, ifname: 'lo', conf }).status, 0);
-    t.is(call('loopback', { command: 'DEL', id: 'one', netns: '/run/netns/none', ifname: 'lo' }).status, 0);
+    t.not((await call('loopback', { command: 'CHECK', id: 'one', pod, ifname: 'lo', conf })).status, 0);
+    t.is((await call('loopback', { command: 'DEL', id: 'one', netns: '/run/netns/none', ifname: 'lo' })).status, 0);
   });
 }
 
-const both = sets.every(([, path]) => path) ? test : test.skip;
+const both = hasReference ? test : test.skip;
 
 both('masquerade and spoof check of one set are taken away by the other, either way', async (t) => {
   for (const [maker, remover] of [
-    [ours, reference!],
-    [reference!, ours],
+    ['ours', 'reference'],
+    ['reference', 'ours'],
   ] as const)
     for (const type of ['bridge', 'ptp']) {
       const { host, pod, call, ipam, dual, nat } = await setUp(t, maker);
       const conf = { bridge: 'br0', isGateway: true, ipMasq: true, macspoofchk: true, ipam: ipam(dual) };
-      t.is(call(type, { command: 'ADD', id: 'one', pod, conf }).status, 0);
+      t.is((await call(type, { command: 'ADD', id: 'one', pod, conf })).status, 0);
       t.is((await nat()).filter((rule) => rule.includes('id: \\"one\\"')).length, 6);
-      t.is(call(type, { command: 'DEL', id: 'one', pod, conf }, remover).status, 0);
+      t.is((await call(type, { command: 'DEL', id: 'one', pod, conf }, remover)).status, 0);
       t.deepEqual(
         (await nat()).filter((rule) => rule.includes('CNI-')),
         [],
