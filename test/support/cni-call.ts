@@ -35,20 +35,28 @@ export function pluginFolders(): { ours: string; reference: string | undefined; 
   const bundle = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
   for (const type of ownPlugins({ run, sleep: async () => {} }).keys())
     writeFileSync(join(ours, type), `#!/bin/sh\nexec '${process.execPath}' '${bundle}' ${type}\n`, { mode: 0o755 });
-  const reference = debianProgramPath(CHECKOUT, cniPlugins);
   return {
     ours,
-    reference: existsSync(reference) ? reference : undefined,
+    reference: hasReference ? referenceFolder : undefined,
     remove: () => rmSync(ours, { recursive: true, force: true }),
   };
 }
 
-/** Calls our plugins in this process, for a host that is another namespace: as the agent does. */
-export function createOwnCaller(host: TestNetns) {
-  const plugins = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns: host.path });
-  return async (type: string, what: CniCall): Promise<CniOutcome> => {
+/** Ours are called in this process, for a host that is another namespace, as the agent does; Debian's as programs in it. */
+export type PluginSet = 'ours' | 'reference';
+
+const referenceFolder = debianProgramPath(CHECKOUT, cniPlugins);
+export const hasReference = existsSync(referenceFolder);
+
+/** Calls plugins of a set, for a host; `from` is another set for one call. */
+export function createSetCaller(t: ExecutionContext, host: TestNetns, set: PluginSet) {
+  const own = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns: host.path });
+  const callReference = createCniCaller(t, host, referenceFolder);
+  return async (type: string, what: CniCall, from = set): Promise<CniOutcome> => {
+    if (from === 'reference') return callReference(type, what);
+    // Address managers of others found there would be called in place of ours.
     const env = { ...environmentOf(what), CNI_PATH: '/nowhere' };
-    const { stdout, exitCode } = await callPlugin(plugins.get(type)!, env, configurationOf(type, what));
+    const { stdout, exitCode } = await callPlugin(own.get(type)!, env, configurationOf(type, what));
     return { status: exitCode, out: stdout.trim() === '' ? undefined : JSON.parse(stdout) };
   };
 }

@@ -3,13 +3,8 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { type CniCall, type CniOutcome, createCniCaller, createOwnCaller, pluginFolders } from '../support/cni-call.ts';
+import { createSetCaller, hasReference, type PluginSet } from '../support/cni-call.ts';
 import { createTestNetns, type TestNetns } from '../support/netns.ts';
-
-const { reference, remove } = pluginFolders();
-test.after.always(remove);
-
-type Call = (type: string, what: CniCall) => Promise<CniOutcome> | CniOutcome;
 
 /** A host with `up0` on the wire to a switch, which has 10.9.0.1, and 10.9.7.1 in VLAN 7. */
 async function setUp(t: ExecutionContext) {
@@ -36,25 +31,20 @@ async function setUp(t: ExecutionContext) {
 }
 
 const isFull = process.env['BERTH_TEST_FULL'] === '1';
-const sets: { set: string; callerFor(t: ExecutionContext, host: TestNetns): Call; runs: boolean; why: string }[] = [
-  { set: 'ours', callerFor: (_t, host) => createOwnCaller(host), runs: true, why: '' },
-  {
-    set: 'reference',
-    callerFor: (t, host) => createCniCaller(t, host, reference!),
-    runs: isFull && reference !== undefined,
-    why: reference ? ' (with --full)' : ' (Debian’s plugins could not be had)',
-  },
-];
+const sets: PluginSet[] = ['ours', 'reference'];
 
 const ping = (pod: TestNetns, address: string) => pod.run('busybox', ['ping', '-c', '1', '-W', '2', address]);
 
-for (const { set, callerFor, runs, why } of sets) {
+for (const set of sets) {
+  const runs = set === 'ours' || (hasReference && isFull);
   const story = runs ? test.serial : test.serial.skip;
+  const why = hasReference ? ' (with --full)' : ' (Debian’s plugins could not be had)';
   const name = (title: string) => `${set}: ${title}${runs ? '' : why}`;
+
   story(name('vlan: a tagged network; ADD, traffic, CHECK, DEL'), async (t) => {
     const { host, pods, ipam, leases } = await setUp(t);
     const [pod, other] = pods;
-    const call = callerFor(t, host);
+    const call = createSetCaller(t, host, set);
     const conf = { master: 'up0', vlanId: 7, mtu: 1400, ipam: ipam('10.9.7') };
     const added = await call('vlan', { command: 'ADD', id: 'one', pod, conf });
     t.is(added.status, 0, JSON.stringify(added.out));
@@ -83,7 +73,7 @@ for (const { set, callerFor, runs, why } of sets) {
   story(name('ipvlan: modes; ADD, traffic, CHECK, DEL; behind another plugin'), async (t) => {
     const { host, pods, ipam, leases } = await setUp(t);
     const [pod, other] = pods;
-    const call = callerFor(t, host);
+    const call = createSetCaller(t, host, set);
     const conf = { master: 'up0', mtu: 1400, ipam: ipam('10.9.0') };
     const added = await call('ipvlan', { command: 'ADD', id: 'one', pod, conf });
     t.is(added.status, 0, JSON.stringify(added.out));
@@ -124,7 +114,7 @@ for (const { set, callerFor, runs, why } of sets) {
   story(name('vrf: interfaces share a routing table, which comes with the first and goes with the last'), async (t) => {
     const { host, pods } = await setUp(t);
     const [pod] = pods;
-    const call = callerFor(t, host);
+    const call = createSetCaller(t, host, set);
     for (const [name, octet] of [
       ['net1', '1'],
       ['net2', '2'],
@@ -183,7 +173,7 @@ for (const { set, callerFor, runs, why } of sets) {
 test.serial('ours: dummy: an interface that leads nowhere', async (t) => {
   const { host, pods, ipam, leases } = await setUp(t);
   const [pod] = pods;
-  const call = createOwnCaller(host);
+  const call = createSetCaller(t, host, 'ours');
   const addresses = [{ address: '10.9.5.10/24' }, { address: 'fd00:5::10/64' }];
   const conf = { ipam: { type: 'static', addresses } };
   const added = await call('dummy', { command: 'ADD', id: 'one', pod, conf });
@@ -202,23 +192,26 @@ test.serial('ours: dummy: an interface that leads nowhere', async (t) => {
   t.notRegex(await pod.ip('link'), /eth0/);
 });
 
-(reference ? test.serial : test.skip)('what one set attached the other detaches: vlan, ipvlan, vrf', async (t) => {
+(hasReference ? test.serial : test.skip)('what one set attached the other detaches: vlan, ipvlan, vrf', async (t) => {
   const { host, pods, ipam, leases } = await setUp(t);
   const [pod] = pods;
-  const callers: Call[] = [createOwnCaller(host), createCniCaller(t, host, reference!)];
-  for (const [maker, remover] of [callers, callers.toReversed()]) {
+  const call = createSetCaller(t, host, 'ours');
+  for (const [maker, remover] of [
+    ['ours', 'reference'],
+    ['reference', 'ours'],
+  ] as const) {
     for (const [type, extra] of [
       ['vlan', { vlanId: 7, ipam: ipam('10.9.7') }],
       ['ipvlan', { ipam: ipam('10.9.0') }],
     ] as const) {
       const conf = { master: 'up0', ...extra };
-      const added = await maker!(type, { command: 'ADD', id: 'one', pod, conf });
+      const added = await call(type, { command: 'ADD', id: 'one', pod, conf }, maker);
       t.is(added.status, 0, JSON.stringify(added.out));
       const later = { ...conf, prevResult: added.out };
       const behind = { id: 'one', pod, conf: { vrfname: 'red', prevResult: added.out } };
-      if (type === 'vlan') t.is((await maker!('vrf', { command: 'ADD', ...behind })).status, 0);
-      if (type === 'vlan') t.is((await remover!('vrf', { command: 'DEL', ...behind })).status, 0);
-      t.is((await remover!(type, { command: 'DEL', id: 'one', pod, conf: later })).status, 0);
+      if (type === 'vlan') t.is((await call('vrf', { command: 'ADD', ...behind }, maker)).status, 0);
+      if (type === 'vlan') t.is((await call('vrf', { command: 'DEL', ...behind }, remover)).status, 0);
+      t.is((await call(type, { command: 'DEL', id: 'one', pod, conf: later }, remover)).status, 0);
       t.notRegex(await pod.ip('link'), /eth0|red/);
     }
     t.deepEqual(leases(), []);

@@ -3,24 +3,18 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { createCniCaller, pluginFolders } from '../../support/cni-call.ts';
+import { createSetCaller, hasReference, type PluginSet } from '../../support/cni-call.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
-const { ours, reference, remove } = pluginFolders();
-test.after.always(remove);
+const sets: PluginSet[] = ['ours', 'reference'];
+const both = hasReference ? test : test.skip;
 
-const sets: [string, string | undefined][] = [
-  ['ours', ours],
-  ['reference', reference],
-];
-const both = reference ? test : test.skip;
-
-async function setUp(t: ExecutionContext, path: string) {
+async function setUp(t: ExecutionContext, set: PluginSet) {
   const host = await createTestNetns(t, 'host');
   const pod = await createTestNetns(t, 'pod');
   const dataDir = mkdtempSync(join(tmpdir(), 'berth-cni-data-'));
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }));
-  return { host, pod, dataDir, call: createCniCaller(t, host, path) };
+  return { host, pod, dataDir, call: createSetCaller(t, host, set) };
 }
 
 /** What a plugin before in the chain would have made: `net1` with an address and routes. */
@@ -50,19 +44,20 @@ interface ShownLink {
 
 const linkOf = async (pod: TestNetns, name: string) => (await pod.ipJson<ShownLink>('link', 'show', name))[0]!;
 
-for (const [set, path] of sets) {
-  const story = path ? test : test.skip;
-  const name = (title: string) => `${set}: ${title}${path ? '' : ' (Debian’s plugins could not be had)'}`;
+for (const set of sets) {
+  const runs = set === 'ours' || hasReference;
+  const story = runs ? test : test.skip;
+  const name = (title: string) => `${set}: ${title}${runs ? '' : ' (Debian’s plugins could not be had)'}`;
 
   story(
     name('sbr: the interface’s routes move to a table of its own, asked by source; DEL takes the rules away'),
     async (t) => {
-      const { pod, call } = await setUp(t, path!);
+      const { pod, call } = await setUp(t, set);
       const prevResult = await addInterface(pod);
       // Another attachment has the first table.
       await pod.ip('rule', 'add', 'from', '10.1.1.1', 'table', '100');
       const conf = { prevResult };
-      const added = call('sbr', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf });
+      const added = await call('sbr', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf });
       t.is(added.status, 0, JSON.stringify(added.out));
       t.deepEqual(added.out.ips, prevResult.ips, 'the result is echoed');
       t.deepEqual(await rulesOf(pod), ['32764:\tfrom 10.9.0.10 lookup 101', '32765:\tfrom 10.1.1.1 lookup 100']);
@@ -71,14 +66,14 @@ for (const [set, path] of sets) {
       t.regex(table, /10\.9\.0\.0\/24 dev net1 .*src 10\.9\.0\.10/);
       t.regex(table, /10\.8\.0\.0\/16 via 10\.9\.0\.7 dev net1/);
       t.is(await pod.ip('-4', 'route'), '', 'nothing of it in the main table');
-      t.is(call('sbr', { command: 'CHECK', id: 'one', pod, ifname: 'net1', conf }).status, 0);
-      t.is(call('sbr', { command: 'DEL', id: 'one', pod, ifname: 'net1', conf }).status, 0);
+      t.is((await call('sbr', { command: 'CHECK', id: 'one', pod, ifname: 'net1', conf })).status, 0);
+      t.is((await call('sbr', { command: 'DEL', id: 'one', pod, ifname: 'net1', conf })).status, 0);
       t.deepEqual(await rulesOf(pod), ['32765:\tfrom 10.1.1.1 lookup 100']);
     },
   );
 
   story(name('tuning: MAC, MTU, modes, settings; how it was comes back with DEL'), async (t) => {
-    const { pod, call, dataDir } = await setUp(t, path!);
+    const { pod, call, dataDir } = await setUp(t, set);
     const prevResult = await addInterface(pod);
     const before = await linkOf(pod, 'net1');
     const conf = {
@@ -91,7 +86,7 @@ for (const [set, path] of sets) {
     };
     const mac = '0a:00:00:00:00:77';
     const all = { command: 'ADD', id: 'one', pod, ifname: 'net1', args: `MAC=${mac}` } as const;
-    const added = call('tuning', { ...all, conf });
+    const added = await call('tuning', { ...all, conf });
     t.is(added.status, 0, JSON.stringify(added.out));
     t.is(added.out.interfaces[0].mac, mac, 'the result tells the new one');
     const link = await linkOf(pod, 'net1');
@@ -100,29 +95,36 @@ for (const [set, path] of sets) {
     t.is((await pod.run('cat', ['/proc/sys/net/core/somaxconn'])).trim(), '500');
     t.is((await pod.run('cat', ['/proc/sys/net/ipv4/conf/net1/log_martians'])).trim(), '1');
     const later = { ...conf, prevResult: added.out };
-    t.is(call('tuning', { ...all, command: 'CHECK', conf: later }).status, 0);
+    t.is((await call('tuning', { ...all, command: 'CHECK', conf: later })).status, 0);
     await pod.ip('link', 'set', 'net1', 'mtu', '1300');
-    t.not(call('tuning', { ...all, command: 'CHECK', conf: later }).status, 0, 'another MTU');
+    t.not((await call('tuning', { ...all, command: 'CHECK', conf: later })).status, 0, 'another MTU');
     t.deepEqual(readdirSync(conf.dataDir), ['one_net1.json']);
-    for (const _ of [1, 2]) t.is(call('tuning', { ...all, command: 'DEL', conf: later }).status, 0);
+    for (const _ of [1, 2]) t.is((await call('tuning', { ...all, command: 'DEL', conf: later })).status, 0);
     t.deepEqual(await linkOf(pod, 'net1'), before);
     t.deepEqual(readdirSync(conf.dataDir), []);
   });
 
   story(name('tuning: what is not of the network is refused'), async (t) => {
-    const { pod, call, dataDir } = await setUp(t, path!);
+    const { pod, call, dataDir } = await setUp(t, set);
     const prevResult = await addInterface(pod);
     const add = (extra: object) =>
       call('tuning', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf: { dataDir, prevResult, ...extra } });
-    t.regex(add({ sysctl: { 'kernel.hostname': 'evil' } }).out.msg, /invalid net sysctl key: "?kernel.hostname/);
-    t.not(add({ sysctl: { 'net/../kernel/hostname': 'evil' } }).status, 0);
-    t.not(add({ sysctl: { 'net.ipv4.no_such_key': '1' } }).status, 0);
-    t.not(add({ mac: 'nonsense' }).status, 0);
-    t.not(call('tuning', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf: { dataDir } }).status, 0, 'unchained');
+    t.regex(
+      (await add({ sysctl: { 'kernel.hostname': 'evil' } })).out.msg,
+      /invalid net sysctl key: "?kernel.hostname/,
+    );
+    t.not((await add({ sysctl: { 'net/../kernel/hostname': 'evil' } })).status, 0);
+    t.not((await add({ sysctl: { 'net.ipv4.no_such_key': '1' } })).status, 0);
+    t.not((await add({ mac: 'nonsense' })).status, 0);
+    t.not(
+      (await call('tuning', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf: { dataDir } })).status,
+      0,
+      'unchained',
+    );
   });
 
   story(name('host-device: by name and by MAC; in, CHECK, and back under its name'), async (t) => {
-    const { host, pod, call } = await setUp(t, path!);
+    const { host, pod, call } = await setUp(t, set);
     await host.ip('link', 'add', 'wire0', 'address', '0a:00:00:00:00:05', 'type', 'veth', 'peer', 'name', 'wire1');
     await host.ip('link', 'set', 'wire1', 'up');
     const ipam = {
@@ -132,35 +134,35 @@ for (const [set, path] of sets) {
     };
     for (const selector of [{ device: 'wire0' }, { hwaddr: '0A:00:00:00:00:05' }]) {
       const conf = { ...selector, ipam };
-      const added = call('host-device', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf });
+      const added = await call('host-device', { command: 'ADD', id: 'one', pod, ifname: 'net1', conf });
       t.is(added.status, 0, JSON.stringify(added.out));
       t.like(added.out.interfaces[0], { name: 'net1', mac: '0a:00:00:00:00:05', sandbox: pod.path });
       t.is(added.out.ips[0].address, '10.9.0.10/24');
       t.regex(await pod.ip('route'), /10\.8\.0\.0\/16 via 10\.9\.0\.7 dev net1/);
       t.notRegex(await host.ip('link'), /wire0@/);
       const later = { ...conf, prevResult: added.out };
-      t.is(call('host-device', { command: 'CHECK', id: 'one', pod, ifname: 'net1', conf: later }).status, 0);
-      t.is(call('host-device', { command: 'DEL', id: 'one', pod, ifname: 'net1', conf: later }).status, 0);
+      t.is((await call('host-device', { command: 'CHECK', id: 'one', pod, ifname: 'net1', conf: later })).status, 0);
+      t.is((await call('host-device', { command: 'DEL', id: 'one', pod, ifname: 'net1', conf: later })).status, 0);
       t.regex(await host.ip('link'), /wire0@wire1/);
       t.notRegex(await pod.ip('link'), /net1/);
     }
     const bare = { command: 'ADD', id: 'one', pod, ifname: 'net2', conf: { device: 'wire0' } } as const;
-    const added = call('host-device', bare);
+    const added = await call('host-device', bare);
     t.deepEqual(
       added.out.interfaces.map((one: { name: string }) => one.name),
       ['net2'],
     );
-    t.is(call('host-device', { ...bare, command: 'DEL' }).status, 0);
+    t.is((await call('host-device', { ...bare, command: 'DEL' })).status, 0);
     t.regex(await host.ip('link'), /wire0@wire1/);
-    t.regex(call('host-device', { ...bare, conf: {} }).out.msg, /specify either/);
-    t.not(call('host-device', { ...bare, conf: { device: 'none' } }).status, 0);
-    t.not(call('host-device', { ...bare, conf: { kernelpath: '/etc' } }).status, 0);
-    t.not(call('host-device', { ...bare, conf: { pciBusID: '0000:00:99.9' } }).status, 0);
+    t.regex((await call('host-device', { ...bare, conf: {} })).out.msg, /specify either/);
+    t.not((await call('host-device', { ...bare, conf: { device: 'none' } })).status, 0);
+    t.not((await call('host-device', { ...bare, conf: { kernelpath: '/etc' } })).status, 0);
+    t.not((await call('host-device', { ...bare, conf: { pciBusID: '0000:00:99.9' } })).status, 0);
   });
 }
 
 test('ours: sbr of two families, a table of somebody else’s, gateways, source hints; a failed ADD leaves all as it was', async (t) => {
-  const { pod, call } = await setUp(t, ours);
+  const { pod, call } = await setUp(t, 'ours');
   const base = await addInterface(pod);
   await pod.ip('address', 'add', 'fd00:9::10/64', 'dev', 'net1', 'nodad');
   const prevResult = { ...base, ips: [...base.ips, { address: 'fd00:9::10/64', gateway: 'fd00:9::1', interface: 0 }] };
@@ -168,25 +170,25 @@ test('ours: sbr of two families, a table of somebody else’s, gateways, source 
   const main = await pod.ip('route');
 
   const unreachable = { prevResult, gateways: ['192.168.99.1'] };
-  t.not(call('sbr', { command: 'ADD', ...all, conf: unreachable }).status, 0);
+  t.not((await call('sbr', { command: 'ADD', ...all, conf: unreachable })).status, 0);
   t.is(await pod.ip('route'), main);
   t.deepEqual(await rulesOf(pod), []);
   t.is(await pod.ip('route', 'show', 'table', 'all', 'dev', 'net1').then((text) => /table 10\d/.test(text)), false);
 
-  t.is(call('sbr', { command: 'ADD', ...all, conf: { prevResult, table: 5001 } }).status, 0);
+  t.is((await call('sbr', { command: 'ADD', ...all, conf: { prevResult, table: 5001 } })).status, 0);
   t.deepEqual(await rulesOf(pod), ['32765:\tfrom 10.9.0.10 lookup 5001']);
   t.regex(await pod.ip('-6', 'rule'), /from fd00:9::10 lookup 5001/);
   t.is(await pod.ip('route'), main, 'whose table it is makes its routes');
   // The interface is gone: the result says what its addresses were.
   await pod.ip('link', 'delete', 'net1');
-  t.is(call('sbr', { command: 'DEL', ...all, conf: { prevResult, table: 5001 } }).status, 0);
+  t.is((await call('sbr', { command: 'DEL', ...all, conf: { prevResult, table: 5001 } })).status, 0);
   t.deepEqual(await rulesOf(pod), []);
   t.notRegex(await pod.ip('-6', 'rule'), /5001/);
 
   await addInterface(pod);
   await pod.ip('address', 'add', 'fd00:9::10/64', 'dev', 'net1', 'nodad');
   const hinted = { prevResult, addSourceHints: true, gateways: ['10.9.0.2'] };
-  t.is(call('sbr', { command: 'ADD', ...all, conf: hinted }).status, 0);
+  t.is((await call('sbr', { command: 'ADD', ...all, conf: hinted })).status, 0);
   t.regex(await pod.ip('route', 'show', 'table', '100'), /default via 10\.9\.0\.2/);
   t.regex(await pod.ip('-6', 'route', 'show', 'table', '101'), /default via fd00:9::1/);
   t.is(
@@ -195,19 +197,26 @@ test('ours: sbr of two families, a table of somebody else’s, gateways, source 
     'the subnet stays, other routes do not',
   );
   t.regex(await pod.ip('-6', 'route'), /fe80::\/64 dev net1/);
-  t.is(call('sbr', { command: 'CHECK', ...all, conf: { ...hinted, prevResult } }).status, 0);
+  t.is((await call('sbr', { command: 'CHECK', ...all, conf: { ...hinted, prevResult } })).status, 0);
   await pod.ip('rule', 'delete', 'from', '10.9.0.10');
   t.regex(
-    call('sbr', { command: 'CHECK', ...all, conf: hinted }).out.msg,
+    (await call('sbr', { command: 'CHECK', ...all, conf: hinted })).out.msg,
     /no routing rule for what comes from 10\.9\.0\.10\/32/,
   );
-  t.is(call('sbr', { command: 'DEL', ...all, conf: hinted }).status, 0);
-  t.is(call('sbr', { command: 'DEL', ...all, netns: '/run/netns/none', conf: hinted }).status, 0, 'no namespace');
-  t.is(call('sbr', { command: 'ADD', ...all, conf: { prevResult, gateways: ['10.9.0.2', '10.9.0.3'] } }).out.code, 7);
+  t.is((await call('sbr', { command: 'DEL', ...all, conf: hinted })).status, 0);
+  t.is(
+    (await call('sbr', { command: 'DEL', ...all, netns: '/run/netns/none', conf: hinted })).status,
+    0,
+    'no namespace',
+  );
+  t.is(
+    (await call('sbr', { command: 'ADD', ...all, conf: { prevResult, gateways: ['10.9.0.2', '10.9.0.3'] } })).out.code,
+    7,
+  );
 });
 
 test('ours: tuning’s allow list, its placeholder, arguments of one container, queue length; a failed ADD leaves all as it was', async (t) => {
-  const { pod, call, dataDir } = await setUp(t, ours);
+  const { pod, call, dataDir } = await setUp(t, 'ours');
   const prevResult = await addInterface(pod, 'net.7');
   const before = await linkOf(pod, 'net.7');
   const all = { id: 'one', pod, ifname: 'net.7' };
@@ -216,7 +225,7 @@ test('ours: tuning’s allow list, its placeholder, arguments of one container, 
   const was = await somaxconn();
 
   t.not(
-    add({ sysctl: { 'net.core.somaxconn': '77' }, mtu: 1400, mac: 'ff:ff:ff:ff:ff:ff' }).status,
+    (await add({ sysctl: { 'net.core.somaxconn': '77' }, mtu: 1400, mac: 'ff:ff:ff:ff:ff:ff' })).status,
     0,
     'the kernel refuses that MAC',
   );
@@ -224,7 +233,7 @@ test('ours: tuning’s allow list, its placeholder, arguments of one container, 
   t.deepEqual(await linkOf(pod, 'net.7'), before);
   t.deepEqual(readdirSync(dataDir), []);
 
-  const added = add({
+  const added = await add({
     mtu: 1400,
     txQLen: 55,
     sysctl: { 'net.ipv4.conf.IFNAME.log_martians': '0', 'net.ipv4.tcp_rmem': '4096 87380 6291456' },
@@ -234,15 +243,15 @@ test('ours: tuning’s allow list, its placeholder, arguments of one container, 
   t.like(await linkOf(pod, 'net.7'), { mtu: 1402, txqlen: 55 });
   t.is((await pod.run('cat', ['/proc/sys/net/ipv4/conf/net.7/log_martians'])).trim(), '1');
   const conf = { dataDir, prevResult, txQLen: 55, sysctl: { 'net.ipv4.tcp_rmem': '4096 87380 6291456' } };
-  t.is(call('tuning', { command: 'CHECK', ...all, conf }).status, 0, 'blanks and tabs are the same');
+  t.is((await call('tuning', { command: 'CHECK', ...all, conf })).status, 0, 'blanks and tabs are the same');
   // A second ADD (the first was killed before it could tell) does not take the changed interface for how it was.
-  t.is(add({ mtu: 1300 }).status, 0);
-  t.is(call('tuning', { command: 'DEL', ...all, conf }).status, 0);
+  t.is((await add({ mtu: 1300 })).status, 0);
+  t.is((await call('tuning', { command: 'DEL', ...all, conf })).status, 0);
   t.is((await linkOf(pod, 'net.7')).mtu, before.mtu);
 
   // GC knows its own network's files.
   for (const id of ['gone', 'kept'])
-    t.is(call('tuning', { command: 'ADD', ...all, id, conf: { ...conf, mtu: 1400 } }).status, 0);
+    t.is((await call('tuning', { command: 'ADD', ...all, id, conf: { ...conf, mtu: 1400 } })).status, 0);
   writeFileSync(join(dataDir, 'theirs_eth0.json'), '{"mtu":1500}');
   const newest = {
     ...conf,
@@ -250,82 +259,82 @@ test('ours: tuning’s allow list, its placeholder, arguments of one container, 
     cniVersion: '1.1.0',
     'cni.dev/valid-attachments': [{ containerID: 'kept', ifname: 'net.7' }],
   };
-  t.is(call('tuning', { command: 'GC', conf: newest }).status, 0);
+  t.is((await call('tuning', { command: 'GC', conf: newest })).status, 0);
   t.deepEqual(readdirSync(dataDir).toSorted(), ['kept_net.7.json', 'theirs_eth0.json']);
-  t.is(call('tuning', { command: 'DEL', id: 'kept', ifname: 'net.7', conf }).status, 0, 'no namespace');
+  t.is((await call('tuning', { command: 'DEL', id: 'kept', ifname: 'net.7', conf })).status, 0, 'no namespace');
   t.deepEqual(readdirSync(dataDir), ['theirs_eth0.json']);
 
   const twice = { sysctl: { 'net.core.somaxconn': '5', 'net/core/somaxconn': '6' } };
-  t.regex(add(twice).out.msg, /duplicated sysctl keys/);
+  t.regex((await add(twice)).out.msg, /duplicated sysctl keys/);
   mkdirSync('/etc/cni/tuning', { recursive: true });
   t.false(existsSync('/etc/cni/tuning/allowlist.conf'));
   t.teardown(() => rmSync('/etc/cni/tuning/allowlist.conf', { force: true }));
   writeFileSync('/etc/cni/tuning/allowlist.conf', '^net\\.ipv4\\.conf\\.IFNAME\\.[a-z_]*$\n\n');
-  t.regex(add({ sysctl: { 'net.core.somaxconn': '5' } }).out.msg, /Sysctl net.core.somaxconn is not allowed/);
-  t.is(add({ sysctl: { 'net.ipv4.conf.IFNAME.log_martians': '1' } }).status, 0);
+  t.regex((await add({ sysctl: { 'net.core.somaxconn': '5' } })).out.msg, /Sysctl net.core.somaxconn is not allowed/);
+  t.is((await add({ sysctl: { 'net.ipv4.conf.IFNAME.log_martians': '1' } })).status, 0);
   writeFileSync('/etc/cni/tuning/allowlist.conf', '[\n');
-  t.regex(add({ sysctl: { 'net.core.somaxconn': '5' } }).out.msg, /"\[" is no regular expression/);
+  t.regex((await add({ sysctl: { 'net.core.somaxconn': '5' } })).out.msg, /"\[" is no regular expression/);
 });
 
 test('ours: host-device moves a device whose name the container has, and undoes what failed or was killed', async (t) => {
-  const { host, pod, call } = await setUp(t, ours);
+  const { host, pod, call } = await setUp(t, 'ours');
   await host.ip('link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'wire1');
   await host.ip('link', 'set', 'eth0', 'up');
   await host.ip('link', 'set', 'eth0', 'alias', 'uplink to nowhere');
   await pod.ip('link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'other');
   const all = { id: 'one', pod, ifname: 'net1', conf: { device: 'eth0' } };
-  t.is(call('host-device', { command: 'ADD', ...all }).status, 0);
+  t.is((await call('host-device', { command: 'ADD', ...all })).status, 0);
   t.regex(await pod.ip('link'), /net1@/);
   t.regex(await pod.ip('link'), /eth0@other/);
-  for (const _ of [1, 2]) t.is(call('host-device', { command: 'DEL', ...all }).status, 0);
+  for (const _ of [1, 2]) t.is((await call('host-device', { command: 'DEL', ...all })).status, 0);
   t.regex(await host.ip('link'), /eth0@wire1/);
   t.regex(await pod.ip('link'), /eth0@other/);
 
   await host.ip('link', 'set', 'eth0', 'up', 'alias', 'uplink to nowhere');
   const refused = { ...all.conf, ipam: { type: 'nobody' } };
-  t.not(call('host-device', { command: 'ADD', ...all, conf: refused }).status, 0);
+  t.not((await call('host-device', { command: 'ADD', ...all, conf: refused })).status, 0);
   t.regex(await host.ip('link'), /eth0@wire1/, 'back where it was');
-  t.is(call('host-device', { command: 'ADD', ...all, ifname: 'eth0' }).out.code, 101);
+  t.is((await call('host-device', { command: 'ADD', ...all, ifname: 'eth0' })).out.code, 101);
   t.regex(await host.ip('link'), /eth0@wire1/);
 
   // Killed between the move and the new name.
   await pod.ip('link', 'delete', 'eth0');
   await host.ip('link', 'set', 'eth0', 'alias', 'eth0');
   await host.ip('link', 'set', 'eth0', 'netns', pod.name);
-  t.is(call('host-device', { command: 'DEL', ...all }).status, 0);
+  t.is((await call('host-device', { command: 'DEL', ...all })).status, 0);
   t.regex(await host.ip('link'), /eth0@wire1/);
-  t.is(call('host-device', { command: 'ADD', ...all }).status, 0);
+  t.is((await call('host-device', { command: 'ADD', ...all })).status, 0);
   // The host has such a link again: nothing is overwritten, and DEL says why.
   await host.ip('link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'new1');
-  t.regex(call('host-device', { command: 'DEL', ...all }).out.msg, /the host has another link eth0 meanwhile/);
+  t.regex((await call('host-device', { command: 'DEL', ...all })).out.msg, /the host has another link eth0 meanwhile/);
   await host.ip('link', 'delete', 'eth0');
-  t.is(call('host-device', { command: 'DEL', ...all }).status, 0);
-  t.is(call('host-device', { command: 'DEL', ...all, netns: '/run/netns/none' }).status, 0);
+  t.is((await call('host-device', { command: 'DEL', ...all })).status, 0);
+  t.is((await call('host-device', { command: 'DEL', ...all, netns: '/run/netns/none' })).status, 0);
 });
 
 both('sbr, tuning and host-device: what one set did the other undoes', async (t) => {
   for (const [maker, remover] of [
-    [ours, reference!],
-    [reference!, ours],
-  ]) {
-    const { host, pod, call, dataDir } = await setUp(t, maker!);
+    ['ours', 'reference'],
+    ['reference', 'ours'],
+  ] as const) {
+    const { host, pod, call, dataDir } = await setUp(t, maker);
     const prevResult = await addInterface(pod);
     const before = await linkOf(pod, 'net1');
     const all = { id: 'one', pod, ifname: 'net1' };
     const tuning = { dataDir, prevResult, mtu: 1333, mac: '0a:00:00:00:00:33', promisc: true };
-    t.is(call('tuning', { command: 'ADD', ...all, conf: tuning }).status, 0);
-    t.is(call('sbr', { command: 'ADD', ...all, conf: { prevResult } }).status, 0);
-    t.is(call('tuning', { command: 'CHECK', ...all, conf: tuning }, remover).status, 0);
-    t.is(call('sbr', { command: 'DEL', ...all, conf: { prevResult } }, remover).status, 0);
-    t.is(call('tuning', { command: 'DEL', ...all, conf: tuning }, remover).status, 0);
+    t.is((await call('tuning', { command: 'ADD', ...all, conf: tuning })).status, 0);
+    t.is((await call('sbr', { command: 'ADD', ...all, conf: { prevResult } })).status, 0);
+    t.is((await call('tuning', { command: 'CHECK', ...all, conf: tuning }, remover)).status, 0);
+    t.is((await call('sbr', { command: 'DEL', ...all, conf: { prevResult } }, remover)).status, 0);
+    t.is((await call('tuning', { command: 'DEL', ...all, conf: tuning }, remover)).status, 0);
     t.deepEqual(await rulesOf(pod), []);
     t.deepEqual(await linkOf(pod, 'net1'), before);
     t.deepEqual(readdirSync(dataDir), []);
 
     await host.ip('link', 'add', 'wire0', 'type', 'veth', 'peer', 'name', 'wire1');
     const device = { ...all, ifname: 'net2', conf: { device: 'wire0' } };
-    t.is(call('host-device', { command: 'ADD', ...device }).status, 0);
-    t.is(call('host-device', { command: 'DEL', ...device }, remover).status, 0);
+    t.is((await call('host-device', { command: 'ADD', ...device })).status, 0);
+    t.is((await call('host-device', { command: 'DEL', ...device }, remover)).status, 0);
     t.regex(await host.ip('link'), /wire0@wire1/);
   }
 });
