@@ -18,7 +18,7 @@ export interface TestNetns {
 let counter = 0;
 
 /** Makes a namespace under a unique name, with `lo` up and forwarding off, whatever the machine's own setting (which new namespaces copy). */
-export async function createTestNetns(t: ExecutionContext, label: string): Promise<TestNetns> {
+export async function createTestNetns(t: Pick<ExecutionContext, 'teardown'>, label: string): Promise<TestNetns> {
   const name = `berth-${process.pid}-${++counter}-${label}`;
   const path = `/run/netns/${name}`;
   await run('ip', ['netns', 'add', name]);

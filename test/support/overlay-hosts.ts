@@ -38,7 +38,7 @@ export interface OverlaySwitch {
   addHost(number: number, options?: HostOptions): Promise<OverlayHost>;
 }
 
-export async function createOverlaySwitch(t: ExecutionContext): Promise<OverlaySwitch> {
+export async function createOverlaySwitch(t: Pick<ExecutionContext, 'teardown'>): Promise<OverlaySwitch> {
   const netns = await createTestNetns(t, 'switch');
   await netns.ip('link', 'add', 'switch', 'mtu', '9000', 'type', 'bridge', 'mcast_snooping', '0');
   await netns.ip('link', 'set', 'switch', 'up');
