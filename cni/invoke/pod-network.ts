@@ -3,6 +3,7 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { openProcessLeases } from '../ipam/dhcp/process-leases.ts';
 import { DEFAULT_DATA_DIR } from '../ipam/host-local.ts';
 import { loopback } from '../plugins/loopback.ts';
 import { ownPlugins } from '../programs/all.ts';
@@ -31,6 +32,8 @@ export interface PodNetworkOptions
   pluginTimeoutMs?: number;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+  /** Where leases of DHCP servers are kept for the next process. Default /run/cni/dhcp-berth. */
+  dhcpStateDir?: string;
 }
 
 export interface PodNetworkDependencies {
@@ -98,7 +101,14 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
   const run: typeof runProgram = (program, args, how) =>
     runProgram(program, args, hostNetns === undefined ? how : { netns: hostNetns, ...how });
   const metrics = createNetworkMetrics(deps.registry);
-  const own = ownPlugins({ run: runProgram, sleep: (ms) => clock.sleep(ms), hostNetns });
+  const dhcpLeases = openProcessLeases({ stateDir: options.dhcpStateDir }, { clock, log });
+  const own = ownPlugins({
+    run: runProgram,
+    sleep: (ms) => clock.sleep(ms),
+    monotonicMs: () => clock.monotonicMs(),
+    hostNetns,
+    dhcpLeases,
+  });
   const timeoutMs = options.pluginTimeoutMs;
   const caller = createPluginCaller({ own: (type) => own.get(type), path: binDirs, run, timeoutMs });
   const chain = createChain(caller);
@@ -268,7 +278,10 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     collect: (liveSandboxIds) => metrics.operation('collect', () => collect(liveSandboxIds)),
     onChange: inUse.onChange,
     run: inUse.run,
-    close: () => caller.close(),
+    close() {
+      caller.close();
+      void dhcpLeases.close();
+    },
   };
 }
 
