@@ -7,26 +7,40 @@ import { abortOnSignals, createContext } from '../roots/context.ts';
 import { pathsOf } from '../settings.ts';
 import { writeHeapSnapshotsOnSignal } from './heap-snapshots.ts';
 import { daemonPid } from './launch.ts';
+import { nodeAddressMoved, settleNodeAddress } from './node-address.ts';
 import { writePidFile } from './pid-file.ts';
 
-/** Runs the cluster of a root directory until SIGTERM or SIGINT. Pods, rules and a private Engine stay. */
+/**
+ * Runs the cluster of a root directory until SIGTERM or SIGINT. Pods, rules and a private Engine stay. A host that gets another address
+ * gets another start, as the same process.
+ */
 export async function runDaemon(options: { rootDir: string; verbose?: boolean }): Promise<void> {
-  const settings = knownCluster(options.rootDir);
-  const other = daemonPid(settings);
+  const recorded = knownCluster(options.rootDir);
+  const other = daemonPid(recorded);
   if (other !== undefined && other !== process.pid)
     throw new UserError(`another daemon runs this cluster already (pid ${other})`);
-  const { pid } = pathsOf(settings);
+  const { pid } = pathsOf(recorded);
   writePidFile(pid, process.pid);
   const context = createContext({ verbose: options.verbose });
+  const settings = await settleNodeAddress(recorded, context.log);
   writeHeapSnapshotsOnSignal({ name: 'berth', rootDir: settings.rootDir }, context);
   const notifySocket = process.env.NOTIFY_SOCKET;
   // They need nothing of this process, and it nothing of them: what goes wrong there must not keep the cluster down.
   startKeepers(settings).catch((error) => context.log.error({ err: error }, 'the further nodes of this machine'));
   const { runAllInOne } = await import('../roots/all-in-one.ts');
+  const asked = abortOnSignals();
+  const moved = new AbortController();
+  nodeAddressMoved(settings, context.clock, asked).then((has) => has && moved.abort());
   try {
-    await runAllInOne(settings, context, abortOnSignals(), () => sdNotify('READY=1', notifySocket));
+    const signal = AbortSignal.any([asked, moved.signal]);
+    await runAllInOne(settings, context, signal, () => sdNotify('READY=1', notifySocket));
   } finally {
-    sdNotify('STOPPING=1', notifySocket);
-    rmSync(pid, { force: true });
+    if (!moved.signal.aborted || asked.aborted) {
+      sdNotify('STOPPING=1', notifySocket);
+      rmSync(pid, { force: true });
+    }
   }
+  if (!moved.signal.aborted || asked.aborted) return;
+  context.log.warn('this host has another address now: starting anew');
+  process.execve!(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env);
 }

@@ -2,8 +2,11 @@ import { networkInterfaces } from 'node:os';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { UserError } from '../output/failure.ts';
 
-/** The address of the interface that the default route leaves by, as the kubelet chooses it; without such a route, the host's first own address. */
-export async function detectNodeIp(): Promise<string> {
+/**
+ * The address of the interface that the default route leaves by, as the kubelet chooses it; without such a route, the host's first own address.
+ * @param isWanted passes over addresses of links that lead to pods, where there are some already
+ */
+export async function detectNodeIp(isWanted: (address: string) => boolean = () => true): Promise<string> {
   const netlink = openRtnetlink();
   try {
     const routes = await netlink.listRoutes();
@@ -18,7 +21,7 @@ export async function detectNodeIp(): Promise<string> {
     ];
     const interfaces = networkInterfaces();
     for (const name of names) {
-      const address = interfaces[name]?.find((one) => one.family === 'IPv4' && !one.internal);
+      const address = interfaces[name]?.find((one) => one.family === 'IPv4' && !one.internal && isWanted(one.address));
       if (address) return address.address;
     }
   } finally {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { imagesFolder } from '../../cli/cluster/images-folder.ts';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
-import { createHost, type Host } from '../../cli/hosts/host.ts';
+import { createHost, type Host, type HostDisk } from '../../cli/hosts/host.ts';
 import { createSwitch, type Switch } from '../../cli/hosts/switch.ts';
 import { buildImage } from '../../cli/images/build.ts';
 import { recipes } from '../../cli/images/catalog.ts';
@@ -85,13 +85,19 @@ export interface ClusterHost {
   close(): Promise<void>;
 }
 
-/** Makes the host and its switch; images are built before, outside, where they stay for the next run. */
-export async function createClusterHost(name: string): Promise<ClusterHost> {
+/**
+ * Makes the host and its switch; images are built before, outside, where they stay for the next run. With an earlier one's disk and switch it
+ * is that machine after a reboot, with the switch's next address.
+ */
+export async function createClusterHost(
+  name: string,
+  machine: { disk?: HostDisk; net?: Switch } = {},
+): Promise<ClusterHost> {
   const found = await kubectlOrWhyNot();
   const kubectlProgram = 'program' in found ? found.program : 'kubectl';
   for (const recipe of recipes) await buildImage(recipe, imagesFolder());
-  const net = await createSwitch(`${name}-switch`);
-  const host = await createHost(name);
+  const net = machine.net ?? (await createSwitch(`${name}-switch`));
+  const host = await createHost(name, machine.disk);
   const address = await net.plug(host);
   const engines = new Map<string, DockerEngine>();
 
