@@ -19,7 +19,7 @@ export interface RangeConfig {
   rangeStart?: string;
   /** Default: the last before the broadcast address (IPv6: the last). */
   rangeEnd?: string;
-  /** Never given to a container. Default: the first address of the subnet. */
+  /** Never given to a container. Default: the first address of the subnet. May be outside of it. */
   gateway?: string;
 }
 
@@ -74,6 +74,13 @@ function parseRange(config: RangeConfig): Range {
     throw invalid(`ipam.ranges.subnet ${config.subnet} is too small: /30 (IPv6 /126) at most`);
   const base = toBigInt(network.address);
   const end = toBigInt(lastAddressOf(network));
+  // It may be outside: a router that is reached over the link all the same (169.254.1.1).
+  const gatewayOf = (text: string) => {
+    const address = asConfig('gateway', () => parseIp(text));
+    if (address.length !== subnet.address.length)
+      throw invalid(`ipam.ranges.gateway ${text} and ${config.subnet} are of two families`);
+    return address;
+  };
   const within = (field: string, text: string) => {
     const address = asConfig(field, () => parseIp(text));
     if (!prefixContains(subnet, address)) throw invalid(`ipam.ranges.${field} ${text} is not in ${config.subnet}`);
@@ -84,7 +91,7 @@ function parseRange(config: RangeConfig): Range {
   const last = config.rangeEnd ? toBigInt(within('rangeEnd', config.rangeEnd)) : lastUsable;
   if (first > last) throw invalid(`ipam.ranges.rangeStart ${config.rangeStart} is after rangeEnd ${config.rangeEnd}`);
   // As the kernel writes it: candidates are compared with it as text.
-  const gateway = formatIp(config.gateway ? within('gateway', config.gateway) : fromBigInt(base + 1n, subnet.family));
+  const gateway = formatIp(config.gateway ? gatewayOf(config.gateway) : fromBigInt(base + 1n, subnet.family));
   return { subnet, first, last, gateway };
 }
 

@@ -13,17 +13,17 @@ export const staticProgram: ProgramPlugin<StaticConfig> = {
 };
 
 /**
- * As in the reference plugin: CNI_ARGS' `IP` adds to the file's addresses and `GATEWAY` goes to those whose subnet it is in; `args.cni.ips`
- * stand in place of all of these, and the runtime's `ips` in place of those.
+ * As in the reference plugin: CNI_ARGS' `IP` adds to the file's addresses, and `GATEWAY` goes to those of them whose subnet it is in;
+ * `args.cni.ips` stand in place of all of these, and the runtime's `ips` in place of those.
  */
 function parseStatic(conf: NetConf, args: Readonly<Record<string, string>>): StaticConfig {
   const ipam = readFields(conf.ipam);
-  const named = listed(args['IP']).map((address) => ({ address }));
-  const written = [...(ipam.list('addresses') as { address?: unknown }[]), ...named].map(checkStaticAddress);
+  const named = listed(args['IP']).map((address) => checkStaticAddress({ address }));
+  const written = (ipam.list('addresses') as { address?: unknown }[]).map(checkStaticAddress);
   const inArgs = readFields(conf.raw).section('args').section('cni').list('ips');
   const offered = readFields(conf.runtimeConfig).list('ips');
   const instead = [offered, inArgs].find((list) => list.length > 0)?.map((address) => checkStaticAddress({ address }));
-  const addresses = instead ?? listed(args['GATEWAY']).reduce(withGateway, written);
+  const addresses = instead ?? [...written, ...listed(args['GATEWAY']).reduce(withGateway, named)];
   refuseManyOfOneFamily(
     conf.cniVersion,
     addresses.map(({ address }) => parsePrefix(address).family),

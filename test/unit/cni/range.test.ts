@@ -60,6 +60,7 @@ for (const [what, ranges, message] of [
   ],
   ['no subnet', [{} as RangeConfig], /has no subnet/],
   ['a number', [{ subnet: 7 } as unknown as RangeConfig], /7 is no text/],
+  ['a gateway of the other family', [{ subnet: '10.1.2.0/24', gateway: 'fd00::1' }], /two families/],
   ['mixed families', [{ subnet: '10.1.2.0/24' }, { subnet: 'fd00::/64' }], /mixes IPv4 and IPv6/],
   ['nothing', [], /empty set/],
 ] as [string, RangeConfig[], RegExp][])
@@ -88,4 +89,8 @@ test('a set that is no list is refused', (t) => {
 
 test('an IPv6 gateway is left out however it is written', (t) => {
   t.deepEqual(order([{ subnet: 'fd00::/126', gateway: 'FD00:0::2' }]), ['fd00::1', 'fd00::3']);
+});
+
+test('a gateway may be outside of the subnet: then the first address is like any other', (t) => {
+  t.is(order([{ subnet: '10.1.2.0/29', gateway: '169.254.1.1' }])[0], '10.1.2.1');
 });
