@@ -1,4 +1,4 @@
-/** `./berth up --nodes 3`: three nodes on one machine; one is stopped, started, cut off, removed; `down` leaves nothing. */
+/** `./berth up --nodes 3 --overlay-backend vxlan`: three nodes on one machine, a tunnel between their pods; one is stopped, started, cut off, removed; `down` leaves nothing. */
 import test from 'ava';
 import type { Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
@@ -35,6 +35,17 @@ if (!skip) {
   test.after.always(() => machine.close());
 }
 
+/** What a pod gets from the web server at an address. */
+const ask = async (from: string, host: string) =>
+  (await machine.kubectl('exec', from, '--', 'wget', '-qO-', '-T5', `http://${host}/`)).trim();
+
+/** Once the overlays have heard of what happened. */
+const reaches = (from: string, to: string) =>
+  until(`${from} reaches ${to}`, async () => {
+    const { podIP } = (await machine.get<Pod>('pod', to)).status ?? {};
+    return podIP !== undefined && (await ask(from, podIP).catch(() => undefined)) === to;
+  });
+
 const isReady = async (node: string) => {
   const { status } = await machine.get<Node>('node', node);
   return status?.conditions?.find(({ type }) => type === 'Ready')?.status;
@@ -49,6 +60,8 @@ chapter(name('up --nodes 3: three nodes are Ready, each with a network and an En
     '1s',
     '--node-monitor-grace-period',
     '4s',
+    '--overlay-backend',
+    'vxlan',
   );
   t.regex(up.stderr, /machine-2, machine-3 are Ready/);
   const nodes = await machine.list<Node>('nodes');
@@ -72,14 +85,20 @@ chapter(name('a pod on each node: all reach each other, and a Service has all th
   await machine.apply(...pods, service('web', { app: 'web' }));
   await machine.kubectl('wait', 'pod', '-l', 'app=web', '--for=condition=Ready', '--timeout=60s');
   const running = await machine.list<Pod>('pods', '-l', 'app=web');
-  const ask = async (from: Pod, host: string) =>
-    (await machine.kubectl('exec', from.metadata.name, '--', 'wget', '-qO-', '-T5', `http://${host}/`)).trim();
   for (const from of running) {
     for (const to of running)
-      t.is(await ask(from, to.status!.podIP!), to.metadata.name, `${from.metadata.name} → ${to.metadata.name}`);
-    t.regex(await ask(from, 'web'), /^web-machine/);
-    t.is(await ask(from, OUTSIDE), machine.address, `${from.metadata.name} → outside, by the machine`);
+      t.is(
+        await ask(from.metadata.name, to.status!.podIP!),
+        to.metadata.name,
+        `${from.metadata.name} → ${to.metadata.name}`,
+      );
+    t.regex(await ask(from.metadata.name, 'web'), /^web-machine/);
+    t.is(await ask(from.metadata.name, OUTSIDE), machine.address, `${from.metadata.name} → outside, by the machine`);
   }
+  // The tunnel's headers need their place in each frame.
+  const mtu = await machine.kubectl('exec', 'web-machine', '--', 'cat', '/sys/class/net/eth0/mtu');
+  t.is(mtu.trim(), '1450');
+  t.regex(await machine.sh('ip -d link show flannel.1'), /vxlan id 1 local 172\.29\.77\.1 dev berth0/);
 });
 
 chapter(
@@ -93,6 +112,8 @@ chapter(
     await machine.kubectl('wait', 'pod', 'web-machine-2', '--for=condition=Ready', '--timeout=60s');
     const pod = await machine.get<Pod>('pod', 'web-machine-2');
     t.true((pod.status?.containerStatuses?.[0]?.restartCount ?? 0) > 0, 'its disk knows the pod');
+    await reaches('web-machine', 'web-machine-2');
+    await reaches('web-machine-2', 'web-machine-3');
   },
 );
 
@@ -105,6 +126,7 @@ chapter(name('partition: the node runs on and is given up; heal: it is back, wit
   await machine.berthOk('node', 'heal', THREE);
   await until('it is Ready again', async () => (await isReady(THREE)) === 'True');
   t.is(await restarts(), atFirst);
+  await reaches('web-machine-3', 'web-machine');
 });
 
 chapter(name('add, remove; what is wrong is refused by name'), async (t) => {
@@ -123,7 +145,7 @@ chapter(name('add, remove; what is wrong is refused by name'), async (t) => {
 chapter(name('the daemon is killed: the other nodes run on; down --purge leaves nothing of any of them'), async (t) => {
   await machine.sh('kill -9 "$(cat /run/berth/berth.pid)"');
   t.regex((await machine.berthOk('node', 'list')).stdout, /machine-2 .* runs/);
-  await machine.berthOk('up', '--nodes', '3');
+  await machine.berthOk('up', '--nodes', '3', '--overlay-backend', 'vxlan');
   await machine.berthOk('down', '--purge');
   t.deepEqual(diffSnapshots(before, await machine.snapshot()), []);
 });

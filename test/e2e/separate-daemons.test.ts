@@ -213,6 +213,7 @@ story(named('stopped daemons leave the node as it is; node --cleanup leaves noth
   );
   await stopDaemons();
   t.is((await two.run([BERTH, 'proxy', '--cleanup'])).code, 0);
+  t.is((await two.run([BERTH, 'overlay', '--cleanup'])).code, 0);
   const { code, stderr } = await two.run(
     [BERTH, 'node', '--cleanup', '--node-name', 'two', '--root-dir', '/var/lib/berth-two'],
     { timeoutMs: 60_000 },
@@ -304,8 +305,8 @@ for (const [what, args, message] of [
   ['no API server for the proxy', ['proxy'], /--kubeconfig FILE, or clientConnection\.kubeconfig/],
   [
     'a backend that is not there',
-    ['overlay', '--kubeconfig', '/etc/berth/overlay.kubeconfig', '--backend', 'vxlan'],
-    /--backend vxlan is not supported yet; use host-gw/,
+    ['overlay', '--kubeconfig', '/etc/berth/overlay.kubeconfig', '--backend', 'weave'],
+    /--backend weave: Backend\.Type: "weave" is not one of host-gw, /,
   ],
   [
     'no Engine',
