@@ -41,6 +41,8 @@ export function createTunnels(netlink: Rtnetlink): Tunnels {
   const owners = new Map<string, string>();
   /** As the kernel has them, by all that we know. */
   const present = new Map<string, Entry>();
+  /** What may have nobody any more: looked at by the next sweep. */
+  const loose = new Set<string>();
 
   function claim(leg: string, tunnel: Tunnel): string | undefined {
     const entries = entriesOf(tunnel);
@@ -56,7 +58,10 @@ export function createTunnels(netlink: Rtnetlink): Tunnels {
   function release(leg: string): void {
     const tunnel = wanted.get(leg);
     if (!tunnel) return;
-    for (const entry of entriesOf(tunnel)) if (owners.get(keyOf(entry)) === leg) owners.delete(keyOf(entry));
+    for (const key of entriesOf(tunnel).map(keyOf)) {
+      if (owners.get(key) === leg) owners.delete(key);
+      loose.add(key);
+    }
     wanted.delete(leg);
   }
 
@@ -108,6 +113,7 @@ export function createTunnels(netlink: Rtnetlink): Tunnels {
 
     async read(linkIndexes) {
       present.clear();
+      loose.clear();
       for (const linkIndex of linkIndexes) {
         // Others are the kernel's own: multicast groups, and what it found out itself.
         for (const { address, mac, state } of await netlink.listNeighbours({ linkIndex }))
@@ -120,7 +126,8 @@ export function createTunnels(netlink: Rtnetlink): Tunnels {
     drop: release,
 
     async sweep() {
-      const gone = [...present.values()].filter((entry) => !owners.has(keyOf(entry)));
+      const gone = [...loose].filter((key) => !owners.has(key)).flatMap((key) => present.get(key) ?? []);
+      loose.clear();
       for (let at = 0; at < gone.length; at += BATCH) await Promise.all(gone.slice(at, at + BATCH).map(remove));
       return gone.length;
     },
@@ -130,6 +137,7 @@ export function createTunnels(netlink: Rtnetlink): Tunnels {
 
   function remember(entry: Entry): void {
     present.set(keyOf(entry), entry);
+    loose.add(keyOf(entry));
   }
 }
 

@@ -8,6 +8,9 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createOverlaySwitch, type OverlayHost, reaches, VXLAN_DEFAULTS } from '../../support/overlay-hosts.ts';
+import { createRandom } from '../../support/random.ts';
+
+const RANDOM_STEPS = 40;
 
 function open(t: ExecutionContext, host: OverlayHost, options: Partial<VxlanOptions> = {}): OverlayBackend {
   const backend = createVxlan(
@@ -387,4 +390,74 @@ test('what is in the way of the device is named, and nothing half-made stays', a
   // Behind a NAT: the public address is another's, the packets leave with the uplink's.
   await open(t, one, { mtu: 1400 }).ensure({ ...self, publicIps: { 4: '203.0.113.7' } });
   t.regex(await one.ip('-d', 'link', 'show', 'flannel.1'), /mtu 1350 .*local 192\.0\.2\.1 dev eth0/s);
+});
+
+test('R19: this node has another address: the device follows, with its MAC, and its peers are reached again', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const theirs = await makeFlannelByHand(two, '02:00:00:00:02:02');
+  const backend = open(t, one);
+  const self = await one.self();
+  const { data } = await backend.ensure(self);
+  await backend.sync(peersOf(theirs));
+  const whole = await entries(one);
+  await one.ip('addr', 'del', '192.0.2.1/24', 'dev', 'eth0');
+  await one.ip('addr', 'add', '192.0.2.71/24', 'dev', 'eth0');
+  const ready = await backend.ensure({ ...self, publicIps: { 4: '192.0.2.71' } });
+  t.deepEqual(ready.data, data);
+  // Whatever is asked for next: what was written is gone with the device.
+  await backend.sync(peersOf(theirs), new Set());
+  t.deepEqual(await entries(one), whole);
+  t.regex(await one.ip('-d', 'link', 'show', 'flannel.1'), /local 192\.0\.2\.71 /);
+  await addFlannelPeerByHand(two, { ...one.peer('vxlan', data), publicIps: { 4: '192.0.2.71' } });
+  t.true(await reaches(one.pod, '10.244.2.2'));
+
+  // The wire itself is another one, of another index: the kernel takes the device away with the old one.
+  await net.netns.ip('link', 'delete', 'host1');
+  await net.netns.ip('link', 'add', 'host1', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', one.name);
+  await net.netns.ip('link', 'set', 'host1', 'master', 'switch', 'up');
+  await one.ip('addr', 'add', '192.0.2.71/24', 'dev', 'eth0');
+  await one.ip('link', 'set', 'eth0', 'up');
+  t.deepEqual((await backend.ensure({ ...(await one.self()), publicIps: { 4: '192.0.2.71' } })).data, data);
+  await backend.sync(peersOf(theirs));
+  t.deepEqual(await entries(one), whole);
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'));
+});
+
+test('random changes one by one come to the same as a comparison of everything', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const one = await net.addHost(1);
+  const backend = open(t, one);
+  await backend.ensure(await one.self());
+  const random = createRandom(20_26);
+  const peers = new Map<string, Peer>();
+  // Few of each, so that nodes take over each other's addresses, MACs and pods; some are wrong.
+  const randomPeer = (node: string): Peer => ({
+    node,
+    podCidrs: random.isTrue(0.1) ? {} : { 4: `10.244.${2 + random.below(9)}.0/24` },
+    publicIps: random.isTrue(0.05) ? {} : { 4: `192.0.2.${2 + random.below(9)}` },
+    backendType: random.isTrue(0.1) ? 'host-gw' : 'vxlan',
+    backendData: { 4: { VNI: 1, VtepMAC: `02:00:00:00:00:0${2 + random.below(7)}` } },
+  });
+  for (let step = 0; step < RANDOM_STEPS; step++) {
+    const changed = new Set<string>();
+    for (let count = 1 + random.below(3); count > 0; count--) {
+      const node = `node${2 + random.below(8)}`;
+      changed.add(node);
+      if (random.isTrue(0.25)) peers.delete(node);
+      else peers.set(node, randomPeer(node));
+    }
+    // Overlapping pod CIDRs do not come here: the table of peers keeps them out.
+    const taken = new Set<string>();
+    for (const [node, { podCidrs }] of peers) {
+      if (podCidrs[4] === undefined || !taken.has(podCidrs[4])) taken.add(podCidrs[4] ?? '');
+      else if (peers.delete(node)) changed.add(node);
+    }
+    await backend.sync(peers, changed);
+    const written = await entries(one);
+    const { changed: mended, skipped } = await backend.sync(peers);
+    t.is(mended, 0, `step ${step}: ${written.join('; ')}`);
+    const reachable = [...peers.values()].filter(({ podCidrs }) => podCidrs[4]).length;
+    t.is(written.length, 3 * (reachable - skipped.length), `step ${step}: ${JSON.stringify(skipped)}`);
+  }
 });
