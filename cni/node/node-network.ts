@@ -19,6 +19,7 @@ import { buildForwardRemoval, buildForwardTransaction, nodeForwardChain } from '
 import { computeGuardChains, GUARD_TABLE } from './guard-table.ts';
 import { type HostRecord, openHostRecord } from './host-record.ts';
 import { isMarkedTableInPlace, renderMarkedTable, renderTableRemoval } from './marked-table.ts';
+import { removeIdleBridges } from './idle-bridges.ts';
 import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
 import { ROUTE_PROTOCOL } from './route-protocol.ts';
 import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
@@ -111,12 +112,15 @@ export function createNodeNetwork(
       sysctls: {},
       tables: await readTableSkeleton(nft, signal),
       bridgeAddresses: await withNetlink(bridgeAddresses),
+      bridges: await withNetlink(async (netlink) =>
+        (await netlink.listLinks()).filter(({ kind }) => kind === 'bridge').map(({ name }) => name),
+      ),
       modules: [],
     });
   }
 
   async function ensureGuard(signal?: AbortSignal): Promise<string[]> {
-    const chains = computeGuardChains({ clusterCidrs, serviceCidrs });
+    const chains = computeGuardChains({ clusterCidrs, serviceCidrs, bridge });
     const exists = (await nft.tables()).some(
       (table) => table.family === GUARD_TABLE.family && table.name === GUARD_TABLE.name,
     );
@@ -183,6 +187,8 @@ export function createNodeNetwork(
       'remove links',
       links.filter(isOurs).map((link) => () => netlink.deleteLink(link.index).catch(ignore('ENODEV'))),
     );
+    // Of networks that configurations of the host describe.
+    if (record?.bridges) await removeIdleBridges(netlink, record.bridges);
     if (record?.bridgeAddresses) await removeGateways(netlink, record.bridgeAddresses);
   }
 

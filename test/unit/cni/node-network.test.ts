@@ -56,6 +56,12 @@ test('routes: the difference touches our own only', (t) => {
   t.deepEqual(diffNodeRoutes(want, [...there, old]), { add: [], remove: [old] });
 });
 
+test('guard: a pod that tells it is a router is not heard (CVE-2020-10749)', (t) => {
+  const text = renderMarkedTable(GUARD_TABLE, computeGuardChains({ ...guard, bridge: 'cni0' }));
+  const rule = /iifname "cni0" icmpv6 type nd-router-advert counter drop comment "pods are no routers [0-9a-f]{8}"/g;
+  t.is(text.match(rule)?.length, 2, 'in input and in forward');
+});
+
 test('guard: the text is one transaction with its hooks and the masquerade', (t) => {
   t.is(
     renderMarkedTable(GUARD_TABLE, computeGuardChains(guard)).replaceAll(/ [0-9a-f]{8}"/g, ' HASH"'),
