@@ -7,8 +7,6 @@ import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { type AttachRequest, CNI_ERROR, CniError, type CniResult, type CniRoute } from '../types.ts';
 import { broken } from './failure.ts';
 
-const TABLE_MAIN = 254;
-
 /** Opens a container's namespace for one piece of work. @throws CniError 8 when it is gone. */
 export async function inContainer<T>(netns: string, work: (pod: Rtnetlink) => Promise<T>): Promise<T> {
   if (!netnsExists(netns)) throw new CniError(CNI_ERROR.invalidNetns, `network namespace ${netns} does not exist`);
@@ -123,7 +121,8 @@ function checkRoutes(netns: string, have: readonly Route[], wanted: readonly Cni
     const found = have.some(
       (route) =>
         route.destination === dst &&
-        route.table === (table ?? TABLE_MAIN) &&
+        // A plugin behind this one may have moved it (sbr, vrf).
+        (table === undefined || route.table === table) &&
         (!gw || route.gateway === gw) &&
         (priority === undefined || route.metric === priority),
     );

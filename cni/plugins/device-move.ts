@@ -1,8 +1,8 @@
 /**
  * Moves a device of the host's into a container, and back. Its name on the host is kept as its alias, where the reference plugin looks
- * for it too. One namespace holds the device at any instant and the alias says from the first step on where it belongs, so that a killed
- * move is finished or undone by the next call. It gets its new name in the container, where nobody of the host watches it (udev would
- * rename what appears under another name).
+ * for it too. Going in is one message to the kernel: the device has moved, with new name and alias, or not. On its way out it gets its
+ * name back in the container, where nobody of the host watches it (udev would rename what appears under another name); whatever
+ * instant a process is killed at, the alias says where it belongs as long as it is in the container.
  */
 import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
@@ -24,25 +24,23 @@ export async function moveIntoContainer(device: Link, request: AttachRequest, pl
   const { host, pod } = places;
   const { ifname, netns } = request;
   if (await pod.getLink(ifname)) throw taken(request);
-  await host.setLink(device.index, { alias: device.name });
   try {
-    const name = await landingName(pod, device.name, ifname);
-    // The kernel uses a name sent along only where the device's own is taken at the other side.
-    await host.setLink(device.index, { netns, ...(name !== device.name && { name }) });
-    const link = await pod.getLink(name);
-    if (!link) throw broken(`${device.name} disappeared on its way into ${netns}`);
-    if (name !== ifname) await pod.setLink(link.index, { name: ifname });
-    await pod.setLink(link.index, { up: true });
+    await host.setLink(device.index, { netns, name: ifname, alias: device.name, up: true });
   } catch (error) {
     await runAll('roll back', [
-      async () => {
-        const moved = (await pod.listLinks()).find(({ alias }) => alias === device.name);
-        if (moved) await moveBack(moved, netns, places);
-      },
+      () => returnUnfinished(device, ifname, places),
       () => host.setLink(device.name, { alias: device.alias ?? '', ...(device.up && { up: true }) }),
     ]).catch(() => {});
     throw error;
   }
+}
+
+/** The kernel does the parts of a message one after the other: it may have moved the device before it refused something. */
+async function returnUnfinished(device: Link, ifname: string, { host, hostNetns, pod }: MovePlaces): Promise<void> {
+  if (await host.getLink(device.index)) return;
+  const links = await pod.listLinks();
+  const moved = links.find(({ name, mac }) => (name === ifname || name === device.name) && mac === device.mac);
+  if (moved) await pod.setLink(moved.index, { netns: hostNetns, name: device.name });
 }
 
 /** Down on the host, under its name of before, without the alias; nothing when the container has no device of the host's under that name. */
@@ -62,22 +60,14 @@ async function moveBack(device: Link, netns: string, { host, hostNetns, pod }: M
   if (await host.getLink(before))
     throw broken(`cannot move ${device.name} of ${netns} back: the host has another link ${before} meanwhile`);
   if (device.up) await pod.setLink(device.index, { up: false });
-  const isFree = device.name === before || !(await pod.getLink(before));
-  if (isFree && device.name !== before) await pod.setLink(device.index, { name: before });
-  await pod.setLink(device.index, { netns: hostNetns, ...(!isFree && { name: before }) });
-  const back = await host.getLink(before);
-  if (!back) throw broken(`${before} disappeared on its way out of ${netns}`);
-  await host.setLink(back.index, { alias: '' });
+  // Unless the container has a link of that name: then it is renamed on the host.
+  if (device.name !== before && !(await pod.getLink(before))) await pod.setLink(device.index, { name: before });
+  await pod.setLink(device.index, { netns: hostNetns, name: before, alias: '' });
 }
 
-/** Under which name it arrives: its own, unless the container has such a link. */
-async function landingName(pod: Rtnetlink, own: string, wanted: string): Promise<string> {
-  return (await pod.getLink(own)) ? wanted : own;
-}
-
-/** What a killed ADD has left: in the container, but not under its new name, nor up. */
+/** What a killed DEL has left: in the container, down, with its name of before. Which one is meant a path or bus address does not tell here. */
 function isHalfMoved(link: Link, { device, mac }: DeviceSelector): boolean {
-  const isMeant = device === '' ? mac !== '' && link.mac === mac : link.name === device;
+  const isMeant = device !== '' ? link.name === device : mac === '' || link.mac === mac;
   return isMeant && !link.up && link.alias === link.name;
 }
 

@@ -2,25 +2,27 @@
  * Attaches or detaches pod 1 and kills itself right before its step number N: whatever it would tell the kernel (netlink) or the disk
  * is a step; what only reads is none. Exits 0 when there are fewer steps.
  *
- *     node cni-step-child.ts ADD|DEL N HOST_NETNS POD_NETNS DATA_DIR
+ *     node cni-step-child.ts ADD|DEL N HOST_NETNS POD_NETNS DATA_DIR [MODULE ARGUMENT…]
+ *
+ * MODULE has the chain, as cni-chain.ts has that of a node's pods.
  */
 import fs from 'node:fs';
 import fsPromises from 'node:fs/promises';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 
-const [command, number, hostNetns, podNetns, dataDir] = process.argv.slice(2) as [
+const [command, number, hostNetns, podNetns, dataDir, module = './cni-chain.ts', ...more] = process.argv.slice(2) as [
   string,
   string,
   string,
   string,
   string,
+  ...string[],
 ];
 let stepsLeft = Number(number);
 let armed = false;
 
 function step(): void {
   if (!armed) return;
-  if (process.env.DEBUG_STEPS) console.log(new Error().stack?.split('\n').slice(3, 7).join(' | '));
   if (--stepsLeft === 0) process.kill(process.pid, 'SIGKILL');
 }
 
@@ -72,8 +74,8 @@ koffi.load = (...args) => {
   };
 };
 
-const { openCniChain } = await import('./cni-chain.ts');
-const chain = openCniChain(hostNetns, dataDir);
+const { openCniChain } = await import(module);
+const chain = openCniChain(hostNetns, dataDir, ...more);
 armed = true;
 await (command === 'ADD' ? chain.add(1, podNetns) : chain.del(1, podNetns));
 process.exit(0);
