@@ -1,8 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { ExecError, hasProgram } from '../../src/linux/exec.ts';
-import { inNetns } from '../../src/linux/netns.ts';
+import { mayHaveChain } from '../../src/netfilter/chain-presence.ts';
 import { createIptables, type Iptables, type Run } from '../../src/netfilter/iptables.ts';
-import { chainExists } from '../../src/netfilter/nfnetlink/rule-list.ts';
 import type { NftSocket } from '../../src/netfilter/nfnetlink/socket.ts';
 import type { IpFamily, SavedTable } from '../../src/netfilter/tables.ts';
 import { isEmptyTransaction, type TableChanges } from '../../src/netfilter/transaction.ts';
@@ -26,10 +24,6 @@ export interface IptablesBackendOptions {
   hostNetns?: string;
 }
 
-const FAMILIES = {
-  IPv4: { nft: 'ip', names: 'ip_tables_names' },
-  IPv6: { nft: 'ip6', names: 'ip6_tables_names' },
-} as const;
 /** Another process may change the table between our look and our transaction: then we look again. */
 const ATTEMPTS = 5;
 
@@ -64,23 +58,8 @@ export function createIptablesBackend(options: IptablesBackendOptions): PortmapB
     }
   }
 
-  /** Whether the nat table may have a chain: without a program, so that nodes whose ports others map do not pay for iptables. */
-  async function mayHave(family: IpFamily, chain: string): Promise<boolean> {
-    const { nft, names } = FAMILIES[family];
-    if (await chainExists(socket, nft, 'nat', chain)) return true;
-    return legacyTables(names).includes('nat') && hasProgram('iptables-save');
-  }
-
-  function legacyTables(file: string): string[] {
-    return inNetns(hostNetns, () => {
-      try {
-        return readFileSync(`/proc/thread-self/net/${file}`, 'utf8').split('\n');
-      } catch {
-        // No legacy iptables in this kernel.
-        return [];
-      }
-    });
-  }
+  const mayHave = async (family: IpFamily, chain: string) =>
+    (await mayHaveChain({ socket, hostNetns }, family, 'nat', chain)) && hasProgram('iptables-save');
 
   const eachFamily = (what: string, work: (family: IpFamily) => Promise<void>) =>
     alone(() =>

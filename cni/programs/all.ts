@@ -2,6 +2,7 @@ import type { ProgramPlugin } from '../wire/call.ts';
 import { bandwidthProgram } from './bandwidth.ts';
 import type { PluginDependencies } from './dependencies.ts';
 import { dhcpProgram } from './dhcp.ts';
+import { firewallProgram } from './firewall.ts';
 import { flannelProgram } from './flannel.ts';
 import { hostDeviceProgram } from './host-device.ts';
 import { hostLocalProgram } from './host-local.ts';
@@ -33,6 +34,7 @@ export function ownPlugins(deps: PluginDependencies): ReadonlyMap<string, Progra
     dhcpProgram(deps),
     portmapProgram(deps),
     bandwidthProgram(deps),
+    firewallProgram(deps),
     flannelProgram(deps, own),
   ] as ProgramPlugin[];
   const byType = new Map(all.map((program) => [program.type, program]));

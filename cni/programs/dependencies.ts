@@ -8,6 +8,8 @@ export interface PluginDependencies {
   run: Run;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+  /** The system bus's address when it is not at its usual place. */
+  systemBus?: string;
   /** Of a process that lives long: released addresses rest for a while. */
   monotonicMs?(): number;
   /** Of a process that lives as long as containers do: it keeps their DHCP leases where no daemon listens. */

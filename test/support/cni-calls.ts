@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { callPlugin, type ProgramPlugin } from '../../cni/wire/call.ts';
+import { run } from '../../src/linux/exec.ts';
 
 /** One call to a plugin, as a runtime makes it. */
 export interface CniCall {
@@ -45,15 +45,16 @@ export function callOurs(programs: ReadonlyMap<string, ProgramPlugin>): CniCalle
 }
 
 /** Programs of a folder, run in a network namespace. */
-export function callPrograms(folder: string, hostNetns: string): CniCaller {
+export function callPrograms(folder: string, hostNetns: string, env: Record<string, string> = {}): CniCaller {
   return async (call) => {
-    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${hostNetns}`, join(folder, call.type)], {
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...environmentOf(call, folder) },
+    const { code, stdout, stderr } = await run(join(folder, call.type), [], {
+      netns: hostNetns,
+      env: { ...env, ...environmentOf(call, folder) },
       input: inputOf(call),
-      encoding: 'utf8',
-      timeout: 20_000,
+      timeoutMs: 20_000,
+      okCodes: [0, 1],
     });
-    if (status !== 0 && stdout.trim() === '') throw new Error(stderr);
-    return { failed: status !== 0, out: parse(stdout) };
+    if (code !== 0 && stdout.trim() === '') throw new Error(stderr);
+    return { failed: code !== 0, out: parse(stdout) };
   };
 }
