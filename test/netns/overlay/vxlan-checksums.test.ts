@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { createChecksumGuard } from '../../../cni/overlay/vxlan/checksum-guard.ts';
 import { createVxlan } from '../../../cni/overlay/vxlan/vxlan.ts';
 import { readTxChecksumOffload, setTxChecksumOffload } from '../../../src/linux/checksum-offload.ts';
 import { findProgram } from '../../../src/linux/exec.ts';
@@ -105,4 +106,29 @@ test('R16: the administrator’s word goes before', async (t) => {
   t.true(await ensure('on'));
   setTxChecksumOffload('flannel.1', false, host.path);
   t.false(await ensure('auto'));
+});
+
+test('R16: on a kernel that is known to break them nobody is asked first', async (t) => {
+  const host = await (await createOverlaySwitch(t)).addHost(1);
+  const backend = createVxlan(VXLAN_DEFAULTS, { log: silentLogger, clock: systemClock, hostNetns: host.path });
+  t.teardown(() => backend.close());
+  await backend.ensure(await host.self());
+  for (const [kernelRelease, isOn] of [
+    ['6.1.0-18-amd64', true],
+    ['5.4.0-216-generic', false],
+  ] as const) {
+    const links = () => ['flannel.1'];
+    const deps = {
+      log: silentLogger,
+      clock: hasty,
+      hostNetns: host.path,
+      links,
+      targets: () => undefined,
+      kernelRelease,
+    };
+    const guard = createChecksumGuard('auto', deps);
+    guard.apply('flannel.1');
+    t.is(readTxChecksumOffload('flannel.1', host.path), isOn, kernelRelease);
+    if (!isOn) await t.notThrowsAsync(guard.run(new AbortController().signal), 'ends at once');
+  }
 });

@@ -44,6 +44,15 @@ async function addFlannelPeerByHand(host: OverlayHost, peer: Peer): Promise<void
   await host.ip('route', 'replace', peer.podCidrs[4]!, 'via', network!, 'dev', link, 'onlink');
 }
 
+/** All that ip(8) says of the device and the kernel of how it passes packets, but for what is each node's own. */
+async function describeDevice(host: OverlayHost): Promise<unknown> {
+  const [link] = await host.ipJson<Record<string, unknown> & { linkinfo: { info_data: object } }>(
+    ...['-d', 'link', 'show', 'flannel.1'],
+  );
+  const { ifindex: _index, address: _mac, linkinfo, ...shown } = link!;
+  return { ...shown, linkinfo: { ...linkinfo, info_data: { ...linkinfo.info_data, local: 'own' } } };
+}
+
 async function entries(host: OverlayHost, link = 'flannel.1'): Promise<string[]> {
   const neighbours = await host.ip('neigh', 'show', 'dev', link, 'nud', 'permanent');
   const forwarding = await host.run('bridge', ['fdb', 'show', 'dev', link]);
@@ -81,6 +90,9 @@ test('a node of ours and one made by hand after flannel: the state of the oracle
     /^02:00:00:00:02:02 dst 192\.0\.2\.2 self permanent/m,
   );
 
+  // What carries packets is the kernel alone, and to it our device is the one made by hand.
+  const [ours, byHand] = await Promise.all([one, two].map(describeDevice));
+  t.deepEqual(ours, byHand);
   t.true(await reaches(one.pod, '10.244.2.2', 1450), 'as large a packet as the overlay says');
   t.true(await reaches(two.pod, '10.244.1.2', 1450));
   t.true(await reaches(one, '10.244.2.2'), 'the node itself');
