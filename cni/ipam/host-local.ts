@@ -59,12 +59,12 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
   };
 
   /** The next free address of the set, or the one that was asked for. */
-  async function choose(
+  function choose(
     store: LeaseStore,
     set: RangeSet,
     index: number,
     { taken, wanted, network }: { taken: ReadonlyMap<string, Lease>; wanted: Candidate | undefined; network: string },
-  ): Promise<Candidate> {
+  ): Candidate {
     const failed = `failed to allocate for range ${index}: `;
     const holder = wanted && taken.get(wanted.ip);
     if (holder)
@@ -76,7 +76,7 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
     if (wanted) return wanted;
     /** The one that has rested the longest. */
     let resting: Candidate | undefined;
-    for (const candidate of candidates(set, await store.lastReserved(index))) {
+    for (const candidate of candidates(set, store.lastReserved(index))) {
       if (taken.has(candidate.ip)) continue;
       if (!isResting(store, candidate.ip)) return candidate;
       if (!resting || store.releasedAtMs(candidate.ip)! < store.releasedAtMs(resting.ip)!) resting = candidate;
@@ -107,7 +107,7 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
         const ips: CniIp[] = [];
         try {
           for (const [index, set] of sets.entries()) {
-            const { ip, range } = await choose(store, set, index, {
+            const { ip, range } = choose(store, set, index, {
               taken,
               wanted: chosen[index],
               network: config.network,

@@ -1,7 +1,7 @@
-import { closeSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { closeSync, openSync, readdirSync, readFile, readFileSync, rename, statSync, unlink, writeFile } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { flock, LOCK_EX, LOCK_NB } from '../../src/linux/libc.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 import { makeDirectory } from './make-directory.ts';
@@ -31,7 +31,7 @@ export interface LeaseStore {
   reserve(lease: { ip: string; containerId: string; ifname: string }): Promise<void>;
   /** Within `locked`. A lease that is gone is fine. */
   release(ip: string): Promise<void>;
-  lastReserved(setIndex: number): Promise<string | undefined>;
+  lastReserved(setIndex: number): string | undefined;
   setLastReserved(setIndex: number, ip: string): Promise<void>;
   /** When this process released the address, by the monotonic clock; undefined when it did not, or long ago. */
   releasedAtMs(ip: string): number | undefined;
@@ -47,6 +47,14 @@ export interface StoreDependencies {
 
 /** How long a released address is left alone while there are others. */
 export const QUARANTINE_MS = 60_000;
+
+/** What a busy disk may delay. The forms with callbacks cost a fraction of those of fs/promises, which open a handle each. */
+const inPool = {
+  readFile: promisify(readFile),
+  writeFile: promisify(writeFile),
+  rename: promisify(rename),
+  unlink: promisify(unlink),
+};
 
 /** In one turn of the event loop: some 3 ms. */
 const STATS_AT_ONCE = 1000;
@@ -106,7 +114,7 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     return new CniError(CNI_ERROR.ioFailure, `can't keep addresses in ${directory}: ${why}`, { cause });
   }
 
-  const read = async (ip: string) => parseLease(ip, await readFile(pathOf(ip), 'utf8').catch(ignoreAbsence('')));
+  const read = async (ip: string) => parseLease(ip, await inPool.readFile(pathOf(ip), 'utf8').catch(ignoreAbsence('')));
 
   const store: LeaseStore = {
     locked(work) {
@@ -123,7 +131,7 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     },
 
     async list() {
-      const names = (await readdir(directory).catch(ignoreAbsence([] as string[]))).filter(isIp);
+      const names = namesIn(directory);
       const fresh = new Map<string, KnownLease>();
       const unread: { ip: string; file: string }[] = [];
       for (const [index, ip] of names.entries()) {
@@ -146,8 +154,8 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     async reserve(lease) {
       // Written beside and renamed: a process that is killed here leaves a whole lease or none.
       try {
-        await writeFile(draftPath, `${lease.containerId}\r\n${lease.ifname}`, { mode: 0o600 });
-        await rename(draftPath, pathOf(lease.ip));
+        await inPool.writeFile(draftPath, `${lease.containerId}\r\n${lease.ifname}`, { mode: 0o600 });
+        await inPool.rename(draftPath, pathOf(lease.ip));
       } catch (error) {
         throw unusable(error);
       }
@@ -155,7 +163,7 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     },
 
     async release(ip) {
-      await rm(pathOf(ip), { force: true });
+      await inPool.unlink(pathOf(ip)).catch(ignoreAbsence(undefined));
       known?.delete(ip);
       const nowMs = deps.monotonicMs?.();
       if (nowMs === undefined) return;
@@ -169,15 +177,19 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
 
     releasedAtMs: (ip) => released.get(ip),
 
-    async lastReserved(setIndex) {
-      return (await readFile(pathOfLast(setIndex), 'utf8').catch(ignoreAbsence(''))).trim() || undefined;
+    lastReserved(setIndex) {
+      try {
+        return readFileSync(pathOfLast(setIndex), 'utf8').trim() || undefined;
+      } catch (error) {
+        return ignoreAbsence(undefined)(error);
+      }
     },
 
     async setLastReserved(setIndex, ip) {
       const path = pathOfLast(setIndex);
       try {
-        await writeFile(`${path}.new`, ip, { mode: 0o600 });
-        await rename(`${path}.new`, path);
+        await inPool.writeFile(`${path}.new`, ip, { mode: 0o600 });
+        await inPool.rename(`${path}.new`, path);
       } catch (error) {
         throw unusable(error);
       }
@@ -193,15 +205,18 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
   return store;
 }
 
-function readAll(directory: string): Map<string, KnownLease> {
-  let names: string[];
+/** Addresses that have a file. What was looked up a while ago is in memory: quicker than a turn of the pool. */
+function namesIn(directory: string): string[] {
   try {
-    names = readdirSync(directory).filter(isIp);
+    return readdirSync(directory).filter(isIp);
   } catch (error) {
-    return ignoreAbsence(new Map<string, KnownLease>())(error);
+    return ignoreAbsence([] as string[])(error);
   }
+}
+
+function readAll(directory: string): Map<string, KnownLease> {
   return new Map(
-    names.map((ip) => {
+    namesIn(directory).map((ip) => {
       const path = join(directory, ip);
       return [ip, { ...parseLease(ip, readFileSync(path, 'utf8')), file: fileIdOf(path) }];
     }),
