@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { uptime } from 'node:os';
 import { join } from 'node:path';
 import type { AttachmentKey } from '../types.ts';
 
@@ -18,6 +19,8 @@ export interface CachedAttachment extends AttachmentKey {
   result: Readonly<Record<string, unknown>> | undefined;
   /** Made by this program, not by another runtime of the host. */
   isOurs: boolean;
+  /** Written before the machine was started: no namespace of then is left. */
+  isOfEarlierBoot: boolean;
 }
 
 /**
@@ -85,11 +88,13 @@ function readAll(folder: string, problems: string[]): CachedAttachment[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
+  const bootMs = Date.now() - uptime() * 1000;
   return names
     .filter((name) => !name.startsWith('.'))
     .flatMap((name) => {
       try {
-        const attachment = parseAttachment(readFileSync(join(folder, name), 'utf8'));
+        const file = join(folder, name);
+        const attachment = parseAttachment(readFileSync(file, 'utf8'), statSync(file).mtimeMs < bootMs);
         // A file of a runtime from before this format has only the result: its key stands in the name alone, and cannot be told from it.
         return attachment ? [attachment] : [];
       } catch (error) {
@@ -117,7 +122,7 @@ export function renderAttachment(attachment: CachedAttachment): string {
 }
 
 /** Pure; undefined for what is not of this format. @throws for what is no JSON. */
-export function parseAttachment(text: string): CachedAttachment | undefined {
+export function parseAttachment(text: string, isOfEarlierBoot = false): CachedAttachment | undefined {
   const from = JSON.parse(text) as Partial<Record<string, unknown>> | null;
   if (from?.['kind'] !== KIND) return undefined;
   const { containerId, ifName, networkName, netns, config, cniArgs, capabilityArgs, result, runtime } = from;
@@ -133,6 +138,7 @@ export function parseAttachment(text: string): CachedAttachment | undefined {
     capabilityArgs: (capabilityArgs ?? {}) as Record<string, unknown>,
     result: result as Record<string, unknown> | undefined,
     isOurs: runtime === RUNTIME,
+    isOfEarlierBoot,
   };
 }
 

@@ -55,5 +55,6 @@ export function attachmentOfLeases(
     capabilityArgs: {},
     result: renderResult(result, network.cniVersion),
     isOurs: true,
+    isOfEarlierBoot: false,
   };
 }

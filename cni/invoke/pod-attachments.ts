@@ -110,6 +110,7 @@ export function createPodAttachments(deps: {
         capabilityArgs,
         result: undefined,
         isOurs: true,
+        isOfEarlierBoot: false,
       };
       for (const earlier of known) {
         if (await isWhole(earlier, network, netns)) {

@@ -211,18 +211,20 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
         capabilityArgs: computeCapabilityArgs(network, { ...sourceOf(sandbox), annotations: {} }),
         result: undefined,
         isOurs: true,
+        isOfEarlierBoot: false,
       },
     ];
   }
 
   /**
    * An attachment of another runtime is not this one's to judge while its namespace is there; when that is gone (a reboot) and the
-   * network is the one in use, nobody else will release it.
+   * network is the one in use, nobody else will release it. Older libcni does not say where the namespace is.
    */
   function isStale(attachment: CachedAttachment, valid: ReadonlySet<string>): boolean {
     if (valid.has(attachment.containerId)) return false;
     if (attachment.isOurs) return true;
-    return attachment.network === inUse.current()?.name && usableNetns(attachment.netns) === undefined;
+    const isDead = attachment.isOfEarlierBoot || (attachment.netns !== '' && !usableNetns(attachment.netns));
+    return isDead && attachment.network === inUse.current()?.name;
   }
 
   async function collect(liveSandboxIds: Set<string>): Promise<void> {

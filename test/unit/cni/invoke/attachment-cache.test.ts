@@ -27,6 +27,7 @@ const attachment: CachedAttachment = {
   capabilityArgs: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] },
   result: { cniVersion: '1.0.0', ips: [{ address: '10.244.1.2/24' }], dns: {} },
   isOurs: true,
+  isOfEarlierBoot: false,
 };
 
 function directory(t: ExecutionContext): string {
