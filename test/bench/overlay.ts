@@ -19,9 +19,9 @@ import { createOverlaySwitch, type OverlayHost, VXLAN_DEFAULTS } from '../suppor
 import type { TrafficOrder } from './overlay/traffic-child.ts';
 import { continueInside, say, summarize, withHost } from './support.ts';
 
-const DEFAULT_ROUNDS = 20;
-const STREAM_MS = 400;
-const ECHO_MS = 200;
+const DEFAULT_ROUNDS = 30;
+const STREAM_MS = 250;
+const ECHO_MS = 150;
 
 type Pair = [OverlayHost, OverlayHost];
 interface Subject {
