@@ -6,6 +6,7 @@
  * it was may have changed since.
  */
 
+import { ExecError } from '../../src/linux/exec.ts';
 import type { IpFamily } from '../../src/netfilter/tables.ts';
 import { LockedError } from '../../src/netfilter/xtables-lock.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
@@ -40,7 +41,7 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
     const used = addresses.filter(({ family }) => mappingsOf(config.mappings, family).length > 0);
     for (const { family, address } of used) if (family === 'IPv4' && config.snat) await deps.allowLocalhost(address);
     try {
-      await backend.add(config, request.containerId, used);
+      await addBy(backend, config, request.containerId, used);
       for (const { family, address } of used) {
         const udp = mappingsOf(config.mappings, family).filter(({ protocol }) => protocol === 'udp');
         if (udp.length > 0) await deps.forgetUdpFlows(family, new Set(udp.map(({ hostPort }) => hostPort)), address);
@@ -49,6 +50,21 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
       // Of two families one may be done.
       await backend.remove(config.network, request.containerId).catch(() => {});
       throw explain(error);
+    }
+  }
+
+  /** iptables that is there and cannot be used (the legacy kind on a kernel without it) is none, unless it was asked for. */
+  async function addBy(
+    backend: PortmapBackend,
+    config: PortmapConfig,
+    containerId: string,
+    used: readonly PodAddress[],
+  ) {
+    try {
+      await backend.add(config, containerId, used);
+    } catch (error) {
+      if (config.backend !== undefined || !(error instanceof ExecError)) throw error;
+      await deps.nftables.add(config, containerId, used).catch(() => Promise.reject(error));
     }
   }
 
@@ -82,7 +98,13 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
     async check(config, { containerId, ifname }, result) {
       if (config.mappings.length === 0) return;
       try {
-        await backendOf(config).check(config, containerId, podAddresses(result, ifname));
+        const addresses = podAddresses(result, ifname);
+        const backend = backendOf(config);
+        // What is configured may not be what could be used.
+        const tolerated = config.backend === undefined ? deps.nftables : backend;
+        await backend
+          .check(config, containerId, addresses)
+          .catch((error) => tolerated.check(config, containerId, addresses).catch(() => Promise.reject(error)));
       } catch (error) {
         throw error instanceof CniError ? error : broken(`portmap: ${(error as Error).message}`);
       }

@@ -69,8 +69,8 @@ export function createNftablesBackend(socket: NftSocket, apply: (script: string)
     try {
       return await listRules(socket, family, name);
     } catch (error) {
-      // A kernel without IPv6 has nothing to look at.
-      if (isNetlinkError(error, 'EAFNOSUPPORT', 'EOPNOTSUPP', 'EPROTONOSUPPORT')) return [];
+      // A kernel without IPv6, or without nf_tables (EINVAL), has nothing to look at.
+      if (isNetlinkError(error, 'EAFNOSUPPORT', 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'EINVAL')) return [];
       throw error;
     }
   }

@@ -20,7 +20,9 @@ export async function mayHaveChain(
   chain: string,
 ): Promise<boolean> {
   const { nft, names } = FAMILIES[family];
-  return (await chainExists(socket, nft, table, chain)) || legacyTables(names, hostNetns).includes(table);
+  // A kernel without nf_tables knows no such message (EINVAL), one without IPv6 no such family.
+  const isInNft = await chainExists(socket, nft, table, chain).catch(() => false);
+  return isInNft || legacyTables(names, hostNetns).includes(table);
 }
 
 function legacyTables(file: string, hostNetns: string | undefined): string[] {

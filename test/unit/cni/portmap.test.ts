@@ -237,7 +237,9 @@ test('R10: a held xtables lock is code 11 with its holder; what was half done is
   t.like(busy, { code: 11, details: 'the xtables lock is held by flock (pid 7)' });
   t.deepEqual(calls, ['remove']);
   const broken = new ExecError('exit code 2', { program: 'iptables-restore', args: [] });
-  t.like(await t.throwsAsync(of(broken).add(config(), REQUEST, PREVIOUS)), { code: 5 });
+  t.like(await t.throwsAsync(of(broken).add(config({ backend: 'iptables' }), REQUEST, PREVIOUS)), { code: 5 });
+  await of(broken).add(config(), REQUEST, PREVIOUS);
+  t.is(calls.at(-1), 'nftables', 'iptables that cannot be used, and was not asked for');
   t.like(await t.throwsAsync(of(broken, false).add(config({ backend: 'iptables' }), REQUEST, PREVIOUS)), { code: 7 });
   t.like(await t.throwsAsync(of(broken, false).status(config({ backend: 'iptables' }))), { code: 7 });
   await of(broken, false).add(config(), REQUEST, PREVIOUS);
