@@ -215,6 +215,7 @@ function createAgent(
           ...cniFlagsOf(settings),
           bridge: settings.bridge,
           clusterCidrs: cidrsOf(settings.podCidr),
+          serviceCidrs: cidrsOf(settings.serviceCidr),
           dataDir: settings.cniDataDir,
           ...(overlay && { mtu: overlay.mtu }),
         },

@@ -20,6 +20,7 @@ export type PodNetworkPart = PodNetwork & Runnable & { onChange(handler: () => v
 interface BuiltinNetworkFlags {
   bridge: string;
   clusterCidrs: readonly string[];
+  serviceCidrs: readonly string[];
   /** Of the built-in network's leases. */
   dataDir: string;
   /** Of the overlay in this process, where there is one. */
@@ -41,6 +42,7 @@ export function createPodNetworkPart(
         cacheDir: flags.cniCacheDir,
         bridge: flags.bridge,
         clusterCidrs: flags.clusterCidrs,
+        serviceCidrs: flags.serviceCidrs,
         dataDir: flags.dataDir,
         podCidrs,
         ...(flags.mtu && { mtu: flags.mtu }),

@@ -112,6 +112,7 @@ export async function prepareAgent(
     {
       ...flags,
       clusterCidrs: cidrsOf(flags.clusterCidr),
+      serviceCidrs: cidrsOf(flags.serviceCidr),
       dataDir: join(flags.rootDir, 'cni/networks'),
       ...(overlay && { mtu: overlay.mtu }),
     },

@@ -22,6 +22,8 @@ export interface NetworkInUseOptions {
   podCidrs: () => readonly string[];
   /** All pods of the cluster; a podCIDR outside of it is a configuration error. */
   clusterCidrs: readonly string[];
+  /** What goes to Services is never a host port's. */
+  serviceCidrs: readonly string[];
   mtu: () => number | undefined | 'pending';
 }
 

@@ -119,6 +119,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
       confDir: DEFAULT_CONF_DIR,
       bridge: 'cni0',
       clusterCidrs: [],
+      serviceCidrs: [],
       mtu: () => undefined,
       ...options,
       networkName,
