@@ -430,3 +430,19 @@ test('flannel: waits for subnet.env, delegates to bridge with its network, MTU a
   await network.detach(sandbox(pod, 'pod'));
   t.deepEqual([leases('cbr0'), readdirSync(dataDir), await hostLinks()], [[], [], ['lo', 'cni0']]);
 });
+
+test('the built-in network heeds kubernetes.io/…-bandwidth, and takes the limits away with the pod', async (t) => {
+  const { open, host, hostLinks } = await setUp(t);
+  const network = open({ mode: 'builtin' });
+  const pod = await createTestNetns(t, 'pod');
+  const annotations = { 'kubernetes.io/ingress-bandwidth': '10M', 'kubernetes.io/egress-bandwidth': '5M' };
+  const one = sandbox(pod, 'one', { annotations });
+  await network.attach(one, never);
+  t.regex(await host.run('tc', ['qdisc']), /tbf .*root .*rate 10Mbit/);
+  t.regex(await host.run('tc', ['qdisc']), /tbf .*root .*rate 5Mbit/);
+  await open({ mode: 'builtin' }).detach({ ...one, netnsPath: undefined });
+  t.deepEqual(await hostLinks(), ['lo', 'cni0']);
+  await t.throwsAsync(network.attach({ ...one, annotations: { 'kubernetes.io/egress-bandwidth': '1' } }, never), {
+    message: /egress-bandwidth: "1": resource is unreasonably small/,
+  });
+});

@@ -138,4 +138,5 @@ test('the built-in network is a conflist: ranges of both families, chained plugi
   const types = (needs: string[]) => buildBuiltinNetwork(options, needs).plugins.map(({ type }) => type);
   t.deepEqual(types([]), ['bridge']);
   t.deepEqual(types(['portMappings']), ['bridge', 'portmap']);
+  t.deepEqual(types(['bandwidth']), ['bridge', 'bandwidth']);
 });
