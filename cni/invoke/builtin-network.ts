@@ -21,7 +21,6 @@ const CHAINED: Record<string, { type: string; [key: string]: unknown }> = {
   // The kernel is told over a socket; iptables would be a process a pod.
   portMappings: { type: 'portmap', backend: 'nftables' },
   bandwidth: { type: 'bandwidth' },
-  bandwidth: { type: 'bandwidth' },
 };
 
 /**
