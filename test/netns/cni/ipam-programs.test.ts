@@ -8,18 +8,17 @@ import test, { type ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
 import { createHostLocal } from '../../../cni/ipam/host-local.ts';
+import { ownPlugins } from '../../../cni/programs/all.ts';
+import { callPlugin } from '../../../cni/wire/call.ts';
+import { run as runProgram } from '../../../src/linux/exec.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const both = existsSync(reference) ? test : test.skip;
 const name = (title: string) =>
   `${title}${existsSync(reference) ? '' : ' (containernetworking-plugins of Debian could not be had)'}`;
-const bundle = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
-const SETS = {
-  ours: (type: string) => [process.execPath, bundle, type],
-  reference: (type: string) => [join(reference, type)],
-};
-type Set = keyof typeof SETS;
+type Set = 'ours' | 'reference';
+const own = ownPlugins({ run: runProgram, sleep: systemClock.sleep });
 
 interface Call {
   type?: string;
@@ -37,27 +36,27 @@ function setUp(t: ExecutionContext) {
   const base = mkdtempSync(join(tmpdir(), 'berth-ipam-'));
   t.teardown(() => rmSync(base, { recursive: true, force: true }));
   const dataDir = (set: Set) => join(base, set);
-  const call = (set: Set, what: Call, from: Set = set): { status: number | null; out: Printed } => {
+  const call = async (set: Set, what: Call, from: Set = set): Promise<{ status: number | null; out: Printed }> => {
     const type = what.type ?? 'host-local';
-    const [program = '', ...argv] = SETS[set](type);
     const dir = type === 'host-local' ? { dataDir: dataDir(from) } : {};
-    const { status, stdout, stderr } = spawnSync(program, argv, {
-      env: {
-        PATH: process.env['PATH'],
-        CNI_COMMAND: what.command ?? 'ADD',
-        CNI_CONTAINERID: what.id ?? 'one',
-        CNI_NETNS: '/proc/self/ns/net',
-        CNI_IFNAME: 'eth0',
-        CNI_PATH: '/nowhere',
-        CNI_ARGS: what.args ?? '',
-      },
-      input: JSON.stringify({
-        cniVersion: '1.0.0',
-        name: 'net',
-        type: 'x',
-        ipam: { type, ...dir, ...what.ipam },
-        ...what.conf,
-      }),
+    const env = {
+      CNI_COMMAND: what.command ?? 'ADD',
+      CNI_CONTAINERID: what.id ?? 'one',
+      CNI_NETNS: '/proc/self/ns/net',
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: '/nowhere',
+      CNI_ARGS: what.args ?? '',
+    };
+    const ipam = { type, ...dir, ...what.ipam };
+    const input = JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'x', ipam, ...what.conf });
+    // Ours without starting a process: dozens of calls; `programs.test.ts` has the bundled program.
+    if (set === 'ours') {
+      const { stdout, exitCode } = await callPlugin(own.get(type)!, env, input);
+      return { status: exitCode, out: stdout.trim() === '' ? undefined : JSON.parse(stdout) };
+    }
+    const { status, stdout, stderr } = spawnSync(join(reference, type), {
+      env,
+      input,
       encoding: 'utf8',
       timeout: 20_000,
     });
@@ -192,33 +191,34 @@ const CASES: Record<string, Call[]> = {
 };
 
 for (const [title, calls] of Object.entries(CASES))
-  both(name(`as the reference: ${title}`), (t) => {
+  both(name(`as the reference: ${title}`), async (t) => {
     const { call, files } = setUp(t);
-    const seen = (set: Set) => {
-      const outcomes = calls.map((what) => {
-        const { status, out } = call(set, what);
+    const seen = async (set: Set) => {
+      const outcomes: Printed[] = [];
+      for (const what of calls) {
+        const { status, out } = await call(set, what);
         // Codes and words are of each one's own; that it is refused, and what is left then, is not.
-        return status === 0 ? out : 'refused';
-      });
+        outcomes.push(status === 0 ? out : 'refused');
+      }
       // What was last given out of a set is written before a later set refuses.
       const isWhole = outcomes.every((outcome) => outcome !== 'refused');
       return { outcomes, files: files(set).filter((line) => isWhole || /^[0-9a-f]+[.:]/.test(line)) };
     };
-    const ours = seen('ours');
-    t.deepEqual(ours, seen('reference'));
+    const ours = await seen('ours');
+    t.deepEqual(ours, await seen('reference'));
     t.is(ours.outcomes.length, calls.length);
   });
 
-both(name('the resolver of a file becomes dns, as with the reference'), (t) => {
+both(name('the resolver of a file becomes dns, as with the reference'), async (t) => {
   const { call, base } = setUp(t);
   const resolvConf = join(base, 'resolv.conf');
   writeFileSync(
     resolvConf,
     '; a comment\nnameserver 10.0.0.10\nnameserver fd00::10\ndomain a.example\nsearch b c\noptions ndots:5 edns0\n',
   );
-  const of = (set: Set) => call(set, { ipam: { ...SUBNET, resolvConf } }).out.dns;
-  t.deepEqual(of('ours'), of('reference'));
-  t.not(call('ours', { id: 'two', ipam: { ...SUBNET, resolvConf: join(base, 'none') } }).status, 0);
+  const of = async (set: Set) => (await call(set, { ipam: { ...SUBNET, resolvConf } })).out.dns;
+  t.deepEqual(await of('ours'), await of('reference'));
+  t.not((await call('ours', { id: 'two', ipam: { ...SUBNET, resolvConf: join(base, 'none') } })).status, 0);
 });
 
 both(
@@ -227,19 +227,19 @@ both(
     const { call, dataDir, files } = setUp(t);
     const ipam = { ranges: [[{ subnet: '10.9.0.0/29' }]] };
     for (const [index, set] of (['ours', 'reference', 'reference', 'ours', 'reference'] as const).entries())
-      t.is(call(set, { id: `dead${index}`, ipam }, 'ours').status, 0);
+      t.is((await call(set, { id: `dead${index}`, ipam }, 'ours')).status, 0);
     writeFileSync(join(dataDir('ours'), 'net/10.9.0.2'), 'from-an-older-version');
-    t.not(call('ours', { id: 'fresh', ipam }).status, 0, 'the dead ones hold everything');
+    t.not((await call('ours', { id: 'fresh', ipam })).status, 0, 'the dead ones hold everything');
     const cniVersion = '1.1.0';
     const valid = { 'cni.dev/valid-attachments': [{ containerID: 'dead3', ifname: 'eth0' }] };
-    t.is(call('ours', { command: 'GC', ipam, conf: { cniVersion, ...valid } }).status, 0);
+    t.is((await call('ours', { command: 'GC', ipam, conf: { cniVersion, ...valid } })).status, 0);
     t.deepEqual(
       files('ours').filter((line) => /^10\./.test(line)),
       ['10.9.0.5 dead3\r\neth0'],
     );
-    t.is(call('ours', { id: 'fresh', ipam }).status, 0);
+    t.is((await call('ours', { id: 'fresh', ipam })).status, 0);
     // The next one by the reference plugin, in turn.
-    t.is(call('reference', { id: 'theirs', ipam }, 'ours').out.ips[0].address, '10.9.0.3/29');
+    t.is((await call('reference', { id: 'theirs', ipam }, 'ours')).out.ips[0].address, '10.9.0.3/29');
   },
 );
 
