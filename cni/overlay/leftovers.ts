@@ -3,9 +3,7 @@ import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { BACKENDS, type BackendDeps } from './backends.ts';
-
-/** By it an overlay's link is known as ours: flanneld gives its own the same names. */
-export const OVERLAY_ALIAS = 'berth overlay';
+import { OVERLAY_ALIAS } from './tunnel-link.ts';
 
 /** Links with the names and kinds of an overlay's backends, except those of `keep`. Pure. */
 export function findOverlayLinks<T extends Pick<Link, 'name' | 'kind'>>(links: readonly T[], keep?: string): T[] {

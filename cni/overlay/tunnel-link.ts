@@ -2,6 +2,9 @@ import { parsePrefix } from '../../src/linux/ip.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 
+/** By it an overlay's link is known as ours: flanneld gives its own the same names. */
+export const OVERLAY_ALIAS = 'berth overlay';
+
 /**
  * Gives a tunnel's link the one address of its family and takes away others, which were of an earlier pod CIDR. The kernel's own link-local one
  * stays.

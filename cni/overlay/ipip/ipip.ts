@@ -15,7 +15,7 @@ import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
 import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
 import { recreateWhenDeleted } from '../recreation.ts';
-import { ensureTunnelAddress, setTunnelSysctls } from '../tunnel-link.ts';
+import { ensureTunnelAddress, OVERLAY_ALIAS, setTunnelSysctls } from '../tunnel-link.ts';
 import { findUnderlayAddress } from '../underlay-address.ts';
 import type { IpipOptions } from './options.ts';
 
@@ -66,7 +66,8 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
     }
     if (link.index !== linkIndex) isStale = true;
     linkIndex = link.index;
-    if (link.mtu !== mtu) await netlink.setLink(linkIndex, { mtu });
+    if (link.mtu !== mtu || link.alias !== OVERLAY_ALIAS)
+      await netlink.setLink(linkIndex, { mtu, alias: OVERLAY_ALIAS });
     await ensureTunnelAddress(netlink, linkIndex, `${formatIp(networkOf(parsePrefix(podCidr)).address)}/32`);
     if (link.up) return;
     setTunnelSysctls(LINK, hostNetns);
@@ -145,7 +146,7 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
         linkIndex = 0;
         await removeOverlayRoutes(netlink);
         const link = await netlink.getLink(LINK);
-        if (link?.kind === 'ipip')
+        if (link?.kind === 'ipip' && link.alias === OVERLAY_ALIAS)
           await netlink.deleteLink(link.index).catch((error) => {
             if (!isNetlinkError(error, 'ENODEV')) throw error;
           });

@@ -15,7 +15,7 @@ import type { Logger } from '../../../src/runtime/log.ts';
 import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
 import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
-import { ensureTunnelAddress, setTunnelSysctls } from '../tunnel-link.ts';
+import { ensureTunnelAddress, OVERLAY_ALIAS, setTunnelSysctls } from '../tunnel-link.ts';
 import { findUnderlayAddress } from '../underlay-address.ts';
 import { type Mover, startMover } from './mover.ts';
 import type { MoverRoute } from './mover-protocol.ts';
@@ -73,7 +73,9 @@ export function createUdp(options: UdpOptions, deps: UdpDeps): OverlayBackend {
       if (!link) throw new Error(`overlay udp: ${LINK} was deleted as soon as it was made`);
     }
     linkIndex = link.index;
-    if (link.mtu !== mtuOf(node)) await netlink.setLink(linkIndex, { mtu: mtuOf(node) });
+    const mtu = mtuOf(node);
+    if (link.mtu !== mtu || link.alias !== OVERLAY_ALIAS)
+      await netlink.setLink(linkIndex, { mtu, alias: OVERLAY_ALIAS });
     await ensureTunnelAddress(netlink, linkIndex, `${formatIp(networkOf(parsePrefix(podCidr)).address)}/32`);
     if (link.up) return;
     setTunnelSysctls(LINK, hostNetns);
@@ -204,7 +206,7 @@ export function createUdp(options: UdpOptions, deps: UdpDeps): OverlayBackend {
         await mover?.ended.catch(() => {});
         await removeOverlayRoutes(netlink);
         const link = await netlink.getLink(LINK);
-        if (link?.kind === 'tun')
+        if (link?.kind === 'tun' && link.alias === OVERLAY_ALIAS)
           await netlink.deleteLink(link.index).catch((error) => {
             if (!isNetlinkError(error, 'ENODEV')) throw error;
           });

@@ -4,7 +4,7 @@ import type { Rtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import { decodeVxlan, encodeVxlan, type VxlanData } from '../../../src/linux/netlink/vxlan.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
-import { ensureTunnelAddress } from '../tunnel-link.ts';
+import { ensureTunnelAddress, OVERLAY_ALIAS } from '../tunnel-link.ts';
 
 /** A VXLAN device as it is to be. */
 export interface VxlanDeviceSpec extends VxlanData {
@@ -53,6 +53,7 @@ export async function ensureVxlanDevice(
   const change = {
     ...(link.mac !== mac && { mac }),
     ...(link.mtu !== spec.mtu && { mtu: spec.mtu }),
+    ...(link.alias !== OVERLAY_ALIAS && { alias: OVERLAY_ALIAS }),
   };
   if (Object.keys(change).length > 0) await netlink.setLink(link.index, change);
   await ensureTunnelAddress(netlink, link.index, spec.address);

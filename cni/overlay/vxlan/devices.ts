@@ -4,7 +4,7 @@ import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import type { PerFamily, SelfNode } from '../backend.ts';
-import { setTunnelSysctls } from '../tunnel-link.ts';
+import { OVERLAY_ALIAS, setTunnelSysctls } from '../tunnel-link.ts';
 import { findUnderlayAddress } from '../underlay-address.ts';
 import { readVtepMac } from './backend-data.ts';
 import { ensureVxlanDevice, type VxlanDevice } from './device.ts';
@@ -24,7 +24,7 @@ export interface VxlanDevices {
   ensure(node: SelfNode): Promise<PerFamily<VxlanDevice>>;
   /** What a pod's packet may have, in the family that leaves least. @throws ExplainedError when the uplink carries too little. */
   mtu(node: SelfNode): number;
-  /** Deletes all, of whatever VNI, ours and flanneld's. */
+  /** Deletes all of ours, of whatever VNI. */
   remove(): Promise<void>;
 }
 
@@ -76,8 +76,8 @@ export function createVxlanDevices(
   }
 
   async function removeBut(wanted: readonly string[]): Promise<void> {
-    for (const { kind, name, index } of await netlink.listLinks())
-      if (kind === 'vxlan' && LINK_NAME.test(name) && !wanted.includes(name))
+    for (const { kind, name, index, alias } of await netlink.listLinks())
+      if (kind === 'vxlan' && LINK_NAME.test(name) && alias === OVERLAY_ALIAS && !wanted.includes(name))
         await netlink.deleteLink(index).catch((error) => {
           if (!isNetlinkError(error, 'ENODEV')) throw error;
         });

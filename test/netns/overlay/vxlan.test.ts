@@ -49,7 +49,7 @@ async function describeDevice(host: OverlayHost): Promise<unknown> {
   const [link] = await host.ipJson<Record<string, unknown> & { linkinfo: { info_data: object } }>(
     ...['-d', 'link', 'show', 'flannel.1'],
   );
-  const { ifindex: _index, address: _mac, linkinfo, ...shown } = link!;
+  const { ifindex: _index, address: _mac, ifalias: _owner, linkinfo, ...shown } = link!;
   return { ...shown, linkinfo: { ...linkinfo, info_data: { ...linkinfo.info_data, local: 'own' } } };
 }
 
