@@ -1,8 +1,10 @@
 import { type AttachmentKey, CNI_ERROR, CniError, type DetachRequest, type IpamPlugin, type Plugin } from '../types.ts';
 import type { PluginContext, ProgramPlugin } from '../wire/call.ts';
+import type { CniCommand } from '../wire/environment.ts';
 import { execPlugin } from '../wire/exec-plugin.ts';
 import type { NetConf } from '../wire/net-conf.ts';
 import { locatePlugin } from '../wire/own-launcher.ts';
+import { renderResult } from '../wire/result.ts';
 import type { PluginDependencies } from './dependencies.ts';
 import { dhcpProgram } from './dhcp.ts';
 import { hostLocalProgram } from './host-local.ts';
@@ -24,9 +26,12 @@ export function createIpamByName(deps: PluginDependencies, context: PluginContex
     return { program: program!, plugin };
   }
 
-  function call(conf: NetConf, command: 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS', request?: DetachRequest) {
+  /** A program of somebody's gets what its caller got, and what of that came in other ways than by the configuration. */
+  function call(conf: NetConf, command: CniCommand, request?: DetachRequest, extra: object = {}) {
     const { path } = context;
-    return execPlugin(conf.ipam.type ?? '', { ...request, command, path, conf: conf.raw }, deps.run);
+    const { prevResult, cniVersion } = conf;
+    const stdin = { ...conf.raw, ...(prevResult && { prevResult: renderResult(prevResult, cniVersion) }), ...extra };
+    return execPlugin(conf.ipam.type ?? '', { ...request, command, path, conf: stdin }, deps.run);
   }
 
   return {
@@ -50,15 +55,23 @@ export function createIpamByName(deps: PluginDependencies, context: PluginContex
       const mine = ours(conf);
       await (mine
         ? mine.plugin.check(mine.program.parse(conf, request.args), request, result)
-        : call(conf, 'CHECK', request));
+        : call({ ...conf, prevResult: result }, 'CHECK', request));
     },
     async gc(conf, valid: readonly AttachmentKey[]) {
       const mine = ours(conf);
-      await (mine ? mine.plugin.gc(mine.program.parse(conf, {}), valid) : call(conf, 'GC'));
+      await (mine
+        ? mine.plugin.gc(mine.program.parse(conf, {}), valid)
+        : call(conf, 'GC', undefined, attachmentLists(valid)));
     },
     async status(conf) {
       const mine = ours(conf);
       await (mine ? mine.plugin.status(mine.program.parse(conf, {})) : call(conf, 'STATUS'));
     },
   };
+}
+
+/** The second name is libcni's of before the specification was final. */
+function attachmentLists(valid: readonly AttachmentKey[]) {
+  const list = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
+  return { 'cni.dev/valid-attachments': list, 'cni.dev/attachments': list };
 }
