@@ -14,12 +14,13 @@ export interface BuiltinNetworkOptions {
   mtu: number | undefined;
   /** Host ports take nothing that goes there: in mode ipvs Services' addresses are the node's own. */
   serviceCidrs?: readonly string[];
+  /** The proxy's mode is ipvs. */
+  hasIpvs?: boolean;
 }
 
 /** Chained behind the bridge, by the capability that they serve. */
 const CHAINED: Record<string, { type: string; [key: string]: unknown }> = {
-  // The kernel is told over a socket; iptables would be a process a pod.
-  portMappings: { type: 'portmap', backend: 'nftables' },
+  portMappings: { type: 'portmap' },
   bandwidth: { type: 'bandwidth' },
 };
 
@@ -36,7 +37,7 @@ export function buildBuiltinNetwork(
   const ipam = { type: 'host-local', dataDir, ranges: podCidrs.map((subnet) => [{ subnet }]) };
   const chained = needs.flatMap((capability) => {
     const plugin = CHAINED[capability];
-    const extra = plugin?.type === 'portmap' ? conditions(options.serviceCidrs) : {};
+    const extra = plugin?.type === 'portmap' ? hostPortKeys(options) : {};
     return plugin ? [{ ...plugin, ...extra, capabilities: { [capability]: true } }] : [];
   });
   return parseConfigurationList(
@@ -60,9 +61,13 @@ export function buildBuiltinNetwork(
   );
 }
 
-/** The networks' addresses as no destination, in nft's words. */
-function conditions(cidrs: readonly string[] = []): { conditionsV4: string[]; conditionsV6: string[] } {
+/**
+ * nftables: the kernel is told over a socket; iptables would be two processes a pod. But with IPVS, Services' addresses are the node's own,
+ * those from outside of the service CIDRs too, and only the proxy's rules of iptables, which end before ours, know them.
+ */
+function hostPortKeys({ serviceCidrs: cidrs = [], hasIpvs }: BuiltinNetworkOptions): object {
+  if (hasIpvs) return { backend: 'iptables' };
   const notTo = (family: 'ip' | 'ip6') =>
     cidrs.filter((cidr) => cidr.includes(':') === (family === 'ip6')).flatMap((cidr) => [family, 'daddr', '!=', cidr]);
-  return { conditionsV4: notTo('ip'), conditionsV6: notTo('ip6') };
+  return { backend: 'nftables', conditionsV4: notTo('ip'), conditionsV6: notTo('ip6') };
 }

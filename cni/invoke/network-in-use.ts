@@ -1,4 +1,5 @@
 import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import { readSysctl } from '../../src/linux/sysctl.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { PluginCaller } from '../wire/plugin-caller.ts';
@@ -25,6 +26,8 @@ export interface NetworkInUseOptions {
   /** What goes to Services is never a host port's. */
   serviceCidrs: readonly string[];
   mtu: () => number | undefined | 'pending';
+  /** Path of the host's network namespace when it is not the process's own. */
+  hostNetns?: string;
 }
 
 export interface NetworkInUseDependencies {
@@ -63,6 +66,8 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
       : createConfigurationSource({ directory: confDir, mode }, { clock, log, onChange: () => wake() });
   const handlers: (() => void)[] = [];
   const built = new Map<string, NetworkConfiguration>();
+  /** The device of the proxy's mode ipvs. */
+  const hasIpvs = () => readSysctl('net/ipv4/conf/kube-ipvs0/forwarding', { netns: options.hostNetns }) !== undefined;
   /** What plugins said against the network in use, by its text. */
   let said: { text: string; problem: string | undefined } | undefined;
   let shown = '';
@@ -71,11 +76,12 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
   function builtin(needs?: readonly string[]): NetworkConfiguration {
     const mtu = options.mtu();
     const podCidrs = options.podCidrs();
-    const key = [mtu, ...podCidrs, needs?.join('+') ?? 'all'].join();
+    const ipvs = (needs?.includes('portMappings') ?? true) && hasIpvs();
+    const key = [mtu, ipvs, ...podCidrs, needs?.join('+') ?? 'all'].join();
     const known = built.get(key);
     if (known) return known;
     const network = buildBuiltinNetwork(
-      { ...options, name: options.networkName, podCidrs, mtu: mtu === 'pending' ? undefined : mtu },
+      { ...options, name: options.networkName, podCidrs, mtu: mtu === 'pending' ? undefined : mtu, hasIpvs: ipvs },
       needs,
     );
     // A handful: the node's ranges and its MTU hardly ever change.
