@@ -6,7 +6,6 @@
  * - what pods send out of the cluster takes the node's address;
  * - what comes from a link and is for 127.0.0.0/8 is dropped (CVE-2020-8558): host ports on localhost need route_localnet, at the bridge or everywhere, and with it the kernel
  *   would let pods and neighbours talk to whatever listens on localhost only. Whoever translates to localhost on purpose still may.
- * - what a pod says of itself as a router is heard by nobody (CVE-2020-10749).
  *
  * Priorities: behind destination NAT (-100), before the iptables filter table (0), so that a DROP there does not swallow the answer.
  */
@@ -22,22 +21,15 @@ export interface GuardOptions {
   /** One, or one of each address family. */
   clusterCidrs: readonly string[];
   serviceCidrs: readonly string[];
-  /** The pods' bridge. */
-  bridge?: string;
 }
 
 /** The chains with their rules. */
-export function computeGuardChains({ clusterCidrs, serviceCidrs, bridge }: GuardOptions): MarkedChain[] {
+export function computeGuardChains({ clusterCidrs, serviceCidrs }: GuardOptions): MarkedChain[] {
   const reject = serviceCidrs.flatMap((cidr) => [
     // A reset also reaches a process of a node without a default route, where an ICMP error would lack a source address.
     markedRule(`${protocolOf(cidr)} daddr ${cidr} meta l4proto tcp counter reject with tcp reset`, 'no such service'),
     markedRule(`${protocolOf(cidr)} daddr ${cidr} counter reject with icmpx type port-unreachable`, 'no such service'),
   ]);
-  // Between pods as far as bridged frames come by here (br_netfilter).
-  const routers =
-    bridge === undefined
-      ? []
-      : [markedRule(`iifname "${bridge}" icmpv6 type nd-router-advert counter drop`, 'pods are no routers')];
   const toLocalhost = 'iifname != "lo" ip daddr 127.0.0.0/8';
   return [
     {
@@ -49,10 +41,9 @@ export function computeGuardChains({ clusterCidrs, serviceCidrs, bridge }: Guard
         markedRule(`${toLocalhost} ct status dnat accept`, 'translated to localhost'),
         markedRule(`${toLocalhost} ct state established,related accept`, 'answers to localhost'),
         markedRule(`${toLocalhost} counter drop`, 'localhost is not for neighbours'),
-        ...routers,
       ],
     },
-    { name: 'forward', type: 'filter', hook: 'forward', priority: GUARD_PRIORITY, rules: [...routers, ...reject] },
+    { name: 'forward', type: 'filter', hook: 'forward', priority: GUARD_PRIORITY, rules: reject },
     { name: 'output', type: 'filter', hook: 'output', priority: GUARD_PRIORITY, rules: reject },
     {
       name: 'postrouting',

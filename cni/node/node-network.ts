@@ -15,11 +15,12 @@ import { runAll } from '../../src/runtime/run-all.ts';
 import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
 import { parseHostVethAlias } from '../plugins/host-veth.ts';
 import { removeHostPorts } from '../portmap/leftovers.ts';
+import { createBridgeGuard } from './bridge-guard.ts';
 import { buildForwardRemoval, buildForwardTransaction, nodeForwardChain } from './forward-rules.ts';
 import { computeGuardChains, GUARD_TABLE } from './guard-table.ts';
 import { type HostRecord, openHostRecord } from './host-record.ts';
-import { isMarkedTableInPlace, renderMarkedTable, renderTableRemoval } from './marked-table.ts';
 import { removeIdleBridges } from './idle-bridges.ts';
+import { isMarkedTableInPlace, renderMarkedTable, renderTableRemoval } from './marked-table.ts';
 import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
 import { ROUTE_PROTOCOL } from './route-protocol.ts';
 import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
@@ -88,6 +89,7 @@ export function createNodeNetwork(
   };
   const file = openHostRecord(options.stateFile, identity);
   const sysctls = createSysctlKeeper({ file, run, netns });
+  const bridgeGuard = createBridgeGuard({ bridge, netns }, { nft, sysctls, log });
 
   async function withNetlink<T>(work: (netlink: Rtnetlink) => Promise<T>): Promise<T> {
     const netlink = openRtnetlink(netns);
@@ -120,7 +122,7 @@ export function createNodeNetwork(
   }
 
   async function ensureGuard(signal?: AbortSignal): Promise<string[]> {
-    const chains = computeGuardChains({ clusterCidrs, serviceCidrs, bridge });
+    const chains = computeGuardChains({ clusterCidrs, serviceCidrs });
     const exists = (await nft.tables()).some(
       (table) => table.family === GUARD_TABLE.family && table.name === GUARD_TABLE.name,
     );
@@ -175,6 +177,7 @@ export function createNodeNetwork(
         families.map(({ family }) => family),
         signal,
       )),
+      ...(await bridgeGuard.ensure(signal)),
     ];
   }
 
@@ -241,6 +244,7 @@ export function createNodeNetwork(
         }),
         () => removeHostPorts(network, { run, hostNetns: netns }),
         () => sysctls.restore(),
+        () => bridgeGuard.remove(),
         // The guard goes last: until then nothing of the cluster leaks out.
         () => nft.apply(renderTableRemoval(GUARD_TABLE)),
         () => (record ? removeEmptyTables(nft, record.tables) : undefined),

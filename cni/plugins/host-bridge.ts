@@ -43,11 +43,17 @@ export async function ensureBridge(netlink: Rtnetlink, spec: HostBridgeSpec): Pr
       CNI_ERROR.invalidNetworkConfig,
       `${spec.name} exists and is no bridge (${link.kind ?? 'hardware'}): give another bridge name or remove that link`,
     );
-  refuseRouterAdvertisements(spec.name, spec.netns);
+  if (!(await mayHearRouters(netlink, link))) refuseRouterAdvertisements(spec.name, spec.netns);
   if (spec.promiscuous && !link.promiscuous) await netlink.setLink(link.index, { promiscuous: true });
   if (spec.vlanFiltering && !readVlanFiltering(link)) await filterVlans(netlink, link);
   if (!link.up) await netlink.setLink(link.index, { up: true });
   return link;
+}
+
+/** A bridge of the admin's with an uplink may have the host's router behind it. O(links) for a bridge that is not ours. */
+export async function mayHearRouters(netlink: Rtnetlink, { index, alias }: Link): Promise<boolean> {
+  if (alias === BRIDGE_ALIAS) return false;
+  return (await netlink.listLinks()).some(({ masterIndex, kind }) => masterIndex === index && kind !== 'veth');
 }
 
 /** Only of a bridge that is ours: on the admin's own it would change what its other ports see. */
