@@ -3,9 +3,9 @@ import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Route } from '../../src/linux/netlink/routes.ts';
 import { openRtnetlink, type Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { netnsExists } from '../../src/linux/netns.ts';
-import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { type AttachRequest, CNI_ERROR, CniError, type CniResult, type CniRoute } from '../types.ts';
 import { broken } from './failure.ts';
+import { writeSysctlIfThere } from './interface-sysctls.ts';
 
 /** Opens a container's namespace for one piece of work. @throws CniError 8 when it is gone. */
 export async function inContainer<T>(netns: string, work: (pod: Rtnetlink) => Promise<T>): Promise<T> {
@@ -41,7 +41,7 @@ export async function configureInterface(
   if (ips.some(({ address }) => address.includes(':'))) enableIpv6(netns, ifname);
   if (options.duplicateDetection)
     for (const name of ['enhanced_dad', 'accept_dad'])
-      ignoringAbsent(() => writeSysctl(`net/ipv6/conf/${ifname}/${name}`, '1', { netns }));
+      writeSysctlIfThere(`net/ipv6/conf/${ifname}/${name}`, '1', netns);
   for (const { address } of ips) await pod.addAddress({ linkIndex: link.index, address, ...options });
   await pod.setLink(link.index, { up: true });
   for (const route of withGateways(routes, ips))
@@ -60,22 +60,13 @@ export async function configureInterface(
 /** Neighbours learn at once where an address is now. Kernels without one of the families have not its keys. */
 function announceAddresses(netns: string, ifname: string): void {
   for (const key of [`net/ipv4/conf/${ifname}/arp_notify`, `net/ipv6/conf/${ifname}/ndisc_notify`])
-    ignoringAbsent(() => writeSysctl(key, '1', { netns }));
+    writeSysctlIfThere(key, '1', netns);
 }
 
 /** A runtime may have switched IPv6 off for containers without addresses of it; and going down for a moment must not lose them. */
 function enableIpv6(netns: string, ifname: string): void {
-  for (const name of ['lo', ifname])
-    ignoringAbsent(() => writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, '0', { netns }));
-  ignoringAbsent(() => writeSysctl(`net/ipv6/conf/${ifname}/keep_addr_on_down`, '1', { netns }));
-}
-
-function ignoringAbsent(work: () => unknown): void {
-  try {
-    work();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
+  for (const name of ['lo', ifname]) writeSysctlIfThere(`net/ipv6/conf/${name}/disable_ipv6`, '0', netns);
+  writeSysctlIfThere(`net/ipv6/conf/${ifname}/keep_addr_on_down`, '1', netns);
 }
 
 /** Pure. */

@@ -73,3 +73,21 @@ function isHalfMoved(link: Link, { device, mac }: DeviceSelector): boolean {
 
 /** An alias that can be a link's name; those of our other plugins have colons. */
 const isOfHost = ({ alias }: Link) => alias !== undefined && /^[^/:\s]{1,15}$/.test(alias);
+
+/**
+ * Gives a device its name back that the kernel has returned to the host, under the container's name for it, when a container's namespace
+ * ended without DEL (those of hardware come back so; virtual ones are gone). Only what is meant by name or MAC is known here.
+ */
+export async function restoreReturned(host: Rtnetlink, { device, mac }: DeviceSelector): Promise<void> {
+  if (device === '' && mac === '') return;
+  const links = await host.listLinks();
+  const returned = links.find(
+    (link) =>
+      isOfHost(link) &&
+      !link.up &&
+      link.alias !== link.name &&
+      (device === '' ? link.mac === mac : link.alias === device),
+  );
+  if (returned && !links.some(({ name }) => name === returned.alias))
+    await host.setLink(returned.index, { name: returned.alias!, alias: '' });
+}

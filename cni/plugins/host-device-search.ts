@@ -4,7 +4,7 @@ import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 
-/** What says which device of the host is meant: the first that is there counts. */
+/** What says which device of the host is meant: the first that is said counts. */
 export interface DeviceSelector {
   /** Its name. */
   device: string;
@@ -14,15 +14,20 @@ export interface DeviceSelector {
   kernelPath: string;
   /** `0000:00:1f.6`. */
   pciAddress: string;
-  /** By its name on the auxiliary bus (`mlx5_core.sf.4`). */
-  auxiliaryDevice: string;
+  /** The runtime's word (capability `deviceID`), in place of the PCI address: of the PCI or the auxiliary bus (`mlx5_core.sf.4`). */
+  deviceId: string;
 }
 
 /** Drivers that give a device to a program instead of the kernel's network: it has no interface then. */
 const USERSPACE_DRIVERS = ['vfio-pci', 'uio_pci_generic', 'igb_uio'];
 
-/** Whether a PCI device is driven by a program (DPDK). @throws CniError 7 for a device that is not there, or that nothing drives. */
-export function hasUserspaceDriver(pciAddress: string, sys = '/sys'): boolean {
+/**
+ * Whether the device is driven by a program (DPDK): then there is no interface to move.
+ * @throws CniError 7 for a PCI device that is not there or that nothing drives, and for a device id that no bus has.
+ */
+export function hasUserspaceDriver(selector: DeviceSelector, sys = '/sys'): boolean {
+  const { pciAddress } = onBus(selector, sys);
+  if (pciAddress === '') return false;
   try {
     return USERSPACE_DRIVERS.includes(basename(readlinkSync(join(sys, 'bus/pci/devices', pciAddress, 'driver'))));
   } catch (cause) {
@@ -30,14 +35,8 @@ export function hasUserspaceDriver(pciAddress: string, sys = '/sys'): boolean {
   }
 }
 
-/**
- * Which bus the runtime's device id (capability `deviceID`) is of.
- * @throws CniError 7 for one that neither has.
- */
-export function resolveDeviceId(
-  deviceId: string,
-  sys = '/sys',
-): Pick<DeviceSelector, 'pciAddress' | 'auxiliaryDevice'> {
+function onBus({ deviceId, pciAddress }: DeviceSelector, sys: string): { pciAddress: string; auxiliaryDevice: string } {
+  if (deviceId === '') return { pciAddress, auxiliaryDevice: '' };
   const isOn = (bus: string) =>
     !deviceId.includes('/') && statSync(join(sys, 'bus', bus, 'devices', deviceId), { throwIfNoEntry: false });
   if (isOn('pci')) return { pciAddress: deviceId, auxiliaryDevice: '' };
@@ -57,13 +56,15 @@ export async function findHostDevice(host: Rtnetlink, selector: DeviceSelector, 
   return (await host.getLink(names[0]!)) ?? raise(`${names[0]} of ${folder} is not in the host's namespace`);
 }
 
-function folderOf({ kernelPath, pciAddress, auxiliaryDevice }: DeviceSelector, sys: string): string {
+function folderOf(selector: DeviceSelector, sys: string): string {
+  const { kernelPath } = selector;
   if (kernelPath !== '') {
     const path = posix.normalize(kernelPath);
     if (!path.startsWith('/sys/devices/'))
       throw notFound(`kernel device path ${JSON.stringify(kernelPath)} must be absolute and begin with /sys/devices/`);
     return join(sys, path.slice('/sys'.length), 'net');
   }
+  const { pciAddress, auxiliaryDevice } = onBus(selector, sys);
   if (auxiliaryDevice !== '') return join(sys, 'bus/auxiliary/devices', auxiliaryDevice, 'net');
   const device = join(sys, 'bus/pci/devices', pciAddress);
   const own = readNames(device);

@@ -3,14 +3,12 @@ import { netnsExists } from '../../src/linux/netns.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import type { AttachRequest, CniDns, CniResult, IpamPlugin, Plugin } from '../types.ts';
 import { checkInterface, configureInterface, inContainer } from './container-interface.ts';
-import { moveIntoContainer, moveOutOfContainer } from './device-move.ts';
+import { moveIntoContainer, moveOutOfContainer, restoreReturned } from './device-move.ts';
 import { asCniError, rollBack } from './failure.ts';
-import { type DeviceSelector, findHostDevice } from './host-device-search.ts';
+import { type DeviceSelector, findHostDevice, hasUserspaceDriver } from './host-device-search.ts';
 
 export interface HostDeviceConfig<Ipam> {
   selector: DeviceSelector;
-  /** The device belongs to a program: there is no interface to move, only addresses to give. */
-  isUserspace: boolean;
   ipam: Ipam | undefined;
   ipamUsesLink: boolean;
   dns: CniDns | undefined;
@@ -35,13 +33,18 @@ export function createHostDevicePlugin<Ipam>(deps: HostDeviceDependencies<Ipam>)
   async function add(config: Config, request: AttachRequest, pod: Rtnetlink): Promise<CniResult> {
     const places = { host, hostNetns, pod };
     const { ifname, netns } = request;
-    if (!config.isUserspace) await moveIntoContainer(await findHostDevice(host, config.selector), request, places);
+    // A program's own device has no interface to move: there are only addresses to give.
+    const isUserspace = hasUserspaceDriver(config.selector);
+    if (!isUserspace) {
+      await restoreReturned(host, config.selector);
+      await moveIntoContainer(await findHostDevice(host, config.selector), request, places);
+    }
     let reserving = false;
     try {
       reserving = config.ipam !== undefined;
       const addresses = config.ipam === undefined ? undefined : await ipam.add(config.ipam, request);
-      if (addresses && !config.isUserspace) await configureInterface(pod, request, addresses);
-      const link = config.isUserspace ? undefined : await pod.getLink(ifname);
+      if (addresses && !isUserspace) await configureInterface(pod, request, addresses);
+      const link = isUserspace ? undefined : await pod.getLink(ifname);
       const dns = config.dns ?? addresses?.dns;
       return {
         interfaces: link ? [{ name: ifname, mac: link.mac, mtu: link.mtu, sandbox: netns }] : [],
@@ -51,7 +54,7 @@ export function createHostDevicePlugin<Ipam>(deps: HostDeviceDependencies<Ipam>)
       };
     } catch (error) {
       return rollBack(error, [
-        () => (config.isUserspace ? undefined : moveOutOfContainer(request, config.selector, places)),
+        () => (isUserspace ? undefined : moveOutOfContainer(request, config.selector, places)),
         () => (reserving ? ipam.del(config.ipam as Ipam, request) : undefined),
       ]);
     }
@@ -72,7 +75,8 @@ export function createHostDevicePlugin<Ipam>(deps: HostDeviceDependencies<Ipam>)
       const { netns } = request;
       const steps = [
         async () => {
-          if (config.isUserspace || netns === undefined || !netnsExists(netns)) return;
+          // Whose device a program drives has none of the host's links here. The bus is not asked: a device may be unplugged by now.
+          if (netns === undefined || !netnsExists(netns)) return restoreReturned(host, config.selector);
           await inContainer(netns, (pod) =>
             moveOutOfContainer({ netns, ifname: request.ifname }, config.selector, { host, hostNetns, pod }),
           );
@@ -84,10 +88,12 @@ export function createHostDevicePlugin<Ipam>(deps: HostDeviceDependencies<Ipam>)
 
     async check(config, request, result) {
       if (config.ipam !== undefined) await ipam.check(config.ipam, request, result);
-      if (!config.isUserspace) await inContainer(request.netns, (pod) => checkInterface(pod, request, result));
+      if (!hasUserspaceDriver(config.selector))
+        await inContainer(request.netns, (pod) => checkInterface(pod, request, result));
     },
 
     async gc(config, valid) {
+      await restoreReturned(host, config.selector);
       if (config.ipam !== undefined) await ipam.gc(config.ipam, valid);
     },
 

@@ -1,6 +1,6 @@
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { createHostDevicePlugin, type HostDeviceConfig } from '../plugins/host-device.ts';
-import { type DeviceSelector, hasUserspaceDriver, resolveDeviceId } from '../plugins/host-device-search.ts';
+import type { DeviceSelector } from '../plugins/host-device-search.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
 import { readFields } from '../wire/fields.ts';
@@ -15,8 +15,7 @@ export function hostDeviceProgram(deps: PluginDependencies): ProgramPlugin<HostD
     type: 'host-device',
     parse(conf) {
       const { ipam, ipamUsesLink, dns } = linkConfigOf(conf);
-      const selector = parseSelector(conf);
-      return { selector, isUserspace: drivenByProgram(selector), ipam, ipamUsesLink, dns };
+      return { selector: parseSelector(conf), ipam, ipamUsesLink, dns };
     },
     open(context) {
       const { hostNetns } = deps;
@@ -30,21 +29,14 @@ export function hostDeviceProgram(deps: PluginDependencies): ProgramPlugin<HostD
 function parseSelector(conf: NetConf): DeviceSelector {
   const fields = readFields(conf.raw);
   const hwaddr = fields.text('hwaddr');
-  const deviceId = readFields(conf.runtimeConfig).text('deviceID');
   const selector = {
     device: fields.text('device'),
     mac: hwaddr === '' ? '' : parseConfiguredMac('hwaddr', hwaddr),
     kernelPath: fields.text('kernelpath'),
     pciAddress: fields.text('pciBusID'),
-    auxiliaryDevice: '',
-    ...(deviceId !== '' && resolveDeviceId(deviceId)),
+    deviceId: readFields(conf.runtimeConfig).text('deviceID'),
   };
   if (Object.values(selector).every((value) => value === ''))
     throw new CniError(CNI_ERROR.invalidNetworkConfig, 'specify either "device", "hwaddr", "kernelpath" or "pciBusID"');
   return selector;
-}
-
-/** Asked only when the PCI device is what counts. */
-function drivenByProgram({ pciAddress }: DeviceSelector): boolean {
-  return pciAddress !== '' && hasUserspaceDriver(pciAddress);
 }

@@ -310,6 +310,20 @@ test('ours: host-device moves a device whose name the container has, and undoes 
   await host.ip('link', 'delete', 'eth0');
   t.is((await call('host-device', { command: 'DEL', ...all })).status, 0);
   t.is((await call('host-device', { command: 'DEL', ...all, netns: '/run/netns/none' })).status, 0);
+
+  // The container's namespace ended without DEL: the kernel has put hardware back, under the name that it had there.
+  const valid = { cniVersion: '1.1.0', 'cni.dev/valid-attachments': [], ...all.conf };
+  for (const what of [
+    { command: 'DEL', ...all, netns: '/run/netns/none' },
+    { command: 'GC', conf: valid },
+    { command: 'ADD', ...all },
+  ]) {
+    await host.ip('link', 'set', 'eth0', 'down');
+    await host.ip('link', 'set', 'eth0', 'name', 'net1', 'alias', 'eth0');
+    t.is((await call('host-device', what)).status, 0, what.command);
+    if (what.command !== 'ADD') t.regex(await host.ip('link'), /eth0@wire1/, what.command);
+  }
+  t.regex(await pod.ip('link'), /net1@/);
 });
 
 both('sbr, tuning and host-device: what one set did the other undoes', async (t) => {
