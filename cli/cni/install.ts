@@ -1,8 +1,10 @@
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { removeIdleBridges } from '../../cni/node/idle-bridges.ts';
 import { ownPlugins } from '../../cni/programs/all.ts';
 import { isOwnLauncher, LAUNCHER_MARK } from '../../cni/wire/own-launcher.ts';
 import { run } from '../../src/linux/exec.ts';
+import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { CHECKOUT } from '../daemon/launch.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
@@ -32,16 +34,24 @@ export async function installPlugins(options: { binDir: string; force?: boolean 
   steps.say(`${wanted.map(({ type }) => type).join(', ')} are in ${options.binDir}.`);
 }
 
-/** `berth cni uninstall`: takes away what `install` made, and nothing else. */
-export function uninstallPlugins(options: { binDir: string }): void {
+/** `berth cni uninstall`: takes away what `install` made, and bridges of ours that have no port any more; nothing else. */
+export async function uninstallPlugins(options: { binDir: string }): Promise<void> {
   checkRoot('cni uninstall');
   for (const type of types()) {
     const file = join(options.binDir, type);
     if (existsSync(file) && isOwnLauncher(file)) rmSync(file);
   }
+  const netlink = openRtnetlink();
+  try {
+    const bridges = await removeIdleBridges(netlink);
+    if (bridges.length > 0) createSteps().say(`Bridges without pods removed: ${bridges.join(', ')}.`);
+  } finally {
+    netlink.close();
+  }
 }
 
-function renderLauncher(type: string): string {
+/** What `berth cni install` writes for a plugin. */
+export function renderLauncher(type: string): string {
   const node = join(CHECKOUT, '.toolchain/bin/node');
   const program = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
   return `#!/bin/sh\n${LAUNCHER_MARK}\n${type === 'dhcp' ? daemonLine(node) : ''}exec '${node}' '${program}' ${type}\n`;

@@ -20,7 +20,7 @@ export function defineCni(program: Command): void {
     .option(...BIN_DIR)
     .action(async (options: { binDir: string }) => {
       const { uninstallPlugins } = await import('../cni/install.ts');
-      uninstallPlugins(options);
+      await uninstallPlugins(options);
     });
   cni
     .command('dhcp-daemon')

@@ -16,6 +16,8 @@ const recordSchema = z.object({
   tables: z.record(z.string(), z.array(z.string())),
   /** Global addresses of the bridge; null when there was no bridge. */
   bridgeAddresses: z.array(z.string()).nullable(),
+  /** Names of all bridges; absent in records of earlier versions. */
+  bridges: z.array(z.string()).optional(),
   /** Modules that we loaded; they stay. */
   modules: z.array(z.string()),
 });
