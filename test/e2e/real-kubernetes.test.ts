@@ -16,6 +16,7 @@ import { startCsiDriver } from '../support/csi-driver.ts';
 import { pod, script, service } from '../support/manifests.ts';
 import { createNodeHost, MANIFESTS, type NodeHost } from '../support/node-host.ts';
 import { type AuditEvent, type RealKubernetes, startRealKubernetes } from '../support/real-kubernetes.ts';
+import { OVERLAY_ACCOUNT, overlayByToken, tellOfOverlay } from '../support/real-overlay.ts';
 import { tellOfExec, tellOfStreams } from '../support/real-streams-story.ts';
 
 const kubectl = await kubectlOrWhyNot();
@@ -37,7 +38,8 @@ const EXPECTED_REFUSALS = [
   // A pod that was removed at the same moment.
   /^(patch|delete) \/api\/v1\/namespaces\/default\/pods\/\S+ 404/,
 ];
-const OURS = /^system:node:|^system:kube-proxy$|^system:berth-overlay$/;
+const IDENTITIES = ['system:berth-overlay', 'system:kube-proxy', 'system:node:one', 'system:node:two'];
+const OURS = /^system:node:|^system:kube-proxy$|^system:berth-overlay$|:berth-overlay$/;
 let cluster: ClusterHost;
 let kubernetes: RealKubernetes;
 const nodes = new Map<string, NodeHost>();
@@ -81,12 +83,21 @@ function chapter(title: string, tell: (t: ExecutionContext) => Promise<unknown> 
 
 chapter('two nodes register, get pod networks and become Ready', async (t) => {
   await cluster.kubectl('apply', '-f', join(EXAMPLES, 'rbac/overlay.yaml'));
+  // One node's overlay has a certificate of its own, the other's the token of the service account.
+  const overlay = {
+    one: await kubernetes.kubeconfig('system:berth-overlay'),
+    two: await overlayByToken(cluster, kubernetes),
+  };
   for (const [name, node] of nodes)
-    node.start({
-      node: await kubernetes.nodeKubeconfig(name, node.address),
-      proxy: await kubernetes.kubeconfig('system:kube-proxy'),
-      overlay: await kubernetes.kubeconfig('system:berth-overlay'),
-    });
+    node.start(
+      {
+        node: await kubernetes.nodeKubeconfig(name, node.address),
+        proxy: await kubernetes.kubeconfig('system:kube-proxy'),
+        overlay: overlay[name as 'one' | 'two'],
+      },
+      undefined,
+      ['--overlay-backend', 'vxlan'],
+    );
   const ready = await until(
     'both nodes are Ready',
     async () => {
@@ -98,6 +109,7 @@ chapter('two nodes register, get pod networks and become Ready', async (t) => {
   t.deepEqual(ready.map(({ spec }) => spec.podCIDR).sort(), ['10.244.0.0/24', '10.244.1.0/24']);
   const leases = await cluster.list<Lease>('leases', '-n', 'kube-node-lease');
   t.deepEqual(leases.map(({ spec }) => spec?.holderIdentity).sort(), ['one', 'two']);
+  await tellOfOverlay(t, cluster, 'vxlan');
 });
 
 chapter('the demo runs on both nodes', async (t) => {
@@ -408,7 +420,7 @@ chapter('no request of ours was forbidden', (t) => {
   const ours = kubernetes.audit().filter(({ user }) => OURS.test(user.username));
   t.true(ours.length > 100, `${ours.length} requests of ours in the audit log`);
   const users = new Set(ours.map(({ user }) => user.username));
-  t.deepEqual([...users].sort(), ['system:berth-overlay', 'system:kube-proxy', 'system:node:one', 'system:node:two']);
+  t.deepEqual([...users].sort(), [...IDENTITIES, OVERLAY_ACCOUNT]);
   t.deepEqual(unexpectedRefusals(ours), []);
 });
 
