@@ -6,28 +6,23 @@ import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { renderLauncher } from '../../../cli/cni/install.ts';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
-import { LAUNCHER_MARK } from '../../../cni/wire/own-launcher.ts';
 import { startDhcpServer } from '../../support/dhcp-server.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const ours = mkdtempSync(join(tmpdir(), 'berth-cni-'));
-const bundled = (name: string) => join(CHECKOUT, `.toolchain/bundle/${name}.mjs`);
-for (const type of ['bridge', 'dhcp'])
-  writeFileSync(
-    join(ours, type),
-    `#!/bin/sh\n${LAUNCHER_MARK}\nexec '${process.execPath}' '${bundled('berth-cni')}' ${type}\n`,
-    {
-      mode: 0o755,
-    },
-  );
+// As `berth cni install` makes them.
+for (const type of ['bridge', 'macvlan', 'dhcp'])
+  writeFileSync(join(ours, type), renderLauncher(type), { mode: 0o755 });
+const OUR_DAEMON = [join(ours, 'dhcp'), 'daemon'] as const;
 test.after.always(() => rmSync(ours, { recursive: true, force: true }));
 
 const sets = [
-  { set: 'ours', path: ours, daemon: [process.execPath, bundled('berth-dhcp')] },
+  { set: 'ours', path: ours, daemon: OUR_DAEMON },
   {
     set: 'reference',
     path: existsSync(reference) ? reference : undefined,
@@ -143,6 +138,19 @@ for (const { set, path, daemon } of sets) {
     t.false(existsSync(socketPath));
     t.false(existsSync(join(folder, 'pid')));
   });
+
+  story(name('a macvlan on the host’s wire gets its address through itself'), async (t) => {
+    const { server, host, startDaemon, call } = await setUp(t);
+    const pod = await createTestNetns(t, 'pod');
+    await host.ip('link', 'set', 'uplink', 'nomaster');
+    await startDaemon(daemon);
+    const conf = { type: 'macvlan', master: 'uplink', mode: 'bridge' };
+    const { out, status } = call(path!, 'ADD', pod, 'one', conf, 'macvlan');
+    t.is(status, 0, JSON.stringify(out));
+    await server.run('busybox', ['ping', '-c', '1', '-W', '2', out.ips[0].address.split('/')[0]]);
+    t.is(call(path!, 'DEL', pod, 'one', { ...conf, prevResult: out }, 'macvlan').status, 0);
+    t.notRegex(await pod.ip('link'), /eth0/);
+  });
 }
 
 test('ours: without a daemon an ADD says whom to start and leaves nothing; a DEL goes through', async (t) => {
@@ -160,7 +168,7 @@ test('ours: without a daemon an ADD says whom to start and leaves nothing; a DEL
 test('ours: the daemon may be killed and started again: it goes on with the leases, renews and releases them', async (t) => {
   const { host, udhcpd, startDaemon, call, socketPath, folder } = await setUp(t, 4);
   const pod = await createTestNetns(t, 'pod');
-  const command = [process.execPath, bundled('berth-dhcp')];
+  const command = OUR_DAEMON;
   const first = await startDaemon(command);
   t.is(statSync(socketPath).mode & 0o777, 0o600);
   const { out, status } = call(ours, 'ADD', pod, 'one');
@@ -192,7 +200,7 @@ test('ours: the daemon may be killed and started again: it goes on with the leas
 
 test('ours: GC releases the leases of what is in no list', async (t) => {
   const { udhcpd, startDaemon, call } = await setUp(t);
-  await startDaemon([process.execPath, bundled('berth-dhcp')]);
+  await startDaemon(OUR_DAEMON);
   const pods = [await createTestNetns(t, 'one'), await createTestNetns(t, 'two')];
   const cniVersion = '1.1.0';
   for (const [index, pod] of pods.entries()) t.is(call(ours, 'ADD', pod, `c${index}`, { cniVersion }).status, 0);
@@ -210,7 +218,7 @@ both('pods that the reference daemon left behind are taken over by a CHECK, at t
   const { out, status } = call(reference, 'ADD', pod, 'one');
   t.is(status, 0, JSON.stringify(out));
   await theirs.stop();
-  await startDaemon([process.execPath, bundled('berth-dhcp')]);
+  await startDaemon(OUR_DAEMON);
   const check = call(ours, 'CHECK', pod, 'one', { prevResult: out }, 'dhcp');
   t.is(check.status, 0, JSON.stringify(check.out));
   t.is(readdirSync(join(folder, 'dhcp')).length, 1);
@@ -221,7 +229,7 @@ both('pods that the reference daemon left behind are taken over by a CHECK, at t
 both('plugin of one and daemon of the other say whom they miss', async (t) => {
   const { startDaemon, call } = await setUp(t);
   const pod = await createTestNetns(t, 'pod');
-  const mine = await startDaemon([process.execPath, bundled('berth-dhcp')]);
+  const mine = await startDaemon(OUR_DAEMON);
   const wrongPlugin = call(reference, 'ADD', pod, 'one');
   t.not(wrongPlugin.status, 0);
   t.regex(wrongPlugin.out.msg, /this is Berth's DHCP daemon/);
