@@ -7,6 +7,7 @@ import type { ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../cli/testing/debian-program.ts';
 import { ownPlugins } from '../../cni/programs/all.ts';
+import type { PluginDependencies } from '../../cni/programs/dependencies.ts';
 import { callPlugin } from '../../cni/wire/call.ts';
 import { run } from '../../src/linux/exec.ts';
 import type { TestNetns } from './netns.ts';
@@ -49,8 +50,13 @@ const referenceFolder = debianProgramPath(CHECKOUT, cniPlugins);
 export const hasReference = existsSync(referenceFolder);
 
 /** Calls plugins of a set, for a host; `from` is another set for one call. */
-export function createSetCaller(t: ExecutionContext, host: TestNetns, set: PluginSet) {
-  const own = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns: host.path });
+export function createSetCaller(
+  t: ExecutionContext,
+  host: TestNetns,
+  set: PluginSet,
+  more: Partial<PluginDependencies> = {},
+) {
+  const own = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns: host.path, ...more });
   const callReference = createCniCaller(t, host, referenceFolder);
   return async (type: string, what: CniCall, from = set): Promise<CniOutcome> => {
     if (from === 'reference') return callReference(type, what);

@@ -3,7 +3,12 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { openProcessLeases } from '../../../cni/ipam/dhcp/process-leases.ts';
+import { systemClock } from '../../../src/runtime/clock.ts';
+import { silentLogger } from '../../../src/runtime/log.ts';
 import { createSetCaller, hasReference, type PluginSet } from '../../support/cni-call.ts';
+import { startDhcpServer } from '../../support/dhcp-server.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns } from '../../support/netns.ts';
 
 const sets: PluginSet[] = ['ours', 'reference'];
@@ -215,6 +220,31 @@ test('ours: tap: a link for a program in the container, as a port of its bridge 
   t.is((await call('tap', { command: 'ADD', ...all, conf: { ...port, bridge: 'none' } })).out.code, 7);
   t.is((await call('tap', { command: 'ADD', ...all, conf: conf({ selinuxContext: 'system_u:r:x' }) })).out.code, 2);
   t.notRegex(await pod.ip('link'), /tap|tun/);
+});
+
+test('ours: macvlan with addresses of a DHCP server: asked and given back through the link', async (t) => {
+  const host = await createTestNetns(t, 'host');
+  const server = await createTestNetns(t, 'server');
+  const pod = await createTestNetns(t, 'pod');
+  await host.ip('link', 'add', 'up0', 'up', 'type', 'veth', 'peer', 'name', 'srv0', 'netns', server.name);
+  await server.ip('address', 'add', '10.5.0.1/24', 'dev', 'srv0');
+  await server.ip('link', 'set', 'srv0', 'up');
+  const dhcp = await startDhcpServer(t, server);
+  const stateDir = mkdtempSync(join(tmpdir(), 'berth-dhcp-'));
+  t.teardown(() => rmSync(stateDir, { recursive: true, force: true }));
+  const dhcpLeases = openProcessLeases({ stateDir }, { clock: systemClock, log: silentLogger });
+  t.teardown(() => dhcpLeases.close());
+  const call = createSetCaller(t, host, 'ours', { dhcpLeases });
+  const conf = { master: 'up0', ipam: { type: 'dhcp', daemonSocketPath: join(stateDir, 'nobody.sock') } };
+  const added = await call('macvlan', { command: 'ADD', id: 'one', pod, conf });
+  t.is(added.status, 0, JSON.stringify(added.out));
+  t.regex(added.out.ips[0].address, /^10\.5\.0\.\d+\/24$/);
+  await pod.run('busybox', ['ping', '-c', '1', '-W', '2', '10.5.0.1']);
+  const later = { ...conf, prevResult: added.out };
+  t.is((await call('macvlan', { command: 'CHECK', id: 'one', pod, conf: later })).status, 0);
+  t.is((await call('macvlan', { command: 'DEL', id: 'one', pod, conf: later })).status, 0);
+  t.notRegex(await pod.ip('link'), /eth0/);
+  await eventually('the server hears of the release', async () => /expired/.test(await dhcp.leases()));
 });
 
 const both = hasReference ? test : test.skip;
