@@ -71,7 +71,8 @@ export function createSetCaller(
 export function createCniCaller(t: ExecutionContext, host: TestNetns, path: string) {
   return (type: string, what: CniCall, from = path): CniOutcome => {
     const env = { ...environmentOf(what), PATH: process.env['PATH'], CNI_PATH: from };
-    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${host.path}`, join(from, type)], {
+    const argv = ['nsenter', `--net=${host.path}`, join(from, type)];
+    const { status, stdout, stderr } = spawnSync(argv[0]!, argv.slice(1), {
       env,
       input: configurationOf(type, what),
       encoding: 'utf8',
