@@ -186,17 +186,18 @@ function isEmptied(rules: readonly StandingRule[], isUnwanted: (rule: StandingRu
   return rules.length > 0 && rules.every((rule) => known.has(rule.chain) && (!isOfPods(rule) || isUnwanted(rule)));
 }
 
-/** The kernel keeps type, hook and priority of a chain that is there. */
+/** What an administrator can do about it. */
 function explain(error: unknown): unknown {
   if (!isNetlinkError(error, 'EEXIST', 'EOPNOTSUPP')) return error;
-  return new CniError(
-    CNI_ERROR.ioFailure,
-    `portmap: ${error.message}: table ${HOSTPORT_TABLE} has a chain of this name and another kind`,
-    {
-      details: `whose is it? without it (nft delete chain …, or nft delete table …) the next attempt makes the right one`,
-      cause: error,
-    },
-  );
+  // The kernel keeps type, hook and priority of a chain that is there.
+  const [why, details] =
+    error.code === 'EEXIST'
+      ? [
+          `table ${HOSTPORT_TABLE} has a chain of this name and another kind`,
+          'whose is it? without it (nft delete chain …, or nft delete table …) the next attempt makes the right one',
+        ]
+      : ['this kernel has no nf_tables', 'load the module nf_tables, or configure "backend": "iptables"'];
+  return new CniError(CNI_ERROR.ioFailure, `portmap: ${error.message}: ${why}`, { details, cause: error });
 }
 
 function isOf(containerId: string) {
