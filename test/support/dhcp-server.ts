@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
-import { run } from '../../src/linux/exec.ts';
+import { findProgram, run } from '../../src/linux/exec.ts';
 import type { TestNetns } from './netns.ts';
 
 /** BusyBox's DHCP server, in a namespace whose link `srv0` has 10.5.0.1/24. */
@@ -52,9 +52,13 @@ export async function startDhcpServer(
   );
   let text = '';
   // -a: no waiting for somebody who may have the address.
-  const child: ChildProcess = spawn('nsenter', [`--net=${netns.path}`, 'busybox', 'udhcpd', '-f', '-a', '1', conf], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child: ChildProcess = spawn(
+    findProgram('nsenter'),
+    [`--net=${netns.path}`, 'busybox', 'udhcpd', '-f', '-a', '1', conf],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk) => (text += chunk));
   const exited = once(child, 'exit');
   const stop = async () => {

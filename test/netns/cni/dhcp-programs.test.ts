@@ -9,6 +9,7 @@ import test, { type ExecutionContext } from 'ava';
 import { renderLauncher } from '../../../cli/cni/install.ts';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
+import { findProgram } from '../../../src/linux/exec.ts';
 import { startDhcpServer } from '../../support/dhcp-server.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
@@ -62,7 +63,7 @@ async function setUp(t: ExecutionContext, leaseSeconds = 600) {
 
   const startDaemon = async (command: readonly string[], more: readonly string[] = []): Promise<Daemon> => {
     const args = [...command.slice(1), '-socketpath', socketPath, '-pidfile', join(folder, 'pid'), ...more];
-    const child = spawn('nsenter', [`--net=${host.path}`, command[0]!, ...args], {
+    const child = spawn(findProgram('nsenter'), [`--net=${host.path}`, command[0]!, ...args], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let text = '';
@@ -87,7 +88,7 @@ async function setUp(t: ExecutionContext, leaseSeconds = 600) {
     type = 'bridge',
   ) => {
     const ipam = { type: 'dhcp', daemonSocketPath: socketPath };
-    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${host.path}`, join(path, type)], {
+    const { status, stdout, stderr } = spawnSync(findProgram('nsenter'), [`--net=${host.path}`, join(path, type)], {
       env: {
         PATH: process.env['PATH'],
         CNI_COMMAND: command,
@@ -175,7 +176,7 @@ test('ours: the daemon may be killed and started again: it goes on with the leas
   t.is(status, 0, JSON.stringify(out));
   const files = () => readdirSync(join(folder, 'dhcp'));
   t.is(files().length, 1);
-  const second = spawnSync('nsenter', [`--net=${host.path}`, ...command, '-socketpath', socketPath], {
+  const second = spawnSync(findProgram('nsenter'), [`--net=${host.path}`, ...command, '-socketpath', socketPath], {
     encoding: 'utf8',
   });
   t.is(second.status, 1);
