@@ -54,6 +54,8 @@ export interface NetworkInUse {
   run(signal: AbortSignal): Promise<void>;
 }
 
+const EARLY_PERIOD_MS = 250;
+const UNREADY_PERIOD_MS = 2_000;
 const STATUS_PERIOD_MS = 10_000;
 const FOREIGN_STATUS_PERIOD_MS = 60_000;
 
@@ -119,6 +121,10 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
     return needsRanges && options.podCidrs().length === 0 ? 'cni config needs ipRanges but no PodCIDR set' : undefined;
   }
 
+  /** What is no plugin's to say, and costs nothing to look at. */
+  const earlyProblem = (network: NetworkConfiguration) =>
+    network.isBuiltin ? builtinProblem() : directoryProblem(network);
+
   function checkFiles(network: NetworkConfiguration): string | undefined {
     try {
       readiness.check(network);
@@ -134,7 +140,7 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
       const why = directory?.problems().map(({ file, message }) => `; ${file}: ${message}`) ?? [];
       return `cni config uninitialized: no usable network configuration in ${confDir}${why.join('')}`;
     }
-    const early = network.isBuiltin ? builtinProblem() : directoryProblem(network);
+    const early = earlyProblem(network);
     if (early !== undefined) return early;
     if (said?.text !== network.text) said = { text: network.text, problem: checkFiles(network) };
     return said.problem && `${network.file ?? 'built-in network'}: ${said.problem}`;
@@ -163,7 +169,7 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
 
   async function ask(): Promise<void> {
     const network = current();
-    if (!network || (network.isBuiltin && builtinProblem() !== undefined)) return;
+    if (!network || earlyProblem(network) !== undefined) return;
     const wrong = await metrics
       .operation('status', () => readiness.ask(network))
       .then(
@@ -171,6 +177,15 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
         (error) => explain(error),
       );
     said = { text: network.text, problem: wrong };
+  }
+
+  /** Programs are copied after the configuration that names them, MTU and ranges come from others: what is not ready is looked at sooner. */
+  function periodMs(): number {
+    const network = current();
+    if (!network) return STATUS_PERIOD_MS;
+    if (earlyProblem(network) !== undefined) return EARLY_PERIOD_MS;
+    if (problem() !== undefined) return UNREADY_PERIOD_MS;
+    return isForeign(network) ? FOREIGN_STATUS_PERIOD_MS : STATUS_PERIOD_MS;
   }
 
   return {
@@ -187,13 +202,12 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
     async run(signal) {
       const following = directory?.run(signal);
       while (!signal.aborted) {
+        // From here on: a change while plugins are asked counts too.
+        const changed = new AbortController();
+        wake = () => changed.abort();
         await ask();
         show();
-        const network = current();
-        const periodMs = network && isForeign(network) ? FOREIGN_STATUS_PERIOD_MS : STATUS_PERIOD_MS;
-        const asked = new AbortController();
-        wake = () => asked.abort();
-        await clock.sleep(periodMs, AbortSignal.any([signal, asked.signal])).catch(() => {});
+        await clock.sleep(periodMs(), AbortSignal.any([signal, changed.signal])).catch(() => {});
       }
       await following;
     },
