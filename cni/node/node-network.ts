@@ -89,7 +89,7 @@ export function createNodeNetwork(
   };
   const file = openHostRecord(options.stateFile, identity);
   const sysctls = createSysctlKeeper({ file, run, netns });
-  const bridgeGuard = createBridgeGuard({ bridge, netns }, { nft, sysctls, log });
+  const bridgeGuard = createBridgeGuard({ bridge, netns }, { nft, sysctls });
 
   async function withNetlink<T>(work: (netlink: Rtnetlink) => Promise<T>): Promise<T> {
     const netlink = openRtnetlink(netns);

@@ -2,16 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { BRIDGE_GUARD_TABLE, computeBridgeGuardChains } from '../../cni/node/bridge-guard-table.ts';
-import { renderMarkedTable } from '../../cni/node/marked-table.ts';
 import { addPortVlans, deletePortVlans, listPortVlans } from '../../src/linux/netlink/bridges.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
-import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { createSetCaller, hasReference } from '../support/cni-call.ts';
 import { createTestNetns, type TestNetns } from '../support/netns.ts';
-import { sendRouterAdvertisement } from '../support/router-advertisement.ts';
 
 interface PortVlans {
   ifname: string;
@@ -165,30 +160,3 @@ test.serial('VLANs of ports by netlink are as bridge(8) shows them', async (t) =
     ],
   );
 });
-
-test.serial(
-  'CVE-2020-10749: on a node a pod’s router advertisements are dropped on the bridge, also for pods that would heed them',
-  async (t) => {
-    const { host, one, two, ipam, call } = await setUp(t);
-    const conf = { bridge: 'cni0', isGateway: true, ipam };
-    for (const [id, pod] of [
-      ['one', one],
-      ['two', two],
-    ] as const)
-      t.is((await call('bridge', { command: 'ADD', id, pod, conf })).status, 0);
-    writeSysctl('net/ipv6/conf/eth0/accept_ra', '1', { netns: two.path });
-    const [{ ifindex, address }] = (await one.ipJson<{ ifindex: number; address: string }>('link', 'show', 'eth0')) as [
-      { ifindex: number; address: string },
-    ];
-    const advertise = async (prefix: string) => {
-      sendRouterAdvertisement(one.path, { index: ifindex, mac: address }, `${prefix}::`);
-      await sleep(1000);
-      return (await two.ip('-6', 'address')).includes(prefix);
-    };
-    t.true(await advertise('2001:db8:1'), 'it would');
-    await host.run('nft', ['-f', '-'], {
-      input: renderMarkedTable(BRIDGE_GUARD_TABLE, computeBridgeGuardChains('cni0')),
-    });
-    t.false(await advertise('2001:db8:2'));
-  },
-);

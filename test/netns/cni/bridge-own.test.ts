@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
+import { BRIDGE_GUARD_TABLE, computeBridgeGuardChains } from '../../../cni/node/bridge-guard-table.ts';
+import { renderMarkedTable } from '../../../cni/node/marked-table.ts';
 import { ownPlugins } from '../../../cni/programs/all.ts';
 import type { CniError, CniResult } from '../../../cni/types.ts';
 import { createPluginCaller } from '../../../cni/wire/plugin-caller.ts';
 import { run } from '../../../src/linux/exec.ts';
 import { createNetns } from '../../../src/linux/netns.ts';
-import { writeSysctl } from '../../../src/linux/sysctl.ts';
+import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
 import { openCniChain } from '../../support/cni-chain.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { sendRouterAdvertisement } from '../../support/router-advertisement.ts';
@@ -128,6 +130,20 @@ test('CVE-2020-10749: what a pod says of itself as a router changes nothing on t
       advertise();
       await sleep(500);
       t.regex(await known(other), /2001:db8:bad:[\s\S]*default via fe80::bad/);
+      // On a node not even then: its guard drops it.
+      await other.ip('-6', 'route', 'flush', 'proto', 'ra');
+      await other.ip('-6', 'address', 'flush', 'dev', 'eth0', 'dynamic');
+      await other.ip('-6', 'route', 'del', '2001:db8:bad::/64', 'dev', 'eth0');
+      t.notRegex(await known(other), bad);
+      if (readSysctl('net/bridge/bridge-nf-call-ip6tables', { netns: host.path }) === undefined)
+        t.log('without br_netfilter frames on the bridge do not come by the guard');
+      else {
+        const guard = renderMarkedTable(BRIDGE_GUARD_TABLE, computeBridgeGuardChains('br0'));
+        await host.run('nft', ['-f', '-'], { input: guard });
+        advertise();
+        await sleep(500);
+        t.notRegex(await known(other), bad);
+      }
     }
     for (const pod of [evil, other]) await pod.ip('link', 'delete', 'eth0');
   }

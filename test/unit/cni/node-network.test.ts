@@ -59,8 +59,7 @@ test('routes: the difference touches our own only', (t) => {
 
 test('guard: a pod that tells it is a router is not heard (CVE-2020-10749)', (t) => {
   const text = renderMarkedTable(BRIDGE_GUARD_TABLE, computeBridgeGuardChains('cni0'));
-  const rule =
-    /ibrname "cni0" iifname "veth\*" icmpv6 type nd-router-advert counter drop comment "pods are no routers /g;
+  const rule = /iifname "cni0" icmpv6 type nd-router-advert counter drop comment "pods are no routers /g;
   t.is(text.match(rule)?.length, 2, 'in input and in forward');
 });
 
