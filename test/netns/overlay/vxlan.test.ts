@@ -7,6 +7,7 @@ import { createVxlan } from '../../../cni/overlay/vxlan/vxlan.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/eventually.ts';
+import { addFlannelPeer, makeFlannelDevice } from '../../support/flannel-by-hand.ts';
 import { createOverlaySwitch, type OverlayHost, reaches, VXLAN_DEFAULTS } from '../../support/overlay-hosts.ts';
 import { createRandom } from '../../support/random.ts';
 
@@ -24,24 +25,15 @@ function open(t: ExecutionContext, host: OverlayHost, options: Partial<VxlanOpti
 const peersOf = (...peers: Peer[]) => new Map(peers.map((peer) => [peer.node, peer]));
 const names = (...hosts: { number: number }[]) => new Set(hosts.map(({ number }) => `node${number}`));
 
-/** What flanneld leaves on a node, made with ip(8) alone. */
-async function makeFlannelByHand(host: OverlayHost, mac: string, vni = 1): Promise<Peer> {
-  const { number, address } = host;
-  const link = `flannel.${vni}`;
-  const options = ['id', `${vni}`, 'local', address, 'dev', 'eth0', 'dstport', '8472', 'nolearning'];
-  await host.ip('link', 'add', link, 'address', mac, 'mtu', '1450', 'type', 'vxlan', ...options);
-  await host.ip('addr', 'add', `10.244.${number}.0/32`, 'dev', link);
-  await host.ip('link', 'set', link, 'up');
-  return host.peer('vxlan', { 4: { VNI: vni, VtepMAC: mac } });
+/** A node of flannel's, as its annotations show it. */
+async function makeFlannelByHand(host: OverlayHost, mac: string): Promise<Peer> {
+  await makeFlannelDevice(host, mac);
+  return host.peer('vxlan', { 4: { VNI: 1, VtepMAC: mac } });
 }
 
-async function addFlannelPeerByHand(host: OverlayHost, peer: Peer): Promise<void> {
-  const [network] = peer.podCidrs[4]!.split('/');
-  const { VNI, VtepMAC } = peer.backendData[4] as VxlanBackendData;
-  const link = `flannel.${VNI}`;
-  await host.ip('neigh', 'replace', network!, 'lladdr', VtepMAC, 'dev', link, 'nud', 'permanent');
-  await host.run('bridge', ['fdb', 'replace', VtepMAC, 'dev', link, 'dst', peer.publicIps[4]!, 'self', 'permanent']);
-  await host.ip('route', 'replace', peer.podCidrs[4]!, 'via', network!, 'dev', link, 'onlink');
+function addFlannelPeerByHand(host: OverlayHost, { podCidrs, publicIps, backendData }: Peer): Promise<void> {
+  const { VtepMAC: mac } = backendData[4] as VxlanBackendData;
+  return addFlannelPeer(host, { podCidr: podCidrs[4]!, publicIp: publicIps[4]!, mac });
 }
 
 /** All that ip(8) says of the device and the kernel of how it passes packets, but for what is each node's own. */
