@@ -4,6 +4,7 @@ import type { OverlayBackend, Peer } from '../../../cni/overlay/backend.ts';
 import type { VxlanBackendData } from '../../../cni/overlay/vxlan/backend-data.ts';
 import type { VxlanOptions } from '../../../cni/overlay/vxlan/options.ts';
 import { createVxlan } from '../../../cni/overlay/vxlan/vxlan.ts';
+import { writeSysctl } from '../../../src/linux/sysctl.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -320,6 +321,7 @@ test('both families, each over its own underlay, with the MTU that the longer he
 test('DirectRouting: neighbours are reached without VXLAN, nodes behind a router with it', async (t) => {
   const net = await createOverlaySwitch(t);
   const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  writeSysctl('net.ipv4.conf.all.rp_filter', '1', { netns: one.path });
   const backend = open(t, one, { directRouting: true });
   const { data } = await backend.ensure(await one.self());
   const near = await makeFlannelByHand(two, '02:00:00:00:02:02');
