@@ -86,7 +86,7 @@ function foreignDaemon(socketPath: string, statusCode: number | undefined, text:
   );
 }
 
-export function nobodyListens(socketPath: string): CniError {
+function nobodyListens(socketPath: string): CniError {
   return new CniError(CNI_ERROR.notAvailable, `error dialing DHCP daemon: nobody listens on ${socketPath}`, {
     details: "start 'dhcp daemon' (of the directory of the plugins) or 'berth cni dhcp-daemon'",
   });

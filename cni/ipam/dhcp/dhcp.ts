@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { CNI_ERROR, CniError, type CniResult, type IpamPlugin } from '../../types.ts';
-import { createDaemonClient, type LeaseHolder, nobodyListens } from './daemon-client.ts';
+import { createDaemonClient, type LeaseHolder } from './daemon-client.ts';
 import type { LeaseKey } from './lease-files.ts';
-import type { DhcpLeases } from './leases.ts';
+import type { DhcpLeases, LeaseRequest } from './leases.ts';
+import type { DhcpMessage } from './message.ts';
 import { type ClientOptions, type ResultOptions, resultOf } from './options.ts';
 
 export interface DhcpConfig {
@@ -29,20 +30,40 @@ export function createDhcpIpam(leases?: DhcpLeases): IpamPlugin<DhcpConfig> {
     held: async (key) => leases.held(key),
     collect: leases.collect,
   };
-  /** New leases are the daemon's where there is one; those that there are stay with who keeps them. */
-  const holderOf = ({ socketPath }: DhcpConfig) =>
-    existsSync(socketPath) || !own ? createDaemonClient(socketPath) : own;
-  /** Idempotent things are done by everybody there is; a daemon that is gone keeps nothing. */
-  const everybody = ({ socketPath }: DhcpConfig) =>
-    [own, existsSync(socketPath) ? createDaemonClient(socketPath) : undefined].filter((one) => one !== undefined);
+  const daemonOf = ({ socketPath }: DhcpConfig) =>
+    existsSync(socketPath) ? createDaemonClient(socketPath) : undefined;
+
+  /** New leases are the daemon's where there is one. */
+  async function allocate(config: DhcpConfig, request: LeaseRequest): Promise<[DhcpMessage, LeaseHolder]> {
+    const daemon = daemonOf(config) ?? (own ? undefined : createDaemonClient(config.socketPath));
+    if (daemon)
+      try {
+        return [await daemon.allocate(request), daemon];
+      } catch (error) {
+        if (!own || !isNobody(error)) throw error;
+      }
+    return [await own!.allocate(request), own!];
+  }
+
+  /** Those that there are stay with who keeps them: everybody is asked. A daemon that is gone keeps nothing. */
+  async function everybody<T>(config: DhcpConfig, ask: (holder: LeaseHolder) => Promise<T>): Promise<T[]> {
+    const answers: T[] = [];
+    for (const holder of [own, daemonOf(config)])
+      if (holder)
+        try {
+          answers.push(await ask(holder));
+        } catch (error) {
+          if (!isNobody(error)) throw error;
+        }
+    return answers;
+  }
 
   return {
     type: 'dhcp',
 
     async add(config, request) {
       const key = keyOf(config, request);
-      const holder = holderOf(config);
-      const ack = await holder.allocate({ key, netns: request.netns, options: config.options });
+      const [ack, holder] = await allocate(config, { key, netns: request.netns, options: config.options });
       try {
         return resultOf(ack, config.result);
       } catch (error) {
@@ -52,21 +73,16 @@ export function createDhcpIpam(leases?: DhcpLeases): IpamPlugin<DhcpConfig> {
     },
 
     async del(config, request) {
-      for (const holder of everybody(config)) await holder.release(keyOf(config, request));
+      await everybody(config, (holder) => holder.release(keyOf(config, request)));
     },
 
     async check(config, request, result) {
       const key = keyOf(config, request);
       const address = leasedAddress(result);
-      for (const holder of everybody(config)) {
-        const ack = await holder.held(key);
-        if (!ack) continue;
-        if (address !== undefined && ack.yourAddress !== address)
-          throw new CniError(
-            CNI_ERROR.unknown,
-            `dhcp: the lease is of ${ack.yourAddress}, the container has ${address}`,
-          );
-        return;
+      const [ack] = (await everybody(config, (holder) => holder.held(key))).filter((one) => one !== undefined);
+      if (ack) {
+        if (address === undefined || ack.yourAddress === address) return;
+        throw new CniError(CNI_ERROR.unknown, `dhcp: the lease is of ${ack.yourAddress}, the container has ${address}`);
       }
       if (address === undefined)
         throw new CniError(
@@ -74,19 +90,21 @@ export function createDhcpIpam(leases?: DhcpLeases): IpamPlugin<DhcpConfig> {
           `dhcp: no lease is kept for ${request.containerId} ${request.ifname}`,
         );
       // A daemon that knows nothing of it (the reference one was here before) takes it over, if the server still agrees.
-      await holderOf(config).allocate({ key, netns: request.netns, options: config.options, only: address });
+      await allocate(config, { key, netns: request.netns, options: config.options, only: address });
     },
 
     async gc(config, valid) {
-      for (const holder of everybody(config)) await holder.collect(config.network, valid);
+      await everybody(config, (holder) => holder.collect(config.network, valid));
     },
 
     async status({ socketPath }) {
-      if (existsSync(socketPath)) await createDaemonClient(socketPath).ping();
-      else if (!own) throw nobodyListens(socketPath);
+      if (!own) await createDaemonClient(socketPath).ping();
     },
   };
 }
+
+/** Nobody listens, or somebody who does not understand. */
+const isNobody = (error: unknown) => error instanceof CniError && error.code === CNI_ERROR.notAvailable;
 
 function keyOf({ network }: DhcpConfig, { containerId, ifname }: { containerId: string; ifname: string }): LeaseKey {
   return { network, containerId, ifname };

@@ -151,9 +151,11 @@ function classlessRoutes(bytes: Uint8Array): CniRoute[] {
 /** Only what the configuration asked for comes: none of it is asked for by default. */
 function dnsOf(ack: DhcpMessage): CniDns | undefined {
   const nameservers = addressesOf(ack, OPTION.nameservers);
-  const domain = Buffer.from(ack.options.get(OPTION.domainName) ?? [])
+  const told = Buffer.from(ack.options.get(OPTION.domainName) ?? [])
     .toString('latin1')
-    .replaceAll('\0', '');
+    .replace(/\0+$/, '');
+  // It ends in somebody's resolv.conf.
+  const domain = /^[A-Za-z0-9_.-]+$/.test(told) ? told : '';
   if (nameservers.length === 0 && domain === '') return undefined;
   return { ...(nameservers.length > 0 && { nameservers }), ...(domain && { domain }) };
 }

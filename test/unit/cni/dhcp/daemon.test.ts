@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -150,4 +150,22 @@ test('a server that does not tell the size of its subnet: the lease is given bac
   const request = { containerId: 'one', ifname: 'eth0', netns: '/n', args: {} };
   await t.throwsAsync(createDhcpIpam().add(config, request), { message: /Subnet Mask not found/ });
   t.deepEqual(told, ['release']);
+});
+
+test('a daemon that was killed left its socket: a process that keeps leases does so itself; a DEL goes through', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'berth-dhcp-stale-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const socketPath = join(folder, 'd.sock');
+  writeFileSync(socketPath, '');
+  const config = { network: 'net', socketPath, options: { request: [], provide: [] }, result: {} };
+  const request = { containerId: 'one', ifname: 'eth0', netns: '/n', args: {} };
+  const own = { allocate: async () => ACK, release: async () => {}, held: () => undefined } as unknown as DhcpLeases;
+  t.is((await createDhcpIpam(own).add(config, request)).ips[0]!.address, '10.5.0.9/24');
+  await createDhcpIpam(own).status(config);
+  const alone = createDhcpIpam();
+  await t.throwsAsync(alone.add(config, request), { code: 50, message: /nobody listens/ });
+  await t.throwsAsync(alone.status(config), { code: 50 });
+  await alone.del(config, request);
+  await alone.gc(config, []);
+  await t.throwsAsync(alone.check(config, request, { interfaces: [], ips: [], routes: [] }), { code: 3 });
 });

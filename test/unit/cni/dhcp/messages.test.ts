@@ -235,3 +235,9 @@ for (const [what, ipam, message] of [
   test(`refuses ${what}`, (t) => {
     t.throws(() => parseClientOptions(ipam, {}), { code: 7, message });
   });
+
+test('a domain that is none does not get into a resolv.conf', (t) => {
+  const dnsOf = (domain: string) => resultOf(ack([MASK, [15, [...Buffer.from(domain)]]]), {}).dns;
+  t.deepEqual(dnsOf('a.example\0'), { domain: 'a.example' });
+  t.is(dnsOf('a.example\nnameserver 6.6.6.6'), undefined);
+});
