@@ -19,6 +19,7 @@ import { removeIfEmpty } from '../engine/empty-folder.ts';
 import { computeNodeShares, openPodResources } from '../roots/node-resources.ts';
 import { removeNodeOverlay } from '../roots/overlay-part.ts';
 import { cidrsOf } from './addresses.ts';
+import { removeIdleLeases } from './idle-leases.ts';
 import { releaseAttachments } from './release-attachments.ts';
 
 export { removeIfEmpty };
@@ -93,6 +94,7 @@ export async function removeNetwork(places: NodePlaces): Promise<{ modulesLeft: 
       ({ modulesLeft } = await network.remove());
     },
     () => rmSync(places.cniDataDir, { recursive: true, force: true }),
+    () => removeIdleLeases(places.cni.cniConfDir),
   ]);
   return { modulesLeft };
 }
