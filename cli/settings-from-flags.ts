@@ -103,7 +103,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     cni: parseCniMode(flags.cni),
     cniConfDir: absolute('--cni-conf-dir', flags.cniConfDir),
     cniBinDir: flags.cniBinDir,
-    cniCacheDir: flags.cniCacheDir && absolute('--cni-cache-dir', flags.cniCacheDir),
+    ...(flags.cniCacheDir && { cniCacheDir: absolute('--cni-cache-dir', flags.cniCacheDir) }),
     pauseImage: flags.podInfraContainerImage,
   };
 }
