@@ -161,6 +161,16 @@ for (const set of sets) {
     t.is((await call('vrf', { command: 'DEL', ...second })).status, 0, 'again');
     t.is((await call('vrf', { command: 'ADD', ...other })).status, 0);
     t.regex(await pod.ip('-d', 'link', 'show', 'red'), /vrf table 77 /);
+    if (set === 'ours') {
+      t.is((await call('vrf', { command: 'DEL', ...other })).status, 0);
+      // Both want to make it: one waits for the other.
+      const together = await Promise.all([first, second].map((one) => call('vrf', { command: 'ADD', ...one })));
+      t.deepEqual(
+        together.map(({ status }) => status),
+        [0, 0],
+      );
+      t.is((await call('vrf', { command: 'DEL', ...first })).status, 0);
+    }
     t.not(
       (await call('vrf', { command: 'ADD', ...first, conf: { prevResult: conf.prevResult } })).status,
       0,

@@ -197,6 +197,36 @@ test('ours: codes and details of errors; DEL leaves what is not its own', async 
   t.is((await call('macvlan', { command: 'STATUS', conf: { ...newest, master: 'nowhere' } })).out.code, 50);
 });
 
+test('ours: many at once: no address twice, each with rules of its own', async (t) => {
+  const { call, conf, leases } = await setUp(t, 'ours');
+  const pods = await Promise.all(Array.from({ length: 20 }, (_, index) => createTestNetns(t, `p${index}`)));
+  const attach = async (pod: (typeof pods)[number]) => {
+    const all = { id: pod.name, pod, ifname: 'net1' };
+    const added = await call('macvlan', { command: 'ADD', ...all, conf: conf() });
+    t.is(added.status, 0, JSON.stringify(added.out));
+    const routed = await call('sbr', { command: 'ADD', ...all, conf: { prevResult: added.out } });
+    t.is(routed.status, 0, JSON.stringify(routed.out));
+    return { all, prevResult: routed.out };
+  };
+  const attached = await Promise.all(pods.map(attach));
+  t.is(new Set(attached.map(({ prevResult }) => prevResult.ips[0].address)).size, pods.length);
+  t.is(leases().length, pods.length);
+  const outcomes = await Promise.all(
+    attached.flatMap(({ all, prevResult }) => [
+      call('sbr', { command: 'CHECK', ...all, conf: { prevResult } }),
+      call('macvlan', { command: 'CHECK', ...all, conf: conf({ prevResult }) }),
+    ]),
+  );
+  t.deepEqual(
+    outcomes.filter(({ status }) => status !== 0),
+    [],
+  );
+  await Promise.all(
+    attached.map(({ all, prevResult }) => call('macvlan', { command: 'DEL', ...all, conf: conf({ prevResult }) })),
+  );
+  t.deepEqual(leases(), []);
+});
+
 test('ours: tap: a link for a program in the container, as a port of its bridge too', async (t) => {
   const { call, conf, ipam, leases } = await setUp(t, 'ours');
   const pod = await createTestNetns(t, 'pod');
