@@ -75,6 +75,19 @@ test('killed at any change of the kernel, the next start completes or mends', as
     work.then(() => resolve(false)).catch(() => {});
     return promise.finally(() => backend.close());
   };
+  /** Not in a start but later, in the changes of single peers. */
+  const killedInChanges = async (atChange: number): Promise<boolean> => {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const backend = openWith((netns) => openStoppedNetlink(netns, atChange, () => resolve(true)));
+    const changed = new Set([...BEFORE, ...AFTER].map(({ node }) => node));
+    const work = backend
+      .ensure(self)
+      // All of that is there: nothing is changed.
+      .then(() => backend.sync(mapOf(BEFORE)))
+      .then(() => backend.sync(mapOf(AFTER), changed));
+    work.then(() => resolve(false)).catch(() => {});
+    return promise.finally(() => backend.close());
+  };
   const killedForReal = async (atChange: number): Promise<boolean> => {
     const script = join(import.meta.dirname, '../../support/vxlan-crash-child.ts');
     const args = [script, host.path, String(atChange), JSON.stringify(self), JSON.stringify(AFTER)];
@@ -84,6 +97,7 @@ test('killed at any change of the kernel, the next start completes or mends', as
 
   for (const [spoil, kill, stride] of [
     [async () => {}, killed, 1],
+    [async () => {}, killedInChanges, 1],
     [() => host.ip('link', 'delete', 'flannel.1'), killed, 1],
     [() => host.ip('link', 'delete', 'flannel.1'), killedForReal, REAL_KILLS],
   ] as const) {

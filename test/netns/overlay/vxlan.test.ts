@@ -335,6 +335,10 @@ test('DirectRouting: neighbours are reached without VXLAN, nodes behind a router
   t.regex(routes, /10\.244\.3\.0\/24 via 10\.244\.3\.0 dev flannel\.1 proto 191 onlink/);
   t.is((await entries(one)).filter((line) => line.includes('02:02')).length, 0, 'no tunnel to the neighbour');
   t.true(await reaches(one.pod, '10.244.2.2'), 'the answer comes through the tunnel: loose rp_filter');
+  const filter = 'net/ipv4/conf/flannel.1/rp_filter';
+  const { previous } = writeSysctl(filter, '0', { netns: one.path })!;
+  t.false(await reaches(one.pod, '10.244.2.2'), 'a strict one would drop it');
+  writeSysctl(filter, previous, { netns: one.path });
   t.deepEqual(await backend.sync(peersOf(near, far)), { changed: 0, skipped: [] });
   // The neighbour moves away.
   await backend.sync(peersOf({ ...near, publicIps: { 4: '198.51.100.2' } }, far), names(two));
