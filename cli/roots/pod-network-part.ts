@@ -1,9 +1,11 @@
 import type { PodNetwork } from '../../agent/pods/ports.ts';
 import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
+import { createSubnetFileMtu } from '../../cni/invoke/subnet-file-mtu.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { type CniFlags, parseBinDirs, parseCniMode } from '../cni/flags.ts';
 import type { ProgramContext } from './context.ts';
+import { NODE_OVERLAY } from './overlay-part.ts';
 
 /** What the agent knows of its node by the time it makes the pod network. */
 export interface NetworkOfNode {
@@ -23,7 +25,7 @@ interface BuiltinNetworkFlags {
   serviceCidrs: readonly string[];
   /** Of the built-in network's leases. */
   dataDir: string;
-  /** Of the overlay in this process, where there is one. */
+  /** Of the overlay in this process; absent: what one beside it writes to flannel's subnet.env. */
   mtu?: () => number | undefined | 'pending';
 }
 
@@ -33,6 +35,7 @@ export function createPodNetworkPart(
   { log, clock }: ProgramContext,
 ): (node: NetworkOfNode) => PodNetworkPart {
   const mode = parseCniMode(flags.cni);
+  const mtuOfFile = createSubnetFileMtu(NODE_OVERLAY.subnetFile);
   return ({ podCidrs, registry, tell }) =>
     createPodNetwork(
       {
@@ -45,7 +48,7 @@ export function createPodNetworkPart(
         serviceCidrs: flags.serviceCidrs,
         dataDir: flags.dataDir,
         podCidrs,
-        ...(flags.mtu && { mtu: flags.mtu }),
+        mtu: flags.mtu ?? (() => mtuOfFile(podCidrs())),
       },
       { log, clock, registry, ...(tell && { tell }) },
     );
