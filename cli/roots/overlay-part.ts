@@ -51,7 +51,10 @@ export async function createOverlayPart(options: OverlayPartOptions, context: Pr
   const deps = { log, clock, run, ...(hostNetns !== undefined && { hostNetns }) };
   const keys = annotationKeys(options.annotationPrefix);
   const fields = readBackendFields(conf.backend.raw, conf.where);
-  const backend = await BACKENDS.get(conf.backend.type)!.open(fields, deps);
+  const backend = await BACKENDS.get(conf.backend.type)!.open(fields, {
+    ...deps,
+    ...(options.metrics && { metrics: options.metrics }),
+  });
   const unread = fields.unread();
   if (unread.length > 0)
     log.warn(

@@ -9,6 +9,7 @@
 import type { run } from '../../src/linux/exec.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import type { OverlayBackend } from './backend.ts';
 import type { BackendFields } from './backend-fields.ts';
 
@@ -19,6 +20,8 @@ export interface BackendDeps {
   run: typeof run;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+  /** For what only one backend has to tell. */
+  metrics?: Registry;
 }
 
 export interface BackendEntry {

@@ -12,6 +12,7 @@ import type { run } from '../../../src/linux/exec.ts';
 import { createBackoff } from '../../../src/runtime/backoff.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
+import { Gauge, type Registry } from '../../../src/runtime/metrics.ts';
 import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
 import {
@@ -43,6 +44,7 @@ export interface BgpDeps {
   clock: Clock;
   run: typeof run;
   hostNetns?: string;
+  metrics?: Registry;
 }
 
 const LOOK_MS = 5_000;
@@ -53,6 +55,14 @@ const STEADY_MS = 60_000;
 export function createBgp(options: BgpOptions, deps: BgpDeps): OverlayBackend {
   const { log, clock } = deps;
   const { directory } = options;
+  const sessionsGauge =
+    deps.metrics &&
+    new Gauge({
+      name: 'berth_overlay_bgp_sessions',
+      help: 'BGP sessions of this node by state: established, or not (down).',
+      labelNames: ['state'],
+      registers: [deps.metrics],
+    });
   const daemon = createBirdDaemon({ program: options.birdProgram, directory }, deps);
   /** Configuration and process are changed by one at a time: `sync` and the restart of a BIRD that died. */
   const serial = createSerial();
@@ -178,6 +188,9 @@ export function createBgp(options: BgpOptions, deps: BgpDeps): OverlayBackend {
 
   async function reportSessions(from: BirdControl, before: Map<string, boolean>): Promise<Map<string, boolean>> {
     const sessions = parseSessions(await from.ask('show protocols all'));
+    const up = sessions.filter(({ isEstablished }) => isEstablished).length;
+    sessionsGauge?.set({ state: 'established' }, up);
+    sessionsGauge?.set({ state: 'down' }, sessions.length - up);
     for (const { description, isEstablished, info } of sessions) {
       const was = before.get(description) ?? false;
       if (was === isEstablished) continue;
