@@ -6,17 +6,24 @@ import test, { type ExecutionContext } from 'ava';
 import { createSetCaller, hasReference, type PluginSet } from '../support/cni-call.ts';
 import { createTestNetns, type TestNetns } from '../support/netns.ts';
 
+/** A process is dear in a guest. */
+const batch = (netns: TestNetns, lines: string[]) => netns.run('ip', ['-batch', '-'], { input: lines.join('\n') });
+
 /** A host with `up0` on the wire to a switch, which has 10.9.0.1, and 10.9.7.1 in VLAN 7. */
-async function setUp(t: ExecutionContext) {
+async function setUp(t: ExecutionContext, podCount = 1) {
   const host = await createTestNetns(t, 'host');
   const wire = await createTestNetns(t, 'switch');
-  await host.ip('link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'sw0', 'netns', wire.name);
-  await host.ip('link', 'set', 'up0', 'up');
-  await host.ip('address', 'add', '10.9.0.5/24', 'dev', 'up0');
-  await wire.ip('link', 'set', 'sw0', 'up');
-  await wire.ip('link', 'add', 'link', 'sw0', 'name', 'sw0.7', 'up', 'type', 'vlan', 'id', '7');
-  await wire.ip('address', 'add', '10.9.0.1/24', 'dev', 'sw0');
-  await wire.ip('address', 'add', '10.9.7.1/24', 'dev', 'sw0.7');
+  await batch(host, [
+    `link add up0 type veth peer name sw0 netns ${wire.name}`,
+    'link set up0 up',
+    'address add 10.9.0.5/24 dev up0',
+  ]);
+  await batch(wire, [
+    'link set sw0 up',
+    'link add link sw0 name sw0.7 up type vlan id 7',
+    'address add 10.9.0.1/24 dev sw0',
+    'address add 10.9.7.1/24 dev sw0.7',
+  ]);
   const dataDir = mkdtempSync(join(tmpdir(), 'berth-cni-data-'));
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }));
   const ipam = (subnet: string) => ({
@@ -26,8 +33,9 @@ async function setUp(t: ExecutionContext) {
     routes: [{ dst: '0.0.0.0/0' }],
   });
   const leases = () => readdirSync(join(dataDir, 'net')).filter((name) => /^\d+\./.test(name));
-  const pods = await Promise.all(['one', 'two'].map((label) => createTestNetns(t, label)));
-  return { host, pods: pods as [TestNetns, TestNetns], ipam, leases };
+  const pods: TestNetns[] = [];
+  for (let count = 0; count < podCount; count++) pods.push(await createTestNetns(t, `pod${count}`));
+  return { host, pod: pods[0]!, other: pods[1]!, ipam, leases };
 }
 
 const isFull = process.env['BERTH_TEST_FULL'] === '1';
@@ -42,8 +50,7 @@ for (const set of sets) {
   const name = (title: string) => `${set}: ${title}${runs ? '' : why}`;
 
   story(name('vlan: a tagged network; ADD, traffic, CHECK, DEL'), async (t) => {
-    const { host, pods, ipam, leases } = await setUp(t);
-    const [pod, other] = pods;
+    const { host, pod, other, ipam, leases } = await setUp(t, 2);
     const call = createSetCaller(t, host, set);
     const conf = { master: 'up0', vlanId: 7, mtu: 1400, ipam: ipam('10.9.7') };
     const added = await call('vlan', { command: 'ADD', id: 'one', pod, conf });
@@ -71,8 +78,7 @@ for (const set of sets) {
   });
 
   story(name('ipvlan: modes; ADD, traffic, CHECK, DEL; behind another plugin'), async (t) => {
-    const { host, pods, ipam, leases } = await setUp(t);
-    const [pod, other] = pods;
+    const { host, pod, other, ipam, leases } = await setUp(t, 2);
     const call = createSetCaller(t, host, set);
     const conf = { master: 'up0', mtu: 1400, ipam: ipam('10.9.0') };
     const added = await call('ipvlan', { command: 'ADD', id: 'one', pod, conf });
@@ -112,20 +118,16 @@ for (const set of sets) {
   });
 
   story(name('vrf: interfaces share a routing table, which comes with the first and goes with the last'), async (t) => {
-    const { host, pods } = await setUp(t);
-    const [pod] = pods;
+    const { host, pod } = await setUp(t);
     const call = createSetCaller(t, host, set);
-    for (const [name, octet] of [
-      ['net1', '1'],
-      ['net2', '2'],
-    ] as const) {
-      await pod.ip('link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}-peer`);
-      await pod.ip('address', 'add', `10.9.${octet}.10/24`, 'dev', name);
-      await pod.ip('address', 'add', `fd00:${octet}::10/64`, 'dev', name, 'nodad');
-      await pod.ip('link', 'set', `${name}-peer`, 'up');
-      await pod.ip('link', 'set', name, 'up');
-    }
-    await pod.ip('route', 'add', '10.8.0.0/16', 'via', '10.9.1.7');
+    const wired = (name: string, octet: number) => [
+      `link add ${name} type veth peer name ${name}-peer`,
+      `address add 10.9.${octet}.10/24 dev ${name}`,
+      `address add fd00:${octet}::10/64 dev ${name} nodad`,
+      `link set ${name}-peer up`,
+      `link set ${name} up`,
+    ];
+    await batch(pod, [...wired('net1', 1), ...wired('net2', 2), 'route add 10.8.0.0/16 via 10.9.1.7']);
     const resultOf = (name: string) => ({
       cniVersion: '1.0.0',
       interfaces: [{ name, sandbox: pod.path }],
@@ -181,8 +183,7 @@ for (const set of sets) {
 }
 
 test.serial('ours: dummy: an interface that leads nowhere', async (t) => {
-  const { host, pods, ipam, leases } = await setUp(t);
-  const [pod] = pods;
+  const { host, pod, ipam, leases } = await setUp(t);
   const call = createSetCaller(t, host, 'ours');
   const addresses = [{ address: '10.9.5.10/24' }, { address: 'fd00:5::10/64' }];
   const conf = { ipam: { type: 'static', addresses } };
@@ -203,8 +204,7 @@ test.serial('ours: dummy: an interface that leads nowhere', async (t) => {
 });
 
 (hasReference ? test.serial : test.skip)('what one set attached the other detaches: vlan, ipvlan, vrf', async (t) => {
-  const { host, pods, ipam, leases } = await setUp(t);
-  const [pod] = pods;
+  const { host, pod, ipam, leases } = await setUp(t);
   const call = createSetCaller(t, host, 'ours');
   for (const [maker, remover] of [
     ['ours', 'reference'],
