@@ -9,7 +9,7 @@ import test, { type ExecutionContext } from 'ava';
 import { renderLauncher } from '../../../cli/cni/install.ts';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
-import { findProgram } from '../../../src/linux/exec.ts';
+import { findProgram, hasProgram } from '../../../src/linux/exec.ts';
 import { startDhcpServer } from '../../support/dhcp-server.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
@@ -241,3 +241,30 @@ both('plugin of one and daemon of the other say whom they miss', async (t) => {
   t.is(wrongDaemon.out.code, 50);
   t.regex(wrongDaemon.out.msg, /is not Berth's daemon/);
 });
+
+const activate = hasProgram('systemd-socket-activate') ? test : test.skip;
+
+activate(
+  'ours: systemd may hold the socket: the daemon starts with the first question, and leaves the socket alone',
+  async (t) => {
+    const { call, socketPath, host } = await setUp(t);
+    const activator = spawn(
+      findProgram('systemd-socket-activate'),
+      ['-l', socketPath, findProgram('nsenter'), `--net=${host.path}`, ...OUR_DAEMON, '-socketpath', socketPath],
+      { stdio: 'ignore' },
+    );
+    const exited = once(activator, 'exit');
+    t.teardown(async () => {
+      activator.kill('SIGKILL');
+      await exited;
+    });
+    await eventually('somebody listens', () => existsSync(socketPath), 10_000);
+    const pod = await createTestNetns(t, 'pod');
+    const { out, status } = call(ours, 'ADD', pod, 'one');
+    t.is(status, 0, JSON.stringify(out));
+    t.is(call(ours, 'DEL', pod, 'one').status, 0);
+    activator.kill('SIGTERM');
+    await exited;
+    t.true(existsSync(socketPath));
+  },
+);
