@@ -54,7 +54,10 @@ export async function uninstallPlugins(options: { binDir: string }): Promise<voi
 export function renderLauncher(type: string): string {
   const node = join(CHECKOUT, '.toolchain/bin/node');
   const program = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
-  return `#!/bin/sh\n${LAUNCHER_MARK}\n${type === 'dhcp' ? daemonLine(node) : ''}exec '${node}' '${program}' ${type}\n`;
+  const daemon = type === 'dhcp' ? daemonLine(node) : '';
+  // A call lives for a tenth of a second, of which reading the program takes a fifth.
+  const cache = `NODE_COMPILE_CACHE='${join(CHECKOUT, '.toolchain/compile-cache')}'`;
+  return `#!/bin/sh\n${LAUNCHER_MARK}\n${daemon}${cache} exec '${node}' '${program}' ${type}\n`;
 }
 
 /** `dhcp daemon FLAGS` is another program: what it needs would slow down each call of a plugin. */

@@ -1,4 +1,4 @@
-import { parseAttributes } from 'netlink';
+import { parseAttributes } from 'netlink/dist/structs.js';
 import { formatIp, parseIp, parsePrefix } from '../linux/ip.ts';
 import { LITTLE_ENDIAN, readAttributes, readText } from '../linux/netlink/attributes.ts';
 import { AF_INET, AF_INET6 } from '../linux/netlink/constants.ts';

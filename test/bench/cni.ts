@@ -10,7 +10,7 @@ import { parseConfigurationList } from '../../cni/invoke/network-configuration.t
 import { ownPlugins } from '../../cni/programs/all.ts';
 import type { AttachRequest, CniResult } from '../../cni/types.ts';
 import { createPluginCaller } from '../../cni/wire/plugin-caller.ts';
-import { run } from '../../src/linux/exec.ts';
+import { findProgram, run } from '../../src/linux/exec.ts';
 import { createNetns, type HeldNetns } from '../../src/linux/netns.ts';
 import { CHECKOUT, line, say, summarize } from './support.ts';
 
@@ -121,7 +121,7 @@ function measurePrograms(hostNetns: string): void {
     for (const { argv, times } of Object.values(sets))
       for (const command of ['ADD', 'DEL'] as const) {
         const started = performance.now();
-        const { status, stdout } = spawnSync('nsenter', [`--net=${hostNetns}`, ...argv], {
+        const { status, stdout } = spawnSync(findProgram('nsenter'), [`--net=${hostNetns}`, ...argv], {
           input: JSON.stringify(conf),
           encoding: 'utf8',
           env: {

@@ -1,5 +1,5 @@
 import { endianness } from 'node:os';
-import { formatAttribute, parseAttributes } from 'netlink';
+import { formatAttribute, parseAttributes } from 'netlink/dist/structs.js';
 
 /** Netlink speaks the host's byte order. */
 export const LITTLE_ENDIAN = endianness() === 'LE';

@@ -1,4 +1,4 @@
-import { parseAttributes } from 'netlink';
+import { parseAttributes } from 'netlink/dist/structs.js';
 import { type Attribute, bytes, LITTLE_ENDIAN, nested, readI32, readU16, text, u8, u32 } from './attributes.ts';
 import {
   IFLA_INFO_DATA,

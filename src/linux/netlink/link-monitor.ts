@@ -1,4 +1,4 @@
-import { parseMessages } from 'netlink';
+import { parseMessages } from 'netlink/dist/structs.js';
 import { NETLINK_ROUTE, RTM_DELLINK, RTM_NEWLINK } from './constants.ts';
 import { decodeLink, type Link } from './links.ts';
 import { listenOutsideNative } from './raw-events.ts';

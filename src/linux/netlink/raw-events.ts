@@ -1,4 +1,4 @@
-import type { RawNetlinkSocket } from 'netlink';
+import type { RawNetlinkSocket } from 'netlink/dist/raw.js';
 
 /** What a raw socket has to tell: datagrams, in their order, and that some were lost. */
 export interface RawListener {

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
-import { RawNetlinkSocket } from 'netlink';
+import { RawNetlinkSocket } from 'netlink/dist/raw.js';
 import { setSocketOption } from '../libc.ts';
 import { inNetns } from '../netns.ts';
 

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatMessage, parseMessages } from 'netlink';
+import { formatMessage, parseMessages } from 'netlink/dist/structs.js';
 import { errnoName, netlinkSocket, receiveNow, sendOnThread } from '../libc.ts';
 import { inNetns } from '../netns.ts';
 import { readI32 } from './attributes.ts';

@@ -1,5 +1,5 @@
 /** Messages of generic netlink family `wireguard`: numbers and layouts of linux/wireguard.h. */
-import { parseAttributes } from 'netlink';
+import { parseAttributes } from 'netlink/dist/structs.js';
 import { formatIp, ipFamily, parseIp, parsePrefix } from '../ip.ts';
 import {
   type Attribute,
