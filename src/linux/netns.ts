@@ -49,10 +49,18 @@ export function netnsExists(path: string): boolean {
   return netnsId(path) !== undefined;
 }
 
-/** The namespace's identity (`device:inode`), equal for every path to it; undefined when there is none. */
+/** The namespace's identity (`device:inode`), equal for every path to it; undefined when there is none: a plain file below /run/netns is what an unmounted one has left. */
 export function netnsId(path: string): string | undefined {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat && `${stat.dev}:${stat.ino}`;
+  return stat?.dev === nsfs() ? `${stat.dev}:${stat.ino}` : undefined;
+}
+
+let nsfsDevice: bigint | undefined;
+
+/** The one file system that all namespaces are in. */
+function nsfs(): bigint {
+  nsfsDevice ??= statSync(OWN_NETNS, { bigint: true }).dev;
+  return nsfsDevice;
 }
 
 /** A network namespace that nobody is in yet. It lives as long as this descriptor, and whatever has joined it by then. */

@@ -1,5 +1,5 @@
 /** Plugins that put a link of another kind into a container: the same calls to ours and to Debian's. This kernel has macvlan; the others are tried in a guest. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -160,7 +160,7 @@ for (const set of sets) {
 }
 
 test('ours: codes and details of errors; DEL leaves what is not its own', async (t) => {
-  const { call, conf, leases } = await setUp(t, 'ours');
+  const { call, conf, leases, dataDir } = await setUp(t, 'ours');
   const pod = await createTestNetns(t, 'pod');
   const codeOf = async (type: string, extra: object, more: object = {}) => {
     const { status, out } = await call(type, { command: 'ADD', id: 'one', pod, conf: conf(extra), ...more });
@@ -195,6 +195,18 @@ test('ours: codes and details of errors; DEL leaves what is not its own', async 
   const newest = conf({ cniVersion: '1.1.0' });
   t.deepEqual(await call('macvlan', { command: 'STATUS', conf: newest }), { status: 0, out: undefined });
   t.is((await call('macvlan', { command: 'STATUS', conf: { ...newest, master: 'nowhere' } })).out.code, 50);
+
+  // What an unmounted namespace leaves: its file.
+  const left = join(dataDir, 'left');
+  writeFileSync(left, '');
+  const stale = { id: 'one', netns: left };
+  t.is((await call('macvlan', { command: 'ADD', ...stale, conf: conf() })).out.code, 8);
+  for (const type of ['macvlan', 'host-device', 'tuning', 'sbr', 'vrf'])
+    t.is(
+      (await call(type, { command: 'DEL', ...stale, conf: conf({ device: 'up0', vrfname: 'red' }) })).status,
+      0,
+      type,
+    );
 });
 
 test('ours: many at once: no address twice, each with rules of its own', async (t) => {

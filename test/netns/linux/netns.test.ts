@@ -41,6 +41,7 @@ test('existence and identity', async (t) => {
   const netns = await createTestNetns(t, 'id');
   t.true(netnsExists(netns.path));
   t.false(netnsExists('/proc/999999999/ns/net'));
+  t.false(netnsExists('/etc/hostname'), 'a file is none');
   t.not(netnsId(netns.path), netnsId(OWN));
 });
 
