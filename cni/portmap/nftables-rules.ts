@@ -1,7 +1,7 @@
 /**
  * Host ports as nf_tables rules: the table and the pods' chains are those of the reference plugin's nftables backend.
  *
- *     prerouting_late, output_late: to a local address → hostports_all → hostip_hostports, hostports
+ *     prerouting_late, output_late: to a local address → hostports_all → hostip_hostports (of one address), hostports (of all)
  *     masquerading: a pod that reaches itself through the node, and the node's own 127.0.0.1
  *
  * **Behind Services, whatever comes first in time (CVE-2019-9946).** The kernel runs chains of equal priority newest first, and the
@@ -11,7 +11,8 @@
  *
  * **Only what is for an address of the node (CVE-2025-67499)**: with a `hostIP` too, which would else take the traffic that merely passes.
  *
- * Rules carry the container's id as comment, as the reference plugin's do, and the network as their owner.
+ * Each container's rules come before those that stand: who comes last gets the port, also from one whose DEL is still to come. Rules carry the
+ * container's id as comment, as the reference plugin's do, and the network as their owner.
  */
 import { createHash } from 'node:crypto';
 import type { Chain, Family, Rule, Statement } from '../../src/netfilter/nfnetlink/rule.ts';
@@ -51,9 +52,7 @@ export const SKELETON: readonly Chain[] = [
 ];
 
 export interface PodRule {
-  chain: 'hostports' | 'masquerading';
-  /** A port of one address comes before those of all. */
-  isFirst: boolean;
+  chain: 'hostports' | 'hostip_hostports' | 'masquerading';
   /** Matches in nft's words that we have no statement for: such a rule can be written by nft only. */
   conditions: readonly string[];
   rule: Rule;
@@ -76,8 +75,7 @@ export function buildPodRules(config: PortmapConfig, containerId: string, pod: P
     const { protocol, hostPort, containerPort } = mapping;
     const only = onlyAddressOf(mapping);
     return {
-      chain: 'hostports',
-      isFirst: only !== undefined,
+      chain: only === undefined ? 'hostports' : 'hostip_hostports',
       conditions,
       rule: {
         ...marks,
@@ -93,7 +91,6 @@ export function buildPodRules(config: PortmapConfig, containerId: string, pod: P
   const to: Statement = { kind: 'address', field: 'daddr', cidr: pod.address };
   const masquerade = (...from: Statement[]): PodRule => ({
     chain: 'masquerading',
-    isFirst: false,
     conditions: [],
     rule: { ...marks, statements: [...from, to, { kind: 'masquerade' }] },
   });
@@ -131,7 +128,7 @@ function parseConditions(tokens: readonly string[]): Statement[] | undefined {
 
 /** The transaction for nft that adds rules whose conditions only nft understands. Pure. */
 export function renderRules(family: Family, rules: readonly PodRule[]): string {
-  const line = ({ chain, isFirst, conditions, rule }: PodRule) =>
-    `${isFirst ? 'insert' : 'add'} rule ${family} ${HOSTPORT_TABLE} ${chain} ${[...conditions, ruleText(rule, family)].join(' ')}\n`;
+  const line = ({ chain, conditions, rule }: PodRule) =>
+    `insert rule ${family} ${HOSTPORT_TABLE} ${chain} ${[...conditions, ruleText(rule, family)].join(' ')}\n`;
   return rules.map(line).join('');
 }

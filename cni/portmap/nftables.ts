@@ -81,8 +81,7 @@ export function createNftablesBackend(socket: NftSocket, apply: (script: string)
       const batch = new NftBatch(family, HOSTPORT_TABLE);
       writeSkeleton(batch, standing, family);
       for (const { chain, handle } of standing.filter(isOf(containerId))) batch.deleteRule(chain, handle);
-      for (const { chain, rule, isFirst, conditions } of wanted)
-        if (conditions.length === 0) isFirst ? batch.insertRule(chain, rule) : batch.addRule(chain, rule);
+      for (const { chain, rule, conditions } of wanted) if (conditions.length === 0) batch.insertRule(chain, rule);
       return batch;
     });
     const special = wanted.filter(({ conditions }) => conditions.length > 0);
@@ -132,21 +131,8 @@ export function createNftablesBackend(socket: NftSocket, apply: (script: string)
       for (const pod of addresses) {
         const family = familyOf(pod);
         const standing = (await list({ family, name: HOSTPORT_TABLE })).filter(isOf(containerId));
-        const wanted = buildPodRules(config, containerId, pod);
-        // The reference plugin masquerades in other words: what counts is that it does.
-        for (const { chain, conditions, rule } of wanted.filter(({ chain }) => chain === 'hostports'))
-          if (conditions.length === 0 && !standing.some((one) => isRule(one.expressions, rule, family)))
-            throw new Error(
-              `${HOSTPORT_TABLE} ${chain} lacks the rule ${renderRules(family, [{ chain, conditions, rule, isFirst: false }]).trim()}`,
-            );
-        for (const chain of ['hostports', 'masquerading'] as const) {
-          const [need, have] = [
-            wanted,
-            standing.map((one) => ({ ...one, chain: one.chain.replace('hostip_', '') })),
-          ].map((rules) => rules.filter((one) => one.chain === chain).length) as [number, number];
-          if (have < need)
-            throw new Error(`${have} of ${need} rules of ${containerId} are in ${family} ${HOSTPORT_TABLE} ${chain}`);
-        }
+        const missing = findMissing(buildPodRules(config, containerId, pod), standing, family);
+        if (missing !== undefined) throw new Error(`table ${family} ${HOSTPORT_TABLE} lacks ${missing}`);
       }
     },
 
@@ -184,6 +170,27 @@ function writeSkeleton(batch: NftBatch, standing: readonly StandingRule[], famil
 function isEmptied(rules: readonly StandingRule[], isUnwanted: (rule: StandingRule) => boolean): boolean {
   const known = new Set<string>([...SKELETON.map(({ name }) => name), ...REFERENCE_HOOKS]);
   return rules.length > 0 && rules.every((rule) => known.has(rule.chain) && (!isOfPods(rule) || isUnwanted(rule)));
+}
+
+/** Of a container's rules. The reference plugin has another chain for some, and masquerades in other words: what counts is that it does. */
+function findMissing(
+  wanted: readonly PodRule[],
+  standing: readonly StandingRule[],
+  family: Family,
+): string | undefined {
+  const forwards = wanted.filter(({ chain }) => chain !== 'masquerading');
+  const lost = forwards.find(
+    ({ conditions, rule }) => conditions.length === 0 && !standing.some((one) => isRule(one.expressions, rule, family)),
+  );
+  if (lost)
+    return renderRules(family, [lost])
+      .trim()
+      .replace(/^insert rule \S+ \S+ /, '');
+  const count = (rules: readonly { chain: string }[]) => rules.filter(({ chain }) => chain === 'masquerading').length;
+  const [masquerades, have] = [count(wanted), count(standing)];
+  if (have < masquerades) return `${masquerades - have} of ${masquerades} masquerading rules`;
+  const mapped = standing.length - have;
+  return mapped < forwards.length ? `${forwards.length - mapped} of ${forwards.length} ports` : undefined;
 }
 
 /** What an administrator can do about it. */

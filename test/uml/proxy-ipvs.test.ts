@@ -1,9 +1,12 @@
 /** Mode ipvs on a kernel that has it: the whole proxy, real traffic. */
 import test, { type ExecutionContext } from 'ava';
+import { portmapProgram } from '../../cni/programs/portmap.ts';
 import type { ServicePort } from '../../src/kube/types.ts';
+import { run } from '../../src/linux/exec.ts';
 import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import { openIpset } from '../../src/netfilter/ipset.ts';
 import { openIpvs } from '../../src/netfilter/ipvs.ts';
+import { callOurs } from '../support/cni-calls.ts';
 import { prepareGuest, readVirtualServers } from '../support/ipvs.ts';
 import type { AskRequest, NetPeer } from '../support/net-peer.ts';
 import { serviceOf, sliceOf } from '../support/proxy.ts';
@@ -193,6 +196,53 @@ test.serial(
     t.deepEqual(await ipset.headers(), []);
     t.notRegex(await node.run('iptables-save', []), /KUBE-/);
     t.deepEqual(Object.keys(await readVirtualServers(node.path)), ['TCP/198.51.100.200:80 wlc']);
+  },
+);
+
+const full = process.env['BERTH_TEST_FULL'] === '1' ? test.serial : test.serial.skip;
+
+full(
+  'CVE-2019-9946: with the proxy in mode ipvs, a host port takes nothing of a Service’s, whichever was first (only with --full)',
+  async (t) => {
+    t.timeout(120_000);
+    const world = await createWorld(t);
+    const deps = { run, sleep: async () => {}, hostNetns: world.node.path };
+    const call = callOurs(new Map([['portmap', portmapProgram(deps)]]));
+    // As the built-in network has it where there is kube-ipvs0; this guest's kernel has no nat of nf_tables.
+    const conf = {
+      backend: 'iptables',
+      runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 8080 }] },
+      prevResult: { cniVersion: '1.0.0', interfaces: [], ips: [{ address: `${POD_2}/24` }] },
+    };
+    const each = async (command: string) => {
+      const { failed, out } = await call({ command, type: 'portmap', id: 'two', netns: world.podPaths[1]!, conf });
+      t.false(failed, JSON.stringify(out));
+    };
+    const look = async (when: string) => {
+      const answers = {
+        'ClusterIP from the node': await ask(world.host, ip(1)),
+        'ClusterIP from a pod': await ask(world.pods[1], ip(1)),
+        'ClusterIP from outside': await ask(world.client, ip(1)),
+        'external IP': await ask(world.client, '203.0.113.1'),
+      };
+      for (const [what, answer] of Object.entries(answers)) t.regex(answer, /^pod1 /, `${when}: ${what}`);
+      t.regex(await ask(world.client, NODE), /^pod2 /, `${when}: the host port`);
+    };
+    await each('ADD');
+    const sources = createSources();
+    sources.nodes.put(BEHAVIOUR_NODE);
+    sources.services.put(serviceOf('ns/web', ip(1), { ports: tcp(), externalIPs: ['203.0.113.1'] }));
+    sources.endpointSlices.put(sliceOf('ns/web', [POD_1]));
+    for (const source of Object.values(sources)) source.finishListing();
+    const running = start(t, world, sources);
+    await eventually('the external address is bound', isServed(world, '203.0.113.1'), SLOW);
+    await eventually('the service answers', async () => (await ask(world.host, ip(1))).startsWith('pod'), SLOW);
+    await look('host ports first');
+    await each('DEL');
+    await each('ADD');
+    await look('Service first');
+    await running.stop();
+    await running.proxy.cleanup();
   },
 );
 

@@ -90,6 +90,14 @@ for (const [name, backend] of [
     t.is(readSysctl('net/ipv4/conf/cni0/route_localnet', { netns: world.node.path }), '1');
     t.is(await world.client.ask({ protocol: 'udp', host: NODE, port: 9053, localPort: 4000 }), 'pod1 192.168.50.9');
     await traffic(t, world);
+    if (backend) {
+      // A pod that comes back before its old self is gone.
+      const next = confOf('10.244.0.12/24', [{ hostPort: 9090, containerPort: 8080 }], { backend });
+      await add(t, call, 'two', next, world.podPaths[1]!);
+      t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'pod2 192.168.50.9', 'the last one');
+      t.false((await call({ command: 'DEL', type: 'portmap', id: 'two', conf: next })).failed);
+      t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'pod1 192.168.50.9');
+    }
     const check = () => call({ command: 'CHECK', type: 'portmap', id: 'one', netns, conf });
     // Debian's version misses the rules of IPv6 of a pod that has no such address.
     if (name !== 'reference') t.false((await check()).failed);

@@ -35,7 +35,7 @@ const linesOf = (extra: Partial<PortmapConfig>, pod: typeof POD | typeof POD6 = 
   renderRules(pod === POD ? 'ip' : 'ip6', buildPodRules(config(extra), 'abc', pod))
     .trimEnd()
     .split('\n')
-    .map((line) => line.replace(/ rule ip6? cni_hostport/, '').replace(' comment "abc"', ''));
+    .map((line) => line.replace(/insert rule ip6? cni_hostport /, '').replace(' comment "abc"', ''));
 
 test('nftables: one rule a port, those of one address first, and the masquerade of the way back', (t) => {
   const mappings: PortMapping[] = [
@@ -45,19 +45,19 @@ test('nftables: one rule a port, those of one address first, and the masquerade 
     { hostPort: 10, containerPort: 9, protocol: 'tcp', hostIP: '::' },
   ];
   t.deepEqual(linesOf({ mappings }), [
-    'add hostports tcp dport 8080 dnat to 10.244.1.5:80',
-    'insert hostports ip daddr 192.0.2.1 udp dport 53 dnat to 10.244.1.5:5353',
-    'add hostports sctp dport 9 dnat to 10.244.1.5:9',
-    'add masquerading ip saddr 10.244.1.5 ip daddr 10.244.1.5 masquerade fully-random',
-    'add masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.5 masquerade fully-random',
+    'hostports tcp dport 8080 dnat to 10.244.1.5:80',
+    'hostip_hostports ip daddr 192.0.2.1 udp dport 53 dnat to 10.244.1.5:5353',
+    'hostports sctp dport 9 dnat to 10.244.1.5:9',
+    'masquerading ip saddr 10.244.1.5 ip daddr 10.244.1.5 masquerade fully-random',
+    'masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.5 masquerade fully-random',
   ]);
   t.deepEqual(linesOf({ mappings }, POD6), [
-    'add hostports tcp dport 8080 dnat to [fd00::5]:80',
-    'add hostports tcp dport 10 dnat to [fd00::5]:9',
-    'add masquerading ip6 saddr fd00::5 ip6 daddr fd00::5 masquerade fully-random',
+    'hostports tcp dport 8080 dnat to [fd00::5]:80',
+    'hostports tcp dport 10 dnat to [fd00::5]:9',
+    'masquerading ip6 saddr fd00::5 ip6 daddr fd00::5 masquerade fully-random',
   ]);
-  t.deepEqual(linesOf({ snat: false }), ['add hostports tcp dport 8080 dnat to 10.244.1.5:80']);
-  t.is(linesOf({ masqAll: true })[1], 'add masquerading ct status dnat ip daddr 10.244.1.5 masquerade fully-random');
+  t.deepEqual(linesOf({ snat: false }), ['hostports tcp dport 8080 dnat to 10.244.1.5:80']);
+  t.is(linesOf({ masqAll: true })[1], 'masquerading ct status dnat ip daddr 10.244.1.5 masquerade fully-random');
   t.deepEqual(buildPodRules(config({ mappings: mappings.slice(3) }), 'abc', POD), []);
 });
 
