@@ -62,7 +62,10 @@ export async function deleteVethAttachment(
     if (!takesOthers || netns === undefined || !netnsExists(netns)) return;
     await inContainer(netns, async (pod) => {
       const link = await pod.getLink(ifname);
-      if (link?.kind === 'veth') await pod.deleteLink(link.index).catch(ignoreGone);
+      if (link?.kind !== 'veth' || link.peerIndex === undefined) return;
+      // Of another attachment of ours: runtimes call DEL after an ADD that failed since the name was taken.
+      const end = await host.getLink(link.peerIndex);
+      if (!parseHostVethAlias(end?.alias)) await pod.deleteLink(link.index).catch(ignoreGone);
     });
   }
 }

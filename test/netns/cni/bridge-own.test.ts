@@ -150,7 +150,7 @@ test('CVE-2020-10749: what a pod says of itself as a router changes nothing on t
 });
 
 test('portIsolation: isolated pods reach the gateway and not each other', async (t) => {
-  const { add, codeOf } = await setUp(t);
+  const { add, del, codeOf } = await setUp(t);
   const pods = [await createTestNetns(t, 'one'), await createTestNetns(t, 'two'), await createTestNetns(t, 'three')];
   for (const [index, pod] of pods.entries()) await add(`c${index}`, pod, { portIsolation: index < 2 });
   t.true(await pings(pods[0]!, '10.9.0.1'));
@@ -158,6 +158,8 @@ test('portIsolation: isolated pods reach the gateway and not each other', async 
   t.false(await pings(pods[0]!, '10.9.0.3'));
   const taken = await codeOf(add('c9', pods[0]!));
   t.regex(taken, /^101 .*eth0 in .* or veth[0-9a-f]{8} on the host exists already; detach c9 first/);
+  await del('c9', pods[0]!);
+  t.true(await pings(pods[0]!, '10.9.0.1'), 'what another attachment has stays');
 });
 
 test('ipMasq by nftables: traffic, another ADD of the same, DEL and GC; the table is the reference plugins’', async (t) => {
