@@ -24,19 +24,27 @@ export interface ExecCall {
   timeoutMs?: number;
 }
 
+/** The program of that name in the first directory that has one. */
+export function lookUpPlugin(type: string, path: readonly string[]): string | undefined {
+  // A type with a slash would leave the directories that the administrator named.
+  if (type === '' || type.includes('/')) return undefined;
+  for (const directory of path) {
+    const file = join(directory, type);
+    if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
+    try {
+      accessSync(file, constants.X_OK);
+      return file;
+    } catch {
+      // The next directory may have it.
+    }
+  }
+  return undefined;
+}
+
 /** @throws CniError 7 that names the places looked at. */
 export function findPlugin(type: string, path: readonly string[]): string {
-  // A type with a slash would leave the directories that the administrator named.
-  if (type !== '' && !type.includes('/'))
-    for (const directory of path) {
-      const file = join(directory, type);
-      try {
-        accessSync(file, constants.X_OK);
-        if (statSync(file).isFile()) return file;
-      } catch {
-        // The next directory may have it.
-      }
-    }
+  const file = lookUpPlugin(type, path);
+  if (file !== undefined) return file;
   throw new CniError(
     CNI_ERROR.invalidNetworkConfig,
     `failed to find plugin ${JSON.stringify(type)} in path [${path.join(' ')}]`,

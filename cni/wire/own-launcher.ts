@@ -1,6 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import { CniError } from '../types.ts';
-import { findPlugin } from './exec-plugin.ts';
+import { findPlugin, lookUpPlugin } from './exec-plugin.ts';
 
 /** By this line a launcher that `berth cni install` made is told from a plugin of somebody else's. */
 export const LAUNCHER_MARK = "# Made by 'berth cni install'.";
@@ -25,12 +24,7 @@ export function isOwnLauncher(file: string): boolean {
  * @throws CniError 7 for a type that is neither ours nor in the directories.
  */
 export function locatePlugin(type: string, path: readonly string[], isOwn: boolean): string | undefined {
-  let file: string;
-  try {
-    file = findPlugin(type, path);
-  } catch (error) {
-    if (isOwn && error instanceof CniError) return undefined;
-    throw error;
-  }
-  return isOwn && isOwnLauncher(file) ? undefined : file;
+  if (!isOwn) return findPlugin(type, path);
+  const file = lookUpPlugin(type, path);
+  return file === undefined || isOwnLauncher(file) ? undefined : file;
 }
