@@ -3,7 +3,11 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { createDhcpLeases } from '../../cni/ipam/dhcp/leases.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { silentLogger } from '../../src/runtime/log.ts';
 import { createSetCaller, hasReference, type PluginSet } from '../support/cni-call.ts';
+import { startDhcpServer } from '../support/dhcp-server.ts';
 import { createTestNetns, type TestNetns } from '../support/netns.ts';
 
 /** A process is dear in a guest. */
@@ -226,4 +230,29 @@ test.serial('ours: dummy: an interface that leads nowhere', async (t) => {
     }
     t.deepEqual(leases(), []);
   }
+});
+
+test.serial('ours: an ipvlan, whose MAC is the host’s as well, gets a DHCP lease by broadcast', async (t) => {
+  const host = await createTestNetns(t, 'host');
+  const server = await createTestNetns(t, 'server');
+  const pod = await createTestNetns(t, 'pod');
+  await batch(host, [`link add up0 type veth peer name srv0 netns ${server.name}`, 'link set up0 up']);
+  await batch(server, ['link set srv0 up', 'address add 10.5.0.1/24 dev srv0']);
+  await host.ip('link', 'add', 'link', 'up0', 'name', 'iv0', 'type', 'ipvlan', 'mode', 'l2');
+  await batch(host, [`link set iv0 netns ${pod.name} name eth0`]);
+  const udhcpd = await startDhcpServer(t, server);
+  const stateDir = mkdtempSync(join(tmpdir(), 'berth-dhcp-'));
+  t.teardown(() => rmSync(stateDir, { recursive: true, force: true }));
+  const patience = { timeoutMs: 5000, resendMaxMs: 5000, resendTimeoutMs: 15_000 };
+  const leases = createDhcpLeases(
+    { ...patience, stateDir, broadcast: false },
+    { clock: systemClock, log: silentLogger },
+  );
+  t.teardown(() => leases.close());
+  const key = { network: 'net', containerId: 'one', ifname: 'eth0' };
+  const { yourAddress } = await leases.allocate({ key, netns: pod.path, options: { request: [3, 1], provide: [] } });
+  await pod.ip('address', 'add', `${yourAddress}/24`, 'dev', 'eth0');
+  await ping(pod, '10.5.0.1');
+  await leases.release(key);
+  t.regex(await udhcpd.leases(), /expired/);
 });
