@@ -99,7 +99,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     manifestDir: join(rootDir, 'manifests'),
     podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
-    ...overlaySettings(flags),
+    ...overlaySettings(flags, previous),
     cni: parseCniMode(flags.cni),
     cniConfDir: absolute('--cni-conf-dir', flags.cniConfDir),
     cniBinDir: flags.cniBinDir,
@@ -149,8 +149,15 @@ async function nodeIps({ nodeIp: text, podCidr }: UpFlags): Promise<Pick<Setting
 }
 
 /** Checked here, where somebody sees what is wrong with it; the file is read again by the daemon. */
-function overlaySettings({ overlayBackend, netConfigPath, podCidr }: UpFlags) {
-  if (overlayBackend === undefined && netConfigPath === undefined) return {};
+function overlaySettings(
+  { overlayBackend, netConfigPath, podCidr }: UpFlags,
+  previous: Settings | undefined,
+): Pick<Settings, 'overlayBackend' | 'netConfigPath'> {
+  // Nodes of a cluster keep what connects them until they are told otherwise.
+  if (overlayBackend === undefined && netConfigPath === undefined)
+    return previous?.podCidr === podCidr
+      ? { overlayBackend: previous.overlayBackend, netConfigPath: previous.netConfigPath }
+      : {};
   const file = netConfigPath && absolute('--net-config-path', netConfigPath);
   if (overlayBackend !== 'none') {
     const { networks } = readOverlaySource(

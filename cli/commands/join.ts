@@ -17,6 +17,8 @@ export function defineJoin(program: Command): void {
     .option('--node-ip <ip>', "the node's address (default: that of the default route's interface)")
     .option('--root-dir <dir>', 'state: credentials, volumes', JOIN_ROOT_DIR)
     .option('--docker-endpoint <unix://socket>', 'the Docker Engine', 'unix:///var/run/docker.sock')
+    .option('--overlay-backend <name>', "between the nodes' pods (default: what the cluster says, else host-gw)")
+    .option('--net-config-path <file>', "flannel's net-conf.json: a backend with its options (default: the cluster's)")
     .action(async (flags: JoinFlags) => {
       const { join } = await import('../join/join.ts');
       await join(flags);

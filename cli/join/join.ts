@@ -15,6 +15,7 @@ import { checkNodeIp, checkRoot } from '../preflight/checks.ts';
 import { detectNodeIp } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { nodeNameOf } from '../roots/node-client.ts';
+import { readOverlaySource } from '../roots/overlay-settings.ts';
 import { type JoinPaths, joinPaths, nodeArguments, readJoined, writeJoined } from './joined.ts';
 import { configForHost, type NodeConfig, readNodeConfig } from './node-config.ts';
 import { whatNodesMayNot } from './rights.ts';
@@ -28,6 +29,8 @@ export interface JoinFlags {
   nodeIp?: string;
   rootDir: string;
   dockerEndpoint: string;
+  overlayBackend?: string;
+  netConfigPath?: string;
 }
 
 const READY_TIMEOUT_MS = 120_000;
@@ -75,9 +78,11 @@ export async function join(flags: JoinFlags): Promise<void> {
     dockerEndpoint: flags.dockerEndpoint,
     clusterCidr: config.clusterCidr,
     serviceCidr: config.serviceCidr,
+    ...overlayOf(flags, config, paths),
   };
   mkdirSync(flags.rootDir, { recursive: true, mode: 0o750 });
   await writeJoined(paths, joined);
+  if (joined.netConfigPath === paths.netConf) writeFileSync(paths.netConf, config.netConf ?? '', { mode: 0o644 });
   mkdirSync(dirname(paths.ca), { recursive: true, mode: 0o700 });
   writeFileSync(paths.ca, cluster.caPem, { mode: 0o644 });
   writeFileSync(paths.config, configForHost(config, paths.ca), { mode: 0o600 });
@@ -98,6 +103,18 @@ export async function join(flags: JoinFlags): Promise<void> {
   steps.say(
     `This host is node ${nodeName} of ${cluster.server}. 'kubectl get nodes' there shows it; 'berth leave' here undoes it.`,
   );
+}
+
+/** What the flags say, else what the cluster says. @throws UserError, ExplainedError for what is wrong with it. */
+function overlayOf(flags: JoinFlags, config: NodeConfig, paths: JoinPaths) {
+  const isTold = flags.overlayBackend !== undefined || flags.netConfigPath !== undefined;
+  const said = isTold
+    ? flags
+    : { overlayBackend: config.overlayBackend, netConfigPath: config.netConf && paths.netConf };
+  const { overlayBackend, netConfigPath } = said;
+  if (isTold && overlayBackend !== 'none')
+    readOverlaySource({ backend: overlayBackend, netConfigPath, clusterCidr: config.clusterCidr }, () => {});
+  return { ...(overlayBackend && { overlayBackend }), ...(netConfigPath && { netConfigPath }) };
 }
 
 function checkFlags({ server, token, caHash = [], unsafeSkipCaVerification }: JoinFlags) {

@@ -16,6 +16,9 @@ const joinedSchema = z.strictObject({
   dockerEndpoint: z.string(),
   clusterCidr: z.string(),
   serviceCidr: z.string(),
+  /** As the cluster says; absent: plain routes. */
+  overlayBackend: z.string().optional(),
+  netConfigPath: z.string().optional(),
 });
 
 export type Joined = z.infer<typeof joinedSchema>;
@@ -25,6 +28,8 @@ export interface JoinPaths extends NodeFiles {
   config: string;
   kubeconfig: string;
   bootstrapKubeconfig: string;
+  /** Of the overlay, where the cluster gives it. */
+  netConf: string;
   /** Who signs the cluster's certificates. */
   ca: string;
 }
@@ -38,6 +43,7 @@ export function joinPaths(rootDir: string): JoinPaths {
     config: join(rootDir, 'kubelet.yaml'),
     kubeconfig: join(rootDir, 'node.kubeconfig'),
     bootstrapKubeconfig: join(rootDir, 'bootstrap.kubeconfig'),
+    netConf: join(rootDir, 'net-conf.json'),
     ca: join(rootDir, 'pki/ca.crt'),
   };
 }
@@ -73,5 +79,7 @@ export function nodeArguments(paths: JoinPaths, joined: Joined): string[] {
     'docker-endpoint': joined.dockerEndpoint,
     'cluster-cidr': joined.clusterCidr,
     'service-cidr': joined.serviceCidr,
-  }).flatMap(([name, value]) => [`--${name}`, value]);
+    'overlay-backend': joined.overlayBackend,
+    'net-config-path': joined.netConfigPath,
+  }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
 }

@@ -18,6 +18,10 @@ export interface NodeConfig {
   kubelet: string;
   clusterCidr: string;
   serviceCidr: string;
+  /** flannel's net-conf.json, where the ways between the nodes are other than plain routes. */
+  netConf?: string;
+  /** `none`: somebody else sees to them. */
+  overlayBackend?: string;
   /** A cluster of Berth's own, which approves serving certificates by itself; else one of kubeadm's kind, where people do. */
   isBerth: boolean;
 }
@@ -27,9 +31,11 @@ export interface NodeConfig {
  * Berth's own keys beside it or kubeadm's ClusterConfiguration. Throws UserError where a cluster tells neither.
  */
 export async function readNodeConfig(client: KubeClient): Promise<NodeConfig> {
-  const { kubelet, 'cluster-cidr': clusterCidr, 'service-cidr': serviceCidr } = await readKubeletConfig(client);
+  const found = await readKubeletConfig(client);
+  const { kubelet, 'cluster-cidr': clusterCidr, 'service-cidr': serviceCidr } = found;
+  const { 'net-conf.json': netConf, 'overlay-backend': overlayBackend } = found;
   if (!kubelet) throw new UserError(`${NAMESPACE}/${KUBELET_CONFIG} has no key "kubelet": ${WAY_OUT}`);
-  if (clusterCidr && serviceCidr) return { kubelet, clusterCidr, serviceCidr, isBerth: true };
+  if (clusterCidr && serviceCidr) return { kubelet, clusterCidr, serviceCidr, netConf, overlayBackend, isBerth: true };
   const { ClusterConfiguration = '' } = (await readConfigMap(client, KUBEADM_CONFIG)) ?? {};
   const { podSubnet, serviceSubnet } = networkingOf(ClusterConfiguration);
   if (!podSubnet || !serviceSubnet)

@@ -36,7 +36,7 @@ import { createDnsPart } from './dns-part.ts';
 import { imageSettings, pluginAudiences } from './image-settings.ts';
 import type { OverlayPart } from './overlay-part.ts';
 import { createOwnNode } from './own-node.ts';
-import { createOwnOverlay } from './own-overlay.ts';
+import { createOwnOverlay, overlayFacts } from './own-overlay.ts';
 import { ensureOwnPki, ownTrust } from './own-pki.ts';
 import { createPodNetworkPart } from './pod-network-part.ts';
 import { createDebugAccess } from './proxy-debug-access.ts';
@@ -104,7 +104,11 @@ export async function runAllInOne(
       nodeTokenAudiences: pluginAudiences(settings),
       nodeConfig: {
         kubelet: renderNodeConfig(settings),
-        facts: { 'cluster-cidr': settings.podCidr, 'service-cidr': settings.serviceCidr },
+        facts: {
+          'cluster-cidr': settings.podCidr,
+          'service-cidr': settings.serviceCidr,
+          ...overlayFacts(settings),
+        },
       },
       pki,
     },

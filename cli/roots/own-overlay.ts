@@ -21,3 +21,21 @@ export async function createOwnOverlay(
 export function overlaySourceOf({ overlayBackend, netConfigPath, podCidr }: Settings) {
   return { backend: overlayBackend, netConfigPath, clusterCidr: podCidr };
 }
+
+/** What hosts that join must know of the overlay; nothing for plain routes, and nothing that holds a secret: that goes another way. */
+export function overlayFacts(settings: Settings): Record<string, string> {
+  if (settings.overlayBackend === 'none') return { 'overlay-backend': 'none' };
+  const { networks, backend } = readOverlaySource(overlaySourceOf(settings), () => {});
+  if (backend.type === 'host-gw' || Object.keys(backend.raw).some((key) => SECRETS.includes(key.toLowerCase())))
+    return {};
+  const conf = {
+    EnableIPv4: networks[4] !== undefined,
+    EnableIPv6: networks[6] !== undefined,
+    Network: networks[4],
+    IPv6Network: networks[6],
+    Backend: backend.raw,
+  };
+  return { 'net-conf.json': `${JSON.stringify(conf, null, 2)}\n` };
+}
+
+const SECRETS = ['psk'];

@@ -5,7 +5,7 @@ import test from 'ava';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { summarizeCertificate } from '../../src/auth/certificate.ts';
 import type { CertificateSigningRequest } from '../../src/kube/schema/generated/types/certificates-v1.ts';
-import type { Node } from '../../src/kube/types.ts';
+import type { Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { evaluateCheck, loadBenchmark } from '../support/kube-bench.ts';
 import { httpServer, pod } from '../support/manifests.ts';
@@ -26,7 +26,7 @@ let ticket: { token: string; server: string; caHash: string };
 test.before(async () => {
   if (skip) return;
   one = await createClusterHost('first');
-  [two] = await Promise.all([createNodeHost('second', one.net), one.berthOk('up')]);
+  [two] = await Promise.all([createNodeHost('second', one.net), one.berthOk('up', '--overlay-backend', 'vxlan')]);
   await one.loadImages();
 });
 test.after.always(async (t) => {
@@ -107,6 +107,14 @@ chapter(name('it joins, with certificates that it asked for, and runs pods that 
   await one.apply(pod('there', httpServer(), { nodeName: 'second' }));
   await one.kubectl('wait', '--for=condition=Ready', 'pod/there', '--timeout=60s');
   t.is((await one.kubectl('exec', 'there', '--', 'hostname')).trim(), 'there');
+  // The ways between the pods are those that the cluster has told it.
+  const { podIP } = (await one.get<Pod>('pod', 'there')).status ?? {};
+  await until(
+    'the first host reaches its pods',
+    async () => (await one.try(['curl', '-sfm2', `http://${podIP}/`])).code === 0,
+  );
+  t.regex((await two.sh('ip -d link show flannel.1')).stdout, /vxlan id 1 /);
+  t.is((await one.kubectl('exec', 'there', '--', 'cat', '/sys/class/net/eth0/mtu')).trim(), '1450');
   const shown = await one.sh(
     `openssl s_client -connect ${two.address}:10250 </dev/null 2>/dev/null | openssl x509 -outform PEM`,
   );
