@@ -197,13 +197,12 @@ function findMissing(
 function explain(error: unknown): unknown {
   if (!isNetlinkError(error, 'EEXIST', 'EOPNOTSUPP')) return error;
   // The kernel keeps type, hook and priority of a chain that is there.
-  const [why, details] =
-    error.code === 'EEXIST'
-      ? [
-          `table ${HOSTPORT_TABLE} has a chain of this name and another kind`,
-          'whose is it? without it (nft delete chain …, or nft delete table …) the next attempt makes the right one',
-        ]
-      : ['this kernel has no nf_tables', 'load the module nf_tables, or configure "backend": "iptables"'];
+  const [why, details] = error.message.includes('add chain')
+    ? [
+        `table ${HOSTPORT_TABLE} has a chain of this name and another kind`,
+        'whose is it? without it (nft delete chain …, or nft delete table …) the next attempt makes the right one',
+      ]
+    : ['this kernel has no nf_tables', 'load the module nf_tables, or configure "backend": "iptables"'];
   return new CniError(CNI_ERROR.ioFailure, `portmap: ${error.message}: ${why}`, { details, cause: error });
 }
 
