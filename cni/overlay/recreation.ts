@@ -14,7 +14,8 @@ const QUIET_MS = 60_000;
 export function recreateWhenDeleted(
   what: {
     hostNetns?: string;
-    isOurs(linkIndex: number): boolean;
+    /** By name, too: a device may go before anybody has read its index. */
+    isOurs(linkIndex: number, name: string): boolean;
     onDeleted(): void;
     recreate(): Promise<void>;
     onError(error: unknown): void;
@@ -40,8 +41,8 @@ export function recreateWhenDeleted(
 
   const stop = watchLinks({
     ...(what.hostNetns !== undefined && { netns: what.hostNetns }),
-    onChange(kind, { index }) {
-      if (kind !== 'deleted' || !what.isOurs(index)) return;
+    onChange(kind, { index, name }) {
+      if (kind !== 'deleted' || !what.isOurs(index, name)) return;
       const nowMs = clock.monotonicMs();
       if (nowMs - lastDeletionMs > QUIET_MS) delayMs = FIRST_MS;
       lastDeletionMs = nowMs;

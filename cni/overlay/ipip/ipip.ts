@@ -97,10 +97,15 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
 
   async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
     if (!self) throw new Error('overlay ipip: sync before ensure');
-    await ensureDevice(self);
-    const outcome = await write(peers.keys(), peers, true);
-    isStale = false;
-    return outcome;
+    try {
+      await ensureDevice(self);
+      // From here on: who deletes the device meanwhile makes it stale again.
+      isStale = false;
+      return await write(peers.keys(), peers, true);
+    } catch (error) {
+      isStale = true;
+      throw error;
+    }
   }
 
   return {
@@ -124,7 +129,7 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
       recreateWhenDeleted(
         {
           ...(hostNetns !== undefined && { hostNetns }),
-          isOurs: (index) => index === linkIndex,
+          isOurs: (_, name) => name === LINK && linkIndex !== 0,
           onDeleted() {
             isStale = true;
           },

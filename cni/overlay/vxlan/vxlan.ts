@@ -113,13 +113,18 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
 
   async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
     if (!self) throw new Error('overlay vxlan: sync before ensure');
-    await ensureDevices(self);
-    await tunnels.read(Object.values(devices).map(({ index }) => index));
-    // Nodes that are gone are named here for the last time.
-    const names = new Set([...peers.keys(), ...[...tunnels.legs().keys()].map(nodeOf)]);
-    const outcome = await write(await planLegs(names, peers), true);
-    isStale = false;
-    return outcome;
+    try {
+      await ensureDevices(self);
+      // From here on: who deletes the device meanwhile makes it stale again.
+      isStale = false;
+      await tunnels.read(Object.values(devices).map(({ index }) => index));
+      // Nodes that are gone are named here for the last time.
+      const names = new Set([...peers.keys(), ...[...tunnels.legs().keys()].map(nodeOf)]);
+      return await write(await planLegs(names, peers), true);
+    } catch (error) {
+      isStale = true;
+      throw error;
+    }
   }
 
   async function syncChanged(peers: ReadonlyMap<string, Peer>, changed: ReadonlySet<string>): Promise<SyncOutcome> {
@@ -159,7 +164,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
       const recreation = recreateWhenDeleted(
         {
           ...(hostNetns !== undefined && { hostNetns }),
-          isOurs: (linkIndex) => Object.values(devices).some(({ index }) => index === linkIndex),
+          isOurs: (_, name) => Object.values(devices).some((device) => device.name === name),
           onDeleted() {
             isStale = true;
           },
