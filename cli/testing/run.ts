@@ -26,6 +26,7 @@ let stopped = false;
 const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = {
   netns: [cniPlugins, bird],
   docker: [dockerRegistry],
+  e2e: [bird],
 };
 
 interface RungResult extends TestTotals {

@@ -1,6 +1,10 @@
 /** R17: whatever was used, nothing of it is left on the host but what was there before. */
+import { existsSync } from 'node:fs';
 import test from 'ava';
+import { CHECKOUT } from '../../cli/daemon/launch.ts';
+import { bird, debianProgramPath } from '../../cli/testing/debian-program.ts';
 import type { Pod } from '../../src/kube/types.ts';
+import { installBird } from '../support/bird.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { diffSnapshots } from '../support/host-snapshot.ts';
 import { httpServer, pod } from '../support/manifests.ts';
@@ -94,7 +98,8 @@ story('R17: VXLAN, a network configuration of all our plugins, installed plugins
   t.is((await cluster.sh(`curl -sf http://${cluster.address}:8088/`)).trim(), 'shaped');
   const links = await cluster.sh('ip -o link; ls /var/lib/cni/networks');
   for (const name of ['flannel.1', 'cni7', 'bwp', 'everything']) t.true(links.includes(name), name);
-  t.regex((await cluster.berth('doctor')).stdout, /^pod network +ok +everything \(\/etc\/cni\/net\.d/m);
+  const doctor = await cluster.berth('doctor');
+  t.regex(doctor.stdout, /^pod network +ok +everything \(\/etc\/cni\/net\.d/m, doctor.stderr);
 
   await cluster.berthOk('down', '--purge');
   await isAsBefore(t, before);
@@ -109,3 +114,26 @@ call ADD; call DEL; ip netns delete other; umount /run/netns; rm -r /var/lib/cni
   await isAsBefore(t, bare);
   await cluster.berthOk('cni', 'uninstall');
 });
+
+const hasBird = existsSync(debianProgramPath(CHECKOUT, bird));
+
+const whyNotBgp = process.env['BERTH_TEST_FULL'] !== '1' ? 'with --full only' : hasBird ? '' : 'no bird2 from Debian';
+(whyNotBgp === '' ? story : test.skip)(
+  `R17: backend bgp: BIRD and its routes go with the node${whyNotBgp && ` (${whyNotBgp})`}`,
+  async (t) => {
+    installBird(cluster.host.path('/opt/bird'));
+    await cluster.sh('mkdir /etc/kube-flannel');
+    const configuration = { Network: '10.244.0.0/16', Backend: { Type: 'bgp', BirdProgram: '/opt/bird/bird' } };
+    await cluster.sh(`echo '${JSON.stringify(configuration)}' >/etc/kube-flannel/net-conf.json`);
+    const before = await look();
+    await cluster.berthOk('up', '--net-config-path', '/etc/kube-flannel/net-conf.json');
+    await until('BIRD runs', async () => (await cluster.try(['pgrep', '-x', 'bird'])).code === 0);
+    await until('its route is there', async () =>
+      (await cluster.sh('ip route')).includes('blackhole 10.244.0.0/24 proto bird'),
+    );
+    t.regex((await cluster.berth('doctor')).stdout, /^BGP sessions +ok/m);
+    await cluster.berthOk('down', '--purge');
+    await isAsBefore(t, before);
+    t.is((await cluster.try(['pgrep', '-x', 'bird'])).code, 1);
+  },
+);
