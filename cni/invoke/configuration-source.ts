@@ -65,9 +65,10 @@ export function createConfigurationSource(
       let watcher: FSWatcher | undefined;
       let wake = () => {};
       const follow = () => {
+        if (watcher) return;
         try {
-          watcher ??= watch(directory, () => wake());
-          watcher.once('error', unfollow);
+          watcher = watch(directory, () => wake());
+          watcher.on('error', unfollow);
         } catch {
           // Not there yet.
         }
