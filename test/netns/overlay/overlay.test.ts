@@ -1,7 +1,6 @@
 /** The overlay's daemon in namespaced hosts, with the nodes of a fake API server: what it makes, mends, takes over and takes away. */
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { BACKENDS } from '../../../cni/overlay/backends.ts';
 import { removeOverlay } from '../../../cni/overlay/remove.ts';
 import { nodes } from '../../../src/kube/resources.ts';
 import { run } from '../../../src/linux/exec.ts';
@@ -311,6 +310,54 @@ test('R17: masquerade and forward rules come, take flanneld’s place, and go; t
   t.false((await host.run('nft', ['list', 'ruleset'])).includes('flannel'));
 });
 
-test('the table of backends: names are flannel’s, and each opens with its defaults', async (t) => {
-  t.true(['host-gw', 'vxlan'].every((type) => BACKENDS.has(type)));
+test('flannel interop: a node that flanneld made by hand (annotations, flannel.1) and ours are one network', async (t) => {
+  const { client, hosts } = await setUp(t, [1, 2]);
+  const [ours, theirs] = hosts as [OverlayHost, OverlayHost];
+  const mac = '02:f1:a2:00:00:02';
+  client.edit(nodes, 'node2', (node) => {
+    node.metadata.annotations = {
+      'flannel.alpha.coreos.com/kube-subnet-manager': 'true',
+      'flannel.alpha.coreos.com/backend-type': 'vxlan',
+      'flannel.alpha.coreos.com/backend-data': `{"VNI":1,"VtepMAC":"${mac}"}`,
+      'flannel.alpha.coreos.com/public-ip': theirs.address,
+    };
+  });
+  const overlay = await startOverlay(t, ours, client, { backend: { Type: 'vxlan' } });
+  await eventually('ours is ready', () => overlay.state().ready && overlay.state().skipped.length === 0);
+  const said = client.peek(nodes, 'node1')!.metadata.annotations!;
+  // What flanneld does with our annotations, in ip(8)'s words.
+  const { VNI, VtepMAC } = JSON.parse(said['flannel.alpha.coreos.com/backend-data']!);
+  const address = said['flannel.alpha.coreos.com/public-ip']!;
+  const device = ['type', 'vxlan', 'id', String(VNI), 'local', theirs.address, 'dev', 'eth0', 'dstport', '8472'];
+  await theirs.ip('link', 'add', `flannel.${VNI}`, 'address', mac, 'mtu', '1450', ...device, 'nolearning');
+  await theirs.ip('addr', 'add', '10.244.2.0/32', 'dev', 'flannel.1');
+  await theirs.ip('link', 'set', 'flannel.1', 'up');
+  await theirs.ip('neigh', 'replace', '10.244.1.0', 'lladdr', VtepMAC, 'dev', 'flannel.1', 'nud', 'permanent');
+  await theirs.run('bridge', ['fdb', 'append', VtepMAC, 'dev', 'flannel.1', 'dst', address, 'self', 'permanent']);
+  await theirs.ip('route', 'add', '10.244.1.0/24', 'via', '10.244.1.0', 'dev', 'flannel.1', 'onlink');
+  t.true(await reaches(ours.pod, '10.244.2.2'));
+  t.true(await reaches(theirs.pod, '10.244.1.2', 1450), 'packets as large as FLANNEL_MTU');
+  t.true(await reaches(ours, '10.244.2.2'), 'the node itself');
+
+  // Now the host changes sides: our overlay takes what flanneld made, and tells the others the same MAC.
+  await startOverlay(t, theirs, client, { backend: { Type: 'vxlan' } });
+  await eventually('it says the MAC that it has', () =>
+    client.peek(nodes, 'node2')!.metadata.annotations!['flannel.alpha.coreos.com/backend-data']!.includes(mac),
+  );
+  await eventually('routes are ours', async () => (await podRoutes(theirs)).length === 1);
+  t.true(await reaches(theirs.pod, '10.244.1.2'));
+  t.true(await reaches(ours.pod, '10.244.2.2'));
+});
+
+test('a Node object that goes and comes back is told again how its pods are reached', async (t) => {
+  const { client, hosts } = await setUp(t, [1]);
+  const [host] = hosts as [OverlayHost];
+  const overlay = await startOverlay(t, host, client);
+  await eventually('it is ready', () => overlay.state().ready);
+  await client.delete(nodes, { name: 'node1' });
+  await eventually('it waits', () => !overlay.state().ready);
+  seed(client, host);
+  await eventually('it is said', () => client.peek(nodes, 'node1')?.metadata.annotations?.[KEYS.type] === 'host-gw');
+  await eventually('it is ready again', () => overlay.state().ready);
+  t.is(client.peek(nodes, 'node1')!.metadata.annotations![KEYS.publicIp[4]], host.address);
 });
