@@ -100,6 +100,26 @@ test('the device outlives the process, is made anew when somebody deletes it, an
   t.deepEqual(await ownRoutes(one), []);
 });
 
+test('R19: this node has another address: the thread speaks from there', async (t) => {
+  const net = await createOverlaySwitch(t);
+  const [one, two] = [await net.addHost(1), await net.addHost(2)];
+  const [first, second] = [open(t, one), open(t, two)];
+  const self = await one.self();
+  await first.backend.ensure(self);
+  await second.backend.ensure(await two.self());
+  await first.backend.sync(peersOf(two.peer('udp')));
+  await second.backend.sync(peersOf(one.peer('udp')));
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await one.ip('addr', 'del', '192.0.2.1/24', 'dev', 'eth0');
+  await one.ip('addr', 'add', '192.0.2.71/24', 'dev', 'eth0');
+  const publicIps = { 4: '192.0.2.71' };
+  await first.backend.ensure({ ...self, publicIps });
+  await first.backend.sync(peersOf(two.peer('udp')));
+  t.false(await reaches(one.pod, '10.244.2.2'), 'a stranger yet');
+  await second.backend.sync(peersOf({ ...one.peer('udp'), publicIps }), new Set(['node1']));
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'), 5000);
+});
+
 test("a datagram is a packet, as flannel's; peers of other backends are named", async (t) => {
   const net = await createOverlaySwitch(t);
   const [one, two] = [await net.addHost(1), await net.addHost(2)];
