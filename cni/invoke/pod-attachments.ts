@@ -81,10 +81,13 @@ export function createPodAttachments(deps: {
   ): Promise<CniResult> {
     const { containerId, ifname, netns, args, capabilityArgs } = whole;
     const attachment = { request: { containerId, ifname, netns, args }, capabilityArgs };
+    // Killed from here on, the next process knows what to undo. The built-in network's leases and links tell that by themselves.
+    if (!network.isBuiltin) await cache.put(whole);
     try {
       return await chain.add(network, attachment, signal);
     } catch (error) {
-      await chain.del(network, attachment).catch(async (cleanup) => {
+      const undone = chain.del(network, attachment).then(() => cache.remove(whole));
+      await undone.catch(async (cleanup) => {
         log.warn(
           { sandbox: containerId, err: cleanup },
           'a failed network set-up could not be undone; tried again later',

@@ -1,4 +1,6 @@
 /** Configurations of a host carried out for pods: with Debian's plugins as programs, with ours in process, and from one to the other. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -445,4 +447,47 @@ test('the built-in network heeds kubernetes.io/…-bandwidth, and takes the limi
   await t.throwsAsync(network.attach({ ...one, annotations: { 'kubernetes.io/egress-bandwidth': '1' } }, never), {
     message: /egress-bandwidth: "1": resource is unreasonably small/,
   });
+});
+
+test('killed in any plugin of ADD or DEL: the next process completes or releases it, without a leak or a duplicate', async (t) => {
+  const child = join(import.meta.dirname, '../../support/hanging-attach-child.ts');
+  for (const [index, [where, command]] of (
+    [
+      ['first', 'ADD'],
+      ['last', 'ADD'],
+      ['last', 'DEL'],
+      ['first', 'DEL'],
+    ] as const
+  ).entries()) {
+    const { open, write, conflist, ipam, program, leases, cached, hostLinks, host, base } = await setUp(t);
+    const chain = [{ ...BRIDGE, ipam: ipam() }, { type: 'theirs' }];
+    write('10-net.conflist', conflist(where === 'last' ? chain : [{ type: 'theirs' }, { ...BRIDGE, ipam: ipam() }]));
+    const passOn = `test "$CNI_COMMAND" = ADD || exit 0; grep -q prevResult ${base}/stdin && sed 's/.*"prevResult"://; s/}$//' ${base}/stdin || echo '{"cniVersion":"1.0.0"}'`;
+    const good = `cat >${base}/stdin; ${passOn}`;
+    program(
+      'theirs',
+      `cat >${base}/stdin; [ "$CNI_COMMAND" != ${command} ] || { touch ${base}/hangs; exec sleep 60; }; ${passOn}`,
+    );
+    const pod = await createTestNetns(t, 'pod');
+    const process_ = spawn(process.execPath, [child, host.path, pod.path, base, 'detach'], { stdio: 'ignore' });
+    await eventually('it hangs', () => existsSync(join(base, 'hangs')), 20_000);
+    process_.kill('SIGKILL');
+    await once(process_, 'exit');
+    program('theirs', good);
+    const what = `${command} of the ${where}`;
+    if (index % 2 === 0) {
+      const next = open();
+      const { ips } = await next.attach(sandbox(pod, 'one'), never);
+      t.deepEqual([leases(), cached()], [ips, ['net-id-one-eth0']], what);
+      t.is((await hostLinks()).filter((name) => name.startsWith('veth')).length, 1, what);
+      await t.notThrowsAsync(host.run('busybox', ['ping', '-c1', '-W2', ips[0]!]), what);
+      await next.detach(sandbox(pod, 'one'));
+    } else await open().collect(new Set());
+    t.deepEqual([leases(), cached()], [[], []], what);
+    t.deepEqual(
+      (await hostLinks()).filter((name) => name.startsWith('veth')),
+      [],
+      what,
+    );
+  }
 });
