@@ -21,6 +21,14 @@ export const staticIpam: IpamPlugin<StaticConfig> = {
   async check({ addresses }, _request, result) {
     const missing = addresses.find(({ address }) => !result.ips.some((ip) => ip.address === address));
     if (missing) throw new CniError(CNI_ERROR.unknown, `static: ${missing.address} is not in the result of the ADD`);
+    const otherwise = addresses.find(
+      ({ address, gateway }) => gateway && result.ips.some((ip) => ip.address === address && ip.gateway !== gateway),
+    );
+    if (otherwise)
+      throw new CniError(
+        CNI_ERROR.unknown,
+        `static: the gateway of ${otherwise.address} is not ${otherwise.gateway} in the result of the ADD`,
+      );
   },
   async gc() {},
   async status() {},

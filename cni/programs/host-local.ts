@@ -5,6 +5,7 @@ import type { ProgramPlugin } from '../wire/call.ts';
 import { type Fields, readFields } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
 import { refuseManyOfOneFamily, routesOf } from './addresses.ts';
+import { refuseUnknownArguments } from './arguments.ts';
 import type { PluginDependencies } from './dependencies.ts';
 
 export function hostLocalProgram(deps: PluginDependencies): ProgramPlugin<HostLocalConfig> {
@@ -17,6 +18,7 @@ export function hostLocalProgram(deps: PluginDependencies): ProgramPlugin<HostLo
 
 /** Ranges that the runtime offers stand before the file's: `last_reserved_ip` goes by their place. */
 function parseHostLocal(conf: NetConf, args: Readonly<Record<string, string>>): HostLocalConfig {
+  refuseUnknownArguments(args, ['IP']);
   const ipam = readFields(conf.ipam);
   const runtime = readFields(conf.runtimeConfig);
   const offered = runtime.list('ipRanges') as RangeConfig[][];

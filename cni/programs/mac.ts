@@ -1,6 +1,7 @@
 import { CNI_ERROR, CniError } from '../types.ts';
 import { readFields } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
+import { refuseUnknownArguments } from './arguments.ts';
 
 /**
  * The MAC that a container's interface is wanted to have, as the reference plugins order it: the runtime's word (capability `mac`) above
@@ -13,7 +14,7 @@ export function wantedMac(
   args: Readonly<Record<string, string>>,
   configured: string,
 ): string | undefined {
-  refuseUnknownArguments(args);
+  refuseUnknownArguments(args, ['MAC']);
   const offered = readFields(conf.runtimeConfig).text('mac');
   const mac = offered || args['MAC'] || configured;
   return mac === '' ? undefined : parseConfiguredMac('mac', mac);
@@ -27,16 +28,4 @@ export function parseConfiguredMac(key: string, text: string): string {
       details: 'write it like 0a:58:0a:f4:01:05',
     });
   return mac;
-}
-
-/** What Kubernetes' runtimes send is known. */
-const KNOWN_ARGUMENT = /^(IgnoreUnknown|MAC|K8S_.*)$/;
-
-function refuseUnknownArguments(args: Readonly<Record<string, string>>): void {
-  if (/^(1|true)$/i.test(args['IgnoreUnknown'] ?? '')) return;
-  const unknown = Object.keys(args).filter((key) => !KNOWN_ARGUMENT.test(key));
-  if (unknown.length > 0)
-    throw new CniError(CNI_ERROR.invalidEnvironment, `ARGS: unknown args [${unknown.join(' ')}]`, {
-      details: 'IgnoreUnknown=1 passes over them',
-    });
 }

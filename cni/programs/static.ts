@@ -5,6 +5,7 @@ import type { ProgramPlugin } from '../wire/call.ts';
 import { readFields } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
 import { refuseManyOfOneFamily, routesOf } from './addresses.ts';
+import { refuseUnknownArguments } from './arguments.ts';
 
 export const staticProgram: ProgramPlugin<StaticConfig> = {
   type: 'static',
@@ -17,6 +18,7 @@ export const staticProgram: ProgramPlugin<StaticConfig> = {
  * `args.cni.ips` stand in place of all of these, and the runtime's `ips` in place of those.
  */
 function parseStatic(conf: NetConf, args: Readonly<Record<string, string>>): StaticConfig {
+  refuseUnknownArguments(args, ['IP', 'GATEWAY']);
   const ipam = readFields(conf.ipam);
   const named = listed(args['IP']).map((address) => checkStaticAddress({ address }));
   const written = (ipam.list('addresses') as { address?: unknown }[]).map(checkStaticAddress);

@@ -145,6 +145,19 @@ const CASES: Record<string, Call[]> = {
     { command: 'CHECK', id: 'nobody', ipam: SUBNET, conf: { prevResult: { ips: [{ address: '10.9.0.2/24' }] } } },
   ],
   'DEL of nobody': [{ command: 'DEL', ipam: SUBNET }],
+  'CNI_ARGS that nobody knows': [
+    { ipam: SUBNET, args: 'COLOUR=red' },
+    { ipam: SUBNET, args: 'COLOUR=red;IgnoreUnknown=false' },
+    { ipam: SUBNET, args: 'COLOUR=red;IgnoreUnknown=perhaps' },
+    { ipam: SUBNET, args: 'COLOUR=red;IgnoreUnknown=true' },
+    { type: 'static', ipam: { addresses: [{ address: '10.7.0.9/24' }] }, args: 'COLOUR=red' },
+  ],
+  'static, CHECK': ['10.7.0.1', '10.7.0.2'].map((gateway) => ({
+    type: 'static',
+    command: 'CHECK',
+    ipam: { addresses: [{ address: '10.7.0.9/24', gateway: '10.7.0.1' }] },
+    conf: { prevResult: { ips: [{ address: '10.7.0.9/24', gateway }] } },
+  })),
   static: [
     {
       type: 'static',

@@ -9,7 +9,7 @@ import { createFakeClock } from '../../../fakes/clock.ts';
 const LEASE = new Map([[51, Uint8Array.from([0, 0, 3, 232])]]);
 
 /** A keeper whose servers are what the test says. */
-function setUp(t: ExecutionContext, answers: Partial<DhcpClient> = {}) {
+function setUp(t: ExecutionContext, answers: Partial<DhcpClient> = {}, ageMs = 0) {
   const clock = createFakeClock();
   const asked: string[] = [];
   const grant = (address = '10.5.0.9'): Grant => ({
@@ -39,7 +39,7 @@ function setUp(t: ExecutionContext, answers: Partial<DhcpClient> = {}) {
   let end: LeaseEnd | 'stopped' | undefined;
   const stop = new AbortController();
   keepLease(
-    grant(),
+    { ...grant(), sinceMs: -ageMs },
     {
       client,
       clock,
@@ -149,4 +149,17 @@ test('the link is gone; who keeps it is stopped', async (t) => {
   await until(stopped.clock, 1);
   t.is(stopped.end(), 'stopped');
   t.deepEqual(stopped.asked, []);
+});
+
+test('restored late: in time to be rebound; or over by our reckoning, and asked for once all the same', async (t) => {
+  const late = setUp(t, { renew: async () => late.grant() }, 900_000);
+  await until(late.clock, 1);
+  t.deepEqual(late.asked, ['0 renew everybody']);
+  t.deepEqual([late.end(), late.renewed], [undefined, [0]]);
+  const over = setUp(t, { renew: async () => over.grant() }, 5_000_000);
+  await until(over.clock, 1);
+  t.deepEqual([over.asked, over.end()], [['0 renew everybody'], undefined]);
+  const silent = setUp(t, {}, 5_000_000);
+  await until(silent.clock, 5);
+  t.is(silent.end(), 'lost');
 });
