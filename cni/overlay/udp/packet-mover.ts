@@ -11,13 +11,14 @@ import { COMMAND_BYTES, decodeCommand, type MoverData, type MoverRoute } from '.
 
 const libc = koffi.load('libc.so.6');
 const poll = libc.func('int poll(_Inout_ void *descriptors, unsigned long count, int timeoutMs)');
-const read = libc.func('long read(int fd, _Out_ void *data, size_t length)');
-const write = libc.func('long write(int fd, const void *data, size_t length)');
+// Where data is, as a number: finding that out for a Buffer would take as long as the call itself, for each packet.
+const read = libc.func('long read(int fd, uintptr_t data, size_t length)');
+const write = libc.func('long write(int fd, uintptr_t data, size_t length)');
 const sendto = libc.func(
-  'long sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',
+  'long sendto(int fd, uintptr_t data, size_t length, int flags, uintptr_t address, uint32_t addressLength)',
 );
 const recvfrom = libc.func(
-  'long recvfrom(int fd, _Out_ void *data, size_t length, int flags, _Out_ void *address, _Inout_ uint32_t *addressLength)',
+  'long recvfrom(int fd, uintptr_t data, size_t length, int flags, uintptr_t address, uintptr_t addressLength)',
 );
 
 const AF_INET = 2;
@@ -34,11 +35,23 @@ const IPV4_LEAST_BYTES = 20;
 const DESTINATION_OFFSET = 16;
 
 const { tun, socket, commands, port } = workerData as MoverData;
+// None of these is ever let go, so that their places stay.
 const buffer = Buffer.alloc(PACKET_LIMIT_BYTES);
 const sender = Buffer.alloc(SOCKADDR_BYTES);
-const senderLength = [SOCKADDR_BYTES];
+const senderLength = Buffer.alloc(4);
+const records = Buffer.alloc(COMMAND_BYTES * BURST);
+const bufferAt = koffi.address(buffer);
+const senderAt = koffi.address(sender);
+const senderLengthAt = koffi.address(senderLength);
+const recordsAt = koffi.address(records);
+/** A peer's struct sockaddr_in, and where it is. */
+interface Destination {
+  sockaddr: Buffer;
+  at: number | bigint;
+}
+
 /** By prefix length, then by network. The longest first. */
-let tables: { shift: number; peers: Map<number, Buffer> }[] = [];
+let tables: { shift: number; peers: Map<number, Destination> }[] = [];
 /** Who may send to us: the peers' addresses, with how many networks each has. */
 const known = new Map<number, number>();
 
@@ -70,27 +83,27 @@ function move(): void {
 
 /** @returns whether there was a packet. */
 function toPeer(): boolean {
-  const length = Number(read(tun, buffer, PACKET_LIMIT_BYTES));
+  const length = Number(read(tun, bufferAt, PACKET_LIMIT_BYTES));
   if (length <= 0) return false;
   // IPv6 of the device's own (router solicitations) goes nowhere.
   if (length < IPV4_LEAST_BYTES || buffer[0]! >> 4 !== 4) return true;
-  const address = find(buffer.readUInt32BE(DESTINATION_OFFSET));
+  const destination = find(buffer.readUInt32BE(DESTINATION_OFFSET));
   // A datagram that the kernel does not take is a lost packet, as on any network.
-  if (address) sendto(socket, buffer, length, MSG_DONTWAIT, address, SOCKADDR_BYTES);
+  if (destination) sendto(socket, bufferAt, length, MSG_DONTWAIT, destination.at, SOCKADDR_BYTES);
   return true;
 }
 
 function fromPeer(): boolean {
-  senderLength[0] = SOCKADDR_BYTES;
-  const length = Number(recvfrom(socket, buffer, PACKET_LIMIT_BYTES, MSG_DONTWAIT, sender, senderLength));
+  senderLength.writeUInt32LE(SOCKADDR_BYTES);
+  const length = Number(recvfrom(socket, bufferAt, PACKET_LIMIT_BYTES, MSG_DONTWAIT, senderAt, senderLengthAt));
   if (length < 0) return false;
   // What no node sent is no pod's: else anybody who reaches the port could speak for one.
   if (length >= IPV4_LEAST_BYTES && buffer[0]! >> 4 === 4 && known.has(sender.readUInt32BE(4)))
-    write(tun, buffer, length);
+    write(tun, bufferAt, length);
   return true;
 }
 
-function find(destination: number): Buffer | undefined {
+function find(destination: number): Destination | undefined {
   for (const { shift, peers } of tables) {
     const peer = peers.get(bitsOf(destination, shift));
     if (peer) return peer;
@@ -105,9 +118,8 @@ function bitsOf(address: number, shift: number): number {
 
 /** @returns false at the end. */
 function obey(): boolean {
-  const records = Buffer.alloc(COMMAND_BYTES * BURST);
   // Whole ones: each was written at once, and this is a multiple.
-  const length = Number(read(commands, records, records.length));
+  const length = Number(read(commands, recordsAt, records.length));
   // Whoever had the other end is gone.
   if (length === 0) return false;
   for (let at = 0; at + COMMAND_BYTES <= length; at += COMMAND_BYTES) {
@@ -127,12 +139,11 @@ function set(route: MoverRoute): void {
     table = { shift, peers: new Map() };
     tables = [...tables, table].sort((one, other) => one.shift - other.shift);
   }
-  // struct sockaddr_in
-  const address = Buffer.alloc(SOCKADDR_BYTES);
-  address.writeUInt16LE(AF_INET, 0);
-  address.writeUInt16BE(port, 2);
-  address.set(route.destination, 4);
-  table.peers.set(bitsOf(toNumber(route.network), shift), address);
+  const sockaddr = Buffer.alloc(SOCKADDR_BYTES);
+  sockaddr.writeUInt16LE(AF_INET, 0);
+  sockaddr.writeUInt16BE(port, 2);
+  sockaddr.set(route.destination, 4);
+  table.peers.set(bitsOf(toNumber(route.network), shift), { sockaddr, at: koffi.address(sockaddr) });
   const peer = toNumber(route.destination);
   known.set(peer, (known.get(peer) ?? 0) + 1);
 }
@@ -141,11 +152,11 @@ function remove(route: MoverRoute): void {
   const shift = 32 - route.prefixLength;
   const table = tables.find((one) => one.shift === shift);
   const key = bitsOf(toNumber(route.network), shift);
-  const address = table?.peers.get(key);
-  if (!table || !address) return;
+  const destination = table?.peers.get(key);
+  if (!table || !destination) return;
   table.peers.delete(key);
   if (table.peers.size === 0) tables = tables.filter((one) => one !== table);
-  const peer = address.readUInt32BE(4);
+  const peer = destination.sockaddr.readUInt32BE(4);
   const left = (known.get(peer) ?? 1) - 1;
   if (left > 0) known.set(peer, left);
   else known.delete(peer);
