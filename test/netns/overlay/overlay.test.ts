@@ -7,10 +7,14 @@ import { run } from '../../../src/linux/exec.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import type { FakeKubeClient } from '../../fakes/kube-client.ts';
-import { eventually } from '../../support/eventually.ts';
+import { eventually as within } from '../../support/eventually.ts';
 import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
 import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
 import { createOverlayApi, draftNode, KEYS, type RunningOverlay, startOverlay } from '../../support/overlay-nodes.ts';
+
+/** Patience for a busy machine. */
+const eventually = (what: string, condition: Parameters<typeof within>[1], timeoutMs = 15_000) =>
+  within(what, condition, timeoutMs);
 
 const podRoutes = async (host: OverlayHost) =>
   (await host.ipJson<{ dst: string; gateway?: string; dev: string; protocol: string }>('-N', 'route'))
