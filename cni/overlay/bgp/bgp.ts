@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { run } from '../../../src/linux/exec.ts';
 import { createBackoff } from '../../../src/runtime/backoff.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
+import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
 import { Gauge, type Registry } from '../../../src/runtime/metrics.ts';
 import { createSerial } from '../../../src/runtime/serial.ts';
@@ -25,7 +26,7 @@ import {
   renderSession,
 } from './bird-config.ts';
 import { createBirdDaemon } from './bird-daemon.ts';
-import { findForeignRoutes, listBirdRoutes, removeBirdRoutes } from './bird-routes.ts';
+import { findForeignAddress, findForeignRoutes, listBirdRoutes, removeBirdRoutes } from './bird-routes.ts';
 import { parseSessions, type SessionStatus } from './bird-status.ts';
 import { openConfigFiles } from './config-files.ts';
 import { type BirdControl, openBirdControl } from './control-socket.ts';
@@ -205,6 +206,11 @@ export function createBgp(options: BgpOptions, deps: BgpDeps): OverlayBackend {
 
     async ensure(node) {
       const version = await daemon.version();
+      const foreign = await findForeignAddress(Object.values(node.publicIps), deps.hostNetns);
+      if (foreign !== undefined)
+        throw new ExplainedError(
+          `overlay bgp: the public address ${foreign} is none of this node's: BGP sessions do not pass a NAT; leave --public-ip out, or use the backend vxlan`,
+        );
       if (!self) log.info({ version, directory }, 'bgp: bird is there');
       self = node;
       const data = buildBgpData(options);

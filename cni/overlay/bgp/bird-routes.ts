@@ -50,6 +50,16 @@ export async function findForeignRoutes(
   );
 }
 
+/** The first of the addresses that no link of the host has. */
+export async function findForeignAddress(
+  wanted: readonly string[],
+  hostNetns: string | undefined,
+): Promise<string | undefined> {
+  const addresses = await withNetlink(hostNetns, (netlink) => netlink.listAddresses());
+  const own = new Set(addresses.map(({ address }) => address.split('/')[0]));
+  return wanted.find((address) => !own.has(address));
+}
+
 async function withNetlink<T>(hostNetns: string | undefined, work: (netlink: Rtnetlink) => Promise<T>): Promise<T> {
   const netlink = openRtnetlink(hostNetns);
   try {

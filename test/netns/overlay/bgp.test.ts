@@ -299,6 +299,9 @@ test('bad configuration is never applied; wrong passwords and foreign routes are
   await eventually('the sessions are gone', async () =>
     (await readBgpSessions(one.directory, systemClock))?.every(({ isEstablished }) => !isEstablished),
   );
+  const nat = { ...one.peer.publicIps, 4: '203.0.113.7' };
+  const self = { name: one.name, ...one.peer, publicIps: nat, uplink: { name: 'eth0', index: 2, mtu: 1500 } };
+  await t.throwsAsync(one.backend.ensure(self), { message: /203\.0\.113\.7 is none of this node's/ });
   rmSync(passwordFile);
   await t.throwsAsync(one.backend.sync(peersOf([one, other], one)), { message: /PasswordFile: ENOENT/ });
 });
