@@ -22,6 +22,8 @@ export interface IptablesBackendOptions {
   /** Tells which chains of iptables-nft there are without a program. */
   socket: NftSocket;
   hostNetns?: string;
+  /** For the xtables lock. Default 5 s. */
+  lockWaitSeconds?: number;
 }
 
 /** Another process may change the table between our look and our transaction: then we look again. */
@@ -29,10 +31,10 @@ const ATTEMPTS = 5;
 
 /** Host ports by iptables: one iptables-save and one iptables-restore a call and family, which cost as much as the nat table is long. */
 export function createIptablesBackend(options: IptablesBackendOptions): PortmapBackend {
-  const { run, socket, hostNetns } = options;
+  const { run, socket, hostNetns, lockWaitSeconds } = options;
   const programs: Record<IpFamily, Iptables> = {
-    IPv4: createIptables({ family: 'IPv4', run, netns: hostNetns }),
-    IPv6: createIptables({ family: 'IPv6', run, netns: hostNetns }),
+    IPv4: createIptables({ family: 'IPv4', run, netns: hostNetns, lockWaitSeconds }),
+    IPv6: createIptables({ family: 'IPv6', run, netns: hostNetns, lockWaitSeconds }),
   };
   /** In this process one at a time: each looks at what the one before has written. */
   let tail: Promise<unknown> = Promise.resolve();

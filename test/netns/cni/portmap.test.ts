@@ -1,11 +1,20 @@
 /** Host ports by real traffic: both backends of ours and the reference plugin, beside Services and beside what merely passes. */
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
+import { createPortmap } from '../../../cni/plugins/portmap.ts';
+import { createIptablesBackend } from '../../../cni/portmap/iptables.ts';
+import { createNftablesBackend } from '../../../cni/portmap/nftables.ts';
 import { openPortmap, portmapProgram } from '../../../cni/programs/portmap.ts';
-import { run } from '../../../src/linux/exec.ts';
+import type { CniError } from '../../../cni/types.ts';
+import { parseNetConf } from '../../../cni/wire/net-conf.ts';
+import { findProgram, hasProgram, run } from '../../../src/linux/exec.ts';
 import { readSysctl } from '../../../src/linux/sysctl.ts';
+import type { Run } from '../../../src/netfilter/iptables.ts';
+import { openNftSocket } from '../../../src/netfilter/nfnetlink/socket.ts';
+import { findLockHolders } from '../../../src/netfilter/xtables-lock.ts';
 import { type CniCaller, callOurs, callPrograms } from '../../support/cni-calls.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
@@ -384,3 +393,45 @@ test.serial('somebody else’s chain in the way: an error with a way out, and no
   t.regex(out.details, /nft delete/);
   t.is(await node.run('nft', ['list', 'ruleset']), before);
 });
+
+const hasLegacy = hasProgram('iptables-legacy') && hasProgram('flock');
+
+(hasLegacy ? test.serial : test.serial.skip)(
+  'R10: a held xtables lock: code 11 with its holder, nothing half done; then it works',
+  async (t) => {
+    const node = await createTestNetns(t, 'node');
+    const socket = openNftSocket(node.path);
+    t.teardown(() => socket.close());
+    const legacy: Run = (program, args, options) => run(program.replace('tables', 'tables-legacy'), args, options);
+    const portmap = createPortmap({
+      iptables: createIptablesBackend({ run: legacy, socket, hostNetns: node.path, lockWaitSeconds: 1 }),
+      nftables: createNftablesBackend(socket, async () => {}),
+      hasIptables: () => true,
+      allowLocalhost: async () => {},
+      forgetUdpFlows: async () => {},
+    });
+    const raw = { backend: 'iptables', runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80 }] } };
+    const conf = parseNetConf(JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'portmap', ...raw }));
+    const config = portmapProgram({ run, sleep: async () => {} }).parse(conf, {});
+    const request = { containerId: 'one', ifname: 'eth0', netns: '/x', args: {} };
+    const result = { interfaces: [], ips: [{ address: '10.9.0.2/24' }], routes: [] };
+    const holder = spawn(findProgram('flock'), ['/run/xtables.lock', 'sleep', '60'], {
+      stdio: 'ignore',
+      detached: true,
+    });
+    const release = () => process.kill(-holder.pid!, 'SIGKILL');
+    t.teardown(() => holder.signalCode ?? release());
+    await eventually('the lock is held', () => findLockHolders().length > 0);
+    const busy = await t.throwsAsync(portmap.add(config, request, result));
+    t.like(busy, { code: 11 });
+    t.regex((busy as CniError).details!, new RegExp(`held by flock \\(pid ${holder.pid}\\)`));
+    release();
+    await eventually('the lock is free', () => findLockHolders().length === 0);
+    t.notRegex(await node.run('iptables-legacy-save', []), /CNI-/);
+    await portmap.add(config, request, result);
+    await portmap.check(config, request, result);
+    t.regex(await node.run('iptables-legacy-save', []), /CNI-DN-.* --to-destination 10\.9\.0\.2:80/);
+    await portmap.del(config, request);
+    t.notRegex(await node.run('iptables-legacy-save', []), /CNI-/);
+  },
+);
