@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { closeSync, writeSync } from 'node:fs';
 import { parseIp } from '../../../src/linux/ip.ts';
-import { bindInternet, connectInternet, setSocketOption, udpSocket } from '../../../src/linux/libc.ts';
+import { bindInternet, connectInternet, SyscallError, setSocketOption, udpSocket } from '../../../src/linux/libc.ts';
 import { inNetns } from '../../../src/linux/netns.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import { CNI_ERROR, CniError } from '../../types.ts';
@@ -155,7 +155,7 @@ export function createDhcpClient(
       try {
         let pauseMs = FIRST_PAUSE_MS;
         for (let tries = 1; ; tries++) {
-          const outcome = await tryOnce(exchange, client, wanted, beganMs, signal);
+          const outcome = await tryOnce(exchange, client, wanted, beganMs, signal).catch(asReason);
           if (typeof outcome !== 'string') return outcome;
           const isQuick = tries <= QUICK_TRIES;
           const nextMs = (isQuick ? QUICK_PAUSE_MS : pauseMs) + JITTER_MS * (2 * random() - 1);
@@ -243,6 +243,12 @@ function tryUnicast(netns: string, address: string, server: string) {
     throw error;
   }
   return { send: (message: Buffer) => void writeSync(fd, message), close: () => closeSync(fd) };
+}
+
+/** A link that is down may come up again; one that is gone does not. */
+function asReason(error: unknown): string {
+  if (error instanceof SyscallError && error.code === 'ENETDOWN') return error.message;
+  throw error;
 }
 
 function noMoreTries({ link }: Client, why: string, tries: number, spentMs: number): CniError {

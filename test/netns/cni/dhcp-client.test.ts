@@ -131,6 +131,25 @@ test('nobody answers: code 11 when the patience is over, and nothing is kept', a
   await t.throwsAsync(leases.allocate({ ...request, netns: '/run/netns/none' }), { code: 8 });
 });
 
+test('a link that goes down while a server is waited for: tried again when it is up; one that is deleted ends it', async (t) => {
+  const { server, pod, udhcpd, start, request } = await setUp(t);
+  await udhcpd.stop();
+  const leases = start();
+  const waiting = leases.allocate(request);
+  await systemClock.sleep(100);
+  await pod.ip('link', 'set', 'eth0', 'down');
+  await startDhcpServer(t, server);
+  await systemClock.sleep(100);
+  await pod.ip('link', 'set', 'eth0', 'up');
+  t.regex((await waiting).yourAddress, /^10\.5\.0\./);
+  const other = { ...request, key: { ...request.key, ifname: 'eth1' } };
+  await pod.ip('link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'nobody');
+  const again = t.throwsAsync(leases.allocate(other), { message: /link \d+: E(NETDOWN|NXIO|NODEV)/ });
+  await systemClock.sleep(100);
+  await pod.ip('link', 'delete', 'eth1');
+  await again;
+});
+
 test('a detachment ends an attachment that still waits for a server', async (t) => {
   const { udhcpd, start, key, request } = await setUp(t);
   await udhcpd.stop();
