@@ -239,31 +239,6 @@ test('ours: many at once: no address twice, each with rules of its own', async (
   t.deepEqual(leases(), []);
 });
 
-test('ours: tap: a link for a program in the container, as a port of its bridge too', async (t) => {
-  const { call, conf, ipam, leases } = await setUp(t, 'ours');
-  const pod = await createTestNetns(t, 'pod');
-  const all = { id: 'one', pod, ifname: 'tap0' };
-  const tap = { mtu: 1400, mac: '0a:00:00:00:00:09', owner: 7654, group: 7655, multiQueue: true, ipam };
-  const added = await call('tap', { command: 'ADD', ...all, conf: tap });
-  t.is(added.status, 0, JSON.stringify(added.out));
-  t.like(added.out.interfaces[0], { name: 'tap0', mac: tap.mac, sandbox: pod.path });
-  const shown = await pod.ip('-d', 'link', 'show', 'tap0');
-  t.regex(shown, /mtu 1400[^~]*tun type tap [^~]*multi_queue[^~]*persist on user 7654 group 7655/);
-  const later = { ...tap, prevResult: added.out };
-  t.is((await call('tap', { command: 'CHECK', ...all, conf: later })).status, 0);
-  for (const _ of [1, 2]) t.is((await call('tap', { command: 'DEL', ...all, conf: later })).status, 0);
-  t.notRegex(await pod.ip('link'), /tap0/);
-  t.deepEqual(leases(), []);
-  await pod.ip('link', 'add', 'br0', 'type', 'bridge');
-  const port = { ipam: {}, bridge: 'br0' };
-  t.is((await call('tap', { command: 'ADD', ...all, conf: port })).status, 0);
-  t.regex(await pod.ip('link', 'show', 'tap0'), /master br0/);
-  t.is((await call('tap', { command: 'DEL', ...all, conf: port })).status, 0);
-  t.is((await call('tap', { command: 'ADD', ...all, conf: { ...port, bridge: 'none' } })).out.code, 7);
-  t.is((await call('tap', { command: 'ADD', ...all, conf: conf({ selinuxContext: 'system_u:r:x' }) })).out.code, 2);
-  t.notRegex(await pod.ip('link'), /tap|tun/);
-});
-
 test('ours: macvlan with addresses of a DHCP server: asked and given back through the link', async (t) => {
   const host = await createTestNetns(t, 'host');
   const server = await createTestNetns(t, 'server');
