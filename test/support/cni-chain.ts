@@ -5,14 +5,18 @@ import { ownPlugins } from '../../cni/programs/all.ts';
 import { createPluginCaller } from '../../cni/wire/plugin-caller.ts';
 import { run } from '../../src/linux/exec.ts';
 
-/** The chain of a node's pods, in this process: bridge + host-local + portmap (nftables). Every pod has a host port of its own. */
-export function openCniChain(hostNetns: string, dataDir: string, bridgeKeys: object = {}) {
+/**
+ * The chain of a node's pods, in this process: bridge + host-local + portmap (nftables). Every pod has a host port of its own.
+ *
+ * @param keys of the bridge plugin, or of the one in its place, as JSON
+ */
+export function openCniChain(hostNetns: string, dataDir: string, keys = '{}') {
   const own = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns });
   const caller = createPluginCaller({ own: (type) => own.get(type), path: [], run });
   const chain = createChain(caller);
   const ipam = { type: 'host-local', dataDir, ranges: [[{ subnet: '10.244.0.0/22' }]] };
   const plugins = [
-    { type: 'bridge', bridge: 'cni0', isDefaultGateway: true, hairpinMode: true, ipam, ...bridgeKeys },
+    { type: 'bridge', bridge: 'cni0', isDefaultGateway: true, hairpinMode: true, ipam, ...JSON.parse(keys) },
     { type: 'portmap', capabilities: { portMappings: true }, backend: 'nftables' },
   ];
   const network = parseConfigurationList(JSON.stringify({ cniVersion: '1.1.0', name: 'net', plugins }));
