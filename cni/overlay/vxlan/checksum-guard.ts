@@ -15,16 +15,23 @@ import { probeChecksums } from './checksum-probe.ts';
 export interface ChecksumGuard {
   /** Sets a device as it is to be, as far as that is known. Idempotent; for one that was made anew too. */
   apply(link: string): void;
-  /** Asks peers until enough have answered. Ends then, or with the signal. */
+  /** Asks peers, those that come later too, until enough have answered. Ends then, or with the signal. */
   run(signal: AbortSignal): Promise<void>;
 }
 
-export interface ChecksumGuardDeps {
+/** Whom to ask: by the device of IPv4, from our address on it, at the peers'. */
+interface ChecksumTargets {
+  link: string;
+  from: string;
+  to: readonly string[];
+}
+
+interface ChecksumGuardDeps {
   log: Logger;
   clock: Clock;
   hostNetns?: string;
-  /** Whom to ask: the device of IPv4, our address on it, and the peers'. undefined as long as there is none. */
-  targets(): { link: string; from: string; to: readonly string[] } | undefined;
+  /** undefined as long as there is no device. */
+  targets(): ChecksumTargets | undefined;
   /** All devices, of IPv6 too: they go the same way. */
   links(): readonly string[];
   /** Default: this machine's. */
@@ -54,36 +61,46 @@ export function createChecksumGuard(mode: 'auto' | 'on' | 'off', deps: ChecksumG
     );
   }
 
-  async function ask(asked: Set<string>): Promise<void> {
-    const targets = deps.targets();
-    if (!targets) return;
-    for (const to of targets.to.filter((one) => !asked.has(one)).slice(0, ENOUGH_PEERS)) {
-      const found = await probeChecksums(targets.from, to, deps);
-      if (found === 'sound') asked.add(to);
-      if (found !== 'broken') continue;
-      isOff = true;
-      for (const link of deps.links()) apply(link);
-      const isMended = (await probeChecksums(targets.from, to, deps)) === 'sound';
-      log.warn(
-        { link: targets.link, peer: to, isMended },
-        'packets over VXLAN arrive with wrong checksums: they are made in software from now on (tx-checksum-ip-generic off)',
-      );
-      return;
-    }
+  async function ask({ link, from }: ChecksumTargets, to: string): Promise<'sound' | 'broken' | 'unknown'> {
+    const found = await probeChecksums(from, to, deps);
+    if (found !== 'broken') return found;
+    isOff = true;
+    for (const one of deps.links()) apply(one);
+    const isMended = (await probeChecksums(from, to, deps)) === 'sound';
+    log.warn(
+      { link, peer: to, isMended },
+      'packets over VXLAN arrive with wrong checksums: they are made in software from now on (tx-checksum-ip-generic off)',
+    );
+    return found;
   }
 
   return {
     apply,
     async run(signal) {
-      const asked = new Set<string>();
+      const sound = new Set<string>();
+      const silent = new Set<string>();
       let delayMs = FIRST_MS;
-      while (mode === 'auto' && !signal.aborted) {
+      while (mode === 'auto' && !isOff && sound.size < ENOUGH_PEERS) {
         await clock.sleep(delayMs, signal).catch(() => {});
-        delayMs = Math.min(delayMs * 2, LAST_MS);
+        if (signal.aborted) return;
         const targets = deps.targets();
-        if (signal.aborted || isOff || (targets && readTxChecksumOffload(targets.link, hostNetns) !== true)) return;
-        await ask(asked).catch((error) => log.debug({ err: error }, 'checksums over VXLAN could not be tried'));
-        if (asked.size >= Math.min(ENOUGH_PEERS, targets?.to.length ?? ENOUGH_PEERS) && asked.size > 0) return;
+        const open = targets?.to.filter((one) => !sound.has(one)) ?? [];
+        // Each has its turn before one that did not answer is asked again; those that come later are asked soon.
+        if (open.every((one) => silent.has(one))) silent.clear();
+        const to = open.find((one) => !silent.has(one));
+        if (!targets || to === undefined) {
+          delayMs = FIRST_MS;
+          continue;
+        }
+        try {
+          if (readTxChecksumOffload(targets.link, hostNetns) === false) return;
+          const found = await ask(targets, to);
+          (found === 'sound' ? sound : silent).add(to);
+          delayMs = found === 'sound' ? FIRST_MS : Math.min(delayMs * 2, LAST_MS);
+        } catch (error) {
+          // The device may be gone for a moment.
+          log.debug({ err: error }, 'checksums over VXLAN could not be tried');
+        }
       }
     },
   };
