@@ -80,6 +80,21 @@ test('R16: where checksums arrive wrong they are made in software, and DNS works
   t.true(isOff(host));
 });
 
+test('R16: a peer that answers nobody says nothing about checksums', async (t) => {
+  const { hosts, one } = await setUp(t, 'broken');
+  const rules = 'table inet wall { chain input { type filter hook input priority 0; iifname flannel.1 drop; }; }';
+  await hosts[1].run('nft', ['-f', '-'], { input: rules });
+  const controller = new AbortController();
+  const running = one.run!(controller.signal);
+  // Longer than a try that ends with a word.
+  await systemClock.sleep(1500);
+  t.true(readTxChecksumOffload('flannel.1', hosts[0].path));
+  await hosts[1].run('nft', ['delete', 'table', 'inet', 'wall']);
+  await eventually('it answers', () => readTxChecksumOffload('flannel.1', hosts[0].path) === false, 10_000);
+  controller.abort();
+  await running;
+});
+
 test('R16: where checksums are right the hardware goes on making them', async (t) => {
   const { hosts, one, peers } = await setUp(t, 'sound');
   await eventually('DNS works', async () => (await peers[0].ask(dns)) === 'pod2 10.244.1.2');
