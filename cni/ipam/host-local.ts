@@ -30,8 +30,6 @@ export interface HostLocalConfig {
 }
 
 export interface HostLocal extends IpamPlugin<HostLocalConfig> {
-  /** What a container holds, without waiting. */
-  heldBy(config: Pick<HostLocalConfig, 'network' | 'dataDir'>, containerId: string): Lease[];
   /** Every lease of the network. */
   leases(config: Pick<HostLocalConfig, 'network' | 'dataDir'>): Promise<Lease[]>;
 }
@@ -165,8 +163,10 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
       }
     },
 
-    heldBy: (config, containerId) => storeOf(config).heldBy(containerId),
-    leases: async (config) => [...(await storeOf(config).list()).values()],
+    async leases(config) {
+      const all = [...(await storeOf(config).list()).values()];
+      return all.map(({ ip, containerId, ifname }) => ({ ip, containerId, ifname }));
+    },
   };
 }
 

@@ -35,8 +35,6 @@ export interface LeaseStore {
   setLastReserved(setIndex: number, ip: string): Promise<void>;
   /** When this process released the address, by the monotonic clock; undefined when it did not, or long ago. */
   releasedAtMs(ip: string): number | undefined;
-  /** What the container holds, from memory (read from disk the first time). */
-  heldBy(containerId: string): Lease[];
 }
 
 export interface StoreDependencies {
@@ -194,13 +192,6 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
         throw unusable(error);
       }
     },
-
-    heldBy(containerId) {
-      known ??= readAll(directory);
-      return [...known.values()]
-        .filter((lease) => lease.containerId === containerId)
-        .map(({ ip, ifname }) => ({ ip, containerId, ifname }));
-    },
   };
   return store;
 }
@@ -212,15 +203,6 @@ function namesIn(directory: string): string[] {
   } catch (error) {
     return ignoreAbsence([] as string[])(error);
   }
-}
-
-function readAll(directory: string): Map<string, KnownLease> {
-  return new Map(
-    namesIn(directory).map((ip) => {
-      const path = join(directory, ip);
-      return [ip, { ...parseLease(ip, readFileSync(path, 'utf8')), file: fileIdOf(path) }];
-    }),
-  );
 }
 
 interface KnownLease extends Lease {
