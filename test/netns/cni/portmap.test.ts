@@ -1,4 +1,4 @@
-/** Host ports by real traffic: both backends of ours and the reference plugin, beside Services and beside what merely passes. */
+/** Host ports by real traffic: both backends of ours and the reference plugin, beside each other. */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
@@ -15,66 +15,36 @@ import { readSysctl } from '../../../src/linux/sysctl.ts';
 import type { Run } from '../../../src/netfilter/iptables.ts';
 import { openNftSocket } from '../../../src/netfilter/nfnetlink/socket.ts';
 import { findLockHolders } from '../../../src/netfilter/xtables-lock.ts';
-import { type CniCaller, callOurs, callPrograms } from '../../support/cni-calls.ts';
+import { type CniCaller, callPrograms } from '../../support/cni-calls.ts';
+import { addPorts, type HostPortMapping, NODE_ADDRESS, ourPortmap, portmapConf } from '../../support/host-ports.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
-import { serviceOf, sliceOf } from '../../support/proxy.ts';
-import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
-import { createSources, createWorld, eventually, startProxy, type World } from '../../support/proxy-world.ts';
+import { createWorld, eventually, type World } from '../../support/proxy-world.ts';
 
-const NODE = '192.168.50.1';
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const hasReference = existsSync(reference);
 const both = hasReference ? test.serial : test.serial.skip;
-
-interface Mapping {
-  hostPort: number;
-  containerPort: number;
-  protocol?: string;
-  hostIP?: string;
-}
-
-function ours(node: TestNetns): CniCaller {
-  const program = portmapProgram({ run, sleep: async () => {}, hostNetns: node.path });
-  return callOurs(new Map([['portmap', program]]));
-}
-
-/** What is given to a pod of the world; `extra` are further keys. */
-function confOf(pod: string, portMappings: readonly Mapping[], extra: object = {}) {
-  const prevResult = {
-    cniVersion: '1.0.0',
-    interfaces: [{ name: 'cni0' }, { name: 'eth0', sandbox: '/run/netns/pod' }],
-    ips: [{ address: pod, gateway: '10.244.0.1', interface: 1 }],
-  };
-  return { runtimeConfig: { portMappings }, prevResult, ...extra };
-}
 
 const tables = async (node: TestNetns) => {
   const saved = await node.run('iptables-save', ['-t', 'nat']);
   return [saved.split('\n').filter((line) => !line.startsWith('#')), await node.run('nft', ['list', 'tables'])];
 };
 
-const MAPPINGS: readonly Mapping[] = [
+const MAPPINGS: readonly HostPortMapping[] = [
   { hostPort: 9090, containerPort: 8080, protocol: 'tcp' },
   { hostPort: 9053, containerPort: 5353, protocol: 'udp' },
   { hostPort: 9091, containerPort: 8080, protocol: 'tcp', hostIP: '192.168.60.1' },
 ];
 
-async function add(t: ExecutionContext, call: CniCaller, id: string, conf: object, netns: string) {
-  const { failed, out } = await call({ command: 'ADD', type: 'portmap', id, netns, conf });
-  t.false(failed, JSON.stringify(out));
-  return out;
-}
-
 async function traffic(t: ExecutionContext, world: World): Promise<void> {
   const tcp = (peer: World['client'], host: string, port: number) =>
     peer.ask({ protocol: 'tcp', host, port, timeoutMs: 1000 });
-  t.is(await tcp(world.client, NODE, 9090), 'pod1 192.168.50.9', 'from outside, with the client’s address');
-  t.is(await world.client.ask({ protocol: 'udp', host: NODE, port: 9053 }), 'pod1 192.168.50.9');
+  t.is(await tcp(world.client, NODE_ADDRESS, 9090), 'pod1 192.168.50.9', 'from outside, with the client’s address');
+  t.is(await world.client.ask({ protocol: 'udp', host: NODE_ADDRESS, port: 9053 }), 'pod1 192.168.50.9');
   t.is(await tcp(world.client, '192.168.60.1', 9091), 'pod1 192.168.50.9');
-  t.is(await tcp(world.client, NODE, 9091), 'ECONNREFUSED', 'a port of another address');
+  t.is(await tcp(world.client, NODE_ADDRESS, 9091), 'ECONNREFUSED', 'a port of another address');
   t.regex(await tcp(world.host, '127.0.0.1', 9090), /^pod1 10\.244\.0\.1$/, 'the node’s own localhost');
-  t.regex(await tcp(world.host, NODE, 9090), /^pod1 /);
-  t.regex(await tcp(world.pods[0], NODE, 9090), /^pod1 10\.244\.0\.1$/, 'the pod itself');
+  t.regex(await tcp(world.host, NODE_ADDRESS, 9090), /^pod1 /);
+  t.regex(await tcp(world.pods[0], NODE_ADDRESS, 9090), /^pod1 10\.244\.0\.1$/, 'the pod itself');
 }
 
 for (const [name, backend] of [
@@ -85,27 +55,34 @@ for (const [name, backend] of [
   const story = name !== 'reference' || hasReference ? test.serial : test.serial.skip;
   story(`${name}: ports of the node lead to the pod; CHECK agrees; DEL leaves nothing, twice`, async (t) => {
     const world = await createWorld(t);
-    const call = name === 'reference' ? callPrograms(reference, world.node.path) : ours(world.node);
+    const call = name === 'reference' ? callPrograms(reference, world.node.path) : ourPortmap(world.node);
     const before = await tables(world.node);
-    const conf = confOf('10.244.0.11/24', MAPPINGS, backend && { backend });
+    const conf = portmapConf('10.244.0.11/24', MAPPINGS, backend && { backend });
     const netns = world.podPaths[0]!;
     // A flow from before the mapping: it would go on to nowhere.
     t.is(
-      await world.client.ask({ protocol: 'udp', host: NODE, port: 9053, localPort: 4000, timeoutMs: 300 }),
+      await world.client.ask({ protocol: 'udp', host: NODE_ADDRESS, port: 9053, localPort: 4000, timeoutMs: 300 }),
       'ECONNREFUSED',
     );
-    const out = await add(t, call, 'one', conf, netns);
+    const out = await addPorts(t, call, 'one', conf, netns);
     t.deepEqual(out.ips[0].address, '10.244.0.11/24', 'the result before is passed on');
     t.is(readSysctl('net/ipv4/conf/cni0/route_localnet', { netns: world.node.path }), '1');
-    t.is(await world.client.ask({ protocol: 'udp', host: NODE, port: 9053, localPort: 4000 }), 'pod1 192.168.50.9');
+    t.is(
+      await world.client.ask({ protocol: 'udp', host: NODE_ADDRESS, port: 9053, localPort: 4000 }),
+      'pod1 192.168.50.9',
+    );
     await traffic(t, world);
     if (backend) {
       // A pod that comes back before its old self is gone.
-      const next = confOf('10.244.0.12/24', [{ hostPort: 9090, containerPort: 8080 }], { backend });
-      await add(t, call, 'two', next, world.podPaths[1]!);
-      t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'pod2 192.168.50.9', 'the last one');
+      const next = portmapConf('10.244.0.12/24', [{ hostPort: 9090, containerPort: 8080 }], { backend });
+      await addPorts(t, call, 'two', next, world.podPaths[1]!);
+      t.is(
+        await world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port: 9090 }),
+        'pod2 192.168.50.9',
+        'the last one',
+      );
       t.false((await call({ command: 'DEL', type: 'portmap', id: 'two', conf: next })).failed);
-      t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'pod1 192.168.50.9');
+      t.is(await world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port: 9090 }), 'pod1 192.168.50.9');
     }
     const check = () => call({ command: 'CHECK', type: 'portmap', id: 'one', netns, conf });
     // Debian's version misses the rules of IPv6 of a pod that has no such address.
@@ -113,13 +90,13 @@ for (const [name, backend] of [
     if (backend === 'nftables') await world.node.run('nft', ['flush', 'chain', 'ip', 'cni_hostport', 'hostports']);
     else await world.node.run('iptables', ['-t', 'nat', '-F', 'CNI-HOSTPORT-DNAT']);
     t.true((await check()).failed, 'what is missing is missed');
-    await add(t, call, 'one', conf, netns);
+    await addPorts(t, call, 'one', conf, netns);
     if (name !== 'reference') t.false((await check()).failed, 'a second ADD repairs');
     for (const _ of [1, 2])
       t.false(
         (await call({ command: 'DEL', type: 'portmap', id: 'one', conf: { ...conf, prevResult: undefined } })).failed,
       );
-    t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'ECONNREFUSED');
+    t.is(await world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port: 9090 }), 'ECONNREFUSED');
     if (name !== 'reference') {
       const after = await tables(world.node);
       // iptables-nft leaves its empty table.
@@ -134,28 +111,28 @@ for (const [name, backend] of [
 
 both('what one plugin mapped the other takes away, either way, with other containers’ ports untouched', async (t) => {
   const world = await createWorld(t);
-  const sets = [ours(world.node), callPrograms(reference, world.node.path)] as const;
+  const sets = [ourPortmap(world.node), callPrograms(reference, world.node.path)] as const;
   const netns = world.podPaths[0]!;
   const saved = async () =>
     (await world.node.run('iptables-save', ['-t', 'nat']))
       .split('\n')
       .filter((line) => line.startsWith('-A'))
       .sort();
-  const conf = confOf('10.244.0.11/24', MAPPINGS, { backend: 'iptables' });
+  const conf = portmapConf('10.244.0.11/24', MAPPINGS, { backend: 'iptables' });
   const texts: string[][] = [];
   for (const [maker, remover] of [sets, sets.toReversed()] as [CniCaller, CniCaller][]) {
-    await add(t, maker, 'one', conf, netns);
+    await addPorts(t, maker, 'one', conf, netns);
     texts.push(await saved());
-    await add(
+    await addPorts(
       t,
       remover,
       'two',
-      confOf('10.244.0.12/24', [{ hostPort: 9100, containerPort: 8080, protocol: 'tcp' }]),
+      portmapConf('10.244.0.12/24', [{ hostPort: 9100, containerPort: 8080, protocol: 'tcp' }]),
       netns,
     );
     t.false((await remover({ command: 'DEL', type: 'portmap', id: 'one', conf })).failed);
-    t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9090 }), 'ECONNREFUSED');
-    t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 9100 }), 'pod2 192.168.50.9');
+    t.is(await world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port: 9090 }), 'ECONNREFUSED');
+    t.is(await world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port: 9100 }), 'pod2 192.168.50.9');
     t.false((await maker({ command: 'DEL', type: 'portmap', id: 'two', conf })).failed);
     t.deepEqual(
       (await saved()).filter((line) => line.includes('CNI-DN-')),
@@ -186,14 +163,14 @@ test.serial(
   'nftables: rules of the reference plugin work on, and go with their container; its hooks beside ours',
   async (t) => {
     const world = await createWorld(t);
-    const call = ours(world.node);
+    const call = ourPortmap(world.node);
     await world.node.run('nft', ['-f', '-'], { input: REFERENCE_NFT });
     const netns = world.podPaths[1]!;
-    const two = confOf('10.244.0.12/24', [{ hostPort: 9100, containerPort: 8080, protocol: 'tcp' }], {
+    const two = portmapConf('10.244.0.12/24', [{ hostPort: 9100, containerPort: 8080, protocol: 'tcp' }], {
       backend: 'nftables',
     });
-    await add(t, call, 'two', two, netns);
-    const ask = (port: number) => world.client.ask({ protocol: 'tcp', host: NODE, port });
+    await addPorts(t, call, 'two', two, netns);
+    const ask = (port: number) => world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port });
     t.deepEqual(
       [await ask(9090), await ask(9092), await ask(9100)],
       ['pod1 192.168.50.9', 'pod1 192.168.50.9', 'pod2 192.168.50.9'],
@@ -209,76 +186,6 @@ test.serial(
     );
     t.false((await call({ command: 'DEL', type: 'portmap', id: 'two', conf: two })).failed);
     t.is(await world.node.run('nft', ['list', 'tables']), '');
-  },
-);
-
-for (const mode of ['iptables', 'nftables', 'userspace'] as const)
-  test.serial(
-    `CVE-2019-9946: with the proxy in mode ${mode}, a host port takes nothing of a Service’s, whichever was first`,
-    async (t) => {
-      const world = await createWorld(t);
-      const call = ours(world.node);
-      const netns = world.podPaths[1]!;
-      const conf = (backend: string) =>
-        confOf(
-          '10.244.0.12/24',
-          [
-            { hostPort: 30_100, containerPort: 8080 },
-            { hostPort: 80, containerPort: 8080 },
-          ],
-          { backend, name: backend },
-        );
-      const map = async () => {
-        for (const backend of ['iptables', 'nftables']) await add(t, call, 'two', conf(backend), netns);
-      };
-      const look = async (when: string) => {
-        const ask = (peer: World['client'], host: string, port: number) =>
-          peer.ask({ protocol: 'tcp', host, port, timeoutMs: 1000 });
-        t.regex(await ask(world.client, NODE, 30_100), /^pod1 /, `${when}: NodePort`);
-        t.regex(await ask(world.host, NODE, 30_100), /^pod1 /, `${when}: NodePort from the node`);
-        t.regex(await ask(world.host, '10.96.1.1', 80), /^pod1 /, `${when}: ClusterIP from the node`);
-        t.regex(await ask(world.pods[1], '10.96.1.1', 80), /^pod1 /, `${when}: ClusterIP from a pod`);
-        t.regex(await ask(world.client, NODE, 80), /^pod2 /, `${when}: the host port that no Service has`);
-      };
-      await map();
-      const sources = createSources();
-      sources.nodes.put(BEHAVIOUR_NODE);
-      const extras = { type: 'NodePort', ports: [{ port: 80, nodePort: 30_100, protocol: 'TCP' }] } as const;
-      sources.services.put(serviceOf('ns/web', '10.96.1.1', { ...extras, ports: [...extras.ports] }));
-      sources.endpointSlices.put(sliceOf('ns/web', ['10.244.0.11']));
-      for (const source of Object.values(sources)) source.finishListing();
-      startProxy(t, world.node.path, sources, {
-        mode,
-        'nftables.minSyncPeriod': '1ms',
-        'nftables.syncPeriod': '500ms',
-      });
-      await eventually('the Service answers', async () =>
-        (await world.host.ask({ protocol: 'tcp', host: '10.96.1.1', port: 80, timeoutMs: 300 })).startsWith('pod'),
-      );
-      await look('host ports first');
-      for (const backend of ['iptables', 'nftables'])
-        await call({ command: 'DEL', type: 'portmap', id: 'two', conf: conf(backend) });
-      await map();
-      await look('Service first');
-    },
-  );
-
-test.serial(
-  'CVE-2025-67499: a host port takes only what is for an address of the node, with either backend',
-  async (t) => {
-    const world = await createWorld(t);
-    const call = ours(world.node);
-    // What passes: from the client through the node to pod 1, which serves 8080 and stands for a server elsewhere.
-    const elsewhere = '10.244.0.11';
-    for (const backend of ['iptables', 'nftables']) {
-      const mappings = [undefined, elsewhere].map((hostIP) => ({ hostPort: 8080, containerPort: 8080, hostIP }));
-      const conf = confOf('10.244.0.12/24', mappings, { backend });
-      await add(t, call, 'two', conf, world.podPaths[1]!);
-      for (const peer of [world.client, world.host])
-        t.regex(await peer.ask({ protocol: 'tcp', host: elsewhere, port: 8080 }), /^pod1 /, backend);
-      t.is(await world.client.ask({ protocol: 'tcp', host: NODE, port: 8080 }), 'pod2 192.168.50.9', backend);
-      await call({ command: 'DEL', type: 'portmap', id: 'two', conf });
-    }
   },
 );
 
@@ -346,7 +253,7 @@ test.serial('IPv6: ports of all addresses and of one, by both backends', async (
   await Promise.all([address(node, 'fd00:50::1/64', 'up0'), address(node, 'fd00:10::1/64', 'cni0')]);
   await Promise.all([address(outside, 'fd00:50::9/64', 'eth0'), address(pod, 'fd00:10::2/64', 'eth0')]);
   await pod.run('ip', ['-6', 'route', 'add', 'default', 'via', 'fd00:10::1']);
-  const call = ours(node);
+  const call = ourPortmap(node);
   const controller = new AbortController();
   t.teardown(() => controller.abort());
   run('busybox', ['nc', '-ll', '-p', '8081', '-e', 'echo', 'pod'], {
@@ -357,7 +264,7 @@ test.serial('IPv6: ports of all addresses and of one, by both backends', async (
   const ask = (port: string) => outside.run('busybox', ['nc', '-w', '2', 'fd00:50::1', port]).catch(() => 'refused');
   for (const backend of ['nftables', 'iptables']) {
     const conf = {
-      ...confOf('10.244.0.11/24', [
+      ...portmapConf('10.244.0.11/24', [
         { hostPort: 9090, containerPort: 8081 },
         { hostPort: 9091, containerPort: 8081, hostIP: 'fd00:50::1' },
         { hostPort: 9092, containerPort: 8081, hostIP: '192.168.50.1' },
@@ -365,7 +272,7 @@ test.serial('IPv6: ports of all addresses and of one, by both backends', async (
       backend,
     };
     conf.prevResult.ips.push({ address: 'fd00:10::2/64', gateway: 'fd00:10::1', interface: 1 });
-    await add(t, call, 'six', conf, world.podPaths[0]!);
+    await addPorts(t, call, 'six', conf, world.podPaths[0]!);
     await eventually('the server in the pod', async () => (await ask('9090')).trim() === 'pod');
     t.deepEqual([(await ask('9091')).trim(), (await ask('9092')).trim()], ['pod', 'refused'], backend);
     t.false((await call({ command: 'CHECK', type: 'portmap', id: 'six', netns: world.podPaths[0]!, conf })).failed);
@@ -380,8 +287,8 @@ test.serial('somebody else’s chain in the way: an error with a way out, and no
     'table ip cni_hostport {\n\tchain output_late {\n\t\ttype filter hook output priority 0; policy accept;\n\t}\n}\n';
   await node.run('nft', ['-f', '-'], { input: foreign });
   const before = await node.run('nft', ['list', 'ruleset']);
-  const conf = confOf('10.244.0.11/24', [{ hostPort: 9090, containerPort: 8080 }], { backend: 'nftables' });
-  const { failed, out } = await ours(node)({
+  const conf = portmapConf('10.244.0.11/24', [{ hostPort: 9090, containerPort: 8080 }], { backend: 'nftables' });
+  const { failed, out } = await ourPortmap(node)({
     command: 'ADD',
     type: 'portmap',
     id: 'one',
