@@ -36,6 +36,12 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
     return deps[kind];
   }
 
+  const remove = (network: string, containerId: string) =>
+    runAll(`host ports of ${containerId}`, [
+      () => deps.nftables.remove(network, containerId),
+      () => deps.iptables.remove(network, containerId),
+    ]);
+
   async function map(config: PortmapConfig, request: AttachRequest, addresses: readonly PodAddress[]): Promise<void> {
     const backend = backendOf(config);
     const used = addresses.filter(({ family }) => mappingsOf(config.mappings, family).length > 0);
@@ -47,8 +53,8 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
         if (udp.length > 0) await deps.forgetUdpFlows(family, new Set(udp.map(({ hostPort }) => hostPort)), address);
       }
     } catch (error) {
-      // Of two families one may be done.
-      await backend.remove(config.network, request.containerId).catch(() => {});
+      // Of two families one may be done. What went wrong first is what counts.
+      await remove(config.network, request.containerId).catch(() => {});
       throw explain(error);
     }
   }
@@ -85,14 +91,7 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
     },
 
     async del({ network }, { containerId }) {
-      try {
-        await runAll(`host ports of ${containerId}`, [
-          () => deps.nftables.remove(network, containerId),
-          () => deps.iptables.remove(network, containerId),
-        ]);
-      } catch (error) {
-        throw explain(error);
-      }
+      await remove(network, containerId).catch((error) => Promise.reject(explain(error)));
     },
 
     async check(config, { containerId, ifname }, result) {

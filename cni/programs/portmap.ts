@@ -1,6 +1,7 @@
 import { hasProgram } from '../../src/linux/exec.ts';
 import { lookUpRoute } from '../../src/linux/netlink/route-lookup.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { createConntrack } from '../../src/netfilter/ctnetlink.ts';
 import { openNftSocket } from '../../src/netfilter/nfnetlink/socket.ts';
@@ -44,10 +45,15 @@ export function openPortmap(deps: Pick<PluginDependencies, 'run' | 'hostNetns'>)
       if (link) writeSysctl(`net/ipv4/conf/${link.name}/route_localnet`, '1', { netns: hostNetns });
     },
     async forgetUdpFlows(family, hostPorts, exceptTo) {
-      await conntrack.deleteUdpFlows(
-        family,
-        (flow) => hostPorts.has(flow.destinationPort) && flow.replySource !== exceptTo,
-      );
+      try {
+        await conntrack.deleteUdpFlows(
+          family,
+          (flow) => hostPorts.has(flow.destinationPort) && flow.replySource !== exceptTo,
+        );
+      } catch (error) {
+        // A kernel that does not tell of its connections: they end by themselves.
+        if (!isNetlinkError(error, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'EINVAL')) throw error;
+      }
     },
   });
   const close = () => {
