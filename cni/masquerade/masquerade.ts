@@ -10,20 +10,15 @@ import { type AttachmentKey, CNI_ERROR, CniError } from '../types.ts';
 import { buildMasquerade, buildMasqueradeCollection, buildMasqueradeRemoval } from './iptables.ts';
 import { MASQUERADE_TABLE, renderMasquerade, renderMasqueradeCollection, renderMasqueradeRemoval } from './nftables.ts';
 
-export type MasqueradeBackend = 'iptables' | 'nftables';
+/** `auto`: iptables where it is installed, else nftables, as the reference plugins choose. */
+export type MasqueradeBackend = 'iptables' | 'nftables' | 'auto';
 
 /** What containers send out of their subnets takes the host's address. */
 export interface Masquerade {
-  /**
-   * For all addresses of an attachment (with prefix length). Idempotent.
-   * @param backend undefined: iptables where it is installed, else nftables, as the reference plugins choose
-   */
-  ensure(
-    network: string,
-    key: AttachmentKey,
-    addresses: readonly string[],
-    backend: MasqueradeBackend | undefined,
-  ): Promise<void>;
+  /** For all addresses of an attachment (with prefix length). Idempotent. */
+  ensure(network: string, key: AttachmentKey, addresses: readonly string[], backend: MasqueradeBackend): Promise<void>;
+  /** @throws CniError 50 when no backend is there, or not the one that is asked for. */
+  status(backend: MasqueradeBackend): void;
   /** Idempotent, and for both backends: the container may be older than the configuration. */
   remove(network: string, key: AttachmentKey): Promise<void>;
   /** Releases what belongs to none of the network's valid attachments. */
@@ -64,7 +59,7 @@ export function createMasquerade(deps: { run: Run; netns?: string }): Masquerade
   return {
     ensure: (network, key, addresses, backend) =>
       alone(async () => {
-        if ((backend ?? defaultBackend()) === 'nftables')
+        if (chosen(backend) === 'nftables')
           return changeNftables((objects) => renderMasquerade(network, key, addresses, objects));
         for (const { family, digit } of FAMILIES) {
           const own = addresses.filter((address) => address.includes(':') === (digit === 6));
@@ -72,6 +67,11 @@ export function createMasquerade(deps: { run: Run; netns?: string }): Masquerade
             await change(iptables(family), (saved) => buildMasquerade(network, key.containerId, own, saved));
         }
       }),
+
+    status(backend) {
+      const program = { iptables: 'iptables-restore', nftables: 'nft' }[chosen(backend)];
+      if (!hasProgram(program)) throw new CniError(CNI_ERROR.notAvailable, `ipMasq: ${program} is not installed`);
+    },
 
     remove: (network, key) =>
       alone(() =>
@@ -98,10 +98,11 @@ async function change(iptables: Iptables, build: (saved: SavedTable) => TableCha
   await iptables.restore([build(saved)]);
 }
 
-function defaultBackend(): MasqueradeBackend {
+function chosen(backend: MasqueradeBackend): 'iptables' | 'nftables' {
+  if (backend !== 'auto') return backend;
   if (hasProgram('iptables-restore')) return 'iptables';
   if (hasProgram('nft')) return 'nftables';
-  throw new CniError(CNI_ERROR.ioFailure, 'ipMasq: neither iptables nor nft is installed on this host', {
+  throw new CniError(CNI_ERROR.notAvailable, 'ipMasq: neither iptables nor nft is installed on this host', {
     details: 'install one of them, or leave ipMasq out',
   });
 }

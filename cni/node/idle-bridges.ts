@@ -3,14 +3,15 @@ import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
+import { VLAN_GATEWAY_ALIAS } from '../plugins/port-vlans.ts';
 
-/** Bridges that our plugin made for a network, and that have no port any more. Pure. */
+/** Bridges that our plugin made for a network, and that have no container's port any more. Pure. */
 export function findIdleBridges<T extends Pick<Link, 'index' | 'name' | 'kind' | 'alias' | 'masterIndex'>>(
   links: readonly T[],
   /** Names of those that were there before, by another runtime's calls. */
   keep: readonly string[] = [],
 ): T[] {
-  const inUse = new Set(links.map(({ masterIndex }) => masterIndex));
+  const inUse = new Set(links.filter((link) => !isGateway(link)).map(({ masterIndex }) => masterIndex));
   return links.filter(
     ({ index, name, kind, alias }) =>
       kind === 'bridge' && alias === BRIDGE_ALIAS && !inUse.has(index) && !keep.includes(name),
@@ -22,10 +23,12 @@ export function findIdleBridges<T extends Pick<Link, 'index' | 'name' | 'kind' |
  * @returns their names.
  */
 export async function removeIdleBridges(netlink: Rtnetlink, keep?: readonly string[]): Promise<string[]> {
-  const idle = findIdleBridges(await netlink.listLinks(), keep);
+  const links = await netlink.listLinks();
+  const idle = findIdleBridges(links, keep);
+  const gateways = links.filter((link) => isGateway(link) && idle.some(({ index }) => index === link.masterIndex));
   await runAll(
     'remove bridges without ports',
-    idle.map(({ index }) => async () => {
+    [...gateways, ...idle].map(({ index }) => async () => {
       await netlink.deleteLink(index).catch((error) => {
         if (!isNetlinkError(error, 'ENODEV')) throw error;
       });
@@ -33,3 +36,5 @@ export async function removeIdleBridges(netlink: Rtnetlink, keep?: readonly stri
   );
   return idle.map(({ name }) => name);
 }
+
+const isGateway = ({ alias }: Pick<Link, 'alias'>) => alias === VLAN_GATEWAY_ALIAS;

@@ -75,8 +75,8 @@ export interface BridgeConfig<Ipam> {
   disableContainerInterface?: boolean;
   /** No frames between this pod and other isolated ones. */
   portIsolation?: boolean;
-  /** What leaves the subnet takes the host's address; with which backend, or `auto`. */
-  masquerade?: MasqueradeBackend | 'auto';
+  /** What leaves the subnet takes the host's address. */
+  masquerade?: MasqueradeBackend;
 }
 
 export interface BridgeDependencies<Ipam> {
@@ -192,12 +192,11 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
     const result = { ...addresses, ips, routes };
     await configureInterface(pod, request, result, { duplicateDetection: config.duplicateDetection });
     if (config.masquerade) {
-      const backend = config.masquerade === 'auto' ? undefined : config.masquerade;
       await deps.masquerade.ensure(
         config.network,
         request,
         ips.map(({ address }) => address),
-        backend,
+        config.masquerade,
       );
     }
     return { result, link };
@@ -278,6 +277,7 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
       const taken = await host.getLink(config.bridge);
       if (taken && taken.kind !== 'bridge')
         throw new CniError(CNI_ERROR.notAvailable, `${config.bridge} exists and is no bridge`);
+      if (config.masquerade) deps.masquerade.status(config.masquerade);
       if (config.ipam !== undefined) await ipam.status(config.ipam);
     },
   };

@@ -1,4 +1,5 @@
 import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
+import { LockedError } from '../../src/netfilter/xtables-lock.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 
@@ -7,9 +8,10 @@ export function broken(what: string): CniError {
   return new CniError(CNI_ERROR.unknown, what);
 }
 
-/** The kernel's and the file system's refusals as code 5; what has a code stays. */
+/** The kernel's and the file system's refusals as code 5, a busy iptables as 11 (R10); what has a code stays. */
 export function asCniError(error: unknown): unknown {
   if (error instanceof CniError || !(error instanceof Error)) return error;
+  if (error instanceof LockedError) return new CniError(CNI_ERROR.tryAgainLater, error.message, { cause: error });
   return new CniError(CNI_ERROR.ioFailure, error.message, { cause: error });
 }
 

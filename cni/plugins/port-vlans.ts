@@ -17,6 +17,9 @@ export interface VlanConfig {
   preserveDefault: boolean;
 }
 
+/** Of the port that leads to a VLAN's gateway: it is no container's. */
+export const VLAN_GATEWAY_ALIAS = 'berth:gateway';
+
 const DEFAULT_VLAN = 1;
 /** What the kernel allows for a name. */
 const NAME_LIMIT = 15;
@@ -50,7 +53,12 @@ export async function ensureVlanGateway(
   if (known?.up) return known;
   if (!known) {
     try {
-      await netlink.createVeth({ name: port, mtu: bridge.mtu, peer: { name, mtu: bridge.mtu } });
+      await netlink.createVeth({
+        name: port,
+        mtu: bridge.mtu,
+        peer: { name, mtu: bridge.mtu },
+        change: { alias: VLAN_GATEWAY_ALIAS },
+      });
     } catch (error) {
       if (!isNetlinkError(error, 'EEXIST')) throw error;
     }

@@ -44,7 +44,7 @@ export interface PtpConfig<Ipam> {
   ipam: Ipam;
   /** Stands above the address manager's. */
   dns: CniDns | undefined;
-  masquerade: MasqueradeBackend | 'auto' | undefined;
+  masquerade: MasqueradeBackend | undefined;
 }
 
 export interface PtpDependencies<Ipam> {
@@ -117,12 +117,11 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
     for (const { prefix } of peers)
       await routeToContainer(end, `${formatIp(prefix.address)}/${prefix.address.length * 8}`);
     if (config.masquerade) {
-      const backend = config.masquerade === 'auto' ? undefined : config.masquerade;
       await deps.masquerade.ensure(
         config.network,
         request,
         ips.map(({ address }) => address),
-        backend,
+        config.masquerade,
       );
     }
     const dns = config.dns ?? addresses.dns;
@@ -185,7 +184,10 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
       ]);
     },
 
-    status: (config) => ipam.status(config.ipam),
+    async status(config) {
+      if (config.masquerade) deps.masquerade.status(config.masquerade);
+      await ipam.status(config.ipam);
+    },
   };
 }
 

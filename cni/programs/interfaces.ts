@@ -95,11 +95,11 @@ function bridgeMac(conf: NetConf, fields: Fields, args: Readonly<Record<string, 
 
 const BACKENDS: readonly string[] = ['iptables', 'nftables'] satisfies MasqueradeBackend[];
 
-function masqueradeOf(fields: Fields): MasqueradeBackend | 'auto' | undefined {
+function masqueradeOf(fields: Fields): MasqueradeBackend | undefined {
   const backend = fields.text('ipMasqBackend');
   if (backend !== '' && !BACKENDS.includes(backend))
     throw invalid(`unknown ipmasq backend ${JSON.stringify(backend)}`, `ipMasqBackend is ${BACKENDS.join(' or ')}`);
-  return fields.flag('ipMasq') ? ((backend || 'auto') as MasqueradeBackend | 'auto') : undefined;
+  return fields.flag('ipMasq') ? ((backend || 'auto') as MasqueradeBackend) : undefined;
 }
 
 const invalid = (message: string, details: string) =>

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { removeIdleBridges } from '../../cni/node/idle-bridges.ts';
 import { addPortVlans, deletePortVlans, listPortVlans } from '../../src/linux/netlink/bridges.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { createSetCaller, hasReference } from '../support/cni-call.ts';
@@ -71,6 +72,14 @@ test.serial('vlan: pods of one VLAN reach each other and its gateway, not those 
     0,
   );
   t.true(await pings(host, '10.9.0.1'), 'the gateway stays with the bridge');
+  const netlink = openRtnetlink(host.path);
+  t.teardown(() => netlink.close());
+  t.deepEqual(await removeIdleBridges(netlink), ['br0']);
+  t.deepEqual(
+    (await netlink.listLinks()).map(({ name }) => name),
+    ['lo'],
+    'berth cni uninstall takes both',
+  );
 });
 
 test.serial('vlanTrunk: tagged VLANs in ranges, and an untagged one', async (t) => {
