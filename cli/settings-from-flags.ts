@@ -11,7 +11,7 @@ import { PAUSE_IMAGE } from './images/catalog.ts';
 import { UserError } from './output/failure.ts';
 import { parseNodeIps } from './preflight/node-identity.ts';
 import { detectIpv6Beside, detectNodeIp } from './preflight/node-ip.ts';
-import { readOverlaySource } from './roots/overlay-settings.ts';
+import { checkBackendOptions, readOverlaySource } from './roots/overlay-settings.ts';
 import { DEFAULT_ROOT_DIR, PROXY_MODES, type Settings } from './settings.ts';
 
 /** The Engine of a host that has one. */
@@ -99,7 +99,7 @@ export async function settingsFromFlags(flags: UpFlags, previous: Settings | und
     manifestDir: join(rootDir, 'manifests'),
     podLogsDir: standard ? '/var/log/pods' : join(rootDir, 'logs/pods'),
     cniDataDir: join(rootDir, 'cni/networks'),
-    ...overlaySettings(flags, previous),
+    ...(await overlaySettings(flags, previous)),
     cni: parseCniMode(flags.cni),
     cniConfDir: absolute('--cni-conf-dir', flags.cniConfDir),
     cniBinDir: flags.cniBinDir,
@@ -149,10 +149,10 @@ async function nodeIps({ nodeIp: text, podCidr }: UpFlags): Promise<Pick<Setting
 }
 
 /** Checked here, where somebody sees what is wrong with it; the file is read again by the daemon. */
-function overlaySettings(
+async function overlaySettings(
   { overlayBackend, netConfigPath, podCidr }: UpFlags,
   previous: Settings | undefined,
-): Pick<Settings, 'overlayBackend' | 'netConfigPath'> {
+): Promise<Pick<Settings, 'overlayBackend' | 'netConfigPath'>> {
   // Nodes of a cluster keep what connects them until they are told otherwise.
   if (overlayBackend === undefined && netConfigPath === undefined)
     return previous?.podCidr === podCidr
@@ -160,15 +160,13 @@ function overlaySettings(
       : {};
   const file = netConfigPath && absolute('--net-config-path', netConfigPath);
   if (overlayBackend !== 'none') {
-    const { networks } = readOverlaySource(
-      { backend: overlayBackend, netConfigPath: file, clusterCidr: podCidr },
-      () => {},
-    );
-    const said = Object.values(networks).join(',');
+    const conf = readOverlaySource({ backend: overlayBackend, netConfigPath: file, clusterCidr: podCidr }, () => {});
+    const said = Object.values(conf.networks).join(',');
     if (file && said !== podCidr)
       throw new UserError(
         `--net-config-path ${file}: its network is ${said}, the cluster's pods have --pod-cidr ${podCidr}`,
       );
+    await checkBackendOptions(conf);
   }
   return { ...(overlayBackend && { overlayBackend }), ...(file && { netConfigPath: file }) };
 }

@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { readBackendFields } from '../../cni/overlay/backend-fields.ts';
 import { BACKENDS } from '../../cni/overlay/backends.ts';
 import { type NetConf, netConfOf, parseNetConf } from '../../cni/overlay/net-conf.ts';
 import type { UplinkChoice } from '../../cni/overlay/uplink.ts';
+import { run } from '../../src/linux/exec.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { silentLogger } from '../../src/runtime/log.ts';
 import { UserError } from '../output/failure.ts';
 
 /** What decides an overlay: flannel's file, or a backend's name and the pods' addresses. */
@@ -41,6 +45,13 @@ export function readOverlaySource(source: OverlaySource, onWarning: (message: st
     );
   if (unknown.length > 0) onWarning(`${netConfigPath}: unknown keys are ignored: ${unknown.join(', ')}`);
   return conf;
+}
+
+/** What only the backend knows of its options. @throws ExplainedError naming key, value and what is accepted. */
+export async function checkBackendOptions({ backend, where }: NetConf): Promise<void> {
+  const fields = readBackendFields(backend.raw, where);
+  const opened = await BACKENDS.get(backend.type)!.open(fields, { log: silentLogger, clock: systemClock, run });
+  opened.close();
 }
 
 /** The uplink of a node that was told its addresses. */

@@ -24,6 +24,8 @@ const FILES: Record<string, string> = {
   'broken.yaml': 'a: [b\n',
   'proxy-unknown.yaml': `${PROXY}clusterCIDRR: 10.1.0.0/16\n`,
   'proxy-mode.yaml': `${PROXY}mode: warp\n`,
+  'net-conf.json': '{"Network": "10.200.0.0/16", "Backend": {"Type": "vxlan", "VNI": 0}}',
+  'net-conf-broken.json': '{"Network": ',
   'kubeconfig.txt': 'garbage\n',
   'no-context.yaml': 'apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\ncurrent-context: nowhere\n',
 };
@@ -55,6 +57,31 @@ const cases: Case[] = [
     prepare: 'busybox httpd -p 6443 -h /srv',
     restore: 'kill $(pidof busybox)',
     says: /port 6443 \(--api-port\) .* in use; stop what listens .* or choose another with --api-port/,
+  },
+  {
+    title: 'an overlay that nobody knows',
+    args: ['up', '--overlay-backend', 'weave'],
+    says: /--backend weave: Backend\.Type: "weave" is not one of host-gw, .*vxlan/,
+  },
+  {
+    title: 'an overlay with another network than the cluster',
+    args: ['up', '--net-config-path', '/srv/net-conf.json'],
+    says: /net-conf\.json: its network is 10\.200\.0\.0\/16, the cluster's pods have --pod-cidr 10\.244\.0\.0\/16/,
+  },
+  {
+    title: 'an overlay’s file that is broken',
+    args: ['up', '--net-config-path', '/srv/net-conf-broken.json'],
+    says: /net-conf-broken\.json: is no JSON/,
+  },
+  {
+    title: 'an overlay with two backends',
+    args: ['up', '--overlay-backend', 'host-gw', '--net-config-path', '/srv/net-conf.json'],
+    says: /--backend host-gw: \/srv\/net-conf\.json says vxlan; leave the flag out, or change the file/,
+  },
+  {
+    title: 'an option of a backend out of bounds',
+    args: ['up', '--pod-cidr', '10.200.0.0/16', '--net-config-path', '/srv/net-conf.json'],
+    says: /net-conf\.json: Backend\.VNI: 0 is not a whole number from 1 to 16777215/,
   },
   {
     title: 'a busy port of the agent',
@@ -255,7 +282,7 @@ const cases: Case[] = [
     args: ['node', '--kubeconfig', '/srv/none'],
     says: /\/srv\/none: can't read the kubeconfig/,
   },
-  { title: 'overlay: no kubeconfig', args: ['overlay'], says: /required option '--kubeconfig <file>'/ },
+  { title: 'overlay: no kubeconfig', args: ['overlay'], says: /needs an API server: give --kubeconfig FILE/ },
 ];
 
 for (const { title, args, says, prepare, restore } of cases) {
