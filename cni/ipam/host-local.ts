@@ -102,6 +102,7 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
             CNI_ERROR.alreadyAttached,
             `${own.ip} has been allocated to ${request.containerId} ${request.ifname} already; detach it first`,
           );
+        for (const [index, set] of sets.entries()) refuseGatewayInUse(set, index, taken, config.network);
         const ips: CniIp[] = [];
         try {
           for (const [index, set] of sets.entries()) {
@@ -172,6 +173,25 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
 
 function belongsTo(lease: Lease, key: AttachmentKey): boolean {
   return lease.containerId === key.containerId && (lease.ifname === undefined || lease.ifname === key.ifname);
+}
+
+/**
+ * A container got the address while the configuration named another gateway: whoever brings the gateway up takes the whole network's
+ * traffic to that container, or from it.
+ * @throws CniError 102.
+ */
+function refuseGatewayInUse(set: RangeSet, index: number, taken: ReadonlyMap<string, Lease>, network: string): void {
+  for (const { gateway } of set) {
+    const holder = taken.get(gateway);
+    if (!holder) continue;
+    throw new CniError(
+      CNI_ERROR.addressTaken,
+      `failed to allocate for range ${index}: the gateway ${gateway} is in use`,
+      {
+        details: `network ${network}: ${holder.containerId} ${holder.ifname ?? ''} has it; end that container, or name another gateway`,
+      },
+    );
+  }
 }
 
 /**

@@ -275,3 +275,17 @@ test('a dataDir below /proc is refused: no directory is made there, ever', async
     });
   await t.throwsAsync(ipam.status({ ...config, dataDir: '/proc/none' }), { code: 50 });
 });
+
+test('a gateway that a container has is refused by name, and nothing is reserved', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  mkdirSync(directory);
+  writeFileSync(join(directory, '10.1.2.1'), 'earlier\r\neth0');
+  const error = await t.throwsAsync(ipam.add(config, attachment('a')), {
+    code: 102,
+    message: 'failed to allocate for range 0: the gateway 10.1.2.1 is in use',
+  });
+  t.regex((error as unknown as { details: string }).details, /network net1: earlier eth0 has it/);
+  t.is((await ipam.leases(config)).length, 1);
+  await ipam.del(config, attachment('earlier'));
+  t.is(ipOf(await ipam.add(config, attachment('a'))), '10.1.2.2/29');
+});
