@@ -6,7 +6,7 @@ import {
   createContainerLinkPlugin,
 } from './container-link.ts';
 import { broken } from './failure.ts';
-import { checkMaster, checkMasterStatus, findMaster, type MasterConfig, masterOfChain } from './master-link.ts';
+import { checkMaster, checkMasterStatus, createUponMaster, type MasterConfig, masterOfChain } from './master-link.ts';
 
 export interface IpvlanConfig<Ipam> extends ContainerLinkConfig<Ipam>, MasterConfig {
   mode: IpvlanMode;
@@ -28,15 +28,7 @@ export function createIpvlanPlugin<Ipam>(deps: ContainerLinkDependencies<Ipam>) 
             'ipvlan: neither ipam.type nor the plugin before in the chain gives an address',
           );
         const master = config.master ?? (previous && masterOfChain(previous));
-        const { link, socket } = await findMaster({ ...config, master }, site);
-        await socket.createLink({
-          name: site.name,
-          kind: 'ipvlan',
-          lowerIndex: link.index,
-          data: ipvlanData(config),
-          mtu: config.mtu,
-          netns: site.netns,
-        });
+        await createUponMaster('ipvlan', { ...config, master }, site, ipvlanData(config));
       },
       addresses: (config, previous) =>
         config.ipam === undefined && previous && previous.ips.length > 0 ? previous : undefined,

@@ -5,7 +5,7 @@ import {
   createContainerLinkPlugin,
 } from './container-link.ts';
 import { broken } from './failure.ts';
-import { checkMaster, checkMasterStatus, findMaster, type MasterConfig } from './master-link.ts';
+import { checkMaster, checkMasterStatus, createUponMaster, type MasterConfig } from './master-link.ts';
 
 export interface MacvlanConfig<Ipam> extends ContainerLinkConfig<Ipam>, MasterConfig {
   mode: MacvlanMode;
@@ -21,18 +21,7 @@ export function createMacvlanPlugin<Ipam>(deps: ContainerLinkDependencies<Ipam>)
     {
       type: 'macvlan',
       kind: 'macvlan',
-      async create(config, site) {
-        const { link, socket } = await findMaster(config, site);
-        await socket.createLink({
-          name: site.name,
-          kind: 'macvlan',
-          lowerIndex: link.index,
-          data: macvlanData(config),
-          mtu: config.mtu,
-          mac: config.mac,
-          netns: site.netns,
-        });
-      },
+      create: (config, site) => createUponMaster('macvlan', config, site, macvlanData(config)),
       async check(config, link, site) {
         const mode = macvlanModeOf(link);
         if (mode !== config.mode) throw broken(`${link.name} is in mode ${mode}, not ${config.mode}`);

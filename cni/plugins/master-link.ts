@@ -1,6 +1,8 @@
+import type { Attribute } from '../../src/linux/netlink/attributes.ts';
 import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { CNI_ERROR, CniError, type CniResult } from '../types.ts';
+import type { LinkSite } from './container-link.ts';
 import { broken } from './failure.ts';
 
 /** Which link the container's stands upon. */
@@ -17,7 +19,7 @@ export interface MasterConfig {
  * The master, and a socket of the namespace that it is in.
  * @throws CniError 7 when there is none of that name, no default route to take it from, or its MTU is less than what is asked for.
  */
-export async function findMaster(
+async function findMaster(
   { master, linkInContainer, mtu }: MasterConfig,
   site: { host: Rtnetlink; pod: Rtnetlink },
 ): Promise<{ link: Link; socket: Rtnetlink }> {
@@ -36,6 +38,21 @@ export async function findMaster(
       `invalid MTU ${mtu}, must be [0, master MTU(${link.mtu})] of ${link.name}`,
     );
   return { link, socket };
+}
+
+/**
+ * Makes a link of a kind upon the master, down, in the container under `site.name`.
+ * @throws CniError as `findMaster`, NetlinkError (EEXIST for an 802.1Q id that the master has, EBUSY for a master that is another's whole)
+ */
+export async function createUponMaster(
+  kind: string,
+  config: MasterConfig & { mac?: string },
+  site: LinkSite,
+  data: Attribute[],
+): Promise<void> {
+  const { link, socket } = await findMaster(config, site);
+  const { name, netns } = site;
+  await socket.createLink({ name, kind, lowerIndex: link.index, data, mtu: config.mtu, mac: config.mac, netns });
 }
 
 async function linkOfDefaultRoute(socket: Rtnetlink): Promise<Link | undefined> {

@@ -1,4 +1,4 @@
-import { createTap } from '../../src/linux/tap.ts';
+import { createTap } from '../../src/linux/tun.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 import {
   type ContainerLinkConfig,

@@ -5,7 +5,7 @@ import {
   createContainerLinkPlugin,
 } from './container-link.ts';
 import { broken } from './failure.ts';
-import { checkMaster, checkMasterStatus, findMaster, type MasterConfig } from './master-link.ts';
+import { checkMaster, checkMasterStatus, createUponMaster, type MasterConfig } from './master-link.ts';
 
 export interface VlanConfig<Ipam> extends ContainerLinkConfig<Ipam>, MasterConfig {
   /** 0 to 4094. */
@@ -18,17 +18,7 @@ export function createVlanPlugin<Ipam>(deps: ContainerLinkDependencies<Ipam>) {
     {
       type: 'vlan',
       kind: 'vlan',
-      async create(config, site) {
-        const { link, socket } = await findMaster(config, site);
-        await socket.createLink({
-          name: site.name,
-          kind: 'vlan',
-          lowerIndex: link.index,
-          data: vlanData({ id: config.vlanId }),
-          mtu: config.mtu,
-          netns: site.netns,
-        });
-      },
+      create: (config, site) => createUponMaster('vlan', config, site, vlanData({ id: config.vlanId })),
       async check(config, link, site) {
         const id = vlanIdOf(link);
         if (id !== config.vlanId) throw broken(`${link.name} has VLAN id ${id}, not ${config.vlanId}`);
