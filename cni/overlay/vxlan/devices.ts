@@ -36,6 +36,8 @@ export function createVxlanDevices(
   const { log, hostNetns } = deps;
   /** Said once, others go by it: a device that is made anew gets back what it had. */
   const macs: PerFamily<string> = {};
+  /** The names beside which no others of ours are left. */
+  let tidiedFor: string | undefined;
 
   function mtuOf({ uplink }: SelfNode, family: 4 | 6): number {
     // More than the uplink carries is of no use: every large packet would be cut in pieces or lost.
@@ -86,7 +88,10 @@ export function createVxlanDevices(
   return {
     async ensure(node) {
       const families = familiesOf(node);
-      await removeBut(families.map((family) => linkName(options.vni, family)));
+      const names = families.map((family) => linkName(options.vni, family));
+      // Once: every pod has a link, and a list of them all is long.
+      if (names.join() !== tidiedFor) await removeBut(names);
+      tidiedFor = names.join();
       const devices: PerFamily<VxlanDevice> = {};
       for (const family of families) devices[family] = await ensureOne(node, family);
       return devices;

@@ -96,7 +96,7 @@ test('killed at any change of the kernel, the next start completes or mends', as
   };
 
   for (const [spoil, kill, stride] of [
-    [async () => {}, killed, 1],
+    [async () => {}, killed, 2],
     [async () => {}, killedInChanges, 1],
     [() => host.ip('link', 'delete', 'flannel.1'), killed, 1],
     [() => host.ip('link', 'delete', 'flannel.1'), killedForReal, REAL_KILLS],

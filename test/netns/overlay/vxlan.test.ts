@@ -8,7 +8,7 @@ import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/ov
 import { createRandom } from '../../support/random.ts';
 import { addFlannelPeerByHand, entries, makeFlannelByHand, names, open, peersOf } from '../../support/vxlan-scene.ts';
 
-const RANDOM_STEPS = 30;
+const RANDOM_STEPS = 20;
 
 /** All that ip(8) says of the device and the kernel of how it passes packets, but for what is each node's own. */
 async function describeDevice(host: OverlayHost): Promise<unknown> {
