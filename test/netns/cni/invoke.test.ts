@@ -491,3 +491,17 @@ test('killed in any plugin of ADD or DEL: the next process completes or releases
     );
   }
 });
+
+test('addresses and MAC that a pod asks for, where the network’s plugins declare that they listen', async (t) => {
+  const { open, write, conflist, ipam, leases } = await setUp(t);
+  const pods = await pair(t);
+  const annotations = { 'berth/pod-ips': '10.9.0.50', 'berth/pod-mac': '02:00:00:00:00:50' };
+  write('10-net.conflist', conflist([{ ...BRIDGE, capabilities: { ips: true, mac: true }, ipam: ipam() }]));
+  const network = open();
+  t.deepEqual(await network.attach(sandbox(pods[0], 'one', { annotations }), never), { ips: ['10.9.0.50'] });
+  t.is((await pods[0].ipJson<{ address: string }>('link', 'show', 'eth0'))[0]!.address, '02:00:00:00:00:50');
+  await t.throwsAsync(network.attach(sandbox(pods[1], 'two', { annotations }), never), { message: /10\.9\.0\.50/ });
+  t.deepEqual(leases(), ['10.9.0.50'], 'it is taken, and stays its owner’s');
+  write('10-net.conflist', conflist([{ ...BRIDGE, ipam: ipam() }]));
+  t.deepEqual(await open().attach(sandbox(pods[1], 'two', { annotations }), never), { ips: ['10.9.0.51'] });
+});
