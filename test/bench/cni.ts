@@ -73,7 +73,9 @@ async function measureInProcess(hostNetns: string): Promise<void> {
   });
   const seats = Array.from({ length: SEATS }, makeNetns);
   const times: Record<'ADD' | 'DEL', number[]> = { ADD: [], DEL: [] };
+  let before = process.cpuUsage();
   for (let round = -5; round < ROUNDS; round++) {
+    if (round === 0) before = process.cpuUsage();
     const one = attachment(round + 5, seats[(round + 5) % SEATS]!);
     const started = performance.now();
     const result = await chain.add(network, one);
@@ -83,7 +85,10 @@ async function measureInProcess(hostNetns: string): Promise<void> {
     times.ADD.push(added - started);
     times.DEL.push(performance.now() - added);
   }
+  const { user, system } = process.cpuUsage(before);
   for (const [command, sample] of Object.entries(times)) say(line(`in process, ${command}`, sample));
+  const cpuMs = (microseconds: number) => (microseconds / 1000 / ROUNDS).toFixed(2);
+  say(`in process, CPU of ADD and DEL: ${cpuMs(user + system)} ms, of it kernel ${cpuMs(system)}`);
 
   const crowd = Array.from({ length: PODS }, (_, id) => attachment(id, makeNetns()));
   const started = performance.now();
