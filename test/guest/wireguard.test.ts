@@ -9,7 +9,7 @@ import { CHECKOUT_IN_GUEST } from '../support/guest/root-files.ts';
 import { makeScriptDisk } from '../support/guest/script-disk.ts';
 
 /** The emulated processor is some twenty times slower than a real one. */
-const SLOW_SECONDS = 240;
+const SLOW_SECONDS = 480;
 const isFull = process.env['BERTH_TEST_FULL'] === '1';
 const found = await findGuestImage({ build: isFull && !whyNoGuest() });
 const missing =
@@ -20,6 +20,7 @@ const titled = (what: string) => (missing ? `${what} (${missing})` : what);
   titled('backend wireguard: every mode, repairs, 200 peers, a peer made by hand as flanneld makes it'),
   async (t) => {
     if ('missing' in found) return;
+    t.timeout((SLOW_SECONDS + 120) * 1000);
     const work = mkdtempSync(join(tmpdir(), 'berth-wireguard-'));
     t.teardown(() => rmSync(work, { recursive: true, force: true }));
     const guest = await bootGuest(found, await makeScriptDisk(work, 'test/support/wireguard-child.ts'));

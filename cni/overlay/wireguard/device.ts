@@ -5,6 +5,7 @@ import type { Wireguard } from '../../../src/linux/netlink/wireguard.ts';
 import { publicKeyOf } from '../../../src/linux/wireguard-key.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { SelfNode } from '../backend.ts';
+import { ensureTunnelAddress, OVERLAY_ALIAS, setTunnelSysctls } from '../tunnel-link.ts';
 import { type DevicePlan, LINK_NAMES } from './plan.ts';
 
 /**
@@ -15,7 +16,7 @@ export async function ensureWireguardDevice(
   netlink: Rtnetlink,
   wireguard: Wireguard,
   device: DevicePlan,
-  wanted: { privateKey: string; mtu: number; podCidrs: SelfNode['podCidrs'] },
+  wanted: { privateKey: string; mtu: number; podCidrs: SelfNode['podCidrs']; hostNetns: string | undefined },
 ): Promise<number> {
   const { name, listenPort } = device;
   const link = (await netlink.getLink(name)) ?? (await create(netlink, name, wanted.mtu));
@@ -26,13 +27,17 @@ export async function ensureWireguardDevice(
   const have = await wireguard.getDevice(name);
   if (have.publicKey !== publicKeyOf(wanted.privateKey) || have.listenPort !== listenPort)
     await explainPort(listenPort, wireguard.setDevice(name, { privateKey: wanted.privateKey, listenPort }));
-  if (link.mtu !== wanted.mtu) await netlink.setLink(link.index, { mtu: wanted.mtu });
+  if (link.mtu !== wanted.mtu || link.alias !== OVERLAY_ALIAS)
+    await netlink.setLink(link.index, { mtu: wanted.mtu, alias: OVERLAY_ALIAS });
   for (const family of device.carries) {
     // Of our pod CIDR the first address, alone: what the node itself sends to others' pods, who take from us our pods' addresses only.
     const { address } = networkOf(parsePrefix(wanted.podCidrs[family]!));
-    await ensureAddress(netlink, link.index, family, `${formatIp(address)}/${address.length * 8}`);
+    await ensureTunnelAddress(netlink, link.index, `${formatIp(address)}/${address.length * 8}`);
   }
-  if (!link.up) await explainPort(listenPort, netlink.setLink(link.index, { up: true }));
+  if (!link.up) {
+    setTunnelSysctls(name, wanted.hostNetns);
+    await explainPort(listenPort, netlink.setLink(link.index, { up: true }));
+  }
   return link.index;
 }
 
@@ -65,20 +70,12 @@ async function explainPort(port: number, work: Promise<void>): Promise<void> {
   });
 }
 
-async function ensureAddress(netlink: Rtnetlink, linkIndex: number, family: 4 | 6, address: string): Promise<void> {
-  const addresses = await netlink.listAddresses({ linkIndex, family });
-  for (const one of addresses)
-    if (one.scope === 'global' && one.address !== address)
-      await netlink.deleteAddress({ linkIndex, address: one.address });
-  if (!addresses.some((one) => one.address === address)) await netlink.addAddress({ linkIndex, address });
-}
-
-/** Deletes our devices, flanneld's too, but those named. Idempotent. */
+/** Deletes our devices but those named. flanneld's stay: whoever takes its place deletes them (leftovers.ts). Idempotent. */
 export async function removeWireguardDevices(netlink: Rtnetlink, but: readonly string[] = []): Promise<void> {
   for (const name of Object.values(LINK_NAMES)) {
     if (but.includes(name)) continue;
     const link = await netlink.getLink(name);
-    if (link?.kind !== 'wireguard') continue;
+    if (link?.kind !== 'wireguard' || link.alias !== OVERLAY_ALIAS) continue;
     await netlink.deleteLink(link.index).catch((error) => {
       if (!isNetlinkError(error, 'ENODEV')) throw error;
     });

@@ -53,6 +53,7 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
       privateKey: ensurePrivateKey(options.privateKeyFile),
       mtu: computeMtu(node, options),
       podCidrs: node.podCidrs,
+      hostNetns,
     };
     const plans = computeDevices(node, options);
     await removeWireguardDevices(
