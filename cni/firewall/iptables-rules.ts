@@ -47,10 +47,14 @@ function wantedRules({ addresses, adminChain, policy, bridge }: FilterWish): Wan
     [STAGE_2, STAGE_RETURN, 'last'],
     [STAGE_2, `-o ${bridge} ${isolation} -j DROP`, 'first'],
   ];
-  return [
+  const accepts: Wanted[] = [
     ['FORWARD', FORWARD_JUMP, 'first'],
     [FORWARD_CHAIN, adminJump(adminChain), 'first'],
     ...addresses.flatMap(addressRules).map((rule): Wanted => [FORWARD_CHAIN, rule, 'last']),
+  ];
+  return [
+    // None where firewalld has the addresses.
+    ...(addresses.length > 0 ? accepts : []),
     ...(bridge === undefined || policy === 'open' ? [] : stages),
   ];
 }
@@ -61,7 +65,8 @@ function wantedRules({ addresses, adminChain, policy, bridge }: FilterWish): Wan
  */
 export function buildAddition(wish: FilterWish, saved: SavedTable): TableChanges {
   const wanted = wantedRules(wish);
-  const chains = [...new Set([wish.adminChain, ...wanted.map(([chain]) => chain)])];
+  const admin = wish.addresses.length > 0 ? [wish.adminChain] : [];
+  const chains = [...new Set([...admin, ...wanted.map(([chain]) => chain)])];
   const created = chains.filter((chain) => !saved.has(chain)).map((chain) => `-N ${chain}`);
   const missing = wanted.filter(([chain, rule]) => !hasRule(saved, chain, rule) || isBehind(saved, chain, rule));
   const late = missing.filter(([chain, rule]) => hasRule(saved, chain, rule));

@@ -252,5 +252,9 @@ test.serial('DEL without the result of the ADD, GC, and a policy that lost its p
     t.deepEqual([conflict.failed, conflict.out.code], [true, 5]);
     t.regex(conflict.out.details, /ZONE_CONFLICT/);
     t.deepEqual(firewalld.sources(), ['public 10.9.0.2/32', 'public fd00:9::2/128']);
+    // A policy is written by iptables all the same.
+    await must(t, call, 'ADD', 'two', { ...conf, firewalldZone: 'public', ingressPolicy: 'same-bridge' });
+    const written = (await rules(host)).filter((line) => line.startsWith('-A')).map((line) => line.split(' ')[1]);
+    t.deepEqual([...new Set(written)].toSorted(), ['CNI-ISOLATION-STAGE-1', 'CNI-ISOLATION-STAGE-2', 'FORWARD']);
   },
 );
