@@ -29,7 +29,7 @@ import type { NetworkFacts } from './network.ts';
 
 const SUBNET_FILE = '/run/flannel/subnet.env';
 const MAIN_TABLE = 254;
-const API_TIMEOUT_MS = 3_000;
+const API_TIMEOUT_MS = 5_000;
 
 /** Looks only. Without a cluster in the root directory: what one with all defaults would find. */
 export async function readNetworkFacts(settings: Settings | undefined): Promise<NetworkFacts> {

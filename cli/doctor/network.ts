@@ -166,7 +166,7 @@ function judgePeers({ peers, overlay, routes, isOwnRoute, isRunning }: NetworkFa
   const without = peers.filter(({ podCidrs }) => FAMILIES.some((one) => podCidrs[one] && !reached.has(podCidrs[one])));
   const nameOf = ({ node, backendType }: Peer) =>
     backendType !== undefined && backendType !== overlay.type ? `${node} (it has the backend ${backendType})` : node;
-  if (without.length === 0) return [{ check, state: 'ok', detail: `${peers.length} nodes` }];
+  if (without.length === 0) return [{ check, state: 'ok', detail: `to all ${peers.length} of them` }];
   return [
     {
       check,

@@ -67,7 +67,7 @@ test('a node as it should be', (t) => {
   const checks = judgeNetwork(FACTS).map(({ check, detail }) => `${check}: ${detail}`);
   t.true(checks.includes('pod network: berth (built-in: bridge, portmap)'));
   t.true(checks.includes('overlay: vxlan (flannel.1)'));
-  t.true(checks.includes('ways to other nodes: 1 nodes'));
+  t.true(checks.includes('ways to other nodes: to all 1 of them'));
 });
 
 test('a host without a cluster: only what is sure is said', (t) => {
