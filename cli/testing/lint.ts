@@ -52,7 +52,7 @@ function systemdVerify(checkout: string): Check {
       if (spawnSync('systemd-analyze', ['--version']).error) return { skip: 'systemd-analyze is not installed' };
       const work = mkdtempSync(join(tmpdir(), 'berth-units-'));
       try {
-        const units = readdirSync(folder).filter((name) => name.endsWith('.service'));
+        const units = readdirSync(folder).filter((name) => /\.(service|socket)$/.test(name));
         for (const unit of units) {
           writeFileSync(join(work, unit), renderUnit(readFileSync(join(folder, unit), 'utf8'), checkout));
         }
