@@ -111,13 +111,14 @@ export async function createAgentPart(
         log,
       },
     );
+  const heartbeats = createHeartbeats(clock);
   const network = options.createNetwork({
     podCidrs: () => api?.podCidrs() ?? config.podCIDR.split(',').filter(Boolean),
     registry: options.metrics,
+    heartbeats,
     ...(api && { tell: nodeEvents(api.events, nodeName) }),
   });
   const events = api?.events ?? logEvents(log);
-  const heartbeats = createHeartbeats(clock);
   const registry = options.metrics;
   const probeRegistry = new Registry();
   const directory: Pick<PodDirectory, 'list' | 'runtime'> = {

@@ -1,6 +1,7 @@
 import type { PodNetwork } from '../../agent/pods/ports.ts';
 import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
 import { createSubnetFileMtu } from '../../cni/invoke/subnet-file-mtu.ts';
+import type { Heartbeats } from '../../src/runtime/heartbeat.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { type CniFlags, parseBinDirs, parseCniMode } from '../cni/flags.ts';
@@ -12,6 +13,7 @@ export interface NetworkOfNode {
   /** The node's own, as soon as it has them. */
   podCidrs: () => readonly string[];
   registry: Registry;
+  heartbeats: Heartbeats;
   /** An event of the node. */
   tell?(type: 'Normal' | 'Warning', reason: string, message: string): void;
 }
@@ -29,6 +31,9 @@ interface BuiltinNetworkFlags {
   mtu?: () => number | undefined | 'pending';
 }
 
+/** Longer than a few plugins that hang until their time is up. */
+const SILENCE_MS = 15 * 60_000;
+
 /** The pods' network by a configuration of the host, or the built-in one. @throws UserError */
 export function createPodNetworkPart(
   flags: CniFlags & BuiltinNetworkFlags,
@@ -36,7 +41,7 @@ export function createPodNetworkPart(
 ): (node: NetworkOfNode) => PodNetworkPart {
   const mode = parseCniMode(flags.cni);
   const mtuOfFile = createSubnetFileMtu(NODE_OVERLAY.subnetFile);
-  return ({ podCidrs, registry, tell }) =>
+  return ({ podCidrs, registry, heartbeats, tell }) =>
     createPodNetwork(
       {
         mode,
@@ -50,6 +55,6 @@ export function createPodNetworkPart(
         podCidrs,
         mtu: flags.mtu ?? (() => mtuOfFile(podCidrs())),
       },
-      { log, clock, registry, ...(tell && { tell }) },
+      { log, clock, registry, beat: heartbeats.register('pod network', SILENCE_MS), ...(tell && { tell }) },
     );
 }

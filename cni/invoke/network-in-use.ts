@@ -36,6 +36,7 @@ export interface NetworkInUseDependencies {
   metrics: NetworkMetrics;
   log: Logger;
   clock: Clock;
+  beat?(): void;
   tell?(type: 'Normal' | 'Warning', reason: string, message: string): void;
 }
 
@@ -205,6 +206,7 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
         // From here on: a change while plugins are asked counts too.
         const changed = new AbortController();
         wake = () => changed.abort();
+        deps.beat?.();
         await ask();
         show();
         await clock.sleep(periodMs(), AbortSignal.any([signal, changed.signal])).catch(() => {});

@@ -40,6 +40,8 @@ export interface PodNetworkDependencies {
   log: Logger;
   clock: Clock;
   registry?: Registry;
+  /** A turn of the loop. */
+  beat?(): void;
   /** An operator should know: which configuration is in use, and what is wrong with one. */
   tell?(type: 'Normal' | 'Warning', reason: string, message: string): void;
 }
