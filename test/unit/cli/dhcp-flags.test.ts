@@ -51,9 +51,9 @@ for (const [args, message] of [
     t.throws(() => parseDhcpFlags(args), { name: 'UserError', message });
   });
 
-test('the units start what berth cni install put in place, on the socket that plugins dial', (t) => {
+test('the units start the daemon on the socket that plugins dial', (t) => {
   const unit = (kind: string) => readFileSync(join(CHECKOUT, `systemd/berth-cni-dhcp.${kind}`), 'utf8');
-  t.regex(unit('service'), /^ExecStart=\/opt\/cni\/bin\/dhcp daemon$/m);
+  t.regex(unit('service'), /^ExecStart=\/opt\/berth\/berth cni dhcp-daemon$/m);
   t.regex(unit('socket'), /^ListenStream=\/run\/cni\/dhcp\.sock$/m);
   t.regex(unit('socket'), /^SocketMode=0600$/m);
 });
