@@ -120,7 +120,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
 
   /** Waiting is no failure: it is said once, and the Node object's next change wakes us. */
   function waitFor(reason: string): void {
-    if (waitsFor !== reason) log.warn({ node: nodeName, reason }, 'the overlay waits');
+    if (waitsFor !== reason) log.info({ node: nodeName, reason }, 'the overlay waits');
     waitsFor = reason;
   }
 
@@ -182,15 +182,17 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     );
   }
 
-  function report(now: OverlayState['skipped']): void {
+  /** Told with full syncs only: a node that has just come says how it is reached a moment later. */
+  function report(now: OverlayState['skipped'], full: boolean): void {
     skipped = now;
+    metrics?.peers.set(table.peers.size - now.filter(({ node }) => table.peers.has(node)).length);
+    metrics?.skipped.set(now.length);
+    if (!full) return;
     for (const { node, reason } of now)
       if (reported.get(node) !== reason) log.warn({ node, reason }, 'pods of this node cannot be reached');
     for (const node of reported.keys())
       if (!now.some((one) => one.node === node)) log.info({ node }, 'this node is no longer kept from being reached');
     reported = new Map(now.map(({ node, reason }) => [node, reason]));
-    metrics?.peers.set(table.peers.size - now.filter(({ node }) => table.peers.has(node)).length);
-    metrics?.skipped.set(now.length);
   }
 
   async function pass(): Promise<void> {
@@ -212,7 +214,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       const outcome = await backend.sync(table.peers, changed);
       metrics?.written.inc(outcome.changed);
       const others = changed ? skipped.filter(({ node }) => !changed.has(node) && table.peers.has(node)) : [];
-      report([...table.skipped(), ...others, ...outcome.skipped]);
+      report([...table.skipped(), ...others, ...outcome.skipped], full);
       if (outcome.changed > 0)
         log.info({ changed: outcome.changed, peers: table.peers.size, full }, 'routes to other nodes written');
     } catch (error) {
