@@ -11,7 +11,6 @@ import { formatIp, formatPrefix, networkOf, parsePrefix } from '../../src/linux/
 import { RT_SCOPE_HOST, RT_SCOPE_LINK } from '../../src/linux/netlink/constants.ts';
 import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
-import { isNetlinkError } from '../../src/linux/netlink/socket.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import type { Masquerade, MasqueradeBackend } from '../masquerade/masquerade.ts';
 import {

@@ -68,7 +68,9 @@ test('R15: 100 pods at once on a bridge that is not there yet: each has its addr
   const chain = openCniChain(host.path, dataDir);
   t.teardown(() => chain.close());
   const pods = Array.from({ length: 100 }, () => createNetns());
-  t.teardown(() => pods.forEach((pod) => pod.close()));
+  t.teardown(() => {
+    for (const pod of pods) pod.close();
+  });
   const results = await Promise.all(pods.map((pod, id) => chain.add(id, pod.path)));
   t.is(new Set(results.map(({ ips }) => ips[0]!.address)).size, pods.length);
   t.is(new Set(results.map(({ interfaces }) => interfaces[1]!.name)).size, pods.length);
@@ -84,7 +86,9 @@ test('R15: 100 pods at once on a bridge that is not there yet: each has its addr
 test('R15: programs that race for a bridge all find it made', async (t) => {
   const { host, conf } = await setUp(t);
   const pods = Array.from({ length: 8 }, () => createNetns());
-  t.teardown(() => pods.forEach((pod) => pod.close()));
+  t.teardown(() => {
+    for (const pod of pods) pod.close();
+  });
   const results = await Promise.all(
     pods.map(async (pod, index) => {
       const env = {
