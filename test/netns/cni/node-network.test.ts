@@ -262,6 +262,29 @@ test('a bridge that was there before stays as it was', async (t) => {
   t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
 });
 
+test('CVE-2020-10749: pods are no routers; a bridge of the admin’s with an uplink may have one behind it', async (t) => {
+  const { host, node, addPod } = await setUp(t);
+  const tables = () => host.run('nft', ['list', 'tables']);
+  const before = await snapshotHost({ netns: host.path });
+  await node.ensure();
+  await addPod('one');
+  t.regex(await tables(), /inet berth-bridge/);
+  t.is(readSysctl('net/ipv6/conf/cni0/accept_ra', { netns: host.path }), '0');
+  await host.run('nft', ['flush', 'table', 'inet', 'berth-bridge']);
+  t.deepEqual(await node.ensure(), ['nft table inet berth-bridge']);
+  t.deepEqual(await node.ensure(), []);
+  await node.remove();
+  t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
+
+  await host.ip('link', 'add', 'cni0', 'type', 'bridge');
+  await host.ip('link', 'add', 'wire0', 'type', 'vxlan', 'id', '9', 'dstport', '4789');
+  await host.ip('link', 'set', 'wire0', 'master', 'cni0');
+  await node.ensure();
+  t.notRegex(await tables(), /inet berth-bridge/);
+  t.is(readSysctl('net/ipv6/conf/cni0/accept_ra', { netns: host.path }), '1');
+  await node.remove();
+});
+
 test('CVE-2020-8558: what listens on localhost only is not reached from pods and neighbours, although host ports on localhost work', async (t) => {
   const { host, outside, node, pods, addPod } = await setUp(t);
   await node.ensure();
