@@ -26,7 +26,7 @@ const ABSENCE_GRACE_MS = 30_000;
  */
 export function createConfigurationSource(
   options: { directory: string; mode: Exclude<CniMode, 'builtin'> },
-  deps: { clock: Clock; log: Logger; onChange(): void },
+  deps: { clock: Clock; log: Logger; onChange(): void; onPassedOver(problem: string): void },
 ): ConfigurationSource & { /** It was there a moment ago: nothing takes its place yet. */ isAwaited(): boolean } {
   const { directory, mode } = options;
   const { clock, log } = deps;
@@ -39,8 +39,12 @@ export function createConfigurationSource(
   /** Each once, until it says something else. */
   function tellProblems(): void {
     const now = content.problems.map(({ file, message }) => `${file}: ${message}`);
-    for (const problem of now)
-      if (!told.has(problem)) log.warn({ problem }, 'network configuration cannot be used; the next file is tried');
+    const isPassedOver = content.configuration !== undefined || mode === 'auto';
+    for (const problem of now.filter((one) => !told.has(one))) {
+      log.warn({ problem }, 'network configuration cannot be used; the next file is tried');
+      // Where nothing else is used, the node's condition says it.
+      if (isPassedOver) deps.onPassedOver(problem);
+    }
     told.clear();
     for (const problem of now) told.add(problem);
   }

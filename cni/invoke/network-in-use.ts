@@ -66,7 +66,15 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
   const directory =
     mode === 'builtin'
       ? undefined
-      : createConfigurationSource({ directory: confDir, mode }, { clock, log, onChange: () => wake() });
+      : createConfigurationSource(
+          { directory: confDir, mode },
+          {
+            clock,
+            log,
+            onChange: () => wake(),
+            onPassedOver: (problem) => deps.tell?.('Warning', 'NetworkConfigurationFailed', problem),
+          },
+        );
   const handlers: (() => void)[] = [];
   const built = new Map<string, NetworkConfiguration>();
   /** The device of the proxy's mode ipvs. */

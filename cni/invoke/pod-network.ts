@@ -11,7 +11,7 @@ import { CniError } from '../types.ts';
 import { createPluginCaller } from '../wire/plugin-caller.ts';
 import { type CachedAttachment, DEFAULT_CACHE_DIR, openAttachmentCache } from './attachment-cache.ts';
 import { BUILTIN_NETWORK } from './builtin-network.ts';
-import { type CapabilitySource, computeCapabilityArgs, type PortMapping } from './capability-args.ts';
+import { type CapabilitySource, computeCapabilityArgs } from './capability-args.ts';
 import { createChain } from './chain.ts';
 import { DEFAULT_CONF_DIR } from './configuration-directory.ts';
 import { attachmentOfLeases, readEarlierLeases } from './earlier-leases.ts';
@@ -20,6 +20,7 @@ import { createNetworkMetrics } from './metrics.ts';
 import { createNetworkInUse, type NetworkInUseOptions } from './network-in-use.ts';
 import { createNetworkReadiness } from './network-readiness.ts';
 import { createPodAttachments, ipsOf, POD_INTERFACE, usableNetns } from './pod-attachments.ts';
+import { argsOf, type CniPodNetwork, type EndingSandbox, type PodSandbox } from './pod-sandbox.ts';
 
 export interface PodNetworkOptions
   extends Pick<NetworkInUseOptions, 'podCidrs'>,
@@ -44,38 +45,6 @@ export interface PodNetworkDependencies {
   beat?(): void;
   /** An operator should know: which configuration is in use, and what is wrong with one. */
   tell?(type: 'Normal' | 'Warning', reason: string, message: string): void;
-}
-
-/** One sandbox to be connected; the agent's PodAttachment, as far as the network reads it. */
-export interface PodSandbox {
-  sandboxId: string;
-  netnsPath: string;
-  namespace: string;
-  name: string;
-  uid: string;
-  hostPorts: readonly PortMapping[];
-  annotations?: Readonly<Record<string, string>>;
-}
-
-/** Of one that goes, perhaps long after its process. */
-type EndingSandbox = Omit<PodSandbox, 'netnsPath'> & {
-  netnsPath?: string;
-  /** Asked only where a plugin may want to know. */
-  findNetns?(): Promise<string | undefined>;
-};
-
-/** Implements the agent's `PodNetwork` port: plugins of ours in process, others as programs, as a configuration or the built-in network says. */
-export interface CniPodNetwork {
-  status(): { ready: true } | { ready: false; reason: string; message: string };
-  attach(sandbox: PodSandbox, signal: AbortSignal): Promise<{ ips: string[] }>;
-  detach(sandbox: EndingSandbox): Promise<void>;
-  ips(sandboxId: string): string[] | undefined;
-  collect(liveSandboxIds: Set<string>): Promise<void>;
-  /** Told when `status` may say something else. */
-  onChange(handler: () => void): void;
-  /** Follows the directory of configurations and asks plugins how they are. */
-  run(signal: AbortSignal): Promise<void>;
-  close(): void;
 }
 
 export const DEFAULT_BIN_DIR = '/opt/cni/bin';
@@ -287,15 +256,5 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
       caller.close();
       void dhcpLeases.close();
     },
-  };
-}
-
-function argsOf(sandbox: Omit<PodSandbox, 'netnsPath'>): Record<string, string> {
-  return {
-    IgnoreUnknown: '1',
-    K8S_POD_NAMESPACE: sandbox.namespace,
-    K8S_POD_NAME: sandbox.name,
-    K8S_POD_INFRA_CONTAINER_ID: sandbox.sandboxId,
-    K8S_POD_UID: sandbox.uid,
   };
 }

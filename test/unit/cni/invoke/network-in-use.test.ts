@@ -160,3 +160,17 @@ function createSecond(t: ExecutionContext, file: string, podCidrs = ['10.244.1.0
   state.missing = true;
   return network;
 }
+
+test('a file that is passed over is told once, until it says something else', async (t) => {
+  const { clock, told, run, file, write } = setUp(t);
+  write();
+  writeFileSync(join(file, '../00-broken.conflist'), '{}');
+  run();
+  await clock.advance(20_000);
+  const warnings = () => told.filter((one) => one.startsWith('NetworkConfigurationFailed'));
+  t.is(warnings().length, 1);
+  t.regex(warnings()[0]!, /00-broken\.conflist: name: missing$/);
+  writeFileSync(join(file, '../00-broken.conflist'), '{"name": "x"}');
+  await clock.advance(6_000);
+  t.regex(warnings()[1]!, /00-broken\.conflist: plugins: the network has none$/);
+});
