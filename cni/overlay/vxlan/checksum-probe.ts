@@ -45,7 +45,9 @@ async function isAnswered(
   const cancel = clock.after(ANSWER_MS, () => resolve(false));
   try {
     socket.bind({ fd }, () => {
-      socket.connect(CLOSED_PORT, to, () => socket.send('checksum?'));
+      // Without a route the callback is given the error, and the socket is connected to nobody.
+      const ask = (error?: Error) => (error ? resolve(false) : socket.send('checksum?'));
+      socket.connect(CLOSED_PORT, to, ask as () => void);
     });
     return await promise;
   } finally {
