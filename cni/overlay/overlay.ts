@@ -13,19 +13,18 @@ import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
 import type { run as execRun } from '../../src/linux/exec.ts';
 import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
-import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { runTogether } from '../../src/runtime/run-together.ts';
 import type { AnnotationKeys } from './annotations.ts';
 import type { BackendReady, OverlayBackend, PerFamily, SelfNode } from './backend.ts';
-import { applyBlackholes } from './blackhole-routes.ts';
-import { removeLeftoverLinks, removeLeftoversBesideLinks } from './leftovers.ts';
+import { createComplaints } from './complaints.ts';
 import type { OverlayMetrics } from './metrics.ts';
 import type { NetConf } from './net-conf.ts';
 import { createNodePublisher } from './node-publisher.ts';
 import { createPeerTable } from './peer-table.ts';
+import { prepareHost } from './prepare-host.ts';
 import { createSelfReader } from './self-node.ts';
 import { renderSubnetFile, writeSubnetFile } from './subnet-file.ts';
 import type { Traffic } from './traffic.ts';
@@ -113,8 +112,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
   let waitsFor: string | undefined = 'the list of nodes';
   let isSynced = false;
   let skipped: OverlayState['skipped'] = [];
-  /** What was said last about a node that is skipped; said again only when it changes. */
-  let reported = new Map<string, string>();
+  const complaints = createComplaints(log);
   let lastFullMs = Number.NEGATIVE_INFINITY;
   let lookAtSelf = true;
 
@@ -137,7 +135,8 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       waitsFor = undefined;
       return { isThere: true, isNew: false };
     }
-    if (!self) await prepare(Object.values(node.podCidrs));
+    if (!self)
+      await prepareHost({ ...options, backendType: backend.type, podCidrs: Object.values(node.podCidrs) }, deps);
     else log.info({ before: self, now: node }, 'this node is reached in another way now');
     const made = await backend.ensure({ ...node, earlierData: reader.earlierData(nodes.get(nodeName)) });
     for (const name of table.setOwn({ podCidrs: node.podCidrs, uplinkSubnets: uplink.subnets })) dirty.add(name);
@@ -155,19 +154,6 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     return { isThere: true, isNew: true };
   }
 
-  /** Before the first write of this run. */
-  async function prepare(podCidrs: readonly string[]): Promise<void> {
-    const netlink = openRtnetlink(options.hostNetns);
-    try {
-      const links = await removeLeftoverLinks(netlink, { keep: backend.type, ownOnly: !options.takeOver });
-      if (links.length > 0) log.info({ links }, 'links of another backend removed');
-      await removeLeftoversBesideLinks({ log, clock, run: deps.run, hostNetns: options.hostNetns }, backend.type);
-      if (options.blackholeRoute) await applyBlackholes(netlink, podCidrs);
-    } finally {
-      netlink.close();
-    }
-  }
-
   function announce(): void {
     if (!self || !ready) return;
     publisher.say({ backendType: backend.type, publicIps: self.publicIps, data: ready.data });
@@ -182,17 +168,12 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     );
   }
 
-  /** Told with full syncs only: a node that has just come says how it is reached a moment later. */
   function report(now: OverlayState['skipped'], full: boolean): void {
     skipped = now;
     metrics?.peers.set(table.peers.size - now.filter(({ node }) => table.peers.has(node)).length);
     metrics?.skipped.set(now.length);
-    if (!full) return;
-    for (const { node, reason } of now)
-      if (reported.get(node) !== reason) log.warn({ node, reason }, 'pods of this node cannot be reached');
-    for (const node of reported.keys())
-      if (!now.some((one) => one.node === node)) log.info({ node }, 'this node is no longer kept from being reached');
-    reported = new Map(now.map(({ node, reason }) => [node, reason]));
+    // A node that has just come says how it is reached a moment later.
+    if (full) complaints.tell(now);
   }
 
   async function pass(): Promise<void> {
