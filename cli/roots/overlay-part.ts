@@ -53,7 +53,7 @@ export async function createOverlayPart(options: OverlayPartOptions, context: Pr
   const fields = readBackendFields(conf.backend.raw, conf.where);
   const backend = await BACKENDS.get(conf.backend.type)!.open(fields, {
     ...deps,
-    ...(options.metrics && { metrics: options.metrics }),
+    ...(options.metrics && { registry: options.metrics }),
   });
   const unread = fields.unread();
   if (unread.length > 0)

@@ -21,7 +21,7 @@ export interface BackendDeps {
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
   /** For what only one backend has to tell. */
-  metrics?: Registry;
+  registry?: Registry;
 }
 
 export interface BackendEntry {

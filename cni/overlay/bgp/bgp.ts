@@ -45,7 +45,7 @@ export interface BgpDeps {
   clock: Clock;
   run: typeof run;
   hostNetns?: string;
-  metrics?: Registry;
+  registry?: Registry;
 }
 
 const LOOK_MS = 5_000;
@@ -57,12 +57,12 @@ export function createBgp(options: BgpOptions, deps: BgpDeps): OverlayBackend {
   const { log, clock } = deps;
   const { directory } = options;
   const sessionsGauge =
-    deps.metrics &&
+    deps.registry &&
     new Gauge({
       name: 'berth_overlay_bgp_sessions',
       help: 'BGP sessions of this node by state: established, or not (down).',
       labelNames: ['state'],
-      registers: [deps.metrics],
+      registers: [deps.registry],
     });
   const daemon = createBirdDaemon({ program: options.birdProgram, directory }, deps);
   /** Configuration and process are changed by one at a time: `sync` and the restart of a BIRD that died. */
