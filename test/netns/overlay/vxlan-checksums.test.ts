@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { createChecksumGuard } from '../../../cni/overlay/vxlan/checksum-guard.ts';
+import { probeChecksums } from '../../../cni/overlay/vxlan/checksum-probe.ts';
 import { createVxlan } from '../../../cni/overlay/vxlan/vxlan.ts';
 import { readTxChecksumOffload, setTxChecksumOffload } from '../../../src/linux/checksum-offload.ts';
 import { findProgram } from '../../../src/linux/exec.ts';
@@ -11,6 +12,7 @@ import { type Clock, systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startPeer } from '../../support/net-peer.ts';
+import { createTestNetns } from '../../support/netns.ts';
 import { createOverlaySwitch, reaches, VXLAN_DEFAULTS } from '../../support/overlay-hosts.ts';
 
 /** The waits between two tries are an operator's patience, not a test's. */
@@ -146,4 +148,13 @@ test('R16: on a kernel that is known to break them nobody is asked first', async
     t.is(readTxChecksumOffload('flannel.1', host.path), isOn, kernelRelease);
     if (!isOn) await t.notThrowsAsync(guard.run(new AbortController().signal), 'ends at once');
   }
+});
+
+test('R16: a peer that no route leads to is asked without harm: what is not known is no fault', async (t) => {
+  const host = await createTestNetns(t, 'alone');
+  await host.ip('addr', 'add', '192.0.2.1/32', 'dev', 'lo');
+  const deps = { clock: systemClock, hostNetns: host.path };
+  t.is(await probeChecksums('192.0.2.1', '203.0.113.1', deps), 'unknown');
+  await host.ip('route', 'add', 'unreachable', '203.0.113.0/24');
+  t.is(await probeChecksums('192.0.2.1', '203.0.113.1', deps), 'unknown');
 });
