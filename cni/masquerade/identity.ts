@@ -2,7 +2,7 @@
  * By what the rules of one attachment are told from all others. Names and comments are the reference plugins' (pkg/utils and pkg/ip of
  * containernetworking/plugins), so that either removes what the other made.
  */
-import { cniChainName, hashName } from '../hash-name.ts';
+import { hashName } from '../hash-name.ts';
 import type { AttachmentKey } from '../types.ts';
 
 const HASH_LENGTH = 16;
