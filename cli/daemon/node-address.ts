@@ -4,36 +4,42 @@
  * than settings that have it, and a start.
  */
 import { networkInterfaces } from 'node:os';
-import { parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { cidrsOf } from '../cluster/addresses.ts';
-import { detectIpv6Beside, detectNodeIp } from '../preflight/node-ip.ts';
+import { detectIpv6Beside, detectNodeIp, isOutside } from '../preflight/node-ip.ts';
 import { nodeIpsOf, type Settings, writeSettings } from '../settings.ts';
 
 const LOOK_MS = 3_000;
 /** A link that is taken down and up again, or a lease that is renewed, has no address for a moment. */
 const LOOKS = 2;
 
-/** Whether this host has the addresses of the settings. */
-function hasAddresses(settings: Settings): boolean {
+/** A node's addresses, and the ranges in which addresses of this host's links are none of the node's own. */
+export interface NodeAddresses {
+  nodeIps: readonly string[];
+  othersCidrs: readonly string[];
+}
+
+/** Docker's bridge, unless somebody has moved it. */
+const DOCKER_RANGE = '172.17.0.0/16';
+
+function addressesOf(settings: Settings): NodeAddresses {
+  const { podCidr, serviceCidr, nodesNetwork } = settings;
+  return { nodeIps: nodeIpsOf(settings), othersCidrs: [...cidrsOf(podCidr), ...cidrsOf(serviceCidr), nodesNetwork] };
+}
+
+function hasAddresses({ nodeIps }: NodeAddresses): boolean {
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return nodeIpsOf(settings).every((nodeIp) => own.some(({ address }) => address === nodeIp));
+  return nodeIps.every((nodeIp) => own.some(({ address }) => address === nodeIp));
 }
 
-/** Addresses that are the node's own: not those of its pods' and further nodes' links. */
-function isOfNode({ podCidr, serviceCidr, nodesNetwork }: Settings, address: string): boolean {
-  const others = [...cidrsOf(podCidr), ...cidrsOf(serviceCidr), nodesNetwork, '172.17.0.0/16'];
-  return !others.some((cidr) => prefixContains(parsePrefix(cidr), parseIp(address)));
-}
-
-/** The settings with the addresses that this host has now; undefined when it has none that would do. */
-async function withCurrentAddresses(settings: Settings): Promise<Settings | undefined> {
+/** As many as the node has: one, or one of each family. undefined when this host has none that would do. */
+async function findAddresses({ nodeIps, othersCidrs }: NodeAddresses): Promise<[string, string?] | undefined> {
   try {
-    const nodeIp = await detectNodeIp((address) => isOfNode(settings, address));
-    if (settings.nodeIp6 === undefined) return { ...settings, nodeIp };
+    const nodeIp = await detectNodeIp(isOutside([...othersCidrs, DOCKER_RANGE]));
+    if (nodeIps.length === 1) return [nodeIp];
     const nodeIp6 = detectIpv6Beside(nodeIp);
-    return nodeIp6 === undefined ? undefined : { ...settings, nodeIp, nodeIp6 };
+    return nodeIp6 === undefined ? undefined : [nodeIp, nodeIp6];
   } catch {
     return undefined;
   }
@@ -44,24 +50,54 @@ async function withCurrentAddresses(settings: Settings): Promise<Settings | unde
  * all they stay: the start fails by name, and the next try may find one.
  */
 export async function settleNodeAddress(settings: Settings, log: Logger): Promise<Settings> {
-  if (hasAddresses(settings)) return settings;
-  const current = await withCurrentAddresses(settings);
-  if (!current) return settings;
+  const recorded = addressesOf(settings);
+  if (hasAddresses(recorded)) return settings;
+  const found = await findAddresses(recorded);
+  if (!found) return settings;
+  const [nodeIp, nodeIp6] = found;
   log.warn(
-    { before: nodeIpsOf(settings), now: nodeIpsOf(current) },
+    { before: recorded.nodeIps, now: found },
     'this host has another address than the cluster was set up with: going on with that',
   );
+  const current = { ...settings, nodeIp, ...(nodeIp6 !== undefined && { nodeIp6 }) };
   writeSettings(current);
   return current;
 }
 
-/** Resolves when the host has lost an address of the settings and has another one; at the signal too, with false. */
-export async function nodeAddressMoved(settings: Settings, clock: Clock, signal: AbortSignal): Promise<boolean> {
-  let missed = 0;
-  while (!signal.aborted) {
-    await clock.sleep(LOOK_MS, signal).catch(() => {});
-    missed = hasAddresses(settings) ? 0 : missed + 1;
-    if (!signal.aborted && missed >= LOOKS && (await withCurrentAddresses(settings))) return true;
+/** Ends what depends on a node's addresses when the host has others, and executes this process anew. */
+export interface AddressWatch {
+  /** Aborted at a move. */
+  readonly signal: AbortSignal;
+  /** For when all parts have ended: does not return after a move, does nothing otherwise. */
+  startAnewIfMoved(): void;
+}
+
+/** Looks until `asked` is aborted: who is told to end ends. `of` undefined: nothing to look at. */
+export function watchNodeAddress(
+  of: NodeAddresses | Settings | undefined,
+  { clock, log }: { clock: Clock; log: Logger },
+  asked: AbortSignal,
+): AddressWatch {
+  const addresses = of && ('nodeIps' in of ? of : addressesOf(of));
+  const moved = new AbortController();
+
+  async function look(): Promise<void> {
+    for (let missed = 0; addresses && !asked.aborted; ) {
+      await clock.sleep(LOOK_MS, asked).catch(() => {});
+      missed = hasAddresses(addresses) ? 0 : missed + 1;
+      if (asked.aborted || missed < LOOKS || !(await findAddresses(addresses))) continue;
+      moved.abort();
+      return;
+    }
   }
-  return false;
+  look();
+
+  return {
+    signal: moved.signal,
+    startAnewIfMoved() {
+      if (!moved.signal.aborted || asked.aborted) return;
+      log.warn({ before: addresses?.nodeIps }, 'this host has another address now: starting anew');
+      process.execve!(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env);
+    },
+  };
 }

@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import type { ConfigFlag } from '../../src/config/load.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { cidrsOf } from '../cluster/addresses.ts';
 import { removeNetwork, removePods } from '../cluster/remove-node.ts';
 import type { CniFlags } from '../cni/flags.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
+import { detectNodeIp, isOutside } from '../preflight/node-ip.ts';
 import { nodeNameOf } from '../roots/node-client.ts';
 import { removeServiceRules } from '../roots/service-rules.ts';
 import {
@@ -15,13 +17,30 @@ import {
   prepareOverlay,
 } from '../roots/standalone.ts';
 import { prepareProxy } from '../roots/standalone-proxy.ts';
+import type { NodeAddresses } from './node-address.ts';
 import { serve, type Verbose } from './serve.ts';
 
 export function runAgentDaemon(flags: NodeDaemonFlags & Verbose): Promise<void> {
-  return serve('agent', flags, async (context, signal) => {
-    const identity = await ensureIdentity(flags, context, signal);
-    return prepareAgent(flags, identity, context, signal);
-  });
+  return serve(
+    'agent',
+    flags,
+    async (context, signal) => {
+      const identity = await ensureIdentity(flags, context, signal);
+      return prepareAgent(flags, identity, context, signal);
+    },
+    addressFinder(flags),
+  );
+}
+
+/** Of a node that was not told its addresses (`--node-ip`): as the agent finds it. */
+function addressFinder({
+  nodeIp,
+  clusterCidr,
+  serviceCidr,
+}: NodeDaemonFlags): (() => Promise<NodeAddresses>) | undefined {
+  if (nodeIp !== undefined) return undefined;
+  const othersCidrs = [...cidrsOf(clusterCidr), ...cidrsOf(serviceCidr)];
+  return async () => ({ nodeIps: [await detectNodeIp(isOutside(othersCidrs))], othersCidrs });
 }
 
 export interface NodeFlags extends NodeDaemonFlags {
@@ -38,33 +57,38 @@ export interface NodeFlags extends NodeDaemonFlags {
 
 /** Agent, proxy and routes with the node's credentials, unless the proxy (by flag or its configuration) and the routes have others. */
 export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
-  return serve('node', flags, async (context, signal) => {
-    const identity = await ensureIdentity(flags, context, signal);
-    const overrides: ConfigFlag[] = [
-      ...(flags.proxyConfig ? [] : [{ flag: '--cluster-cidr', field: 'clusterCIDR', value: flags.clusterCidr }]),
-      ...(flags.proxyHealthz
-        ? [{ flag: '--proxy-healthz-bind-address', field: 'healthzBindAddress', value: flags.proxyHealthz }]
-        : []),
-      ...(flags.proxyMetrics
-        ? [{ flag: '--proxy-metrics-bind-address', field: 'metricsBindAddress', value: flags.proxyMetrics }]
-        : []),
-    ];
-    const sysctls = nodeNetwork(flags, context).sysctls;
-    const proxy = prepareProxy(
-      {
-        config: flags.proxyConfig,
-        kubeconfig: flags.proxyKubeconfig ?? (flags.proxyConfig ? undefined : flags.kubeconfig),
-        nodeName: flags.nodeName,
-        overrides,
-        identity,
-      },
-      sysctls,
-      context,
-    );
-    const overlay = await prepareOverlay(flags, identity, context);
-    const agent = await prepareAgent(flags, identity, context, signal, overlay);
-    return { ...agent, ...proxy, ...(overlay && { overlay }) };
-  });
+  return serve(
+    'node',
+    flags,
+    async (context, signal) => {
+      const identity = await ensureIdentity(flags, context, signal);
+      const overrides: ConfigFlag[] = [
+        ...(flags.proxyConfig ? [] : [{ flag: '--cluster-cidr', field: 'clusterCIDR', value: flags.clusterCidr }]),
+        ...(flags.proxyHealthz
+          ? [{ flag: '--proxy-healthz-bind-address', field: 'healthzBindAddress', value: flags.proxyHealthz }]
+          : []),
+        ...(flags.proxyMetrics
+          ? [{ flag: '--proxy-metrics-bind-address', field: 'metricsBindAddress', value: flags.proxyMetrics }]
+          : []),
+      ];
+      const sysctls = nodeNetwork(flags, context).sysctls;
+      const proxy = prepareProxy(
+        {
+          config: flags.proxyConfig,
+          kubeconfig: flags.proxyKubeconfig ?? (flags.proxyConfig ? undefined : flags.kubeconfig),
+          nodeName: flags.nodeName,
+          overrides,
+          identity,
+        },
+        sysctls,
+        context,
+      );
+      const overlay = await prepareOverlay(flags, identity, context);
+      const agent = await prepareAgent(flags, identity, context, signal, overlay);
+      return { ...agent, ...proxy, ...(overlay && { overlay }) };
+    },
+    addressFinder(flags),
+  );
 }
 
 /** `berth node --cleanup`: takes away what the node brought onto the host; the Engine stays. */

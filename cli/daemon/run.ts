@@ -7,7 +7,7 @@ import { abortOnSignals, createContext } from '../roots/context.ts';
 import { pathsOf } from '../settings.ts';
 import { writeHeapSnapshotsOnSignal } from './heap-snapshots.ts';
 import { daemonPid } from './launch.ts';
-import { nodeAddressMoved, settleNodeAddress } from './node-address.ts';
+import { settleNodeAddress, watchNodeAddress } from './node-address.ts';
 import { writePidFile } from './pid-file.ts';
 
 /**
@@ -29,18 +29,15 @@ export async function runDaemon(options: { rootDir: string; verbose?: boolean })
   startKeepers(settings).catch((error) => context.log.error({ err: error }, 'the further nodes of this machine'));
   const { runAllInOne } = await import('../roots/all-in-one.ts');
   const asked = abortOnSignals();
-  const moved = new AbortController();
-  nodeAddressMoved(settings, context.clock, asked).then((has) => has && moved.abort());
+  const address = watchNodeAddress(settings, context, asked);
   try {
-    const signal = AbortSignal.any([asked, moved.signal]);
+    const signal = AbortSignal.any([asked, address.signal]);
     await runAllInOne(settings, context, signal, () => sdNotify('READY=1', notifySocket));
   } finally {
-    if (!moved.signal.aborted || asked.aborted) {
+    if (!address.signal.aborted || asked.aborted) {
       sdNotify('STOPPING=1', notifySocket);
       rmSync(pid, { force: true });
     }
   }
-  if (!moved.signal.aborted || asked.aborted) return;
-  context.log.warn('this host has another address now: starting anew');
-  process.execve!(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env);
+  address.startAnewIfMoved();
 }

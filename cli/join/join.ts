@@ -74,7 +74,7 @@ export async function join(flags: JoinFlags): Promise<void> {
   const joined = {
     server: cluster.server,
     nodeName,
-    nodeIp,
+    ...(flags.nodeIp !== undefined && { nodeIp: flags.nodeIp }),
     dockerEndpoint: flags.dockerEndpoint,
     clusterCidr: config.clusterCidr,
     serviceCidr: config.serviceCidr,

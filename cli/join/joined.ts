@@ -12,7 +12,8 @@ export const JOIN_ROOT_DIR = '/var/lib/berth-node';
 const joinedSchema = z.strictObject({
   server: z.string(),
   nodeName: z.string(),
-  nodeIp: z.string(),
+  /** Absent: what the host has at each start. */
+  nodeIp: z.string().optional(),
   dockerEndpoint: z.string(),
   clusterCidr: z.string(),
   serviceCidr: z.string(),

@@ -1,4 +1,5 @@
 import { networkInterfaces } from 'node:os';
+import { parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { UserError } from '../output/failure.ts';
 
@@ -30,6 +31,12 @@ export async function detectNodeIp(isWanted: (address: string) => boolean = () =
   throw new UserError(
     'this host has no IPv4 address but loopback: connect it to a network, or name its address with --node-ip',
   );
+}
+
+/** For `detectNodeIp`: not within these ranges. */
+export function isOutside(cidrs: readonly string[]): (address: string) => boolean {
+  const ranges = cidrs.map((cidr) => parsePrefix(cidr));
+  return (address) => !ranges.some((range) => prefixContains(range, parseIp(address)));
 }
 
 /** The global IPv6 address of the interface that has this IPv4 one; undefined when there is none. */

@@ -17,7 +17,7 @@ import { ensureImage } from '../images/load.ts';
 import { UserError } from '../output/failure.ts';
 import { checkNodeIp } from '../preflight/checks.ts';
 import { parseNodeIdentity, parseNodeIps } from '../preflight/node-identity.ts';
-import { detectNodeIp } from '../preflight/node-ip.ts';
+import { detectNodeIp, isOutside } from '../preflight/node-ip.ts';
 import { checkNodeNameIsFree } from '../preflight/node-name.ts';
 import { buildInfo } from '../version.ts';
 import { createAgentPart } from './agent-part.ts';
@@ -120,7 +120,8 @@ export async function prepareAgent(
   );
   const containerGc = parseContainerGcPolicy(flags);
   const nodeName = nodeNameOf(flags);
-  const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
+  const isOfNode = isOutside([...cidrsOf(flags.clusterCidr), ...cidrsOf(flags.serviceCidr)]);
+  const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp(isOfNode)] : parseNodeIps(flags.nodeIp);
   for (const nodeIp of nodeIps) checkNodeIp(nodeIp);
   await checkMachine({ config: asked, rootDir: flags.rootDir, failSwapOnUnsaid: true });
   await checkResourceManagers({ config: asked, rootDir: flags.rootDir });

@@ -4,6 +4,7 @@ import test from 'ava';
 import type { EndpointSlice, Node, Pod } from '../../src/kube/types.ts';
 import { type ClusterHost, createClusterHost, kubectlOrWhyNot, until, whyNoHost } from '../support/cluster-host.ts';
 import { deployment, httpServer } from '../support/manifests.ts';
+import { createNodeHost } from '../support/node-host.ts';
 
 const kubectl = await kubectlOrWhyNot();
 const story = whyNoHost() || 'skip' in kubectl ? test.skip : test.serial;
@@ -92,3 +93,30 @@ story('R19: the address changes while the cluster runs, containers do not notice
   t.deepEqual(await identities(), before);
   t.is(await cluster.sh('cat /run/berth/berth.pid'), pid, 'the same process: who supervises it sees none end');
 });
+
+const isFull = process.env['BERTH_TEST_FULL'] === '1';
+(isFull ? story : test.skip)(
+  `R19: a node that joined gets another address while it runs${isFull ? '' : ' (with --full only)'}`,
+  async (t) => {
+    const second = await createNodeHost('second', cluster.net);
+    t.teardown(() => second.close());
+    const { server, token, caHash } = JSON.parse((await cluster.berthOk('token', 'create', '-o', 'json')).stdout);
+    const { code, stdout } = await second.sh(
+      `${cluster.berthPath} join --server ${server} --token ${token} --ca-hash ${caHash} --node-name second 2>&1`,
+    );
+    t.is(code, 0, stdout);
+    const isReadyAt = async (address: string) => {
+      const { status, spec } = await cluster.get<Node>('node', 'second');
+      const ready = status?.conditions?.find(({ type }) => type === 'Ready')?.status === 'True';
+      const isThere = status?.addresses?.some((one) => one.address === address);
+      const routes = await cluster.sh('ip route');
+      return ready && isThere && routes.includes(`${spec?.podCIDR} via ${address} `);
+    };
+    await until('the node is Ready', () => isReadyAt(second.address));
+    await second.sh(
+      `ip address add 198.51.100.88/24 dev eth0; ip address del ${second.address}/24 dev eth0; ip address add 198.51.100.88/24 dev eth0`,
+    );
+    await until('it is Ready at the new address, and the other node has its way', () => isReadyAt('198.51.100.88'));
+    t.pass();
+  },
+);
