@@ -40,6 +40,8 @@ test('a cluster of Berth says it all in kubelet-config', async (t) => {
     kubelet: 'k',
     clusterCidr: '10.1.0.0/16',
     serviceCidr: '10.2.0.0/16',
+    overlayBackend: undefined,
+    netConf: undefined,
     isBerth: true,
   });
 });
