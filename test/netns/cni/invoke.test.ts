@@ -1,99 +1,26 @@
 /** Configurations of a host carried out for pods: with Debian's plugins as programs, with ours in process, and from one to the other. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
-import { createPodNetwork, type PodNetworkOptions } from '../../../cni/invoke/pod-network.ts';
-import type { PodSandbox } from '../../../cni/invoke/pod-sandbox.ts';
-import { systemClock } from '../../../src/runtime/clock.ts';
-import { silentLogger } from '../../../src/runtime/log.ts';
 import { eventually } from '../../support/agent.ts';
-import { createTestNetns, type TestNetns } from '../../support/netns.ts';
+import { BRIDGE, podPair, sandbox, setUpInvoke } from '../../support/cni-invoke.ts';
+import { createTestNetns } from '../../support/netns.ts';
 
 const never = new AbortController().signal;
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const withReference = existsSync(reference) ? test : test.skip;
 
-const BRIDGE = {
-  type: 'bridge',
-  bridge: 'br0',
-  isDefaultGateway: true,
-  hairpinMode: true,
-};
-
-async function setUp(t: ExecutionContext) {
-  const host = await createTestNetns(t, 'host');
-  const base = mkdtempSync(join(tmpdir(), 'berth-invoke-'));
-  t.teardown(() => rmSync(base, { recursive: true, force: true }));
-  const confDir = join(base, 'net.d');
-  const binDir = join(base, 'bin');
-  for (const folder of [confDir, binDir]) mkdirSync(folder);
-  const open = (options: Partial<PodNetworkOptions> = {}) => {
-    const told: string[] = [];
-    const network = createPodNetwork(
-      {
-        mode: 'directory',
-        confDir,
-        binDirs: [binDir],
-        cacheDir: base,
-        dataDir: join(base, 'networks'),
-        podCidrs: () => ['10.244.1.0/24'],
-        hostNetns: host.path,
-        ...options,
-      },
-      { log: silentLogger, clock: systemClock, tell: (_type, reason, message) => told.push(`${reason}: ${message}`) },
-    );
-    t.teardown(() => network.close());
-    return Object.assign(network, { told });
-  };
-  const ipam = (subnet = '10.9.0.0/24') => ({
-    type: 'host-local',
-    dataDir: join(base, 'networks'),
-    ranges: [[{ subnet }]],
-  });
-  const conflist = (plugins: object[], extra: object = {}) =>
-    JSON.stringify({ cniVersion: '1.0.0', name: 'net', plugins, ...extra });
-  return {
-    host,
-    base,
-    confDir,
-    binDir,
-    open,
-    ipam,
-    conflist,
-    write: (file: string, text: string) => writeFileSync(join(confDir, file), text),
-    /** A plugin of somebody's: a shell script. */
-    program: (type: string, script: string) =>
-      writeFileSync(join(binDir, type), `#!/bin/sh\n${script}\n`, { mode: 0o755 }),
-    leases: (name = 'net') =>
-      existsSync(join(base, 'networks', name))
-        ? readdirSync(join(base, 'networks', name)).filter((file) => /^\d+\./.test(file))
-        : [],
-    cached: () => (existsSync(join(base, 'results')) ? readdirSync(join(base, 'results')) : []),
-    hostLinks: async () => (await host.ipJson<{ ifname: string }>('link')).map(({ ifname }) => ifname),
-  };
-}
-
-function sandbox(pod: TestNetns, name: string, extra: Partial<PodSandbox> = {}): PodSandbox {
-  const ids = { sandboxId: `id-${name}`, namespace: 'default', name, uid: `uid-${name}` };
-  return { ...ids, netnsPath: pod.path, hostPorts: [], ...extra };
-}
-
-async function pair(t: ExecutionContext) {
-  return [await createTestNetns(t, 'one'), await createTestNetns(t, 'two')] as const;
-}
-
 withReference('Debian’s plugins do the work where they are installed: bridge, host-local, portmap', async (t) => {
-  const { open, write, conflist, ipam, leases, cached, base, host, hostLinks } = await setUp(t);
+  const { open, write, conflist, ipam, leases, cached, base, host, hostLinks } = await setUpInvoke(t);
   const portmap = { type: 'portmap', capabilities: { portMappings: true } };
   write('10-net.conflist', conflist([{ ...BRIDGE, ipam: ipam() }, portmap]));
   const network = open({ binDirs: [reference] });
   t.deepEqual(network.status(), { ready: true });
-  const pods = await pair(t);
+  const pods = await podPair(t);
   const hostPorts = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' as const }];
   const one = sandbox(pods[0], 'one', { hostPorts });
   t.deepEqual(await network.attach(one, never), { ips: ['10.9.0.2'] });
@@ -129,7 +56,7 @@ withReference('a node switches over with pods running: from Debian’s plugins t
     [[reference], []],
     [[], [reference]],
   ]) {
-    const { open, write, conflist, ipam, leases, cached, hostLinks } = await setUp(t);
+    const { open, write, conflist, ipam, leases, cached, hostLinks } = await setUpInvoke(t);
     write(
       '10-net.conflist',
       conflist([
@@ -137,7 +64,7 @@ withReference('a node switches over with pods running: from Debian’s plugins t
         { type: 'portmap', backend: 'iptables', capabilities: { portMappings: true } },
       ]),
     );
-    const pods = await pair(t);
+    const pods = await podPair(t);
     const hostPorts = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' as const }];
     const one = sandbox(pods[0], 'one', { hostPorts });
     await open({ binDirs: makers }).attach(one, never);
@@ -157,7 +84,7 @@ withReference('a node switches over with pods running: from Debian’s plugins t
 });
 
 test('auto: a configuration that appears wins over the built-in network; what was attached goes as it came', async (t) => {
-  const { open, write, conflist, ipam, leases, hostLinks, confDir } = await setUp(t);
+  const { open, write, conflist, ipam, leases, hostLinks, confDir } = await setUpInvoke(t);
   const network = open({ mode: 'auto' });
   const stop = new AbortController();
   const running = network.run(stop.signal);
@@ -165,7 +92,7 @@ test('auto: a configuration that appears wins over the built-in network; what wa
     stop.abort();
     await running;
   });
-  const pods = await pair(t);
+  const pods = await podPair(t);
   const old = sandbox(pods[0], 'one');
   t.deepEqual(await network.attach(old, never), { ips: ['10.244.1.2'] });
   // Of an engine for single containers: it is there on many machines.
@@ -195,7 +122,7 @@ test('auto: a configuration that appears wins over the built-in network; what wa
 });
 
 test('directory: not ready without a usable configuration, each file’s problem told by field; ready when one comes', async (t) => {
-  const { open, write, conflist, ipam, confDir } = await setUp(t);
+  const { open, write, conflist, ipam, confDir } = await setUpInvoke(t);
   const cases: [string, string, RegExp][] = [
     ['no JSON', '{"name"', /10-net\.conflist: the file is not JSON/],
     ['no object', '[]', /the file is not a JSON object/],
@@ -248,7 +175,7 @@ test('directory: not ready without a usable configuration, each file’s problem
 });
 
 test('plugins of others that misbehave: the error says which and how, nothing half-made stays, a good one later works', async (t) => {
-  const { open, write, conflist, ipam, program, leases, cached, hostLinks, base } = await setUp(t);
+  const { open, write, conflist, ipam, program, leases, cached, hostLinks, base } = await setUpInvoke(t);
   write('10-net.conflist', conflist([{ ...BRIDGE, ipam: ipam() }, { type: 'theirs' }]));
   const versions = 'test "$CNI_COMMAND" = VERSION && { echo \'{"supportedVersions":["1.0.0"]}\'; exit; };';
   const onlyAdd = `${versions} cat >/dev/null; test "$CNI_COMMAND" = ADD || exit 0;`;
@@ -303,7 +230,7 @@ test('plugins of others that misbehave: the error says which and how, nothing ha
 });
 
 test('a plugin that does not know the network’s version keeps the node from being ready, as one that says so does', async (t) => {
-  const { open, write, conflist, program } = await setUp(t);
+  const { open, write, conflist, program } = await setUpInvoke(t);
   write('10-net.conflist', conflist([{ type: 'theirs' }], { cniVersions: ['1.1.0', '2.0.0'] }));
   program('theirs', 'cat >/dev/null; echo \'{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}\'');
   const statusOf = async () => {
@@ -330,7 +257,7 @@ test('a plugin that does not know the network’s version keeps the node from be
 });
 
 test('R3: what dead sandboxes hold is released at start, ours and another runtime’s; a runtime’s living ones are spared', async (t) => {
-  const { open, write, conflist, ipam, leases, cached, base } = await setUp(t);
+  const { open, write, conflist, ipam, leases, cached, base } = await setUpInvoke(t);
   write('10-net.conflist', conflist([{ ...BRIDGE, ipam: ipam() }], { cniVersion: '1.1.0' }));
   const pods = await Promise.all(['ours', 'theirs', 'alive', 'live'].map((name) => createTestNetns(t, name)));
   const network = open();
@@ -359,97 +286,6 @@ test('R3: what dead sandboxes hold is released at start, ours and another runtim
   t.deepEqual(cached().sort(), ['net-id-alive-eth0', 'net-id-live-eth0']);
 });
 
-test('two families: an address of each podCIDR, from the built-in network and by ipRanges', async (t) => {
-  const { open, write, conflist, base } = await setUp(t);
-  const podCidrs = () => ['10.244.1.0/24', 'fd00:244:1::/64'];
-  const clusterCidrs = ['10.244.0.0/16', 'fd00:244::/32'];
-  const pods = await pair(t);
-  const builtin = open({ mode: 'builtin', podCidrs, clusterCidrs });
-  t.deepEqual(await builtin.attach(sandbox(pods[0], 'one'), never), { ips: ['10.244.1.2', 'fd00:244:1::2'] });
-  await t.notThrowsAsync(pods[0].run('busybox', ['ping', '-6', '-c1', '-W2', 'fd00:244:1::1']));
-  await builtin.detach(sandbox(pods[0], 'one'));
-  const ranges = {
-    ...BRIDGE,
-    capabilities: { ipRanges: true },
-    ipam: { type: 'host-local', dataDir: join(base, 'networks') },
-  };
-  write('10-net.conflist', conflist([ranges]));
-  t.like(open({ podCidrs: () => [] }).status(), {
-    ready: false,
-    message: 'cni config needs ipRanges but no PodCIDR set',
-  });
-  const network = open({ podCidrs: () => ['10.7.1.0/24', 'fd00:7:1::/64'] });
-  t.deepEqual(await network.attach(sandbox(pods[1], 'two'), never), { ips: ['10.7.1.2', 'fd00:7:1::2'] });
-  await network.detach(sandbox(pods[1], 'two'));
-});
-
-test('flannel: waits for subnet.env, delegates to bridge with its network, MTU and routes; DEL by what ADD kept', async (t) => {
-  const { open, write, conflist, base, hostLinks, leases } = await setUp(t);
-  const subnetFile = join(base, 'subnet.env');
-  const dataDir = join(base, 'flannel');
-  const flannel = {
-    type: 'flannel',
-    subnetFile,
-    dataDir,
-    ipam: { dataDir: join(base, 'networks') },
-    delegate: { hairpinMode: true, isDefaultGateway: true },
-  };
-  write(
-    '10-flannel.conflist',
-    conflist([flannel, { type: 'portmap', capabilities: { portMappings: true } }], {
-      name: 'cbr0',
-      cniVersion: '0.3.1',
-    }),
-  );
-  const network = open();
-  const pod = await createTestNetns(t, 'pod');
-  await t.throwsAsync(network.attach(sandbox(pod, 'pod'), never), {
-    message:
-      /plugin type="flannel" failed \(add\): failed to load flannel 'subnet\.env' file: .*no such file.*is it running.*CNI error 11/,
-  });
-  writeFileSync(
-    subnetFile,
-    'FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n',
-  );
-  t.deepEqual(await network.attach(sandbox(pod, 'pod'), never), { ips: ['10.244.1.2'] });
-  const [link] = await pod.ipJson<{ mtu: number }>('link', 'show', 'eth0');
-  t.is(link!.mtu, 1450);
-  t.deepEqual(
-    (await pod.ipJson<{ dst: string }>('route')).map(({ dst }) => dst),
-    ['default', '10.244.0.0/16', '10.244.1.0/24'],
-  );
-  t.deepEqual(leases('cbr0'), ['10.244.1.2']);
-  t.like(JSON.parse(readFileSync(join(dataDir, 'id-pod'), 'utf8')), {
-    type: 'bridge',
-    name: 'cbr0',
-    cniVersion: '0.3.1',
-    ipMasq: false,
-    mtu: 1450,
-    isGateway: true,
-    hairpinMode: true,
-  });
-  rmSync(subnetFile);
-  await network.detach(sandbox(pod, 'pod'));
-  await network.detach(sandbox(pod, 'pod'));
-  t.deepEqual([leases('cbr0'), readdirSync(dataDir), await hostLinks()], [[], [], ['lo', 'cni0']]);
-});
-
-test('the built-in network heeds kubernetes.io/…-bandwidth, and takes the limits away with the pod', async (t) => {
-  const { open, host, hostLinks } = await setUp(t);
-  const network = open({ mode: 'builtin' });
-  const pod = await createTestNetns(t, 'pod');
-  const annotations = { 'kubernetes.io/ingress-bandwidth': '10M', 'kubernetes.io/egress-bandwidth': '5M' };
-  const one = sandbox(pod, 'one', { annotations });
-  await network.attach(one, never);
-  t.regex(await host.run('tc', ['qdisc']), /tbf .*root .*rate 10Mbit/);
-  t.regex(await host.run('tc', ['qdisc']), /tbf .*root .*rate 5Mbit/);
-  await open({ mode: 'builtin' }).detach({ ...one, netnsPath: undefined });
-  t.deepEqual(await hostLinks(), ['lo', 'cni0']);
-  await t.throwsAsync(network.attach({ ...one, annotations: { 'kubernetes.io/egress-bandwidth': '1' } }, never), {
-    message: /egress-bandwidth: "1": resource is unreasonably small/,
-  });
-});
-
 test('killed in any plugin of ADD or DEL: the next process completes or releases it, without a leak or a duplicate', async (t) => {
   const child = join(import.meta.dirname, '../../support/hanging-attach-child.ts');
   for (const [index, [where, command]] of (
@@ -460,7 +296,7 @@ test('killed in any plugin of ADD or DEL: the next process completes or releases
       ['first', 'DEL'],
     ] as const
   ).entries()) {
-    const { open, write, conflist, ipam, program, leases, cached, hostLinks, host, base } = await setUp(t);
+    const { open, write, conflist, ipam, program, leases, cached, hostLinks, host, base } = await setUpInvoke(t);
     const chain = [{ ...BRIDGE, ipam: ipam() }, { type: 'theirs' }];
     write('10-net.conflist', conflist(where === 'last' ? chain : [{ type: 'theirs' }, { ...BRIDGE, ipam: ipam() }]));
     const passOn = `test "$CNI_COMMAND" = ADD || exit 0; grep -q prevResult ${base}/stdin && sed 's/.*"prevResult"://; s/}$//' ${base}/stdin || echo '{"cniVersion":"1.0.0"}'`;
@@ -491,18 +327,4 @@ test('killed in any plugin of ADD or DEL: the next process completes or releases
       what,
     );
   }
-});
-
-test('addresses and MAC that a pod asks for, where the network’s plugins declare that they listen', async (t) => {
-  const { open, write, conflist, ipam, leases } = await setUp(t);
-  const pods = await pair(t);
-  const annotations = { 'berth/pod-ips': '10.9.0.50', 'berth/pod-mac': '02:00:00:00:00:50' };
-  write('10-net.conflist', conflist([{ ...BRIDGE, capabilities: { ips: true, mac: true }, ipam: ipam() }]));
-  const network = open();
-  t.deepEqual(await network.attach(sandbox(pods[0], 'one', { annotations }), never), { ips: ['10.9.0.50'] });
-  t.is((await pods[0].ipJson<{ address: string }>('link', 'show', 'eth0'))[0]!.address, '02:00:00:00:00:50');
-  await t.throwsAsync(network.attach(sandbox(pods[1], 'two', { annotations }), never), { message: /10\.9\.0\.50/ });
-  t.deepEqual(leases(), ['10.9.0.50'], 'it is taken, and stays its owner’s');
-  write('10-net.conflist', conflist([{ ...BRIDGE, ipam: ipam() }]));
-  t.deepEqual(await open().attach(sandbox(pods[1], 'two', { annotations }), never), { ips: ['10.9.0.51'] });
 });
