@@ -55,6 +55,7 @@ export function createNodeShutdown(options: NodeShutdownOptions, deps: NodeShutd
   const { nodeName, periods } = options;
   const reference: ObjectReference = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName };
   let lock: InhibitorLock | undefined;
+  let isOver = false;
   /** Of the shutdown under way; aborted when it is called off. */
   let underWay: AbortController | undefined;
 
@@ -63,6 +64,8 @@ export function createNodeShutdown(options: NodeShutdownOptions, deps: NodeShutd
 
   async function takeLock(logind: Logind): Promise<void> {
     const next = await logind.inhibit();
+    // A cancellation that came with our own end: nobody would ever give this one back.
+    if (isOver) return next.release();
     // The old one only now: between the two a shutdown would not wait.
     lock?.release();
     lock = next;
@@ -171,6 +174,7 @@ export function createNodeShutdown(options: NodeShutdownOptions, deps: NodeShutd
           await clock.sleep(backoffDelayMs(RETRY, failures++), signal).catch(() => {});
         }
       }
+      isOver = true;
       lock?.release();
       lock = undefined;
     },
