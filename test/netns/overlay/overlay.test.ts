@@ -138,7 +138,9 @@ test('R19: a node whose address changes while it runs says so at once, and its p
     });
     await eventually('its peer has it', async () => {
       const fdb = await one.run('bridge', ['fdb', 'show']);
-      return backend === 'vxlan' ? fdb.includes(`dst ${next}`) : (await podRoutes(one)).some((route) => route.includes(`via ${next} `));
+      return backend === 'vxlan'
+        ? fdb.includes(`dst ${next}`)
+        : (await podRoutes(one)).some((route) => route.includes(`via ${next} `));
     });
     t.true(performance.now() - toldMs < 1000);
     await eventually('pods reach each other again', () => reaches(one.pod, '10.244.2.2'));
