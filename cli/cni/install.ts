@@ -1,5 +1,5 @@
-import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { removeIdleBridges } from '../../cni/node/idle-bridges.ts';
 import { ownPlugins } from '../../cni/programs/all.ts';
 import { isOwnLauncher, LAUNCHER_MARK } from '../../cni/wire/own-launcher.ts';
@@ -9,6 +9,8 @@ import { CHECKOUT } from '../daemon/launch.ts';
 import { UserError } from '../output/failure.ts';
 import { createSteps } from '../output/steps.ts';
 import { checkRoot } from '../preflight/checks.ts';
+
+const DEFAULT_BIN_DIR = '/opt/cni/bin';
 
 const types = () => [...ownPlugins({ run, sleep: async () => {} }).keys()];
 
@@ -37,10 +39,11 @@ export async function installPlugins(options: { binDir: string; force?: boolean 
 /** `berth cni uninstall`: takes away what `install` made, and bridges of ours that have no port any more; nothing else. */
 export async function uninstallPlugins(options: { binDir: string }): Promise<void> {
   checkRoot('cni uninstall');
-  for (const type of types()) {
-    const file = join(options.binDir, type);
-    if (existsSync(file) && isOwnLauncher(file)) rmSync(file);
-  }
+  const own = types()
+    .map((type) => join(options.binDir, type))
+    .filter((file) => existsSync(file) && isOwnLauncher(file));
+  for (const file of own) rmSync(file);
+  if (own.length > 0) removeEmptyFolders(options.binDir);
   const netlink = openRtnetlink();
   try {
     const bridges = await removeIdleBridges(netlink);
@@ -48,6 +51,17 @@ export async function uninstallPlugins(options: { binDir: string }): Promise<voi
   } finally {
     netlink.close();
   }
+}
+
+/** The folder of plugins and, where it is its usual place, the one around it: `install` makes them on a host without any. */
+function removeEmptyFolders(binDir: string): void {
+  for (const folder of [binDir, ...(binDir === DEFAULT_BIN_DIR ? [dirname(binDir)] : [])])
+    try {
+      rmdirSync(folder);
+    } catch (error) {
+      if (!['ENOTEMPTY', 'EBUSY', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      return;
+    }
 }
 
 /** What `berth cni install` writes for a plugin. */

@@ -112,7 +112,12 @@ call ADD; call DEL; ip netns delete other; umount /run/netns; rm -r /var/lib/cni
   t.regex(await cluster.sh('ip -o link'), /cni8/);
   t.regex((await cluster.berthOk('cni', 'uninstall')).stderr, /Bridges without pods removed: cni8/);
   await isAsBefore(t, bare);
-  await cluster.berthOk('cni', 'uninstall');
+
+  // On a host that never had plugins the folder is ours too.
+  await cluster.sh('rm -r /opt/cni');
+  await cluster.berthOk('cni', 'install');
+  for (const _ of [1, 2]) await cluster.berthOk('cni', 'uninstall');
+  await cluster.sh('test ! -e /opt/cni');
 });
 
 const hasBird = existsSync(debianProgramPath(CHECKOUT, bird));
