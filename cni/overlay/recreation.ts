@@ -1,5 +1,6 @@
 import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/log.ts';
 
 const FIRST_MS = 1_000;
 const LAST_MS = 30_000;
@@ -9,16 +10,18 @@ const QUIET_MS = 60_000;
 /**
  * Has a device that somebody deletes made anew: after a second, then less and less often (up to 30 s), as flanneld does. Lives until the
  * signal aborts.
- * @param recreate is called again, later, when it throws.
+ * @param what.recreate is called again, later, when it throws; answers how many entries it wrote, undefined when all was in order already.
  */
 export function recreateWhenDeleted(
   what: {
-    hostNetns?: string;
+    /** For the log: `VXLAN`. */
+    kind: string;
+    hostNetns: string | undefined;
+    log: Logger;
     /** By name, too: a device may go before anybody has read its index. */
     isOurs(linkIndex: number, name: string): boolean;
     onDeleted(): void;
-    recreate(): Promise<void>;
-    onError(error: unknown): void;
+    recreate(): Promise<number | undefined>;
   },
   clock: Clock,
   signal: AbortSignal,
@@ -31,10 +34,15 @@ export function recreateWhenDeleted(
     if (cancel || signal.aborted) return;
     cancel = clock.after(delayMs, () => {
       cancel = undefined;
-      what.recreate().catch((error) => {
-        what.onError(error);
-        later();
-      });
+      what.recreate().then(
+        (changed) => {
+          if (changed !== undefined) what.log.warn({ changed }, `somebody deleted the ${what.kind} device: made anew`);
+        },
+        (error) => {
+          what.log.error({ err: error }, `the ${what.kind} device could not be made anew; trying again`);
+          later();
+        },
+      );
     });
     delayMs = Math.min(delayMs * 2, LAST_MS);
   }

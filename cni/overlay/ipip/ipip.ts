@@ -128,18 +128,18 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
     run: (signal) =>
       recreateWhenDeleted(
         {
-          ...(hostNetns !== undefined && { hostNetns }),
+          kind: 'IPIP',
+          hostNetns,
+          log,
           isOurs: (_, name) => name === LINK && linkIndex !== 0,
           onDeleted() {
             isStale = true;
           },
           recreate: () =>
             serial(async () => {
-              if (signal.aborted || !isStale || !self) return;
-              const { changed } = await syncFull(known);
-              log.warn({ changed }, 'somebody deleted the IPIP device: made anew');
+              if (signal.aborted || !isStale || !self) return undefined;
+              return (await syncFull(known)).changed;
             }),
-          onError: (error) => log.error({ err: error }, 'the IPIP device could not be made anew; trying again'),
         },
         clock,
         signal,

@@ -163,18 +163,18 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
     async run(signal) {
       const recreation = recreateWhenDeleted(
         {
-          ...(hostNetns !== undefined && { hostNetns }),
+          kind: 'VXLAN',
+          hostNetns,
+          log,
           isOurs: (_, name) => Object.values(devices).some((device) => device.name === name),
           onDeleted() {
             isStale = true;
           },
           recreate: () =>
             serial(async () => {
-              if (signal.aborted || !isStale || !self) return;
-              const { changed } = await syncFull(known);
-              log.warn({ changed }, 'somebody deleted the VXLAN device: made anew');
+              if (signal.aborted || !isStale || !self) return undefined;
+              return (await syncFull(known)).changed;
             }),
-          onError: (error) => log.error({ err: error }, 'the VXLAN device could not be made anew; trying again'),
         },
         clock,
         signal,

@@ -181,18 +181,18 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
     run: (signal) =>
       recreateWhenDeleted(
         {
-          ...(hostNetns !== undefined && { hostNetns }),
+          kind: 'WireGuard',
+          hostNetns,
+          log,
           isOurs: (linkIndex) => devices.some(({ index }) => index === linkIndex),
           onDeleted() {
             isStale = true;
           },
           recreate: () =>
             serial(async () => {
-              if (signal.aborted || !isStale || !self) return;
-              const { changed } = await syncFull(known);
-              log.warn({ changed }, 'somebody deleted the WireGuard device: made anew');
+              if (signal.aborted || !isStale || !self) return undefined;
+              return (await syncFull(known)).changed;
             }),
-          onError: (error) => log.error({ err: error }, 'the WireGuard device could not be made anew; trying again'),
         },
         clock,
         signal,
