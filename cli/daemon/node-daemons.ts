@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { ConfigFlag } from '../../src/config/load.ts';
+import { createMetrics } from '../../src/runtime/metrics.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { cidrsOf } from '../cluster/addresses.ts';
 import { removeNetwork, removePods } from '../cluster/remove-node.ts';
@@ -17,6 +18,7 @@ import {
   prepareOverlay,
 } from '../roots/standalone.ts';
 import { prepareProxy } from '../roots/standalone-proxy.ts';
+import { buildInfo } from '../version.ts';
 import type { NodeAddresses } from './node-address.ts';
 import { serve, type Verbose } from './serve.ts';
 
@@ -83,8 +85,10 @@ export function runNodeDaemon(flags: NodeFlags & Verbose): Promise<void> {
         sysctls,
         context,
       );
-      const overlay = await prepareOverlay(flags, identity, context);
-      const agent = await prepareAgent(flags, identity, context, signal, overlay);
+      // One registry for both: the overlay's figures are read where the agent's are, with the same rights.
+      const metrics = createMetrics(buildInfo());
+      const overlay = await prepareOverlay(flags, identity, context, metrics);
+      const agent = await prepareAgent(flags, identity, context, signal, overlay, metrics);
       return { ...agent, ...proxy, ...(overlay && { overlay }) };
     },
     addressFinder(flags),

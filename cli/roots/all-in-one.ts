@@ -77,7 +77,7 @@ export async function runAllInOne(
     proxy: clientAs(settings, pki, 'proxy', 'kube-proxy', metrics.proxy),
     overlay: clientAs(settings, pki, 'overlay', 'berth-overlay'),
   };
-  const overlay = await createOwnOverlay(settings, clients.overlay, context);
+  const overlay = await createOwnOverlay(settings, clients.overlay, metrics.node, context);
   const own = createOwnNode(`https://${settings.nodeIp}:${settings.agentPort}`, pki.kubeletClient.certPem);
   const controlPlane = await createControlPlanePart(
     {

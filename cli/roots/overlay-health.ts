@@ -7,7 +7,8 @@ import type { Runnable } from '../../src/runtime/run-together.ts';
 
 /**
  * flanneld's health port: `/healthz` (its loops turn), `/readyz` (pods of the other nodes are reached, and they know how this one is), and
- * beside them `/metrics` and `/peers`: the state as JSON, with the reason for each node that is not reached.
+ * beside them, for this host alone, `/metrics` and `/peers`: the state as JSON, with the reason for each node that is not reached. Nobody
+ * has to say who they are here, so nobody else is told more than health.
  */
 export function createOverlayHealth(
   options: { address: string },
@@ -28,10 +29,18 @@ export function createOverlayHealth(
     '/peers': () => ({ code: 200, type: 'application/json', body: JSON.stringify(state()) }),
   };
 
-  async function handle({ url, method }: IncomingMessage, response: ServerResponse): Promise<void> {
-    const answer = answers[new URL(url ?? '/', 'http://localhost').pathname];
-    const isRead = method === 'GET' || method === 'HEAD';
-    const { code, type, body } = !answer ? text(404, 'not found') : isRead ? await answer() : text(405, 'GET only');
+  async function answerTo({ url, method, socket }: IncomingMessage): Promise<Answer> {
+    const { pathname } = new URL(url ?? '/', 'http://localhost');
+    const answer = answers[pathname];
+    if (!answer) return text(404, 'not found');
+    if (method !== 'GET' && method !== 'HEAD') return text(405, 'GET only');
+    if (!pathname.endsWith('z') && !isLoopback(socket.remoteAddress))
+      return text(403, `${pathname} is for this host alone; inside berth node the agent's /metrics has these figures`);
+    return answer();
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { code, type, body } = await answerTo(request);
     response.writeHead(code, { 'content-type': type }).end(`${body}\n`);
   }
 
@@ -47,6 +56,10 @@ export function createOverlayHealth(
       await listener.close();
     },
   };
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return /^(::1|(::ffff:)?127\..*)$/.test(address ?? '');
 }
 
 interface Answer {

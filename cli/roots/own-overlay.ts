@@ -1,4 +1,5 @@
 import type { KubeClient } from '../../src/kube/client.ts';
+import type { Registry } from '../../src/runtime/metrics.ts';
 import { machineAddress } from '../nodes/records.ts';
 import { nodeIpsOf, type Settings } from '../settings.ts';
 import type { ProgramContext } from './context.ts';
@@ -9,13 +10,14 @@ import { readOverlaySource, uplinkOfNode } from './overlay-settings.ts';
 export async function createOwnOverlay(
   settings: Settings,
   client: KubeClient,
+  metrics: Registry,
   context: ProgramContext,
 ): Promise<OverlayPart | undefined> {
   if (settings.overlayBackend === 'none') return undefined;
   const conf = readOverlaySource(overlaySourceOf(settings), (message) => context.log.warn(message));
   // Packets of a tunnel leave by one link: towards the further nodes of this machine, where it has some.
   const uplink = uplinkOfNode(conf, nodeIpsOf(settings), [machineAddress(settings.nodesNetwork)]);
-  return createOverlayPart({ ...NODE_OVERLAY, nodeName: settings.nodeName, client, conf, uplink }, context);
+  return createOverlayPart({ ...NODE_OVERLAY, nodeName: settings.nodeName, client, conf, uplink, metrics }, context);
 }
 
 export function overlaySourceOf({ overlayBackend, netConfigPath, podCidr }: Settings) {

@@ -4,7 +4,7 @@ import { kubeletConfiguration } from '../../agent/config/kubelet-configuration.t
 import { createNodeNetwork } from '../../cni/node/node-network.ts';
 import { type ConfigFlag, loadConfig } from '../../src/config/load.ts';
 import { connectDocker } from '../../src/docker/connect.ts';
-import { createMetrics } from '../../src/runtime/metrics.ts';
+import { createMetrics, type Registry } from '../../src/runtime/metrics.ts';
 import type { Runnable } from '../../src/runtime/run-together.ts';
 import { cidrsOf } from '../cluster/addresses.ts';
 import { imagesFolder } from '../cluster/images-folder.ts';
@@ -99,6 +99,7 @@ export async function prepareAgent(
   context: ProgramContext,
   signal: AbortSignal,
   overlay?: Pick<OverlayPart, 'mtu'>,
+  metrics: Registry = createMetrics(buildInfo()),
 ): Promise<Record<string, Runnable>> {
   const { log, clock } = context;
   const asked = loadConfig(kubeletConfiguration, {
@@ -126,7 +127,6 @@ export async function prepareAgent(
   await checkMachine({ config: asked, rootDir: flags.rootDir, failSwapOnUnsaid: true });
   await checkResourceManagers({ config: asked, rootDir: flags.rootDir });
   const identity = parseNodeIdentity(flags);
-  const metrics = createMetrics(buildInfo());
   const api = flags.kubeconfig ? clientFrom(flags.kubeconfig, 'kubelet', context, metrics, identityFiles) : undefined;
   if (!api && !asked.staticPodPath && !asked.staticPodURL)
     throw new UserError(
@@ -182,6 +182,7 @@ export async function prepareOverlay(
   flags: OverlaySource & Pick<NodeDaemonFlags, 'kubeconfig' | 'nodeName' | 'nodeIp'> & { overlayKubeconfig?: string },
   identity: NodeIdentityFiles,
   context: ProgramContext,
+  metrics: Registry,
 ): Promise<OverlayPart | undefined> {
   const kubeconfig = flags.overlayKubeconfig ?? flags.kubeconfig;
   if (flags.backend === 'none' || !kubeconfig) return undefined;
@@ -189,7 +190,7 @@ export async function prepareOverlay(
   const conf = readOverlaySource(flags, (message) => context.log.warn(message));
   const nodeIps = flags.nodeIp === undefined ? [await detectNodeIp()] : parseNodeIps(flags.nodeIp);
   return createOverlayPart(
-    { ...NODE_OVERLAY, nodeName: nodeNameOf(flags), client, conf, uplink: uplinkOfNode(conf, nodeIps) },
+    { ...NODE_OVERLAY, nodeName: nodeNameOf(flags), client, conf, uplink: uplinkOfNode(conf, nodeIps), metrics },
     context,
   );
 }

@@ -73,6 +73,11 @@ chapter(name('up --nodes 3: three nodes are Ready, each with a network and an En
   t.deepEqual(addresses, [machine.address, '172.29.77.2', '172.29.77.3']);
   t.is(new Set(nodes.map(({ spec }) => spec?.podCIDR)).size, 3);
   t.regex((await machine.berthOk('node', 'list')).stdout, /machine-2 +172\.29\.77\.2 +runs .*\nmachine-3/);
+  for (const node of ['machine', TWO])
+    await until(`${node} tells its overlay's figures`, async () => {
+      const metrics = await machine.kubectl('get', '--raw', `/api/v1/nodes/${node}/proxy/metrics`);
+      return /^berth_overlay_peers 2$/m.test(metrics) && /^berth_overlay_mtu_bytes 1450$/m.test(metrics);
+    });
 });
 
 chapter(name('a pod on each node: all reach each other, and a Service has all three'), async (t) => {

@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os';
 import test from 'ava';
 import { Registry } from 'prom-client';
 import { createOverlayHealth } from '../../../cli/roots/overlay-health.ts';
@@ -35,6 +36,25 @@ test('the health port: loops, readiness with its reason, metrics, peers', async 
   t.regex((await ask('/metrics'))[1], /^berth_overlay_mtu_bytes 1450$/m);
   t.is((await ask('/nowhere'))[0], 404);
   t.is((await ask('/healthz', 'POST'))[0], 405);
+  controller.abort();
+  await running;
+});
+
+test('who asks from elsewhere is told of health alone', async (t) => {
+  const own = Object.values(networkInterfaces())
+    .flat()
+    .find((one) => one?.family === 'IPv4' && !one.internal)?.address;
+  if (own === undefined) return t.pass('this machine has no address but loopback');
+  const clock = createFakeClock();
+  const controller = new AbortController();
+  const state: OverlayState = { ready: true, backend: 'vxlan', peers: 0, skipped: [] };
+  const port = PORT + 1;
+  const deps = { state: () => state, heartbeats: createHeartbeats(clock), metrics: new Registry() };
+  const running = createOverlayHealth({ address: `0.0.0.0:${port}` }, deps).run(controller.signal);
+  const status = async (host: string, path: string) => (await fetch(`http://${host}:${port}${path}`)).status;
+  for (const path of ['/healthz', '/readyz', '/metrics', '/peers']) t.is(await status('127.0.0.1', path), 200, path);
+  for (const path of ['/healthz', '/readyz']) t.is(await status(own, path), 200, path);
+  for (const path of ['/metrics', '/peers']) t.is(await status(own, path), 403, path);
   controller.abort();
   await running;
 });
