@@ -1,75 +1,35 @@
-import { closeSync, openSync } from 'node:fs';
-import { hasLink } from '../libc.ts';
 import { type Address, type AddressSpec, decodeAddress, encodeAddress } from './addresses.ts';
-import { text } from './attributes.ts';
 import {
   AF_INET,
   AF_INET6,
   AF_UNSPEC,
-  IFLA_IFNAME,
   NETLINK_ROUTE,
   NLM_F_APPEND,
   NLM_F_CREATE,
-  NLM_F_DUMP,
   NLM_F_EXCL,
   NLM_F_REPLACE,
   RTM_DELADDR,
-  RTM_DELLINK,
   RTM_DELNEIGH,
   RTM_DELROUTE,
   RTM_GETADDR,
-  RTM_GETLINK,
   RTM_GETNEIGH,
   RTM_GETROUTE,
   RTM_NEWADDR,
-  RTM_NEWLINK,
   RTM_NEWNEIGH,
   RTM_NEWROUTE,
 } from './constants.ts';
-import {
-  type BridgeSpec,
-  decodeLink,
-  encodeBridge,
-  encodeLink,
-  encodeLinkChange,
-  encodeVeth,
-  type Link,
-  type LinkChange,
-  type LinkSpec,
-  linkHeader,
-  type VethSpec,
-} from './links.ts';
+import { type LinkOperations, linkOperations } from './link-operations.ts';
 import { decodeNeighbour, encodeNeighbour, type Neighbour, type NeighbourState } from './neighbours.ts';
+import { acknowledged, dump } from './requests.ts';
 import { decodeRoute, encodeRoute, type Route, type RouteSpec } from './routes.ts';
-import { isNetlinkError, NetlinkError, type NetlinkRequest, type NetlinkSocket, openNetlinkSocket } from './socket.ts';
+import { type NetlinkRequest, type NetlinkSocket, openNetlinkSocket } from './socket.ts';
 
 /**
  * Links, addresses, routes and neighbours of one network namespace. Every call is one message to the kernel;
  * calls made without awaiting in between are carried out in order, so independent ones may be sent together.
  * All throw NetlinkError with the kernel's errno name.
  */
-export interface Rtnetlink {
-  listLinks(): Promise<Link[]>;
-  /** By index or by name; undefined when there is none. */
-  getLink(target: number | string): Promise<Link | undefined>;
-  /** EEXIST when the name is taken. */
-  createBridge(spec: BridgeSpec): Promise<void>;
-  /**
-   * Both ends in one step; the peer in the namespace at `peer.netns`. EEXIST when one of the names is taken. `change` is what the first end
-   * is told right after, with nothing in between.
-   */
-  createVeth(
-    spec: Omit<VethSpec, 'peer'> & {
-      peer: Omit<VethSpec['peer'], 'netnsFd'> & { netns?: string };
-      change?: LinkChange;
-    },
-  ): Promise<void>;
-  /** Any other kind; in the namespace at `netns` where one is given. EEXIST when the name is taken, EOPNOTSUPP for a kind that the kernel lacks. */
-  createLink(spec: Omit<LinkSpec, 'netnsFd'> & { netns?: string }): Promise<void>;
-  setLink(target: number | string, change: Omit<LinkChange, 'netnsFd'> & { netns?: string }): Promise<void>;
-  /** A veth's other end goes with it. ENODEV when there is none. Done off the main thread, not in order with other requests; resolves when no namespace lists the link any more. */
-  deleteLink(target: number | string): Promise<void>;
-
+export interface Rtnetlink extends LinkOperations {
   listAddresses(filter?: { linkIndex?: number; family?: 4 | 6 }): Promise<Address[]>;
   /** EEXIST when the link has it. */
   addAddress(spec: AddressSpec): Promise<void>;
@@ -114,16 +74,6 @@ export function openRtnetlink(netns?: string): Rtnetlink {
   };
 }
 
-function dump(socket: NetlinkSocket, operation: string, type: number, header: Uint8Array): Promise<Buffer[]> {
-  return socket.request({ operation, type, flags: NLM_F_DUMP, body: [header] });
-}
-
-function acknowledged(socket: NetlinkSocket) {
-  return async (request: NetlinkRequest) => {
-    await socket.request(request);
-  };
-}
-
 function familyHeader(length: number, family: 4 | 6 | undefined): Buffer {
   const header = Buffer.alloc(length);
   header[0] = family === 4 ? AF_INET : family === 6 ? AF_INET6 : AF_UNSPEC;
@@ -132,90 +82,6 @@ function familyHeader(length: number, family: 4 | 6 | undefined): Buffer {
 
 function defined<T>(value: T | undefined): value is T {
   return value !== undefined;
-}
-
-function changeRequest(target: number | string, change: LinkChange, netns?: string): NetlinkRequest {
-  const { netnsFd: _, ...named } = change;
-  return {
-    operation: `change link ${target} (${[...Object.keys(named), ...(netns ? [`move to ${netns}`] : [])].join(', ')})`,
-    type: RTM_NEWLINK,
-    body: encodeLinkChange(target, change),
-  };
-}
-
-function byNameOrIndex(target: number | string): Uint8Array[] {
-  return typeof target === 'number' ? [linkHeader(target)] : [linkHeader(0), ...text(IFLA_IFNAME, target)];
-}
-
-/** The kernel takes namespaces by descriptor. What is sent goes out before this returns, so calls stay in order. */
-async function withNetnsFd(netns: string | undefined, work: (netnsFd: number | undefined) => Promise<void>) {
-  if (netns === undefined) return work(undefined);
-  const netnsFd = openSync(netns, 'r');
-  try {
-    await work(netnsFd);
-  } finally {
-    closeSync(netnsFd);
-  }
-}
-
-function linkOperations(socket: NetlinkSocket) {
-  const send = acknowledged(socket);
-  const create = NLM_F_CREATE | NLM_F_EXCL;
-  async function getLink(target: number | string): Promise<Link | undefined> {
-    try {
-      const [body] = await socket.request({
-        operation: `get link ${target}`,
-        type: RTM_GETLINK,
-        body: byNameOrIndex(target),
-      });
-      return body && decodeLink(body);
-    } catch (error) {
-      if (isNetlinkError(error, 'ENODEV')) return undefined;
-      throw error;
-    }
-  }
-  return {
-    async listLinks() {
-      return (await dump(socket, 'list links', RTM_GETLINK, linkHeader(0))).map(decodeLink);
-    },
-    getLink,
-    createBridge: (spec: BridgeSpec) =>
-      send({ operation: `create bridge ${spec.name}`, type: RTM_NEWLINK, flags: create, body: encodeBridge(spec) }),
-    createVeth: ({ peer: { netns, ...peer }, change, ...spec }: Parameters<Rtnetlink['createVeth']>[0]) =>
-      withNetnsFd(netns, async (netnsFd) => {
-        const requests = [
-          {
-            operation: `create veth ${spec.name} (peer ${peer.name}${netns ? ` in ${netns}` : ''})`,
-            type: RTM_NEWLINK,
-            flags: create,
-            body: encodeVeth({ ...spec, peer: { ...peer, netnsFd } }),
-          },
-          ...(change ? [changeRequest(spec.name, change)] : []),
-        ];
-        const [made, changed] = socket.requestTogether(requests);
-        changed?.catch(() => {});
-        await made;
-        await changed;
-      }),
-    createLink: ({ netns, ...spec }: Parameters<Rtnetlink['createLink']>[0]) =>
-      withNetnsFd(netns, (netnsFd) =>
-        send({
-          operation: `create ${spec.kind} ${spec.name}${netns ? ` in ${netns}` : ''}`,
-          type: RTM_NEWLINK,
-          flags: create,
-          body: encodeLink({ ...spec, netnsFd }),
-        }),
-      ),
-    setLink: (target: number | string, { netns, ...change }: Parameters<Rtnetlink['setLink']>[1]) =>
-      withNetnsFd(netns, (netnsFd) => send(changeRequest(target, { ...change, netnsFd }, netns))),
-    async deleteLink(target: number | string) {
-      const operation = `delete link ${target}`;
-      const index = typeof target === 'number' ? target : (await getLink(target))?.index;
-      if (index === undefined) throw new NetlinkError(operation, 'ENODEV');
-      const request = { operation, type: RTM_DELLINK, body: [linkHeader(index)] };
-      await socket.requestSlow(request, (fd) => !hasLink(fd, index));
-    },
-  };
 }
 
 function addressOperations(socket: NetlinkSocket) {
