@@ -176,6 +176,8 @@ export function createSpdyConnection(
     for (const wake of waiting) wake();
   });
   socket.on('error', () => {});
+  // Who leaves while the reader waits, for room or for answers to be fetched, is not noticed by reading. A reader that runs says why it ended first.
+  socket.once('close', () => setImmediate(finish, undefined));
   touch();
   read().then(
     () => finish(undefined),

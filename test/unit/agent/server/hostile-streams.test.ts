@@ -174,6 +174,7 @@ const [spdyExec, spdyForward, webSocketExec] = recordings();
 
 test.serial('pings whose answers nobody fetches stop being read; nothing is piled up', async (t) => {
   const api = await scene(t);
+  const sockets = openSockets();
   const pings = Buffer.concat(Array.from({ length: 5000 }, () => ping(1)));
   const overSpdy = await flood(api, spdyExec!.pieces[0]!, () => pings, 1500);
   // What lies in the kernel's buffers of both ends, and the node's bound: far from what a second would bring.
@@ -183,6 +184,8 @@ test.serial('pings whose answers nobody fetches stop being read; nothing is pile
   await flood(api, webSocketExec!.pieces[0]!, () => frames, 1500);
   const grownMiB = (process.memoryUsage().rss - before) / 2 ** 20;
   t.true(grownMiB < 100, `grown by ${grownMiB.toFixed()} MiB`);
+  // They left while the node waited for them to fetch.
+  await assertNothingLeft(t, api, sockets);
 });
 
 test.serial('streams that are opened and reset all day long leave nothing behind', async (t) => {
