@@ -109,6 +109,8 @@ test('pulls are serial: the second waits for its turn, and says so', async (t) =
   docker.registry.add('a:1').add('b:1');
   const open = gate(docker);
   const first = ensure(podWith('a', 'a:1'));
+  // Who comes first is decided behind questions to the Engine.
+  await eventually('the first pulls', () => open.length === 1);
   const second = ensure(podWith('b', 'b:1'));
   await eventually(
     'the second waits',
