@@ -74,7 +74,7 @@ for (const kind of ['macvlan', 'host-device'] as const) {
         chain.close();
       }
     }
-    t.true(killed > (isFull ? 20 : 2) && step < STEPS_LIMIT, `${killed} killed`);
+    t.true(killed > (isFull ? 15 : 2) && step < STEPS_LIMIT, `${killed} killed`);
   });
 
   test(`${kind}: DEL killed before a step, then again: nothing is left`, async (t) => {
