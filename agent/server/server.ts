@@ -13,6 +13,7 @@ import { opensslCiphers } from '../../src/auth/tls-suites.ts';
 import type { UserInfo } from '../../src/auth/user.ts';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
+import { answerClientErrors } from '../../src/streaming/client-errors.ts';
 import { refuseUpgrade, upgradeKind } from '../../src/streaming/upgrade.ts';
 import { type AgentAppDeps, createAgentApp } from './app.ts';
 import { boundConnections } from './connections.ts';
@@ -137,6 +138,7 @@ export function createAgentServer(
     serve,
   );
   https.maxHeadersCount = MAX_HEADERS_READ;
+  answerClientErrors(https, deps.clock);
   const connections = boundConnections(https, limits.connections, deps);
   const inside = createHttpServer({ shouldUpgradeCallback, maxHeaderSize: MAX_HEADER_BYTES } as ServerOptions, serve);
   const healthz = createHttpServer({ headersTimeout: limits.headersMs }, (request, response) => {

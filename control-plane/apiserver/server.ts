@@ -9,6 +9,7 @@ import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import { createHealthMetrics } from '../../src/runtime/health-metrics.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry as MetricsRegistry } from '../../src/runtime/metrics.ts';
+import { answerClientErrors } from '../../src/streaming/client-errors.ts';
 import type { IssuerDiscovery } from '../service-accounts/issuer-discovery.ts';
 import type { Store } from '../store/store.ts';
 import { createAuthenticator } from './authentication.ts';
@@ -88,6 +89,7 @@ export function createApiServer(options: ApiServerOptions, deps: ApiServerDeps):
   let listening: { host: string; port: number } | undefined;
   const server = createListener(options);
   const connections = trackConnections(server);
+  answerClientErrors(server, clock);
   const handle = createHandler({
     api: createApi(registry, { store: deps.store, schema: deps.schema, clock, log, requestTimeoutMs }),
     authenticator: createAuthenticator(deps.tokens ?? [], log),
@@ -226,11 +228,6 @@ function listen(server: Http2SecureServer, options: ApiServerOptions): Promise<A
   });
 }
 
-const CLIENT_ERRORS: Record<string, string> = {
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
-};
-
 /** HTTP/2 keeps connections open for ever: to stop, they must be known. */
 function trackConnections(server: Http2SecureServer) {
   const sockets = new Set<Socket>();
@@ -248,11 +245,6 @@ function trackConnections(server: Http2SecureServer) {
   // Port scanners and broken clients; nothing to tell anybody.
   server.on('tlsClientError', () => {});
   server.on('sessionError', () => {});
-  server.on('clientError', ({ code }: NodeJS.ErrnoException, socket: Socket) => {
-    if (!socket.writable) return void socket.destroy();
-    const status = CLIENT_ERRORS[code ?? ''] ?? '400 Bad Request';
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
-  });
   return {
     /** Lets what is under way finish. */
     close() {
