@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { TestTotals } from './report.ts';
+import { noTests, type TestTotals } from './report.ts';
 
 const NO_BENCHES = ['support.ts', 'pods.ts', 'profile-child.ts', 'commands.ts'];
 
 /** Benchmarks are run, not judged: a figure depends on the machine's day. One that cannot run to its end is a failure. */
 export function runBenches(checkout: string, print: (line: string) => void): TestTotals {
-  const totals: TestTotals = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
+  const totals = noTests();
   const folder = join(checkout, 'test/bench');
   for (const file of readdirSync(folder)
     .filter((name) => name.endsWith('.ts') && !NO_BENCHES.includes(name))
@@ -17,6 +17,7 @@ export function runBenches(checkout: string, print: (line: string) => void): Tes
     if (status === 0) totals.passed++;
     else {
       totals.failed++;
+      totals.failedNames.push(`bench ${file}`);
       print(`✗ bench ${file} exited ${status}`);
     }
   }

@@ -7,7 +7,11 @@ export interface TestTotals {
   skipped: number;
   /** The names of skipped tests: what this host cannot run is said by name. */
   skippedNames: string[];
+  /** One entry per failure; a test's title as ava prints it. */
+  failedNames: string[];
 }
+
+export const noTests = (): TestTotals => ({ passed: 0, failed: 0, skipped: 0, skippedNames: [], failedNames: [] });
 
 const PASSED = /^ {2}✔ (?:\[expected fail\] )?(.+)$/;
 const FAILED = /^ {2}✘ \[fail\]: (.+)$/;
@@ -22,7 +26,7 @@ const LOGGED = /^ {4}(?:ℹ| {2})/;
  * @param onFailure gets the name of each failed test at once
  */
 export function createReportReader(onFailure: (line: string) => void) {
-  const totals: TestTotals = { passed: 0, failed: 0, skipped: 0, skippedNames: [] };
+  const totals = noTests();
   const rest: string[] = [];
   return {
     totals,
@@ -37,8 +41,10 @@ export function createReportReader(onFailure: (line: string) => void) {
         totals.skipped++;
         totals.skippedNames.push(skipped);
       } else if (failed !== undefined || pending !== undefined) {
+        const name = failed ?? `${pending} (it never ended)`;
         totals.failed++;
-        onFailure(`✗ ${failed ?? `${pending} (it never ended)`}`);
+        totals.failedNames.push(name);
+        onFailure(`✗ ${name}`);
       } else if (!LOGGED.test(text)) rest.push(text);
     },
     /** All that was said beside the tests' names: why they failed, what happened outside of them. Without failures it says nothing new. */

@@ -42,7 +42,12 @@ test('what the real ava says of passed, failed, skipped and hanging tests is cou
     failures.map((line) => line.split(' ').slice(0, 4).join(' ')),
     ['✗ fails', '✗ throws undefined Rejected', '✗ throws an object', '✗ hangs (it never'],
   );
-  t.deepEqual(reader.totals, {
+  const { failedNames, ...totals } = reader.totals;
+  t.deepEqual(
+    failedNames,
+    failures.map((line) => line.slice(2)),
+  );
+  t.deepEqual(totals, {
     passed: 1,
     failed: 4,
     skipped: 1,
