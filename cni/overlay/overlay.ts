@@ -19,15 +19,16 @@ import type { Logger } from '../../src/runtime/log.ts';
 import { runTogether } from '../../src/runtime/run-together.ts';
 import type { AnnotationKeys } from './annotations.ts';
 import type { BackendReady, OverlayBackend, PerFamily, SelfNode } from './backend.ts';
-import { createComplaints } from './complaints.ts';
 import type { OverlayMetrics } from './metrics.ts';
 import type { NetConf } from './net-conf.ts';
 import { createNodePublisher } from './node-publisher.ts';
 import { createPeerTable } from './peer-table.ts';
 import { prepareHost } from './prepare-host.ts';
+import { keepRules } from './rules-keeper.ts';
 import { createSelfReader } from './self-node.ts';
 import { renderSubnetFile, writeSubnetFile } from './subnet-file.ts';
 import type { Traffic } from './traffic.ts';
+import { createUnreached } from './unreached.ts';
 import type { UplinkChoice } from './uplink.ts';
 
 /** The nodes of the cluster, as an informer offers them. */
@@ -82,7 +83,7 @@ export interface OverlayState {
   uplink?: { name: string; publicIps: PerFamily<string> };
   mtu?: number;
   peers: number;
-  skipped: { node: string; reason: string }[];
+  skipped: readonly { node: string; reason: string }[];
 }
 
 export interface Overlay {
@@ -95,7 +96,6 @@ export interface Overlay {
 const MIN_INTERVAL_MS = 10;
 const RETRY_MS = 2_000;
 const DEFAULT_RESYNC_MS = 10_000;
-const DEFAULT_RULES_RESYNC_MS = 30_000;
 const FAMILIES = [4, 6] as const;
 
 export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overlay {
@@ -111,8 +111,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
   let ready: BackendReady | undefined;
   let waitsFor: string | undefined = 'the list of nodes';
   let isSynced = false;
-  let skipped: OverlayState['skipped'] = [];
-  const complaints = createComplaints(log);
+  const unreached = createUnreached(table, deps);
   let lastFullMs = Number.NEGATIVE_INFINITY;
   let lookAtSelf = true;
 
@@ -168,14 +167,6 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     );
   }
 
-  function report(now: OverlayState['skipped'], full: boolean): void {
-    skipped = now;
-    metrics?.peers.set(table.peers.size - now.filter(({ node }) => table.peers.has(node)).length);
-    metrics?.skipped.set(now.length);
-    // A node that has just come says how it is reached a moment later.
-    if (full) complaints.tell(now);
-  }
-
   async function pass(): Promise<void> {
     deps.heartbeat?.();
     const startedMs = clock.monotonicMs();
@@ -194,8 +185,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     try {
       const outcome = await backend.sync(table.peers, changed);
       metrics?.written.inc(outcome.changed);
-      const others = changed ? skipped.filter(({ node }) => !changed.has(node) && table.peers.has(node)) : [];
-      report([...table.skipped(), ...others, ...outcome.skipped], full);
+      unreached.record(outcome.skipped, changed);
       if (outcome.changed > 0)
         log.info({ changed: outcome.changed, peers: table.peers.size, full }, 'routes to other nodes written');
     } catch (error) {
@@ -236,18 +226,15 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     runner.request();
   }
 
-  async function keepRules(signal: AbortSignal): Promise<void> {
+  async function keepRulesOnceThere(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => there.resolve(), { once: true });
     await there.promise;
-    while (!signal.aborted) {
-      try {
-        const changes = await deps.traffic.ensure({ networks: conf.networks, podCidrs: self!.podCidrs }, signal);
-        if (changes.length > 0) log.info({ changes }, "the overlay's rules brought in order");
-      } catch (error) {
-        if (!signal.aborted) log.error({ err: error }, "the overlay's rules could not be written; trying again");
-      }
-      await clock.sleep(options.rulesResyncMs ?? DEFAULT_RULES_RESYNC_MS, signal).catch(() => {});
-    }
+    const of = {
+      networks: conf.networks,
+      podCidrs: () => self!.podCidrs,
+      ...(options.rulesResyncMs !== undefined && { intervalMs: options.rulesResyncMs }),
+    };
+    await keepRules(deps.traffic, of, deps, signal);
   }
 
   /** A cable, an MTU: what the uplink is made of. Pods' links come and go all the time and are none of it. */
@@ -290,13 +277,13 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       ...(self && { uplink: { name: self.uplink.name, publicIps: self.publicIps } }),
       mtu: ready?.mtu,
       peers: table.peers.size,
-      skipped,
+      skipped: unreached.list(),
     }),
 
     async run(signal) {
       const parts: Parameters<typeof runTogether>[0] = {
         'overlay nodes': { run: followNodes },
-        'overlay rules': { run: keepRules },
+        'overlay rules': { run: keepRulesOnceThere },
         'overlay annotations': publisher,
         ...(backend.run && { [`overlay backend ${backend.type}`]: { run: (stop) => backend.run!(stop) } }),
       };

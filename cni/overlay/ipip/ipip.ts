@@ -11,10 +11,9 @@ import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
-import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
+import { createDeviceSync } from '../device-sync.ts';
 import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
-import { recreateWhenDeleted } from '../recreation.ts';
 import { ensureTunnelAddress, OVERLAY_ALIAS, setTunnelSysctls } from '../tunnel-link.ts';
 import { findUnderlayAddress } from '../underlay-address.ts';
 import type { IpipOptions } from './options.ts';
@@ -30,15 +29,25 @@ const OVERHEAD_BYTES = 20;
 const LEAST_MTU = 68;
 
 export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend {
-  const { log, clock, hostNetns } = deps;
+  const { log, hostNetns } = deps;
   const netlink = openRtnetlink(hostNetns);
   const routes = createOverlayRoutes(netlink);
-  const serial = createSerial();
   let self: SelfNode | undefined;
   let linkIndex = 0;
-  let known: ReadonlyMap<string, Peer> = new Map();
-  /** What we remember of the routes is of a device that is no more. */
-  let isStale = true;
+  const passes = createDeviceSync(
+    {
+      kind: 'IPIP',
+      isOurs: (_, name) => name === LINK && linkIndex !== 0,
+      async ensure() {
+        if (!self) throw new Error('overlay ipip: sync before ensure');
+        await ensureDevice(self);
+      },
+      syncAll: (peers) => write(peers.keys(), peers, true),
+      syncSome: (peers, names) => write(names, peers, false),
+    },
+    deps,
+  );
+  const { serial } = passes;
 
   async function ensureDevice(node: SelfNode): Promise<void> {
     const podCidr = node.podCidrs[4];
@@ -64,7 +73,7 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
       link = await netlink.getLink(LINK);
       if (!link) throw new Error(`overlay ipip: ${LINK} was deleted as soon as it was made`);
     }
-    if (link.index !== linkIndex) isStale = true;
+    if (link.index !== linkIndex) passes.forgetKernel();
     linkIndex = link.index;
     if (link.mtu !== mtu || link.alias !== OVERLAY_ALIAS)
       await netlink.setLink(linkIndex, { mtu, alias: OVERLAY_ALIAS });
@@ -95,19 +104,6 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
     return { changed: outcome.changed, skipped: [...skipped, ...outcome.skipped] };
   }
 
-  async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
-    if (!self) throw new Error('overlay ipip: sync before ensure');
-    try {
-      await ensureDevice(self);
-      // From here on: who deletes the device meanwhile makes it stale again.
-      isStale = false;
-      return await write(peers.keys(), peers, true);
-    } catch (error) {
-      isStale = true;
-      throw error;
-    }
-  }
-
   return {
     type: 'ipip',
 
@@ -115,40 +111,18 @@ export function createIpip(options: IpipOptions, deps: IpipDeps): OverlayBackend
       serial(async () => {
         await ensureDevice(node);
         self = node;
-        isStale = true;
+        passes.forgetKernel();
         return { mtu: mtuOf(node), data: {} };
       }),
 
-    sync: (peers, changed) =>
-      serial(() => {
-        known = peers;
-        return changed && !isStale ? write(changed, peers, false) : syncFull(peers);
-      }),
-
-    run: (signal) =>
-      recreateWhenDeleted(
-        {
-          kind: 'IPIP',
-          hostNetns,
-          log,
-          isOurs: (_, name) => name === LINK && linkIndex !== 0,
-          onDeleted() {
-            isStale = true;
-          },
-          recreate: () =>
-            serial(async () => {
-              if (signal.aborted || !isStale || !self) return undefined;
-              return (await syncFull(known)).changed;
-            }),
-        },
-        clock,
-        signal,
-      ),
+    sync: passes.sync,
+    run: passes.run,
 
     remove: () =>
       serial(async () => {
         self = undefined;
         linkIndex = 0;
+        passes.forgetPeers();
         await removeOverlayRoutes(netlink);
         const link = await netlink.getLink(LINK);
         if (link?.kind === 'ipip' && link.alias === OVERLAY_ALIAS)

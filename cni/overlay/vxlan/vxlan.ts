@@ -10,13 +10,11 @@
  */
 import { lookUpRoute } from '../../../src/linux/netlink/route-lookup.ts';
 import { openRtnetlink, type Rtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
-import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
-import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, PerFamily, SelfNode, SyncOutcome } from '../backend.ts';
+import { createDeviceSync } from '../device-sync.ts';
 import { createOverlayRoutes, removeOverlayRoutes } from '../overlay-routes.ts';
-import { recreateWhenDeleted } from '../recreation.ts';
 import type { VxlanBackendData } from './backend-data.ts';
 import { createChecksumGuard } from './checksum-guard.ts';
 import type { VxlanDevice } from './device.ts';
@@ -34,7 +32,7 @@ export interface VxlanDeps {
 }
 
 export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBackend {
-  const { log, clock, hostNetns } = deps;
+  const { hostNetns } = deps;
   const netlink = (deps.openNetlink ?? openRtnetlink)(hostNetns);
   const routes = createOverlayRoutes(netlink);
   const tunnels = createTunnels(netlink);
@@ -51,21 +49,35 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
   });
   let self: SelfNode | undefined;
   let devices: PerFamily<VxlanDevice> = {};
-  /** Of the last sync: what a device that is made anew gets back. */
-  let known: ReadonlyMap<string, Peer> = new Map();
-  /** What we remember of the kernel may be of a device that is no more. */
-  let isStale = true;
   /** Peers that another one's entries stand in the way of: looked at again with every change. */
   const clashing = new Set<string>();
 
-  /** A change of a peer must not meet a device that is half-way made anew. */
-  const serial = createSerial();
+  const passes = createDeviceSync(
+    {
+      kind: 'VXLAN',
+      // By name, too: a device may go before anybody has read its index.
+      isOurs: (_, name) => Object.values(devices).some((device) => device.name === name),
+      async ensure() {
+        if (!self) throw new Error('overlay vxlan: sync before ensure');
+        await ensureDevices(self);
+      },
+      async syncAll(peers) {
+        await tunnels.read(Object.values(devices).map(({ index }) => index));
+        // Nodes that are gone are named here for the last time.
+        const names = new Set([...peers.keys(), ...[...tunnels.legs().keys()].map(nodeOf)]);
+        return write(await planLegs(names, peers), true);
+      },
+      syncSome: async (peers, names) => write(await planLegs(new Set([...names, ...clashing]), peers), false),
+    },
+    deps,
+  );
+  const { serial } = passes;
 
   async function ensureDevices(node: SelfNode): Promise<void> {
     const before = devices;
     devices = await ownDevices.ensure(node);
     for (const { name } of Object.values(devices)) checksums.apply(name);
-    if (FAMILIES.some((family) => devices[family]?.index !== before[family]?.index)) isStale = true;
+    if (FAMILIES.some((family) => devices[family]?.index !== before[family]?.index)) passes.forgetKernel();
   }
 
   async function planLeg(peer: Peer | undefined, family: 4 | 6): Promise<Leg> {
@@ -111,33 +123,6 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
     };
   }
 
-  async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
-    if (!self) throw new Error('overlay vxlan: sync before ensure');
-    try {
-      await ensureDevices(self);
-      // From here on: who deletes the device meanwhile makes it stale again.
-      isStale = false;
-      await tunnels.read(Object.values(devices).map(({ index }) => index));
-      // Nodes that are gone are named here for the last time.
-      const names = new Set([...peers.keys(), ...[...tunnels.legs().keys()].map(nodeOf)]);
-      return await write(await planLegs(names, peers), true);
-    } catch (error) {
-      isStale = true;
-      throw error;
-    }
-  }
-
-  async function syncChanged(peers: ReadonlyMap<string, Peer>, changed: ReadonlySet<string>): Promise<SyncOutcome> {
-    if (isStale) return syncFull(peers);
-    try {
-      return await write(await planLegs(new Set([...changed, ...clashing]), peers), false);
-    } catch (error) {
-      // The device was deleted a moment ago.
-      if (!isNetlinkError(error, 'ENODEV')) throw error;
-      return syncFull(peers);
-    }
-  }
-
   return {
     type: 'vxlan',
 
@@ -146,7 +131,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
         // Before anything is made: an uplink that carries too little is an error of its own.
         const mtu = ownDevices.mtu(node);
         self = node;
-        isStale = true;
+        passes.forgetKernel();
         await ensureDevices(node);
         const data: PerFamily<VxlanBackendData> = {};
         for (const family of FAMILIES)
@@ -154,39 +139,14 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
         return { mtu, data };
       }),
 
-    sync: (peers, changed) =>
-      serial(() => {
-        known = peers;
-        return changed ? syncChanged(peers, changed) : syncFull(peers);
-      }),
-
-    async run(signal) {
-      const recreation = recreateWhenDeleted(
-        {
-          kind: 'VXLAN',
-          hostNetns,
-          log,
-          isOurs: (_, name) => Object.values(devices).some((device) => device.name === name),
-          onDeleted() {
-            isStale = true;
-          },
-          recreate: () =>
-            serial(async () => {
-              if (signal.aborted || !isStale || !self) return undefined;
-              return (await syncFull(known)).changed;
-            }),
-        },
-        clock,
-        signal,
-      );
-      await Promise.all([recreation, checksums.run(signal)]);
-    },
+    sync: passes.sync,
+    run: async (signal) => void (await Promise.all([passes.run(signal), checksums.run(signal)])),
 
     remove: () =>
       serial(async () => {
         self = undefined;
         devices = {};
-        isStale = true;
+        passes.forgetPeers();
         // Routes over the devices go with them; direct ones do not.
         await removeOverlayRoutes(netlink);
         await ownDevices.remove();

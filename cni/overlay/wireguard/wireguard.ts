@@ -5,16 +5,14 @@
  */
 import { rmSync } from 'node:fs';
 import { openRtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
-import { isNetlinkError } from '../../../src/linux/netlink/socket.ts';
 import { openWireguard, type Wireguard } from '../../../src/linux/netlink/wireguard.ts';
 import type { WireguardPeer } from '../../../src/linux/netlink/wireguard-messages.ts';
 import { publicKeyOf } from '../../../src/linux/wireguard-key.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/log.ts';
-import { createSerial } from '../../../src/runtime/serial.ts';
 import type { OverlayBackend, Peer, SelfNode, SyncOutcome } from '../backend.ts';
+import { createDeviceSync } from '../device-sync.ts';
 import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../overlay-routes.ts';
-import { recreateWhenDeleted } from '../recreation.ts';
 import { ensureWireguardDevice, noWireguard, removeWireguardDevices } from './device.ts';
 import type { WireguardOptions } from './options.ts';
 import { computeDevices, computeMtu, computePeer, type DevicePlan, diffPeers, FAMILIES } from './plan.ts';
@@ -34,17 +32,26 @@ interface Device extends DevicePlan {
 }
 
 export function createWireguardBackend(options: WireguardOptions, deps: WireguardDeps): OverlayBackend {
-  const { log, clock, hostNetns } = deps;
+  const { hostNetns } = deps;
   const netlink = openRtnetlink(hostNetns);
   const routes = createOverlayRoutes(netlink);
-  /** A change of a peer must not meet a device that is half-way made anew. */
-  const serial = createSerial();
   let wireguard: Wireguard | undefined;
   let self: SelfNode | undefined;
   let devices: Device[] = [];
-  let known: ReadonlyMap<string, Peer> = new Map();
-  /** Our memory is of a device that is no more. */
-  let isStale = true;
+  const passes = createDeviceSync(
+    {
+      kind: 'WireGuard',
+      isOurs: (_, name) => devices.some((device) => device.name === name),
+      async ensure() {
+        if (!self) throw new Error('overlay wireguard: sync before ensure');
+        await ensureDevices(self);
+      },
+      syncAll: (peers) => write([...peers.keys()], peers, true),
+      syncSome: (peers, names) => write([...names], peers, false),
+    },
+    deps,
+  );
+  const { serial } = passes;
 
   async function ensureDevices(node: SelfNode): Promise<void> {
     wireguard ??= await openWireguard(hostNetns);
@@ -60,14 +67,14 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
       netlink,
       plans.map(({ name }) => name),
     );
-    const before = devices;
-    devices = [];
+    const found: Device[] = [];
     for (const plan of plans) {
       const index = await ensureWireguardDevice(netlink, wireguard, plan, wanted);
-      const same = before.find((one) => one.name === plan.name && one.index === index);
-      if (!same) isStale = true;
-      devices.push({ ...plan, index, written: same?.written ?? new Map(), keyOf: same?.keyOf ?? new Map() });
+      const same = devices.find((one) => one.name === plan.name && one.index === index);
+      if (!same) passes.forgetKernel();
+      found.push({ ...plan, index, written: same?.written ?? new Map(), keyOf: same?.keyOf ?? new Map() });
     }
+    devices = found;
   }
 
   /** The peers of one device, by node; nodes with another's key are left out. */
@@ -137,25 +144,6 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
     };
   }
 
-  async function syncFull(peers: ReadonlyMap<string, Peer>): Promise<SyncOutcome> {
-    if (!self) throw new Error('overlay wireguard: sync before ensure');
-    await ensureDevices(self);
-    const outcome = await write([...peers.keys()], peers, true);
-    isStale = false;
-    return outcome;
-  }
-
-  async function syncChanged(peers: ReadonlyMap<string, Peer>, changed: ReadonlySet<string>): Promise<SyncOutcome> {
-    if (isStale) return syncFull(peers);
-    try {
-      return await write([...changed], peers, false);
-    } catch (error) {
-      // The device was deleted a moment ago.
-      if (!isNetlinkError(error, 'ENODEV')) throw error;
-      return syncFull(peers);
-    }
-  }
-
   return {
     type: 'wireguard',
 
@@ -163,7 +151,7 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
       serial(async () => {
         const mtu = computeMtu(node, options);
         self = node;
-        isStale = true;
+        passes.forgetKernel();
         await ensureDevices(node);
         const data = { PublicKey: publicKeyOf(ensurePrivateKey(options.privateKeyFile)) };
         return {
@@ -172,37 +160,14 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
         };
       }),
 
-    sync: (peers, changed) =>
-      serial(() => {
-        known = peers;
-        return changed ? syncChanged(peers, changed) : syncFull(peers);
-      }),
-
-    run: (signal) =>
-      recreateWhenDeleted(
-        {
-          kind: 'WireGuard',
-          hostNetns,
-          log,
-          isOurs: (linkIndex) => devices.some(({ index }) => index === linkIndex),
-          onDeleted() {
-            isStale = true;
-          },
-          recreate: () =>
-            serial(async () => {
-              if (signal.aborted || !isStale || !self) return undefined;
-              return (await syncFull(known)).changed;
-            }),
-        },
-        clock,
-        signal,
-      ),
+    sync: passes.sync,
+    run: passes.run,
 
     remove: () =>
       serial(async () => {
         self = undefined;
         devices = [];
-        isStale = true;
+        passes.forgetPeers();
         await removeOverlayRoutes(netlink);
         await removeWireguardDevices(netlink);
         rmSync(options.privateKeyFile, { force: true });
