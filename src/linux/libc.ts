@@ -164,6 +164,7 @@ function internetAddress(address: Uint8Array, port: number): Buffer {
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
+const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 
 const SOCK_STREAM = 1;
@@ -196,6 +197,11 @@ export function setSocketOption(fd: number, level: number, option: number, value
   check(setsockoptCall(fd, level, option, [value], 4), 'setsockopt', subject);
 }
 
+/** send(2) of a whole datagram. */
+export function send(fd: number, data: Uint8Array, subject: string): void {
+  if (Number(sendCall(fd, data, data.length, 0)) < 0) throw new SyscallError('send', koffi.errno(), subject);
+}
+
 /** send(2) on a thread of Node's pool: for requests that the kernel takes long to carry out. */
 export function sendOnThread(fd: number, data: Uint8Array, subject: string): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -206,6 +212,20 @@ export function sendOnThread(fd: number, data: Uint8Array, subject: string): Pro
       else resolve();
     });
   });
+}
+
+/**
+ * recv(2) of a datagram that is there already, into a buffer of the caller's.
+ * @returns its length, which is more than the buffer's when the rest of it is lost; undefined when nothing is there.
+ */
+export function receiveInto(fd: number, buffer: Uint8Array, subject: string): number | undefined {
+  for (;;) {
+    const length = Number(recvCall(fd, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC));
+    if (length >= 0) return length;
+    const errno = koffi.errno();
+    if (errno === constants.errno.EAGAIN) return undefined;
+    if (errno !== constants.errno.EINTR) throw new SyscallError('recv', errno, subject);
+  }
 }
 
 /** recv(2) of what is there already. EAGAIN when nothing is. */

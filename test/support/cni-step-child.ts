@@ -9,7 +9,7 @@
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import fsPromises from 'node:fs/promises';
-import { createRequire, syncBuiltinESMExports } from 'node:module';
+import { syncBuiltinESMExports } from 'node:module';
 
 const [command, number, hostNetns, podNetns, dataDir, module = './cni-chain.ts', ...more] = process.argv.slice(2) as [
   string,
@@ -58,12 +58,6 @@ countCalls(childProcess, 'spawn');
 for (const name of ['writeFile', 'mkdir', 'rename', 'rm', 'link', 'unlink']) countCalls(fsPromises, name);
 syncBuiltinESMExports();
 
-const require = createRequire(import.meta.url);
-const { RawNetlinkSocket } = require('netlink') as { RawNetlinkSocket: { prototype: object } };
-countCalls(RawNetlinkSocket.prototype, 'send', ([data]) =>
-  changes(Buffer.concat([data as Buffer[]].flat() as Buffer[])),
-);
-
 const { default: koffi } = (await import('koffi')) as unknown as { default: { load: Callable } };
 const load = koffi.load;
 koffi.load = (...args) => {
@@ -71,8 +65,13 @@ koffi.load = (...args) => {
   return {
     func(...signature: unknown[]) {
       const call = library.func(...signature) as Callable & { async?: Callable };
-      if (/ send\(/.test(String(signature[0]))) countCalls(call, 'async', ([, data]) => changes(data as Buffer));
-      return call;
+      if (!/ send\(/.test(String(signature[0]))) return call;
+      countCalls(call, 'async', ([, data]) => changes(data as Buffer));
+      const counted = (...args: unknown[]) => {
+        if (changes(args[1] as Buffer)) step();
+        return call(...args);
+      };
+      return Object.assign(counted, { async: call.async });
     },
   };
 };

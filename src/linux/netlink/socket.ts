@@ -1,30 +1,13 @@
-import { closeSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { formatMessage, parseMessages } from 'netlink/dist/structs.js';
-import { errnoName, netlinkSocket, receiveNow, sendOnThread } from '../libc.ts';
-import { inNetns } from '../netns.ts';
+import { isTurnSpent, whenTurnAllows } from '../../runtime/turn.ts';
+import { errnoName } from '../libc.ts';
 import { readI32 } from './attributes.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from './constants.ts';
-import { listenOutsideNative } from './raw-events.ts';
-import { openRawSocket } from './raw-socket.ts';
+import { isNetlinkError, NetlinkError } from './errors.ts';
+import { openRequestChannel } from './request-channel.ts';
+import { sendSlow } from './slow-request.ts';
 
-/** The kernel said no. `code` is the errno's name (`EEXIST`, `ENODEV`, …), as in Node's own errors. */
-export class NetlinkError extends Error {
-  override readonly name = 'NetlinkError';
-  readonly code: string;
-  readonly operation: string;
-
-  constructor(operation: string, code: string) {
-    super(`netlink: ${operation}: ${code}`);
-    this.operation = operation;
-    this.code = code;
-  }
-}
-
-/** Whether the error is a NetlinkError with one of these errno names. */
-export function isNetlinkError(error: unknown, ...codes: string[]): error is NetlinkError {
-  return error instanceof NetlinkError && codes.includes(error.code);
-}
+export { isNetlinkError, NetlinkError };
 
 export interface NetlinkRequest {
   /** Named in errors: `add route 10.0.0.0/8`. */
@@ -67,40 +50,48 @@ interface Pending {
   onBody?(body: Buffer): void;
   resolve(bodies: Buffer[]): void;
   reject(error: Error): void;
-  timer: NodeJS.Timeout;
 }
 
 /** The kernel answers within the send itself; only a lost answer takes this long. */
 const ANSWER_TIMEOUT_MS = 10_000;
-const RECEIVE_BUFFER_BYTES = 1 << 20;
-const SEND_BUFFER_BYTES = 1 << 18;
+const POLL_MS = 2;
 /** A dump that the kernel marks as inconsistent (the table changed meanwhile) is taken again this often. */
 const DUMP_ATTEMPTS = 5;
 
 /**
- * A netlink socket of the given protocol that belongs to the network namespace at `netns` (default: ours) for good.
- * Transport is the `netlink` package; matching answers, acknowledgements and errors are done here, since the
- * package's own layer drops errno, the nested flag and dump interruptions.
+ * A netlink socket of the given protocol that belongs to the network namespace at `netns` (default: ours) for good. Requests and their
+ * answers are matched here; their encoding is the `netlink` package's.
  */
 export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSocket {
-  const buffers = { recvBufferSize: RECEIVE_BUFFER_BYTES, sendBufferSize: SEND_BUFFER_BYTES };
-  const raw = openRawSocket(protocol, buffers, netns);
-  raw.unref();
-  const { port } = raw.address();
+  const channel = openRequestChannel(protocol, netns);
   const pending = new Map<number, Pending>();
   let sequence = 0;
   let closed = false;
+  let isAwaited = false;
 
-  listenOutsideNative(raw, {
-    message(packet) {
-      try {
-        for (const message of parseMessages(packet)) receive(message);
-      } catch {
-        failAll('EBADMSG');
+  /** Takes the answers that are there, for as long as the turn has time. */
+  function collect(): void {
+    try {
+      while (pending.size > 0) {
+        const datagram = channel.receive();
+        for (const message of datagram ? parseMessages(datagram) : []) receive(message);
+        if (datagram && !isTurnSpent()) continue;
+        collectLater(datagram ? setImmediate : (look) => setTimeout(look, POLL_MS));
+        return;
       }
-    },
-    failed: failAll,
-  });
+    } catch (error) {
+      failAll((error as NodeJS.ErrnoException).code ?? 'EBADMSG');
+    }
+  }
+
+  function collectLater(schedule: (look: () => void) => unknown): void {
+    if (isAwaited || pending.size === 0) return;
+    isAwaited = true;
+    schedule(() => {
+      isAwaited = false;
+      collect();
+    });
+  }
 
   function receive(message: { type: number; flags: number; seq: number; data: Buffer }) {
     const waiting = pending.get(message.seq);
@@ -121,10 +112,10 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
     const waiting = pending.get(seq);
     if (!waiting) return;
     pending.delete(seq);
-    clearTimeout(waiting.timer);
-    if (pending.size === 0 && !closed) raw.unref();
-    if (error) waiting.reject(error);
-    else waiting.resolve(waiting.bodies);
+    whenTurnAllows(() => {
+      if (error) waiting.reject(error);
+      else waiting.resolve(waiting.bodies);
+    });
   }
 
   function failAll(code: string) {
@@ -136,31 +127,32 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
   }
 
   function requestTogether(all: readonly NetlinkRequest[]): Promise<Buffer[]>[] {
+    if (closed) return all.map(({ operation }) => Promise.reject(new NetlinkError(operation, 'EBADF')));
     const answers: Promise<Buffer[]>[] = [];
     const sequences: number[] = [];
-    const message: Uint8Array[] = [];
+    const parts: Uint8Array[] = [];
     for (const { operation, type, flags = 0, body, onBody } of all) {
-      if (closed) {
-        answers.push(Promise.reject(new NetlinkError(operation, 'EBADF')));
-        continue;
-      }
       sequence = (sequence % 0x7fff_ffff) + 1;
-      const seq = sequence;
       const { promise, resolve, reject } = Promise.withResolvers<Buffer[]>();
-      const timer = setTimeout(() => settle(seq, new NetlinkError(operation, 'ETIMEDOUT')), ANSWER_TIMEOUT_MS);
-      if (pending.size === 0) raw.ref();
-      pending.set(seq, { operation, interrupted: false, bodies: [], onBody, resolve, reject, timer });
+      pending.set(sequence, { operation, interrupted: false, bodies: [], onBody, resolve, reject });
       answers.push(promise);
-      sequences.push(seq);
+      sequences.push(sequence);
       const allFlags = flags | NLM_F_REQUEST | (isDump(flags) ? 0 : NLM_F_ACK);
-      message.push(...formatMessage({ type, flags: allFlags, seq, port, data: body }));
+      parts.push(...formatMessage({ type, flags: allFlags, seq: sequence, port: 0, data: body }));
     }
-    if (sequences.length > 0)
-      raw.send(message, undefined, (error) => {
-        if (!error) return;
-        const code = (error as NodeJS.ErrnoException).code ?? error.message;
-        for (const seq of sequences) settle(seq, new NetlinkError(pending.get(seq)?.operation ?? '', code));
-      });
+    const failThese = (code: string) => {
+      for (const seq of sequences) settle(seq, new NetlinkError(pending.get(seq)?.operation ?? '', code));
+    };
+    try {
+      channel.send(Buffer.concat(parts));
+    } catch (error) {
+      failThese((error as NodeJS.ErrnoException).code ?? 'EIO');
+    }
+    collect();
+    if (sequences.some((seq) => pending.has(seq))) {
+      const timer = setTimeout(failThese, ANSWER_TIMEOUT_MS, 'ETIMEDOUT');
+      Promise.allSettled(answers).then(() => clearTimeout(timer));
+    }
     return answers;
   }
 
@@ -193,70 +185,9 @@ export function openNetlinkSocket(protocol: number, netns?: string): NetlinkSock
       if (closed) return;
       closed = true;
       failAll('EBADF');
-      raw.close();
+      channel.close();
     },
   };
-}
-
-const ANSWER_LIMIT_BYTES = 4096;
-/** Of the four threads of Node's pool, which files need too. The kernel carries out what is sent together about as fast as one alone. */
-const SLOW_AT_ONCE = 3;
-const DONE_POLL_MS = 1;
-let slowUnderWay = 0;
-const slowWaiting: (() => void)[] = [];
-
-interface SlowRequest {
-  protocol: number;
-  netns: string | undefined;
-  what: NetlinkRequest;
-  isDone: ((fd: number) => boolean) | undefined;
-}
-
-/** Takes a turn for as long as the thread is busy, which may be longer than the caller waits. */
-async function sendSlow(slow: SlowRequest): Promise<void> {
-  if (slowUnderWay >= SLOW_AT_ONCE) await new Promise<void>((resolve) => slowWaiting.push(resolve));
-  else slowUnderWay++;
-  const passOn = () => {
-    const next = slowWaiting.shift();
-    if (next) next();
-    else slowUnderWay--;
-  };
-  let fd: number;
-  try {
-    fd = inNetns<number>(slow.netns, () => netlinkSocket(slow.protocol));
-  } catch (error) {
-    passOn();
-    throw error;
-  }
-  const { isDone } = slow;
-  // What was done before the request is none of its doing: the kernel's answer tells.
-  const isTold = isDone !== undefined && !isDone(fd);
-  let answered = false;
-  const answer = sendOnThread(fd, encodeSlow(slow.what), slow.what.operation)
-    .then(() => readAnswer(fd, slow.what.operation))
-    .finally(() => {
-      answered = true;
-      closeSync(fd);
-      passOn();
-    });
-  if (!isTold) return answer;
-  const seenDone = (async () => {
-    while (!answered && !isDone(fd)) await sleep(DONE_POLL_MS);
-    if (answered) await answer;
-  })();
-  // Either may still fail when the other has told.
-  for (const outcome of [answer, seenDone]) outcome.catch(() => {});
-  return Promise.race([answer, seenDone]);
-}
-
-function encodeSlow({ type, flags = 0, body }: NetlinkRequest): Buffer {
-  return Buffer.concat(formatMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, seq: 1, port: 0, data: body }));
-}
-
-function readAnswer(fd: number, operation: string): void {
-  const answer = parseMessages(receiveNow(fd, ANSWER_LIMIT_BYTES, operation)).find((one) => one.type === NLMSG_ERROR);
-  const errno = answer ? -readI32(answer.data) : 0;
-  if (errno > 0) throw new NetlinkError(operation, errnoName(errno));
 }
 
 function isDump(flags = 0): boolean {

@@ -264,6 +264,21 @@ test('requests sent together are carried out in order, and a large dump arrives 
   );
 });
 
+test('requests that the kernel answers at once let the event loop turn', async (t) => {
+  const { netlink } = await setUp(t);
+  let turns = 0;
+  let isDone = false;
+  const turn = () => {
+    turns++;
+    if (!isDone) setImmediate(turn);
+  };
+  setImmediate(turn);
+  // Each answer is there when its request has been sent: without a limit none of them would wait.
+  for (let n = 0; n < 5000; n++) await netlink.getLink('lo');
+  isDone = true;
+  t.true(turns > 2, `${turns} turns`);
+});
+
 test('dumps asked for at the same time wait for each other', async (t) => {
   const { netlink } = await setUp(t);
   await netlink.createBridge({ name: 'br0', up: true });
