@@ -25,6 +25,7 @@ import { daemonPid } from '../daemon/launch.ts';
 import { readOverlaySource } from '../roots/overlay-settings.ts';
 import { overlaySourceOf } from '../roots/own-overlay.ts';
 import type { Settings } from '../settings.ts';
+import { readFirewalld } from './firewalld.ts';
 import type { NetworkFacts } from './network.ts';
 
 const SUBNET_FILE = '/run/flannel/subnet.env';
@@ -48,6 +49,7 @@ export async function readNetworkFacts(settings: Settings | undefined): Promise<
     const overlayLinks = findOverlayLinks(links).map(({ name }) => name);
     const vxlan = links.filter(({ name, kind }) => kind === 'vxlan' && overlayLinks.includes(name));
     const overlay = readOverlay(settings);
+    const firewalld = await readFirewalld((settings?.podCidr ?? '').split(',').filter(Boolean));
     return {
       isRunning,
       mode,
@@ -76,6 +78,7 @@ export async function readNetworkFacts(settings: Settings | undefined): Promise<
       kernelRelease: release(),
       checksumOffload: Object.fromEntries(vxlan.map(({ name }) => [name, readTxChecksumOffload(name) ?? false])),
       ...(overlay.type === 'bgp' && { bgpSessions: await readBgpSessions(BGP_DIRECTORY, systemClock) }),
+      ...(firewalld && { firewalld }),
       sysctl: (key) => readSysctl(key),
     };
   } finally {

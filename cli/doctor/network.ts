@@ -4,6 +4,7 @@ import { parsePrefix, prefixesOverlap } from '../../src/linux/ip.ts';
 import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Route } from '../../src/linux/netlink/routes.ts';
 import { type Finding, isOlder } from './finding.ts';
+import { type FirewalldFacts, judgeFirewalld } from './firewalld.ts';
 
 /** What is read of the host's pod network. */
 export interface NetworkFacts {
@@ -38,6 +39,8 @@ export interface NetworkFacts {
   checksumOffload: Readonly<Record<string, boolean>>;
   /** Of BIRD; undefined when none runs. */
   bgpSessions?: readonly SessionStatus[];
+  /** undefined when none runs. */
+  firewalld?: FirewalldFacts;
   sysctl(key: string): string | undefined;
 }
 
@@ -57,6 +60,7 @@ export function judgeNetwork(facts: NetworkFacts): Finding[] {
     ...judgeForeignRoutes(facts),
     ...judgeChecksums(facts),
     ...judgeBgp(facts),
+    ...judgeFirewalld(facts.firewalld, facts.isRunning),
   ];
 }
 

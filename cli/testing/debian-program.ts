@@ -43,6 +43,22 @@ export const bird: DebianProgram = {
   as: 'bird',
 };
 
+/** The firewall service of many distributions, with what it needs of Python beyond the interpreter. */
+export const firewalld: DebianProgram = {
+  package: 'firewalld',
+  libraries: [
+    'python3-firewall',
+    'python3-nftables',
+    'python3-cap-ng',
+    'python3-dbus',
+    'python3-gi',
+    'gir1.2-glib-2.0',
+    'libgirepository-1.0-1',
+  ],
+  keeps: 'usr',
+  as: 'firewalld',
+};
+
 export function debianProgramPath(checkout: string, { as }: DebianProgram): string {
   return join(checkout, '.toolchain/debian', as);
 }

@@ -8,7 +8,14 @@ import { UserError } from '../output/failure.ts';
 import { fetchUmlKernel } from '../uml/kernel.ts';
 import { startAssetsBuild } from './assets-build.ts';
 import { runBenches } from './benches.ts';
-import { bird, cniPlugins, type DebianProgram, dockerRegistry, fetchDebianProgram } from './debian-program.ts';
+import {
+  bird,
+  cniPlugins,
+  type DebianProgram,
+  dockerRegistry,
+  fetchDebianProgram,
+  firewalld,
+} from './debian-program.ts';
 import { lintChecks } from './lint.ts';
 import { createReportReader, noTests, type TestTotals } from './report.ts';
 import { type Rung, rungs } from './rungs.ts';
@@ -26,7 +33,7 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 let stopped = false;
 
 const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = {
-  netns: [cniPlugins, bird],
+  netns: [cniPlugins, bird, firewalld],
   docker: [dockerRegistry],
   e2e: [bird],
 };

@@ -1,8 +1,12 @@
 import { type Bus, openBus } from '../../src/dbus/bus.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 
-const NAME = 'org.fedoraproject.FirewallD1';
-const ZONES = { destination: NAME, path: '/org/fedoraproject/FirewallD1', interface: `${NAME}.zone` };
+export const FIREWALLD_NAME = 'org.fedoraproject.FirewallD1';
+export const FIREWALLD_PATH = '/org/fedoraproject/FirewallD1';
+/** Where dbus-daemon has it unless told otherwise. */
+export const SYSTEM_BUS = 'unix:path=/run/dbus/system_bus_socket';
+
+const ZONES = { destination: FIREWALLD_NAME, path: FIREWALLD_PATH, interface: `${FIREWALLD_NAME}.zone` };
 
 /** firewalld over the system bus: addresses as sources of a zone. */
 export interface Firewalld {
@@ -14,10 +18,12 @@ export interface Firewalld {
   removeSources(zone: string, addresses: readonly string[]): Promise<void>;
   /** @returns those that are not in the zone. */
   findMissing(zone: string, addresses: readonly string[]): Promise<string[]>;
+  /** @returns the addresses that are in no zone at all. */
+  findZoneless(addresses: readonly string[]): Promise<string[]>;
 }
 
 /** A connection a call: containers come and go too seldom for one that is kept. */
-export function createFirewalld(busAddress = 'unix:path=/run/dbus/system_bus_socket'): Firewalld {
+export function createFirewalld(busAddress = SYSTEM_BUS): Firewalld {
   async function withBus<T>(work: (bus: Bus) => Promise<T>): Promise<T> {
     const bus = await openBus(busAddress);
     try {
@@ -39,7 +45,7 @@ export function createFirewalld(busAddress = 'unix:path=/run/dbus/system_bus_soc
             interface: 'org.freedesktop.DBus',
             member: 'GetNameOwner',
             signature: 's',
-            body: [NAME],
+            body: [FIREWALLD_NAME],
           }),
         );
         return true;
@@ -72,6 +78,16 @@ export function createFirewalld(busAddress = 'unix:path=/run/dbus/system_bus_soc
         for (const address of addresses)
           if ((await call(bus, 'querySource', zone, address)) !== true) missing.push(address);
         return missing;
+      }),
+
+    findZoneless: (addresses) =>
+      withBus(async (bus) => {
+        const zoneless: string[] = [];
+        for (const address of addresses) {
+          const { body } = await bus.call({ ...ZONES, member: 'getZoneOfSource', signature: 's', body: [address] });
+          if (body[0] === '') zoneless.push(address);
+        }
+        return zoneless;
       }),
   };
 }

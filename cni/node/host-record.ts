@@ -18,6 +18,8 @@ const recordSchema = z.object({
   bridgeAddresses: z.array(z.string()).nullable(),
   /** Names of all bridges; absent in records of earlier versions. */
   bridges: z.array(z.string()).optional(),
+  /** What we gave firewalld's zone of trusted sources. */
+  trustedSources: z.array(z.string()).optional(),
   /** Modules that we loaded; they stay. */
   modules: z.array(z.string()),
 });

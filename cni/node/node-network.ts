@@ -12,6 +12,8 @@ import { isEmptyTransaction } from '../../src/netfilter/transaction.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { createFirewalld, SYSTEM_BUS } from '../firewall/firewalld.ts';
+import { followFirewalld } from '../firewall/follow-firewalld.ts';
 import { BRIDGE_ALIAS } from '../plugins/host-bridge.ts';
 import { parseHostVethAlias } from '../plugins/host-veth.ts';
 import { removeHostPorts } from '../portmap/leftovers.ts';
@@ -24,6 +26,7 @@ import { isMarkedTableInPlace, renderMarkedTable, renderTableRemoval } from './m
 import { computeNodeRoutes, diffNodeRoutes } from './node-routes.ts';
 import { ROUTE_PROTOCOL } from './route-protocol.ts';
 import { createSysctlKeeper, type SysctlKeeper } from './sysctl-keeper.ts';
+import { createTrustedSources } from './trusted-sources.ts';
 
 export interface NodeNetworkOptions {
   /** All pods of the cluster: one, or one of each address family. */
@@ -35,10 +38,10 @@ export interface NodeNetworkOptions {
   networkName?: string;
   /** Where the host's state before the first change is kept until `remove`. */
   stateFile: string;
-  /** How often `run` looks at the kernel again. Default 30 s. */
-  resyncMs?: number;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+  /** The bus that the host's firewalld is on. Default: the machine's, unless the namespace is another one. */
+  systemBus?: string;
 }
 
 export interface NodeNetwork {
@@ -60,7 +63,10 @@ export interface NodeNetwork {
   remove(): Promise<{ /** Kernel modules that Berth loaded; they stay. */ modulesLeft: string[] }>;
 }
 
-const DEFAULT_RESYNC_MS = 30_000;
+/** How often `run` looks at the kernel again. */
+const RESYNC_MS = 30_000;
+/** Whatever calls for it: not more often. */
+const LEAST_PAUSE_MS = 1000;
 
 export function createNodeNetwork(
   options: NodeNetworkOptions,
@@ -89,6 +95,12 @@ export function createNodeNetwork(
   };
   const file = openHostRecord(options.stateFile, identity);
   const sysctls = createSysctlKeeper({ file, run, netns });
+  /** The machine's firewalld knows nothing of other namespaces. */
+  const systemBus = options.systemBus ?? (netns === undefined ? SYSTEM_BUS : undefined);
+  const trustedSources =
+    systemBus === undefined
+      ? undefined
+      : createTrustedSources({ cidrs: clusterCidrs }, { firewalld: createFirewalld(systemBus), file, log });
   const bridgeGuard = createBridgeGuard({ bridge, netns }, { nft, sysctls });
 
   async function withNetlink<T>(work: (netlink: Rtnetlink) => Promise<T>): Promise<T> {
@@ -178,6 +190,7 @@ export function createNodeNetwork(
         signal,
       )),
       ...(await bridgeGuard.ensure(signal)),
+      ...((await trustedSources?.ensure()) ?? []),
     ];
   }
 
@@ -220,17 +233,26 @@ export function createNodeNetwork(
     sysctls,
 
     async run(signal) {
+      let wake = () => {};
+      const following =
+        systemBus !== undefined &&
+        followFirewalld({ busAddress: systemBus, onChange: () => wake() }, { clock }, signal);
       while (!signal.aborted) {
+        // From here on: a change during the look counts too.
+        const changed = new AbortController();
+        wake = () => changed.abort();
         deps.heartbeat?.();
         try {
           const changes = await ensure(signal);
           if (changes.length > 0) log.info({ changes }, 'node network brought in order');
         } catch (error) {
-          if (signal.aborted) return;
+          if (signal.aborted) break;
           log.error({ err: error }, 'node network could not be brought in order; trying again');
         }
-        await clock.sleep(options.resyncMs ?? DEFAULT_RESYNC_MS, signal).catch(() => {});
+        await clock.sleep(LEAST_PAUSE_MS, signal).catch(() => {});
+        await clock.sleep(RESYNC_MS - LEAST_PAUSE_MS, AbortSignal.any([signal, changed.signal])).catch(() => {});
       }
+      await following;
     },
 
     async remove() {
@@ -243,6 +265,7 @@ export function createNodeNetwork(
           await iptables.restore(buildForwardRemoval(saved));
         }),
         () => removeHostPorts(network, { run, hostNetns: netns }),
+        () => trustedSources?.remove(),
         () => sysctls.restore(),
         () => bridgeGuard.remove(),
         // The guard goes last: until then nothing of the cluster leaks out.

@@ -153,6 +153,11 @@ for (const [title, facts, said] of [
     },
     'problem BGP sessions: 1 of 2 are not established: node-2 (Active)',
   ],
+  [
+    'firewalld that does not know the pods',
+    { firewalld: { zonelessCidrs: ['10.244.0.0/16'] } },
+    'problem firewalld: 10.244.0.0/16 is in none of its zones: it rejects what pods send',
+  ],
   ['no BIRD', { overlay: { type: 'bgp' } }, 'problem BGP sessions: no BIRD runs'],
 ] as [string, Partial<NetworkFacts>, string][])
   test(title, (t) => {
