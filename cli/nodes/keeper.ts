@@ -17,7 +17,8 @@ import { recipes } from '../images/catalog.ts';
 import { ensureImage } from '../images/load.ts';
 import { UserError } from '../output/failure.ts';
 import type { Settings } from '../settings.ts';
-import { NODE_ENGINE_SOCKET, nodePathsOf, prefix6Beside, readRecords } from './records.ts';
+import { keepAlone } from './locks.ts';
+import { cgroupBranchOf, NODE_ENGINE_SOCKET, nodePathsOf, prefix6Beside, readRecords } from './records.ts';
 import { plugIn } from './switch.ts';
 
 /** Beside the Engine's data: what a node finds again after it was stopped. */
@@ -44,8 +45,10 @@ export async function keepNode(
   const { clock } = context;
   const log = context.log.child({ node: name });
   const paths = nodePathsOf(settings, name);
+  // Two commands may start a node at once, or one that the daemon just starts: the first keeps it.
+  if (!keepAlone(settings, name)) return void log.info('another process keeps this node already');
   writePidFile(paths.pid, process.pid);
-  const host = await createHost(name, { folder: paths.disk, kept: KEPT, cgroupBranch: `berth-node-${name}` });
+  const host = await createHost(name, { folder: paths.disk, kept: KEPT, cgroupBranch: cgroupBranchOf(name) });
   try {
     await plugIn(settings, record, host.initPid);
     const again = (what: string, start: () => ChildProcess | Promise<ChildProcess>) =>

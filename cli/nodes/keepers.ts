@@ -1,8 +1,10 @@
+import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnDetached } from '../daemon/launch.ts';
 import { livingPid, processesWith, signalProcess, stopProcess } from '../daemon/pid-file.ts';
+import { removeCgroupBranch } from '../hosts/cgroup-branch.ts';
 import type { Settings } from '../settings.ts';
-import { nodePathsOf, readRecords } from './records.ts';
+import { cgroupBranchOf, nodePathsOf, readRecords } from './records.ts';
 import { ensureSwitch } from './switch.ts';
 
 const STOP_TIMEOUT_MS = 10_000;
@@ -36,4 +38,12 @@ export async function stopKeeper(settings: Settings, name: string): Promise<void
   // One that was just starting has no pid file yet.
   for (const pid of processesWith(mark)) signalProcess(pid, 'SIGKILL');
   while (processesWith(mark).length > 0) await sleep(POLL_MS);
+  // One that was killed could not.
+  await removeCgroupBranch(cgroupBranchOf(name));
+}
+
+/** Wall time in ms at which the keeper that lives was started; undefined when none does (or has just begun). */
+export function keeperStartedMs(settings: Settings, name: string): number | undefined {
+  if (keeperPid(settings, name) === undefined) return undefined;
+  return statSync(nodePathsOf(settings, name).pid, { throwIfNoEntry: false })?.mtimeMs;
 }

@@ -14,7 +14,8 @@ import { renderTable } from '../output/table.ts';
 import { checkRoot } from '../preflight/checks.ts';
 import type { Settings } from '../settings.ts';
 import { nodeName } from '../settings-from-flags.ts';
-import { keeperLives, keeperPid, startKeepers, stopKeeper } from './keepers.ts';
+import { keeperLives, keeperPid, keeperStartedMs, startKeepers, stopKeeper } from './keepers.ts';
+import { whileNodesRest } from './locks.ts';
 import { type NodeRecord, nodePathsOf, planRecords, readRecords, writeRecord } from './records.ts';
 import { removeSwitch, setCable } from './switch.ts';
 
@@ -27,62 +28,75 @@ interface ClusterFlags {
 
 /** Records that the cluster has `total` nodes at least, this machine among them, and tells which of them are to be started. */
 export async function planNodes(settings: Settings, total: number): Promise<NodeRecord[]> {
-  const existing = readRecords(settings);
-  const planned = planRecords(settings, existing, { count: Math.max(0, total - 1 - existing.length) });
-  for (const record of planned) await writeRecord(settings, record);
-  return [...existing, ...planned].filter(({ name, runs }) => runs && !keeperLives(settings, name));
+  return whileNodesRest(settings, async () => {
+    const existing = readRecords(settings);
+    const planned = planRecords(settings, existing, { count: Math.max(0, total - 1 - existing.length) });
+    for (const record of planned) await writeRecord(settings, record);
+    return [...existing, ...planned].filter(({ name, runs }) => runs && !keeperLives(settings, name));
+  });
 }
 
 /** `berth node add [NAME]`: one more node of this machine, and waits until it is Ready. */
 export async function addNode(name: string | undefined, flags: ClusterFlags): Promise<void> {
-  const settings = runningCluster('node add', flags);
+  checkRoot('node add');
+  const settings = knownCluster(flags.rootDir);
   const wanted = name === undefined ? undefined : nodeName(name, 'node add');
-  const [record] = planRecords(settings, readRecords(settings), { count: 1, name: wanted });
-  await writeRecord(settings, record!);
-  await startAndWait(settings, record!);
+  await startAndWait(settings, () => {
+    const [record] = planRecords(settings, readRecords(settings), { count: 1, name: wanted });
+    return record!;
+  });
 }
 
 /** `berth node start NAME`: power on. */
 export async function startNode(name: string, flags: ClusterFlags): Promise<void> {
-  const settings = runningCluster('node start', flags);
-  const record = { ...recordOf(settings, name), runs: true };
-  await writeRecord(settings, record);
-  await startAndWait(settings, record);
+  checkRoot('node start');
+  const settings = knownCluster(flags.rootDir);
+  await startAndWait(settings, () => ({ ...recordOf(settings, name), runs: true }));
 }
 
 /** `berth node stop NAME`: power off, at once and without a word to the cluster. Its disk stays. */
 export async function stopNode(name: string, flags: ClusterFlags): Promise<void> {
   checkRoot('node stop');
   const settings = knownCluster(flags.rootDir);
-  await writeRecord(settings, { ...recordOf(settings, name), runs: false });
-  await createSteps().run(`node ${name} stopped`, () => stopKeeper(settings, name));
+  await whileNodesRest(settings, async () => {
+    await writeRecord(settings, { ...recordOf(settings, name), runs: false });
+    await createSteps().run(`node ${name} stopped`, () => stopKeeper(settings, name));
+  });
 }
 
 /** `berth node partition|heal NAME`: the cable out, or in again. */
 export async function setPartitioned(name: string, partitioned: boolean, flags: ClusterFlags): Promise<void> {
   checkRoot(partitioned ? 'node partition' : 'node heal');
   const settings = knownCluster(flags.rootDir);
-  const record = recordOf(settings, name);
-  await writeRecord(settings, { ...record, partitioned });
-  if (keeperPid(settings, name) !== undefined) await setCable(settings, record.address, !partitioned);
-  createSteps().say(
-    partitioned
-      ? `Node ${name} is cut off: it runs on, and the cluster does not hear of it. 'berth node heal ${name}' ends that.`
-      : `Node ${name} is connected.`,
-  );
+  const runs = await whileNodesRest(settings, async () => {
+    const record = recordOf(settings, name);
+    await writeRecord(settings, { ...record, partitioned });
+    if (keeperPid(settings, name) === undefined) return false;
+    await setCable(settings, record.address, !partitioned);
+    return true;
+  });
+  createSteps().say(sayCable(name, { partitioned, runs }));
+}
+
+function sayCable(name: string, { partitioned, runs }: { partitioned: boolean; runs: boolean }): string {
+  if (!runs) return `Node ${name} is off; its cable is ${partitioned ? 'out' : 'in'} when it starts.`;
+  if (!partitioned) return `Node ${name} is connected.`;
+  return `Node ${name} is cut off: it runs on, and the cluster does not hear of it. 'berth node heal ${name}' ends that.`;
 }
 
 /** `berth node remove NAME`: the node, its disk and its Node object. Saying it again continues where it stopped. */
 export async function removeNode(name: string, flags: ClusterFlags): Promise<void> {
   checkRoot('node remove');
   const settings = knownCluster(flags.rootDir);
-  recordOf(settings, name);
   const steps = createSteps();
-  await runAll(`berth node remove ${name}`, [
-    () => steps.run(`node ${name} stopped`, () => stopKeeper(settings, name)),
-    () => steps.run('Node object deleted', () => withClient(settings, (client) => deleteNodeObject(client, name))),
-  ]);
-  await steps.run('disk removed', () => removeTree(nodePathsOf(settings, name).folder));
+  await whileNodesRest(settings, async () => {
+    recordOf(settings, name);
+    await runAll(`berth node remove ${name}`, [
+      () => steps.run(`node ${name} stopped`, () => stopKeeper(settings, name)),
+      () => steps.run('Node object deleted', () => withClient(settings, (client) => deleteNodeObject(client, name))),
+    ]);
+    await steps.run('disk removed', () => removeTree(nodePathsOf(settings, name).folder));
+  });
 }
 
 /** `berth node list`. */
@@ -103,8 +117,10 @@ export function listNodes(flags: ClusterFlags & { output?: string }): void {
 
 /** For `berth down`: no node of this machine runs any more, and nothing of them is on the network. Their disks stay. */
 export async function stopAllNodes(settings: Settings): Promise<void> {
-  const records = readRecords(settings);
-  await Promise.all(records.map(({ name }) => stopKeeper(settings, name)));
+  if (readRecords(settings).length > 0)
+    await whileNodesRest(settings, () =>
+      Promise.all(readRecords(settings).map(({ name }) => stopKeeper(settings, name))),
+    );
   await removeSwitch(settings);
 }
 
@@ -135,16 +151,17 @@ function recordOf(settings: Settings, name: string): NodeRecord {
   throw new UserError(`there is no node ${name} on this machine: 'berth node list' shows them`);
 }
 
-function runningCluster(command: string, flags: ClusterFlags): Settings {
-  checkRoot(command);
-  const settings = knownCluster(flags.rootDir);
-  if (daemonPid(settings) === undefined) throw new UserError("the cluster does not run: 'berth up' starts it");
-  return settings;
-}
-
-async function startAndWait(settings: Settings, record: NodeRecord): Promise<void> {
-  const startedMs = Date.now();
-  await startKeepers(settings);
+/** Records the node, starts it (one that runs already is only waited for), and waits until it is Ready. */
+async function startAndWait(settings: Settings, plan: () => NodeRecord): Promise<void> {
+  const { record, startedMs } = await whileNodesRest(settings, async () => {
+    // Not before: `berth down` may have had the lock.
+    if (daemonPid(settings) === undefined) throw new UserError("the cluster does not run: 'berth up' starts it");
+    const record = plan();
+    await writeRecord(settings, record);
+    const startedMs = keeperStartedMs(settings, record.name) ?? Date.now();
+    await startKeepers(settings);
+    return { record, startedMs };
+  });
   await createSteps().run(`node ${record.name} is Ready`, () => waitForNodes(settings, [record], startedMs));
 }
 

@@ -37,6 +37,9 @@ export function nodePathsOf(settings: Settings, name: string) {
   };
 }
 
+/** Of the node's host. */
+export const cgroupBranchOf = (name: string) => `berth-node-${name}`;
+
 /** All of them, by name. Throws UserError for a file that is not ours. */
 export function readRecords(settings: Settings): NodeRecord[] {
   const { nodes } = pathsOf(settings);

@@ -134,9 +134,15 @@ chapter(name('partition: the node runs on and is given up; heal: it is back, wit
   await reaches('web-machine-3', 'web-machine');
 });
 
-chapter(name('add, remove; what is wrong is refused by name'), async (t) => {
-  await machine.berthOk('node', 'add', 'extra');
-  t.is(await isReady('extra'), 'True');
+chapter(name('add, two at once, and remove; what is wrong is refused by name'), async (t) => {
+  await Promise.all(['extra', 'more'].map((node) => machine.berthOk('node', 'add', node)));
+  t.deepEqual(await Promise.all(['extra', 'more'].map(isReady)), ['True', 'True']);
+  // Ready long since: nothing to wait for.
+  await machine.berthOk('node', 'start', 'extra');
+  // Killed, its keeper can tidy nothing up.
+  await machine.sh('kill -9 $(cat /run/berth/node-more.pid)');
+  await machine.berthOk('node', 'remove', 'more');
+  t.is(await machine.sh('find /sys/fs/cgroup -maxdepth 2 -name "berth-node-more"'), '');
   const again = await machine.berth('node', 'add', 'extra');
   t.is(again.code, 1);
   t.regex(again.stderr, /there is a node extra already/);
