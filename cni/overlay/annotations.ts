@@ -1,10 +1,21 @@
 /** flannel's annotations of Node objects: how overlays of all makes tell each other where their pods are. */
 import type { Node } from '../../src/kube/types.ts';
-import { formatIp, formatPrefix, ipFamily, networkOf, parseIp, parsePrefix } from '../../src/linux/ip.ts';
+import {
+  formatIp,
+  formatPrefix,
+  ipFamily,
+  networkOf,
+  parseIp,
+  parsePrefix,
+  prefixContains,
+} from '../../src/linux/ip.ts';
 import { ExplainedError } from '../../src/runtime/explained-error.ts';
 import type { Peer, PerFamily } from './backend.ts';
 
 const FAMILIES = [4, 6] as const;
+/** flannel's longest, WireGuard's, has 62. */
+const DATA_LIMIT_CHARS = 1024;
+const TYPE_LIMIT_CHARS = 64;
 
 export interface AnnotationKeys {
   managed: string;
@@ -85,7 +96,7 @@ export function parsePeer(node: Node, keys: AnnotationKeys): Peer | undefined {
     node: node.metadata.name,
     podCidrs,
     publicIps: isManaged ? {} : internalIpsOf(node),
-    backendType: isManaged ? said[keys.type] : undefined,
+    backendType: isManaged ? said[keys.type]?.slice(0, TYPE_LIMIT_CHARS) : undefined,
     backendData: {},
   };
   for (const family of isManaged ? FAMILIES : []) {
@@ -94,6 +105,8 @@ export function parsePeer(node: Node, keys: AnnotationKeys): Peer | undefined {
     const data = said[keys.data[family]];
     if (data) peer.backendData[family] = parseData(data, keys.data[family]);
   }
+  for (const ip of Object.values(peer.publicIps))
+    if (!isNodeAddress(ip)) throw new Error(`its address ${ip} can be no other node's`);
   const isComplete = FAMILIES.some((family) => podCidrs[family] && peer.publicIps[family]);
   return isComplete ? peer : undefined;
 }
@@ -102,16 +115,37 @@ function parsePublicIp(text: string, family: 4 | 6, key: string): string {
   try {
     if (ipFamily(text) === family) return formatIp(parseIp(text));
   } catch {}
-  throw new Error(`its annotation ${key} is no IPv${family} address: ${JSON.stringify(text)}`);
+  throw new Error(`its annotation ${key} is no IPv${family} address: ${quote(text)}`);
 }
 
+/**
+ * An annotation is written by its node, which may be anybody's by now: one of a quarter of a megabyte, nested as deep as it is long, must
+ * not be more than that node's own trouble.
+ */
 function parseData(text: string, key: string): unknown {
+  if (text.length > DATA_LIMIT_CHARS)
+    throw new Error(`its annotation ${key} has ${text.length} characters, and no backend needs ${DATA_LIMIT_CHARS}`);
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`its annotation ${key} is no JSON: ${JSON.stringify(text.slice(0, 100))}`);
+    throw new Error(`its annotation ${key} is no JSON: ${quote(text)}`);
   }
 }
+
+/** For messages: what others wrote, but not all of it. */
+const quote = (text: string) => JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text);
+
+/** Whether packets for the address could arrive at one other machine. Pure. @throws for what is no address. */
+export function isNodeAddress(ip: string): boolean {
+  const address = parseIp(ip);
+  return !NOBODYS.some((prefix) => prefixContains(prefix, address));
+}
+
+/** Of no machine, of this one, of many, or of a link that would have to be named too. */
+const NOBODYS = [
+  ...['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/4', '255.255.255.255/32'],
+  ...['::/127', '::ffff:0:0/96', 'fe80::/10', 'ff00::/8'],
+].map(parsePrefix);
 
 /**
  * The annotations that this node needs: changed ones with their values, those of a family or backend that it no longer has as null;

@@ -101,7 +101,7 @@ const FAMILIES = [4, 6] as const;
 export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overlay {
   const { nodeName, conf, keys } = options;
   const { backend, nodes, log, clock, metrics } = deps;
-  const table = createPeerTable({ self: nodeName, backendType: backend.type, keys });
+  const table = createPeerTable({ self: nodeName, backendType: backend.type, keys, networks: conf.networks });
   const publisher = createNodePublisher(options, { ...deps, ownNode: () => nodes.get(nodeName) });
   const dirty = new Set<string>();
   const reader = createSelfReader({ ...options, backendType: backend.type });

@@ -32,8 +32,14 @@ interface Candidate {
 
 const FAMILIES = [4, 6] as const;
 
-export function createPeerTable(options: { self: string; backendType: string; keys: AnnotationKeys }): PeerTable {
-  const { self, backendType, keys } = options;
+export function createPeerTable(options: {
+  self: string;
+  backendType: string;
+  keys: AnnotationKeys;
+  /** All pods of the cluster: another node's are among them, or a route to it would take what is none of its business. */
+  networks: PerFamily<string>;
+}): PeerTable {
+  const { self, backendType, keys, networks } = options;
   const candidates = new Map<string, Candidate>();
   const peers = new Map<string, Peer>();
   const clashes = new Map<string, string>();
@@ -53,7 +59,9 @@ export function createPeerTable(options: { self: string; backendType: string; ke
   function problemOf({ backendType: type, podCidrs, publicIps }: Peer): string | undefined {
     if (type !== undefined && type !== backendType) return `it has the backend ${type}, this node ${backendType}`;
     for (const family of FAMILIES) {
-      const [cidr, ip] = [podCidrs[family], publicIps[family]];
+      const [cidr, ip, network] = [podCidrs[family], publicIps[family], networks[family]];
+      if (cidr && network && !prefixContains(parsePrefix(network), parsePrefix(cidr)))
+        return `its pod CIDR ${cidr} is not within ${network}, the pods' network of this node`;
       if (cidr && ip && prefixContains(parsePrefix(cidr), parseIp(ip)))
         return `its address ${ip} lies within its own pod CIDR ${cidr}`;
     }

@@ -28,7 +28,7 @@ export interface Leg {
 export function computeLeg(
   peer: Peer,
   family: 4 | 6,
-  self: { vni: number; linkIndex: number; directLinkIndex?: number },
+  self: { vni: number; linkIndex: number; mac: string; directLinkIndex?: number },
 ): Leg {
   const podCidr = peer.podCidrs[family];
   const destination = peer.publicIps[family];
@@ -45,6 +45,11 @@ export function computeLeg(
   if ('reason' in data) return data;
   if (self.directLinkIndex !== undefined)
     return { route: { destination: podCidr, gateway: destination, linkIndex: self.directLinkIndex } };
+  // The kernel drops what comes from its own address, without a word.
+  if (data.mac === self.mac)
+    return {
+      reason: `its VtepMAC ${data.mac} is this node's own too (machines cloned from one image?): delete its device and its backend-data annotation, and start its overlay again`,
+    };
   const { linkIndex } = self;
   const address = formatIp(parsePrefix(podCidr).address);
   return {

@@ -91,6 +91,7 @@ export function createVxlan(options: VxlanOptions, deps: VxlanDeps): OverlayBack
     return computeLeg(peer, family, {
       vni: options.vni,
       linkIndex: device.index,
+      mac: device.mac,
       ...(isDirect && { directLinkIndex: way.linkIndex }),
     });
   }

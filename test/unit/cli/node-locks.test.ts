@@ -1,18 +1,18 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { keepAlone, whileNodesRest } from '../../../cli/nodes/locks.ts';
 import type { Settings } from '../../../cli/settings.ts';
 
-test.beforeEach((t) => {
+function setUp(t: ExecutionContext): Settings {
   const rootDir = mkdtempSync(join(tmpdir(), 'node-locks-'));
   t.teardown(() => rmSync(rootDir, { recursive: true, force: true }));
-  t.context = { rootDir, runDir: join(rootDir, 'run'), logDir: join(rootDir, 'log') };
-});
+  return { rootDir, runDir: join(rootDir, 'run'), logDir: join(rootDir, 'log') } as Settings;
+}
 
 test('commands that change the nodes wait for each other, and for none that failed', async (t) => {
-  const settings = t.context as Settings;
+  const settings = setUp(t);
   const order: string[] = [];
   const work = (name: string) => async () => {
     order.push(`${name} begins`);
@@ -28,7 +28,7 @@ test('commands that change the nodes wait for each other, and for none that fail
 });
 
 test('a node is kept by one process; another node by another', (t) => {
-  const settings = t.context as Settings;
+  const settings = setUp(t);
   t.true(keepAlone(settings, 'one'));
   t.false(keepAlone(settings, 'one'));
   t.true(keepAlone(settings, 'other'));

@@ -68,18 +68,23 @@ test('a leg: through the tunnel, directly, or not at all', (t) => {
     backendType: 'vxlan',
     backendData: { 4: { VtepMAC: '02:00:00:00:00:02' }, 6: { VtepMAC: '02:00:00:00:00:06' } },
   };
-  t.deepEqual(computeLeg(peer, 4, { vni: 1, linkIndex: 5 }), {
+  const own = { vni: 1, mac: '02:00:00:00:00:01' };
+  t.deepEqual(computeLeg(peer, 4, { ...own, linkIndex: 5 }), {
     tunnel: { linkIndex: 5, address: '10.244.2.0', mac: '02:00:00:00:00:02', destination: '192.0.2.2' },
     route: { destination: '10.244.2.0/24', gateway: '10.244.2.0', linkIndex: 5, onlink: true },
   });
-  t.deepEqual(computeLeg(peer, 6, { vni: 1, linkIndex: 6 }), {
+  t.deepEqual(computeLeg(peer, 6, { ...own, linkIndex: 6 }), {
     tunnel: { linkIndex: 6, address: 'fd00:2::', mac: '02:00:00:00:00:06', destination: '2001:db8::2' },
     route: { destination: 'fd00:2::/64', gateway: 'fd00:2::', linkIndex: 6, onlink: true },
   });
-  t.deepEqual(computeLeg(peer, 4, { vni: 1, linkIndex: 5, directLinkIndex: 2 }), {
+  t.deepEqual(computeLeg(peer, 4, { ...own, linkIndex: 5, directLinkIndex: 2 }), {
     route: { destination: '10.244.2.0/24', gateway: '192.0.2.2', linkIndex: 2 },
   });
-  t.deepEqual(computeLeg({ ...peer, podCidrs: {} }, 4, { vni: 1, linkIndex: 5 }), {});
+  t.deepEqual(computeLeg({ ...peer, podCidrs: {} }, 4, { ...own, linkIndex: 5 }), {});
+  // A machine cloned with its device: its packets would be dropped here, in silence.
+  const clone = { vni: 1, mac: '02:00:00:00:00:02', linkIndex: 5 };
+  t.regex(computeLeg(peer, 4, clone).reason ?? '', /VtepMAC 02:00:00:00:00:02 is this node's own too/);
+  t.truthy(computeLeg(peer, 4, { ...clone, directLinkIndex: 2 }).route, 'without a tunnel MACs do not matter');
 });
 
 test('R16: kernels before 5.7 break checksums of what is masqueraded', (t) => {

@@ -7,7 +7,7 @@ const keys = annotationKeys();
 const OWN = { podCidrs: { 4: '10.244.1.0/24' }, uplinkSubnets: ['192.0.2.0/24'] };
 
 function setUp(backendType = 'vxlan') {
-  const table = createPeerTable({ self: 'me', backendType, keys });
+  const table = createPeerTable({ self: 'me', backendType, keys, networks: { 4: '0.0.0.0/0' } });
   table.setOwn(OWN);
   const put = (name: string, facts: NodeFacts) => [...table.put(draftNode(name, facts))];
   return { table, put };
@@ -107,6 +107,55 @@ test('who was there first keeps its pods, whoever is seen first; and the next in
   t.deepEqual([...table.remove('old')].toSorted(), ['old', 'young']);
   t.deepEqual([...table.peers.keys()], ['young']);
   t.deepEqual(put('young', born(2, plain(5))).toSorted(), ['third', 'young']);
+});
+
+test('pods outside of the pods’ network: a node that says so would be given Services’ packets, or everybody’s', (t) => {
+  const table = createPeerTable({ self: 'me', backendType: 'host-gw', keys, networks: { 4: '10.244.0.0/16' } });
+  table.setOwn(OWN);
+  for (const cidr of ['10.96.0.0/12', '198.51.100.0/24', '10.244.0.0/15']) {
+    t.deepEqual([...table.put(draftNode('b', { ...plain(2), podCidrs: [cidr] }))], []);
+    t.regex(table.skipped()[0]!.reason, /is not within 10\.244\.0\.0\/16, the pods' network of this node/);
+  }
+  const both = { ...plain(2), podCidrs: ['10.244.2.0/24', 'fd00:1::/64'] };
+  t.deepEqual([...table.put(draftNode('b', both))], ['b'], 'a family that this node has not is not looked at');
+});
+
+for (const ip of [
+  '127.0.0.1',
+  '0.0.0.0',
+  '224.0.0.1',
+  '255.255.255.255',
+  '::1',
+  '::ffff:192.0.2.2',
+  'fe80::2',
+  'ff02::1',
+])
+  test(`nobody is at ${ip}`, (t) => {
+    const { table, put } = setUp();
+    const family = ip.includes(':') ? 6 : 4;
+    put('b', { ...annotated(2, { [keys.publicIp[family]]: ip }), podCidrs: ['10.244.2.0/24', 'fd00:2::/64'] });
+    t.regex(table.skipped()[0]!.reason, /can be no other node's/);
+    put('b', { podCidrs: ['10.244.2.0/24'], internalIps: [ip] });
+    t.regex(table.skipped()[0]!.reason, /can be no other node's/);
+  });
+
+test('what a hostile node writes is its own trouble: depth, length', (t) => {
+  const { table, put } = setUp();
+  const deep = (levels: number) => annotated(2, { [keys.data[4]]: '['.repeat(levels) + ']'.repeat(levels) });
+  for (const levels of [500, 600, 120_000]) {
+    put('b', deep(levels));
+    put('b', deep(levels)); // compared with what was said before
+    t.is(table.skipped().length, levels === 500 ? 0 : 1);
+  }
+  const long = 'x'.repeat(200_000);
+  for (const facts of [
+    annotated(2, { [keys.data[4]]: `"${long}"` }),
+    annotated(2, { [keys.publicIp[4]]: long }),
+    annotated(2, { [keys.type]: long }),
+  ]) {
+    put('b', facts);
+    t.true(table.skipped()[0]!.reason.length < 300, table.skipped()[0]!.reason.slice(0, 300));
+  }
 });
 
 test('own facts that change are looked at again', (t) => {
