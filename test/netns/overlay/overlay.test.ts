@@ -174,13 +174,15 @@ test('overlapping subnets: who was there first keeps its pods; this node’s own
   client.seed(nodes, draftNode('thief', { ...late, podCidrs: ['10.244.2.128/25'] }));
   client.seed(nodes, draftNode('own', { ...late, podCidrs: ['10.244.1.0/24'] }));
   client.seed(nodes, draftNode('wire', { ...late, podCidrs: ['192.0.2.0/25'], internalIps: ['198.51.100.9'] }));
+  client.seed(nodes, draftNode('services', { ...late, podCidrs: ['10.96.0.0/12'] }));
   const overlay = await startOverlay(t, host, client);
   await eventually('it is ready', () => overlay.state().ready);
   t.deepEqual(await podRoutes(host), ['10.244.2.0/24 via 192.0.2.2 eth0']);
   t.deepEqual(Object.fromEntries(overlay.state().skipped.map(({ node, reason }) => [node, reason])), {
     thief: 'its pod CIDR 10.244.2.128/25 clashes with 10.244.2.0/24 of node node2',
     own: 'its pod CIDR 10.244.1.0/24 clashes with 10.244.1.0/24 of this node',
-    wire: "its pod CIDR 192.0.2.0/25 clashes with 192.0.2.0/24 of this node's uplink",
+    wire: "its pod CIDR 192.0.2.0/25 is not within 10.244.0.0/16, the pods' network of this node",
+    services: "its pod CIDR 10.96.0.0/12 is not within 10.244.0.0/16, the pods' network of this node",
   });
   await client.delete(nodes, { name: 'node2' });
   await eventually('the heir has its pods', async () =>
