@@ -37,6 +37,11 @@ export interface AttachmentCache {
   put(attachment: CachedAttachment): Promise<void>;
   /** Idempotent. */
   remove(attachment: Pick<CachedAttachment, 'network' | 'containerId' | 'ifname'>): Promise<void>;
+  /**
+   * Reads what other runtimes of the host have written since, and forgets theirs that is gone. O(new files).
+   * @returns theirs that are new
+   */
+  refresh(): CachedAttachment[];
   /** Files that could not be read, and why. */
   problems: readonly string[];
 }
@@ -48,7 +53,7 @@ const RUNTIME = 'berth';
 export function openAttachmentCache(directory: string): AttachmentCache {
   const folder = join(directory, 'results');
   const problems: string[] = [];
-  const known = new Map(readAll(folder, problems).map((one) => [nameOf(one), one]));
+  const known = new Map(readFiles(folder, namesIn(folder), problems).map((one) => [nameOf(one), one]));
 
   return {
     problems,
@@ -69,6 +74,19 @@ export function openAttachmentCache(directory: string): AttachmentCache {
       await rename(draft, join(folder, name));
       known.set(name, attachment);
     },
+    refresh() {
+      const names = new Set(namesIn(folder));
+      for (const [name, { isOurs }] of known) if (!isOurs && !names.has(name)) known.delete(name);
+      // One that is written just now can be read the next time.
+      const fresh = readFiles(
+        folder,
+        [...names].filter((name) => !known.has(name)),
+        [],
+      );
+      const theirs = fresh.filter(({ isOurs }) => !isOurs);
+      for (const one of theirs) known.set(nameOf(one), one);
+      return theirs;
+    },
     async remove(attachment) {
       const name = nameOf(attachment);
       await rm(join(folder, name), { force: true });
@@ -80,28 +98,29 @@ export function openAttachmentCache(directory: string): AttachmentCache {
 const nameOf = ({ network, containerId, ifname }: Pick<CachedAttachment, 'network' | 'containerId' | 'ifname'>) =>
   `${network}-${containerId}-${ifname}`;
 
-function readAll(folder: string, problems: string[]): CachedAttachment[] {
-  let names: string[];
+function namesIn(folder: string): string[] {
   try {
-    names = readdirSync(folder);
+    return readdirSync(folder).filter((name) => !name.startsWith('.'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
+}
+
+function readFiles(folder: string, names: readonly string[], problems: string[]): CachedAttachment[] {
   const bootMs = Date.now() - uptime() * 1000;
-  return names
-    .filter((name) => !name.startsWith('.'))
-    .flatMap((name) => {
-      try {
-        const file = join(folder, name);
-        const attachment = parseAttachment(readFileSync(file, 'utf8'), statSync(file).mtimeMs < bootMs);
-        // A file of a runtime from before this format has only the result: its key stands in the name alone, and cannot be told from it.
-        return attachment ? [attachment] : [];
-      } catch (error) {
-        problems.push(`${join(folder, name)}: ${(error as Error).message}`);
-        return [];
-      }
-    });
+  return names.flatMap((name) => {
+    try {
+      const file = join(folder, name);
+      const attachment = parseAttachment(readFileSync(file, 'utf8'), statSync(file).mtimeMs < bootMs);
+      // A file of a runtime from before this format has only the result: its key stands in the name alone, and cannot be told from it.
+      // One of another name than it says is somebody's copy.
+      return attachment && nameOf(attachment) === name ? [attachment] : [];
+    } catch (error) {
+      problems.push(`${join(folder, name)}: ${(error as Error).message}`);
+      return [];
+    }
+  });
 }
 
 /** Pure. */

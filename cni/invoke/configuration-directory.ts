@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import {
   type NetworkConfiguration,
@@ -52,12 +52,18 @@ export function readConfigurationDirectory(
 }
 
 function parseFile(directory: string, name: string): NetworkConfiguration {
-  const text = readFileSync(join(directory, name), 'utf8');
+  const text = readText(join(directory, name));
   if (extname(name) !== '.conflist') return parseSingleConfiguration(text);
   return parseConfigurationList(text, (network) => {
     const folder = join(directory, network);
-    return filesOf(folder, ['.conf']).map((file) => readFileSync(join(folder, file), 'utf8'));
+    return filesOf(folder, ['.conf']).map((file) => readText(join(folder, file)));
   });
+}
+
+/** Of a plain file, or a link to one: a pipe would hold the whole process until somebody writes to it. */
+function readText(file: string): string {
+  if (!statSync(file).isFile()) throw new Error('it is no plain file');
+  return readFileSync(file, 'utf8');
 }
 
 /** Names in order; empty for a directory that is not there. */

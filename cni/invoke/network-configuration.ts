@@ -74,6 +74,12 @@ export function parseSingleConfiguration(text: string): NetworkConfiguration {
   return parseConfigurationList(JSON.stringify({ name, cniVersion, plugins: [raw] }));
 }
 
+/** What is kept with an attachment: a list, or (libcni's AddNetwork, which multus calls) a plugin's on its own. Pure. @throws ConfigurationError */
+export function parseKeptConfiguration(text: string): NetworkConfiguration {
+  const isSingle = parseObject(text, 'the kept configuration')['plugins'] === undefined;
+  return isSingle ? parseSingleConfiguration(text) : parseConfigurationList(text);
+}
+
 function nameOf({ name }: Raw): string {
   if (name === undefined || name === '') throw new ConfigurationError('name: missing');
   if (typeof name !== 'string' || !isIdentifier(name))

@@ -1,11 +1,10 @@
-import { netnsExists, netnsId } from '../../src/linux/netns.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { CNI_ERROR, CniError, type CniResult } from '../types.ts';
 import { parseResult, renderResult } from '../wire/result.ts';
 import type { AttachmentCache, CachedAttachment } from './attachment-cache.ts';
 import type { Chain } from './chain.ts';
-import { type NetworkConfiguration, parseConfigurationList } from './network-configuration.ts';
+import { type NetworkConfiguration, parseKeptConfiguration } from './network-configuration.ts';
 
 /** Upstream's name of a pod's interface. */
 export const POD_INTERFACE = 'eth0';
@@ -40,7 +39,7 @@ export function createPodAttachments(deps: {
   const { chain, cache, log } = deps;
 
   function networkOf(attachment: CachedAttachment): NetworkConfiguration | undefined {
-    return attachment.configuration ? parseConfigurationList(attachment.configuration) : deps.current();
+    return attachment.configuration ? parseKeptConfiguration(attachment.configuration) : deps.current();
   }
 
   function resultOf(attachment: CachedAttachment, network: NetworkConfiguration): CniResult | undefined {
@@ -155,10 +154,4 @@ export function ipsOf({ result, ifname }: CachedAttachment): string[] {
     return one === undefined || (one.name === ifname && one.sandbox !== '');
   };
   return ips.filter((ip) => isPods(ip.interface)).map(({ address }) => address.split('/')[0]!);
-}
-
-/** The path, where it still leads to a pod's namespace: process ids are used again, also by processes of the host. */
-export function usableNetns(path: string | undefined): string | undefined {
-  if (!path || !netnsExists(path)) return undefined;
-  return netnsId(path) === netnsId('/proc/self/ns/net') ? undefined : path;
 }

@@ -8,6 +8,7 @@ import { DEFAULT_DATA_DIR } from '../ipam/host-local.ts';
 import { loopback } from '../plugins/loopback.ts';
 import { ownPlugins } from '../programs/all.ts';
 import { CniError } from '../types.ts';
+import { checkContainerNetns, usableNetns } from '../wire/container-netns.ts';
 import { createPluginCaller } from '../wire/plugin-caller.ts';
 import { type CachedAttachment, DEFAULT_CACHE_DIR, openAttachmentCache } from './attachment-cache.ts';
 import { BUILTIN_NETWORK } from './builtin-network.ts';
@@ -19,7 +20,7 @@ import { explain } from './explain.ts';
 import { createNetworkMetrics } from './metrics.ts';
 import { createNetworkInUse, type NetworkInUseOptions } from './network-in-use.ts';
 import { createNetworkReadiness } from './network-readiness.ts';
-import { createPodAttachments, ipsOf, POD_INTERFACE, usableNetns } from './pod-attachments.ts';
+import { createPodAttachments, ipsOf, POD_INTERFACE } from './pod-attachments.ts';
 import { argsOf, type CniPodNetwork, type EndingSandbox, type PodSandbox } from './pod-sandbox.ts';
 
 export interface PodNetworkOptions
@@ -81,7 +82,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     dhcpLeases,
   });
   const timeoutMs = options.pluginTimeoutMs;
-  const caller = createPluginCaller({ own: (type) => own.get(type), path: binDirs, run, timeoutMs });
+  const caller = createPluginCaller({ own: (type) => own.get(type), path: binDirs, run, hostNetns, timeoutMs });
   const chain = createChain(caller);
   const readiness = createNetworkReadiness({ path: binDirs }, { caller, chain, run });
   const inUse = createNetworkInUse(
@@ -139,6 +140,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     if (wrong !== undefined) throw new Error(`the pod network is not ready: ${wrong}`);
     const startedMs = clock.monotonicMs();
     const { sandboxId, netnsPath: netns } = sandbox;
+    checkContainerNetns(netns, hostNetns);
     const args = argsOf(sandbox);
     const source = sourceOf(sandbox);
     // There is one: nothing is wrong.
@@ -159,7 +161,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     const known = knownOf(sandboxId);
     const all = known.length > 0 ? known : unknownAttachment(sandbox);
     const wantsNetns = all.some((attachment) => !attachments.isBuiltin(attachment));
-    const netns = usableNetns(sandbox.netnsPath ?? (wantsNetns ? await sandbox.findNetns?.() : undefined));
+    const netns = usableNetns(sandbox.netnsPath ?? (wantsNetns ? await sandbox.findNetns?.() : undefined), hostNetns);
     await runAll(
       `detach ${sandboxId}`,
       all.map((attachment) => () => attachments.remove(attachment, netns)),
@@ -195,12 +197,13 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
   function isStale(attachment: CachedAttachment, valid: ReadonlySet<string>): boolean {
     if (valid.has(attachment.containerId)) return false;
     if (attachment.isOurs) return true;
-    const isDead = attachment.isOfEarlierBoot || (attachment.netns !== '' && !usableNetns(attachment.netns));
+    const isDead = attachment.isOfEarlierBoot || (attachment.netns !== '' && !usableNetns(attachment.netns, hostNetns));
     return isDead && attachment.network === inUse.current()?.name;
   }
 
   async function collect(liveSandboxIds: Set<string>): Promise<void> {
     const nowMs = clock.monotonicMs();
+    const theirs = cache.refresh();
     for (const [id, sinceMs] of attachedAtMs)
       if (!liveSandboxIds.has(id) && nowMs - sinceMs > COLLECT_GRACE_MS) attachedAtMs.delete(id);
     const valid = new Set([...liveSandboxIds, ...underWay.keys(), ...attachedAtMs.keys()]);
@@ -208,7 +211,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     if (stale.length > 0) log.info({ count: stale.length }, 'releasing network attachments of sandboxes that are gone');
     await runAll('collect network attachments', [
       ...stale.map((one) => () => alone(one.containerId, () => release(one))),
-      () => collectLeftovers(valid, nowMs),
+      () => collectLeftovers(valid, nowMs, theirs),
     ]);
   }
 
@@ -217,10 +220,17 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     leases.delete(attachment.containerId);
   }
 
-  /** What no cache tells of: plugins know their own. */
-  async function collectLeftovers(valid: ReadonlySet<string>, nowMs: number): Promise<void> {
+  /**
+   * What no cache tells of: plugins know their own. Another runtime that attaches to this network (it uses the same directory of
+   * configurations) writes its file after the ADD: while it does, what it is at would be taken for left over.
+   */
+  async function collectLeftovers(
+    valid: ReadonlySet<string>,
+    nowMs: number,
+    theirs: readonly CachedAttachment[],
+  ): Promise<void> {
     const network = inUse.current();
-    if (!network || inUse.problem() !== undefined) return;
+    if (!network || inUse.problem() !== undefined || theirs.some((one) => one.network === network.name)) return;
     const isDue = collectedMs === undefined || nowMs - collectedMs >= FOREIGN_COLLECT_PERIOD_MS;
     if (inUse.isForeign(network) && !isDue) return;
     collectedMs = nowMs;

@@ -30,7 +30,7 @@ function parseSelector(conf: NetConf): DeviceSelector {
   const fields = readFields(conf.raw);
   const hwaddr = fields.text('hwaddr');
   const selector = {
-    device: fields.text('device'),
+    device: fields.linkName('device'),
     mac: hwaddr === '' ? '' : parseConfiguredMac('hwaddr', hwaddr),
     kernelPath: fields.text('kernelpath'),
     pciAddress: fields.text('pciBusID'),

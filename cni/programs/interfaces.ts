@@ -46,12 +46,12 @@ function parseBridge(conf: NetConf, args: Readonly<Record<string, string>>): Bri
   const fields = readFields(conf.raw);
   const config: BridgeConfig<NetConf> = {
     ...linkConfigOf(conf),
-    bridge: fields.text('bridge') || 'cni0',
+    bridge: fields.linkName('bridge', 'cni0'),
     isGateway: fields.flag('isGateway'),
     isDefaultGateway: fields.flag('isDefaultGateway'),
     forceAddress: fields.flag('forceAddress'),
     hairpinMode: fields.flag('hairpinMode'),
-    mtu: fields.count('mtu') || undefined,
+    mtu: fields.mtu(),
     mac: bridgeMac(conf, fields, args),
     promiscuous: fields.flag('promiscMode'),
     vlans: parseVlans(fields),
@@ -75,7 +75,7 @@ export function ptpProgram(deps: PluginDependencies): ProgramPlugin<PtpConfig<Ne
       const { network, ipam, dns } = linkConfigOf(conf);
       if (!ipam) throw invalid('ptp: ipam.type is missing: the interface requires an IPAM configuration', 'ipam');
       const fields = readFields(conf.raw);
-      return { network, ipam, dns, mtu: fields.count('mtu') || undefined, masquerade: masqueradeOf(fields) };
+      return { network, ipam, dns, mtu: fields.mtu(), masquerade: masqueradeOf(fields) };
     },
     open(context) {
       const { hostNetns, run } = deps;

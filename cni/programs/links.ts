@@ -83,12 +83,12 @@ export function tapProgram(deps: PluginDependencies): ProgramPlugin<TapConfig<Ne
       const id = (key: string) => (fields.raw[key] === undefined ? undefined : fields.count(key));
       return {
         ...linkConfigOf(conf),
-        mtu: fields.count('mtu') || undefined,
+        mtu: fields.mtu(),
         mac: wantedMac(conf, args, fields.text('mac')),
         multiQueue: fields.flag('multiQueue'),
         owner: id('owner'),
         group: id('group'),
-        bridge: fields.text('bridge') || undefined,
+        bridge: fields.linkName('bridge') || undefined,
       };
     },
     open: opener(deps, createTapPlugin),
@@ -117,9 +117,9 @@ function withAddresses(type: string, config: ContainerLinkConfig<NetConf>): Cont
 
 function masterOf(fields: Fields): MasterConfig {
   return {
-    master: fields.text('master') || undefined,
+    master: fields.linkName('master') || undefined,
     linkInContainer: fields.flag('linkInContainer'),
-    mtu: fields.count('mtu') || undefined,
+    mtu: fields.mtu(),
   };
 }
 

@@ -28,7 +28,7 @@ export function vrfProgram({ sleep }: PluginDependencies): ProgramPlugin<VrfConf
     type: 'vrf',
     parse(conf) {
       const fields = readFields(conf.raw);
-      const vrfName = fields.text('vrfname');
+      const vrfName = fields.linkName('vrfname');
       if (vrfName === '') throw invalid('vrfname: configuration is expected to have a valid vrf name');
       return { vrfName, table: fields.count('table') || undefined };
     },

@@ -1,10 +1,11 @@
-import { netnsExists } from '../../src/linux/netns.ts';
-import { type AttachmentKey, type AttachRequest, CNI_ERROR, CniError, type Plugin } from '../types.ts';
+import { type AttachmentKey, CNI_ERROR, CniError, type Plugin } from '../types.ts';
+import { checkContainerNetns, usableNetns } from './container-netns.ts';
 import { type CniEnvironment, parseEnvironment } from './environment.ts';
 import { type NetConf, parseNetConf, versionAskedFor } from './net-conf.ts';
 import type { PluginCaller } from './plugin-caller.ts';
 import { renderResult } from './result.ts';
-import { type CniVersion, isAtLeast, parseVersion, SUPPORTED_VERSIONS } from './versions.ts';
+import { toldError } from './told-error.ts';
+import { type CniVersion, isAtLeast, SUPPORTED_VERSIONS } from './versions.ts';
 
 /** A plugin as a program: what it reads from a configuration, and the sockets that it needs while it runs. */
 export interface ProgramPlugin<Config = unknown> {
@@ -64,22 +65,23 @@ async function carryOut(
   environment: CniEnvironment,
   conf: NetConf,
 ): Promise<string> {
-  const { command, containerId, ifname, netns, args } = environment;
+  const { command, containerId, ifname, netns, args, isHostAllowed } = environment;
   const config = program.parse(conf, args);
   const request = { containerId, ifname, netns, args };
   switch (command) {
     case 'ADD': {
-      checkNetns(request);
+      if (!isHostAllowed) checkContainerNetns(netns);
       const result = await plugin.add(config, request, conf.prevResult);
       return print(renderResult(result, conf.cniVersion));
     }
     case 'DEL':
-      await plugin.del(config, request);
+      // Without a namespace all is released that is on the host.
+      await plugin.del(config, { ...request, netns: isHostAllowed ? netns : usableNetns(netns) });
       return '';
     case 'CHECK':
       needs(conf, 'CHECK', '0.4.0');
       if (!conf.prevResult) throw new CniError(CNI_ERROR.invalidNetworkConfig, 'CHECK needs the prevResult of the ADD');
-      checkNetns(request);
+      if (!isHostAllowed) checkContainerNetns(netns);
       await plugin.check(config, request, conf.prevResult);
       return '';
     case 'GC':
@@ -102,34 +104,29 @@ function needs(conf: NetConf, command: string, least: CniVersion): void {
     });
 }
 
-function checkNetns({ netns }: AttachRequest): void {
-  if (!netnsExists(netns)) throw new CniError(CNI_ERROR.invalidNetns, `network namespace ${netns} does not exist`);
-}
-
 function validAttachments({ raw }: NetConf): AttachmentKey[] {
   const list = raw['cni.dev/valid-attachments'];
   if (!Array.isArray(list))
     throw new CniError(CNI_ERROR.invalidNetworkConfig, 'GC needs cni.dev/valid-attachments: a list');
-  return list.map(({ containerID, ifname }: { containerID?: string; ifname?: string }) => {
-    if (!containerID || !ifname)
-      throw new CniError(CNI_ERROR.invalidNetworkConfig, 'cni.dev/valid-attachments[]: needs containerID and ifname');
-    return { containerId: containerID, ifname };
+  return list.map((one: unknown) => {
+    const { containerID: containerId, ifname } = (one ?? {}) as { containerID?: unknown; ifname?: unknown };
+    // One that is not understood would be taken for gone, and with it what a living container has.
+    if (typeof containerId !== 'string' || typeof ifname !== 'string' || containerId === '' || ifname === '')
+      throw new CniError(CNI_ERROR.invalidNetworkConfig, 'cni.dev/valid-attachments[]: needs containerID and ifname', {
+        details: `there is ${JSON.stringify(one)}`,
+      });
+    return { containerId, ifname };
   });
 }
 
+/** In the version that is asked for; a runtime of the future is to learn what there is, not that its own is unknown. */
 function renderVersions(asked: unknown): string {
-  return print({ cniVersion: parseVersion(asked ?? SUPPORTED_VERSIONS.at(-1)), supportedVersions: SUPPORTED_VERSIONS });
+  const cniVersion = SUPPORTED_VERSIONS.find((version) => version === asked) ?? SUPPORTED_VERSIONS.at(-1);
+  return print({ cniVersion, supportedVersions: SUPPORTED_VERSIONS });
 }
 
 function renderError(error: unknown, cniVersion: CniVersion): string {
-  const { code, message, details } =
-    error instanceof CniError
-      ? error
-      : {
-          code: CNI_ERROR.unknown,
-          message: error instanceof Error ? error.message : String(error),
-          details: undefined,
-        };
+  const { code, message, details } = toldError(error);
   return print({ cniVersion, code, msg: message, ...(details !== undefined && { details }) });
 }
 

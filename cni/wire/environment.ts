@@ -13,6 +13,8 @@ export interface CniEnvironment {
   args: Readonly<Record<string, string>>;
   /** Directories of plugins. */
   path: readonly string[];
+  /** The namespace may be the host's: CNI_NETNS_OVERRIDE says so. */
+  isHostAllowed: boolean;
 }
 
 const ATTACHMENT: readonly string[] = ['CNI_CONTAINERID', 'CNI_IFNAME'];
@@ -47,6 +49,7 @@ export function parseEnvironment(env: Readonly<Record<string, string | undefined
     netns: env.CNI_NETNS ?? '',
     args: parseArgs(env.CNI_ARGS ?? ''),
     path: (env.CNI_PATH ?? '').split(':').filter(Boolean),
+    isHostAllowed: ['1', 'true'].includes((env.CNI_NETNS_OVERRIDE ?? '').toLowerCase()),
   };
 }
 
@@ -70,7 +73,7 @@ export function isIdentifier(text: string): boolean {
 }
 
 /** Why the kernel would not take an interface's name; undefined when it does. */
-function interfaceNameProblem(name: string): string | undefined {
+export function interfaceNameProblem(name: string): string | undefined {
   if (name.length > 15) return 'interface names have at most 15 characters';
   if (name === '.' || name === '..') return 'interface names are neither . nor ..';
   return /[/:\s]/.test(name) ? "interface names have no '/', ':' or blanks" : undefined;

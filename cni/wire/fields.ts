@@ -1,9 +1,13 @@
 import { CNI_ERROR, CniError } from '../types.ts';
+import { interfaceNameProblem } from './environment.ts';
 
 type Raw = Readonly<Record<string, unknown>>;
 
 /** Keys that any configuration may have; runtimes add some of them. */
 const COMMON = ['cniVersion', 'name', 'type', 'ipam', 'prevResult', 'runtimeConfig', 'args', 'dns', 'capabilities'];
+
+/** The kernel's own for links of the kinds that the plugins make (ETH_MAX_MTU). */
+const MTU_LIMIT = 65_535;
 
 /**
  * Reads the keys of a plugin's own. Absent and null mean the default.
@@ -16,8 +20,27 @@ export function readFields(raw: Raw) {
       throw new CniError(CNI_ERROR.invalidNetworkConfig, `${key}: ${JSON.stringify(value)} is not ${accepted}`);
     return value as T;
   };
+  const text = (key: string, otherwise = '') => read(key, otherwise, 'a text', (value) => typeof value === 'string');
   return {
-    text: (key: string, otherwise = '') => read(key, otherwise, 'a text', (value) => typeof value === 'string'),
+    text,
+    /** Of a link that is there or is to be made; empty: the default. */
+    linkName(key: string, otherwise = ''): string {
+      const name = text(key) || otherwise;
+      const problem = interfaceNameProblem(name);
+      if (problem === undefined) return name;
+      throw new CniError(
+        CNI_ERROR.invalidNetworkConfig,
+        `${key}: ${JSON.stringify(name)} is no link's name: ${problem}`,
+      );
+    },
+    /** Bytes; undefined for 0 and absent: the kernel's choice. */
+    mtu: () =>
+      read(
+        'mtu',
+        0,
+        `a size in bytes up to ${MTU_LIMIT}`,
+        (value): value is number => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MTU_LIMIT,
+      ) || undefined,
     flag: (key: string, otherwise = false) =>
       read(key, otherwise, 'true or false', (value) => typeof value === 'boolean'),
     count: (key: string, otherwise = 0) =>

@@ -26,7 +26,7 @@ export function parseNetConf(stdin: string): NetConf {
 /** The same of what is an object already. @throws as `parseNetConf`. */
 export function readNetConf(raw: Readonly<Record<string, unknown>>): NetConf {
   const cniVersion = parseVersion(raw['cniVersion']);
-  const { name, type } = raw;
+  const { name, type, prevResult } = raw;
   if (typeof name !== 'string' || name === '')
     throw new CniError(CNI_ERROR.invalidNetworkConfig, 'missing network name:');
   if (!isIdentifier(name))
@@ -39,21 +39,31 @@ export function readNetConf(raw: Readonly<Record<string, unknown>>): NetConf {
       throw new CniError(CNI_ERROR.invalidNetworkConfig, `${key}: must be an object`);
     return value as Record<string, unknown>;
   };
+  const ipam = section('ipam');
+  if (isSaid(ipam['type']) && typeof ipam['type'] !== 'string')
+    throw new CniError(CNI_ERROR.invalidNetworkConfig, `ipam.type: ${JSON.stringify(ipam['type'])} is not a text`);
   return {
     cniVersion,
     name,
     type: typeof type === 'string' ? type : '',
-    ipam: section('ipam'),
+    ipam,
     runtimeConfig: section('runtimeConfig'),
     raw,
-    ...(raw['prevResult'] !== undefined && { prevResult: parseResult(raw['prevResult'], cniVersion) }),
+    // Where there is none, some runtimes write null.
+    ...(isSaid(prevResult) && { prevResult: parseResult(prevResult, cniVersion) }),
   };
 }
 
-/** The version that VERSION is asked for; anything else on stdin is no matter to it. */
+/** The version that VERSION is asked for; undefined where stdin does not say: the reference plugins do not read it. */
 export function versionAskedFor(stdin: string): unknown {
-  return stdin.trim() === '' ? undefined : parseObject(stdin)['cniVersion'];
+  try {
+    return parseObject(stdin)['cniVersion'];
+  } catch {
+    return undefined;
+  }
 }
+
+const isSaid = (value: unknown) => value !== undefined && value !== null;
 
 function parseObject(text: string): Record<string, unknown> {
   let value: unknown;

@@ -1,4 +1,3 @@
-import { netnsExists } from '../../src/linux/netns.ts';
 import type { Run } from '../../src/netfilter/iptables.ts';
 import {
   type AttachmentKey,
@@ -10,11 +9,13 @@ import {
   type Plugin,
 } from '../types.ts';
 import type { ProgramPlugin } from './call.ts';
+import { checkContainerNetns } from './container-netns.ts';
 import type { CniCommand } from './environment.ts';
 import { execPlugin } from './exec-plugin.ts';
 import { type NetConf, readNetConf } from './net-conf.ts';
 import { locatePlugin } from './own-launcher.ts';
 import { renderResult } from './result.ts';
+import { toldError } from './told-error.ts';
 
 type Conf = Readonly<Record<string, unknown>>;
 
@@ -49,6 +50,8 @@ export interface PluginCallerOptions {
   /** Directories of programs (CNI_PATH). */
   path: readonly string[];
   run: Run;
+  /** Path of the host's network namespace when it is not the process's own. */
+  hostNetns?: string;
   /** Of programs. Default 220 s. */
   timeoutMs?: number;
 }
@@ -95,7 +98,7 @@ export function createPluginCaller(options: PluginCallerOptions): PluginCaller {
 
   const caller: PluginCaller = {
     async add(request, call) {
-      checkNetns(request);
+      checkContainerNetns(request.netns, options.hostNetns);
       const result = await dispatch('ADD', call, request, (plugin, config) =>
         plugin.add(config, request, call.previous),
       );
@@ -109,7 +112,7 @@ export function createPluginCaller(options: PluginCallerOptions): PluginCaller {
       await dispatch('DEL', call, request, (plugin, config) => plugin.del(config, request));
     },
     async check(request, call) {
-      checkNetns(request);
+      checkContainerNetns(request.netns, options.hostNetns);
       await dispatch('CHECK', call, request, (plugin, config) => plugin.check(config, request, call.previous));
     },
     async gc(valid, call) {
@@ -134,14 +137,12 @@ export function createPluginCaller(options: PluginCallerOptions): PluginCaller {
   return caller;
 }
 
-function checkNetns({ netns }: AttachRequest): void {
-  if (!netnsExists(netns)) throw new CniError(CNI_ERROR.invalidNetns, `network namespace ${netns} does not exist`);
-}
-
 /** As libcni words what a plugin says. */
 function inWordsOf(type: string, command: CniCommand, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const message = `plugin type="${type}" failed (${command.toLowerCase()}): ${error.message}`;
-  const { code, details } = error instanceof CniError ? error : { code: CNI_ERROR.unknown, details: undefined };
-  return new CniError(code, message, { details, cause: error });
+  const { code, message, details } = toldError(error);
+  return new CniError(code, `plugin type="${type}" failed (${command.toLowerCase()}): ${message}`, {
+    details,
+    cause: error,
+  });
 }

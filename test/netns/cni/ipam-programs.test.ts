@@ -42,7 +42,9 @@ function setUp(t: ExecutionContext) {
     const env = {
       CNI_COMMAND: what.command ?? 'ADD',
       CNI_CONTAINERID: what.id ?? 'one',
+      // Addresses need no namespace.
       CNI_NETNS: '/proc/self/ns/net',
+      CNI_NETNS_OVERRIDE: '1',
       CNI_IFNAME: 'eth0',
       CNI_PATH: '/nowhere',
       CNI_ARGS: what.args ?? '',
@@ -273,7 +275,9 @@ both(name('twenty processes at once, ours and the reference’s: no address twic
       env: {
         CNI_COMMAND: 'ADD',
         CNI_CONTAINERID: `r${n}`,
+        // Addresses need no namespace.
         CNI_NETNS: '/proc/self/ns/net',
+        CNI_NETNS_OVERRIDE: '1',
         CNI_IFNAME: 'eth0',
         CNI_PATH: '/nowhere',
       },

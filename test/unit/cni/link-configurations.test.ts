@@ -62,7 +62,7 @@ test('tuning: the runtime’s MAC above the arguments’ above the file’s; a c
 test('what cannot be is refused with key and value', (t) => {
   for (const [type, conf, message, code = CNI_ERROR.invalidNetworkConfig] of [
     ['macvlan', { mode: 'source' }, /unknown macvlan mode: "source"/],
-    ['macvlan', { mtu: '1400' }, /mtu: "1400" is not a whole number/],
+    ['macvlan', { mtu: '1400' }, /mtu: "1400" is not a size in bytes/],
     ['macvlan', { master: 7 }, /master: 7 is not a text/],
     ['macvlan', { linkInContainer: 'yes' }, /linkInContainer: "yes" is not true or false/],
     ['macvlan', { runtimeConfig: { mac: 'x' } }, /mac: "x" is no MAC/],

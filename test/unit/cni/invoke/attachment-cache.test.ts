@@ -15,6 +15,7 @@ import {
   type CachedAttachment,
   openAttachmentCache,
   parseAttachment,
+  renderAttachment,
 } from '../../../../cni/invoke/attachment-cache.ts';
 
 const attachment: CachedAttachment = {
@@ -92,4 +93,22 @@ test('what other runtimes wrote is read; what is none is passed over or told', (
   ]);
   t.false(existsSync(join(folder, 'cut')));
   t.is(parseAttachment('null'), undefined);
+});
+
+test('refresh: what other runtimes have written since and what they have taken away; copies and ours are no matter', async (t) => {
+  const path = directory(t);
+  const cache = openAttachmentCache(path);
+  t.deepEqual(cache.refresh(), []);
+  await cache.put(attachment);
+  const theirs = { ...attachment, network: 'net', containerId: 'theirs', isOurs: false };
+  const file = join(path, 'results/net-theirs-eth0');
+  writeFileSync(file, renderAttachment(theirs));
+  writeFileSync(`${file}.bak`, renderAttachment(theirs));
+  writeFileSync(join(path, 'results/net-half-eth0'), '{"kind":');
+  t.deepEqual(cache.refresh(), [theirs]);
+  t.deepEqual(cache.refresh(), [], 'once');
+  t.deepEqual(cache.of('theirs'), [theirs]);
+  rmSync(file);
+  t.deepEqual(cache.refresh(), []);
+  t.deepEqual(cache.list(), [attachment]);
 });

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { isMeantForPods } from '../../../../cni/invoke/network-choice.ts';
 import {
   ConfigurationError,
   parseConfigurationList,
+  parseKeptConfiguration,
   parseSingleConfiguration,
 } from '../../../../cni/invoke/network-configuration.ts';
 import type { CniVersion } from '../../../../cni/wire/versions.ts';
@@ -139,4 +141,24 @@ test('the built-in network is a conflist: ranges of both families, chained plugi
   t.deepEqual(types([]), ['bridge']);
   t.deepEqual(types(['portMappings']), ['bridge', 'portmap']);
   t.deepEqual(types(['bandwidth']), ['bridge', 'bandwidth']);
+});
+
+test('a pipe among the files is passed over, not waited for', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'net.d-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  t.is(spawnSync('/usr/bin/mkfifo', [join(directory, '10-pipe.conflist')]).status, 0);
+  writeFileSync(join(directory, '20-net.conflist'), list());
+  const { configuration, problems } = readConfigurationDirectory(directory);
+  t.is(configuration?.file, join(directory, '20-net.conflist'));
+  t.deepEqual(problems, [{ file: join(directory, '10-pipe.conflist'), message: 'it is no plain file' }]);
+});
+
+test('what is kept with an attachment may be a plugin’s configuration on its own', (t) => {
+  t.like(parseKeptConfiguration('{"cniVersion":"0.3.1","name":"one","type":"bridge"}'), {
+    name: 'one',
+    cniVersion: '0.3.1',
+    plugins: { length: 1, 0: { type: 'bridge' } },
+  });
+  t.like(parseKeptConfiguration(list()), { plugins: { length: 1 } });
+  t.throws(() => parseKeptConfiguration('{"name":"one"}'), { message: /^plugins\[0\]\.type: missing/ });
 });
