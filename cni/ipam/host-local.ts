@@ -112,8 +112,8 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
               network: config.network,
             });
             const { containerId, ifname } = request;
-            await Promise.all([store.reserve({ ip, containerId, ifname }), store.setLastReserved(index, ip)]);
             ips.push({ address: `${ip}/${range.subnet.prefixLength}`, gateway: range.gateway });
+            await both(store.reserve({ ip, containerId, ifname }), store.setLastReserved(index, ip));
           }
         } catch (error) {
           for (const { address } of ips) await store.release(address.split('/')[0]!);
@@ -169,6 +169,12 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
       return all.map(({ ip, containerId, ifname }) => ({ ip, containerId, ifname }));
     },
   };
+}
+
+/** To the end of both: where one fails, the other must not write after the lock is given back. */
+async function both(...writes: Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(writes)).find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') throw failed.reason;
 }
 
 function belongsTo(lease: Lease, key: AttachmentKey): boolean {

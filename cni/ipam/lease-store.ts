@@ -212,7 +212,8 @@ interface KnownLease extends Lease {
 
 function fileIdOf(path: string): string | undefined {
   const stat = statSync(path, { throwIfNoEntry: false });
-  return stat && `${stat.ino} ${stat.mtimeMs}`;
+  // The size too: the reference plugin makes the file and then writes it, both in one tick of the kernel's clock.
+  return stat && `${stat.ino} ${stat.mtimeMs} ${stat.size}`;
 }
 
 /** An empty file (the host died while it was written) is a lease of nobody: garbage collection takes it. */

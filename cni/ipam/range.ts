@@ -63,7 +63,7 @@ function rangesOverlap(one: Range, other: Range): boolean {
 
 function parseRange(config: RangeConfig): Range {
   for (const key of ['subnet', 'rangeStart', 'rangeEnd', 'gateway'] as const)
-    if (config?.[key] !== undefined && typeof config[key] !== 'string')
+    if ((config?.[key] ?? undefined) !== undefined && typeof config[key] !== 'string')
       throw invalid(`ipam.ranges.${key}: ${JSON.stringify(config[key])} is no text`);
   if (typeof config?.subnet !== 'string') throw invalid(`ipam.ranges: ${JSON.stringify(config)} has no subnet`);
   const subnet = asConfig('subnet', () => parsePrefix(config.subnet));

@@ -1,5 +1,5 @@
-import { parseIp, parsePrefix } from '../../src/linux/ip.ts';
 import { CNI_ERROR, type CniDns, CniError, type CniIp, type CniRoute, type IpamPlugin } from '../types.ts';
+import { canonicalIp } from '../wire/canonical.ts';
 
 /** Addresses as they are written in the configuration, for a network with one container or one that is told by its runtime. */
 export interface StaticConfig {
@@ -39,10 +39,7 @@ export function checkStaticAddress(ip: { address?: unknown; gateway?: unknown })
   const { address, gateway } = ip;
   try {
     if (typeof address !== 'string') throw new Error('has no address');
-    parsePrefix(address);
-    if (gateway === undefined || gateway === '') return { address };
-    parseIp(String(gateway));
-    return { address, gateway: String(gateway) };
+    return canonicalIp({ address, ...(gateway !== undefined && gateway !== null && { gateway: String(gateway) }) });
   } catch (cause) {
     throw new CniError(
       CNI_ERROR.invalidNetworkConfig,

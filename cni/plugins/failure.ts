@@ -20,6 +20,12 @@ export async function rollBack(error: unknown, steps: (() => unknown)[]): Promis
   try {
     await runAll('roll back', steps);
   } catch (cleanup) {
+    // What failed at the beginning fails at the end: an address manager that is missing has nothing to give back.
+    if (
+      cleanup instanceof AggregateError &&
+      cleanup.errors.every(({ message }) => message === (error as Error).message)
+    )
+      throw asCniError(error);
     const { code, details } = error instanceof CniError ? error : { code: CNI_ERROR.ioFailure, details: undefined };
     throw new CniError(code, `${(error as Error).message}; ${(cleanup as Error).message}`, { details, cause: error });
   }

@@ -1,19 +1,16 @@
-import { parsePrefix } from '../../src/linux/ip.ts';
 import { CNI_ERROR, CniError, type CniRoute } from '../types.ts';
+import { canonicalRoute } from '../wire/canonical.ts';
 import type { Fields } from '../wire/fields.ts';
 import { type CniVersion, isAtLeast } from '../wire/versions.ts';
 
-/** `ipam.routes`. @throws CniError 7 for one without a destination. */
+/** `ipam.routes`. @throws CniError 7 for one without a destination, or with what is no address. */
 export function routesOf(ipam: Fields): CniRoute[] {
   return ipam.list('routes').map((route) => {
-    const { dst } = (route ?? {}) as Partial<CniRoute>;
-    if (typeof dst !== 'string') throw invalid(`ipam.routes: ${JSON.stringify(route)} has no dst`);
     try {
-      parsePrefix(dst);
+      return canonicalRoute((route ?? {}) as CniRoute);
     } catch (cause) {
       throw invalid(`ipam.routes: ${JSON.stringify(route)}: ${(cause as Error).message}`);
     }
-    return route as CniRoute;
   });
 }
 

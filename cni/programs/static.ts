@@ -1,4 +1,4 @@
-import { parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import { formatIp, parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { checkStaticAddress, type StaticConfig, staticIpam } from '../ipam/static.ts';
 import { CNI_ERROR, type CniDns, CniError, type CniIp } from '../types.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
@@ -42,7 +42,9 @@ function withGateway(addresses: CniIp[], gateway: string): CniIp[] {
   } catch {
     throw new CniError(CNI_ERROR.invalidNetworkConfig, `invalid gateway address: ${gateway}`);
   }
-  return addresses.map((ip) => (prefixContains(parsePrefix(ip.address), parsed) ? { ...ip, gateway } : ip));
+  return addresses.map((ip) =>
+    prefixContains(parsePrefix(ip.address), parsed) ? { ...ip, gateway: formatIp(parsed) } : ip,
+  );
 }
 
 const listed = (text = '') =>

@@ -7,6 +7,7 @@ import {
   type CniResult,
   type CniRoute,
 } from '../types.ts';
+import { canonicalIp, canonicalRoute } from './canonical.ts';
 import { type CniVersion, isAtLeast, parseVersion } from './versions.ts';
 
 /**
@@ -58,11 +59,15 @@ function renderLegacyIps({ ips, routes }: CniResult): Record<string, unknown> {
   return { ...(ofFamily(4) && { ip4: ofFamily(4) }), ...(ofFamily(6) && { ip6: ofFamily(6) }) };
 }
 
-/** Reads a result of any version (a `prevResult`, another plugin's output). @throws CniError 6 that names the field. */
+/**
+ * Reads a result of any version (a `prevResult`, another plugin's output). Addresses and destinations are written as the kernel writes them
+ * afterwards, so that what it has can be compared; null means absent, as to Go.
+ * @throws CniError 6 that names the field.
+ */
 export function parseResult(value: unknown, otherwise: CniVersion): CniResult {
   const from = objectOf(value, 'result');
-  const version = parseVersion(from.cniVersion ?? otherwise);
-  const dns = from.dns === undefined ? {} : { dns: objectOf(from.dns, 'dns') as CniDns };
+  const version = parseVersion(from.cniVersion || otherwise);
+  const dns = isAbsent(from.dns) ? {} : { dns: objectOf(from.dns, 'dns') as CniDns };
   if (!isAtLeast(version, '0.3.0')) return { ...parseLegacyIps(from), ...dns };
   const interfaces = listOf(from.interfaces, 'interfaces').map((one): CniInterface => {
     const { name, mac, mtu, sandbox, socketPath, pciID } = one as unknown as Partial<CniInterface>;
@@ -77,11 +82,11 @@ export function parseResult(value: unknown, otherwise: CniVersion): CniResult {
     };
   });
   const ips = listOf(from.ips, 'ips').map((one): CniIp => {
-    const { address, gateway, interface: index } = one as unknown as Partial<CniIp>;
-    if (typeof address !== 'string') throw wrong('ips[].address');
+    const { address, gateway } = one as unknown as Partial<CniIp>;
+    const index = (one['interface'] ?? undefined) as number | undefined;
     if (index !== undefined && !(Number.isInteger(index) && index >= 0 && index < interfaces.length))
       throw wrong(`ips[].interface ${index} of ${interfaces.length} interfaces`);
-    return { address, ...(gateway && { gateway }), ...(index !== undefined && { interface: index }) };
+    return { ...addressOf('ips[]', address, gateway), ...(index !== undefined && { interface: index }) };
   });
   return { interfaces, ips, routes: routesOf(from.routes), ...dns };
 }
@@ -89,10 +94,9 @@ export function parseResult(value: unknown, otherwise: CniVersion): CniResult {
 function parseLegacyIps(from: Record<string, unknown>): CniResult {
   const result: CniResult = { interfaces: [], ips: [], routes: [] };
   for (const key of ['ip4', 'ip6']) {
-    if (from[key] === undefined) continue;
+    if (isAbsent(from[key])) continue;
     const { ip, gateway, routes } = objectOf(from[key], key) as { ip?: string; gateway?: string; routes?: unknown };
-    if (typeof ip !== 'string') throw wrong(`${key}.ip`);
-    result.ips.push({ address: ip, ...(gateway && { gateway }) });
+    result.ips.push(addressOf(key, ip, gateway));
     result.routes.push(...routesOf(routes));
   }
   return result;
@@ -100,10 +104,23 @@ function parseLegacyIps(from: Record<string, unknown>): CniResult {
 
 function routesOf(value: unknown): CniRoute[] {
   return listOf(value, 'routes').map((one) => {
-    if (typeof one.dst !== 'string') throw wrong('routes[].dst');
-    return one as unknown as CniRoute;
+    try {
+      return canonicalRoute(one as unknown as CniRoute);
+    } catch (cause) {
+      throw wrong('routes[]', `${JSON.stringify(one)}: ${(cause as Error).message}`);
+    }
   });
 }
+
+function addressOf(field: string, address: unknown, gateway: unknown): CniIp {
+  try {
+    return canonicalIp({ address: String(address), ...(!isAbsent(gateway) && { gateway: String(gateway) }) });
+  } catch (cause) {
+    throw wrong(field, (cause as Error).message);
+  }
+}
+
+const isAbsent = (value: unknown) => value === undefined || value === null;
 
 const familyOf = (address: string) => (address.includes(':') ? 6 : 4);
 
@@ -118,5 +135,5 @@ function listOf(value: unknown, field: string): Record<string, unknown>[] {
   return value.map((one) => objectOf(one, `${field}[]`));
 }
 
-const wrong = (field: string) =>
-  new CniError(CNI_ERROR.decodeFailure, `could not parse the result: ${field} is not as it must be`);
+const wrong = (field: string, why = 'is not as it must be') =>
+  new CniError(CNI_ERROR.decodeFailure, `could not parse the result: ${field} ${why}`);

@@ -1,4 +1,14 @@
-import { chmodSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -288,4 +298,28 @@ test('a gateway that a container has is refused by name, and nothing is reserved
   t.is((await ipam.leases(config)).length, 1);
   await ipam.del(config, attachment('earlier'));
   t.is(ipOf(await ipam.add(config, attachment('a'))), '10.1.2.2/29');
+});
+
+test('an ADD that cannot write down where it stopped leaves no lease', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  mkdirSync(join(directory, 'last_reserved_ip.0.new'), { recursive: true });
+  await t.throwsAsync(ipam.add(config, attachment('a')), { code: 5, message: /can't keep addresses in .*EISDIR/ });
+  t.deepEqual(readdirSync(directory).toSorted(), ['last_reserved_ip.0.new', 'lock']);
+});
+
+test('a lease that was read before the reference plugin had written it is read again', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  mkdirSync(directory);
+  const file = join(directory, '10.1.2.2');
+  const write = (content: string) => {
+    writeFileSync(file, content);
+    // Both within one tick of the kernel's clock.
+    utimesSync(file, 1_700_000_000, 1_700_000_000);
+  };
+  write('');
+  t.like(await ipam.leases(config), [{ ip: '10.1.2.2', containerId: '' }]);
+  write('theirs\r\neth0');
+  t.like(await ipam.leases(config), [{ ip: '10.1.2.2', containerId: 'theirs' }]);
+  await ipam.gc(config, [attachment('theirs')]);
+  t.deepEqual(readdirSync(directory).toSorted(), ['10.1.2.2', 'lock']);
 });
