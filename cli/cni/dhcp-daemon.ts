@@ -3,8 +3,10 @@ import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { createConnection, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { createDhcpDaemon } from '../../cni/ipam/dhcp/daemon.ts';
+import { createLeaseHolder } from '../../cni/ipam/dhcp/lease-holder.ts';
 import { createDhcpLeases } from '../../cni/ipam/dhcp/leases.ts';
 import { makeDirectory } from '../../cni/ipam/make-directory.ts';
+import { parseDhcpCall } from '../../cni/programs/dhcp.ts';
 import { sdNotify } from '../../src/runtime/sd-notify.ts';
 import { UserError } from '../output/failure.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
@@ -25,7 +27,7 @@ export async function runDhcpDaemon(args: readonly string[]): Promise<void> {
   const signal = abortOnSignals();
   const socketPath = options.hostPrefix + options.socketPath;
   const leases = createDhcpLeases({ ...options, stateDir: stateDirOf(socketPath) }, { log, clock });
-  const server = createDhcpDaemon(leases, options, { log });
+  const { server, close } = createDhcpDaemon(createLeaseHolder(leases), options, { parse: parseDhcpCall, log });
   if (options.pidFile) writeFileSync(options.pidFile, String(process.pid));
   const passed = passedSocket();
   let owned = false;
@@ -40,8 +42,7 @@ export async function runDhcpDaemon(args: readonly string[]): Promise<void> {
     if (!signal.aborted) await once(signal, 'abort');
     sdNotify('STOPPING=1', process.env['NOTIFY_SOCKET']);
   } finally {
-    server.close();
-    server.closeAllConnections();
+    close();
     await leases.close();
     if (owned) rmSync(socketPath, { force: true });
     if (options.pidFile) rmSync(options.pidFile, { force: true });

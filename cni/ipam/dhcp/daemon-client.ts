@@ -1,93 +1,93 @@
-import type { AttachmentKey } from '../../types.ts';
+import type { AttachRequest, DetachRequest } from '../../types.ts';
 import { CNI_ERROR, CniError } from '../../types.ts';
-import { type AnswerBody, parseAck, type RequestBody, renderRequest } from './daemon-words.ts';
-import type { LeaseKey } from './lease-files.ts';
-import type { DhcpLeases, LeaseRequest } from './leases.ts';
-import type { DhcpMessage } from './message.ts';
+import { CMD_ARGS, type DaemonCall, METHOD, parseDaemonResult, renderCall } from './daemon-words.ts';
+import type { GobValue } from './gob/values.ts';
+import { checkAddress, type DhcpConfig, type LeaseHolder } from './lease-holder.ts';
+import { withResultOptions } from './options.ts';
+import { callRpc, NotRpcError, RpcError } from './rpc/client.ts';
+import { NO_METHOD } from './rpc/headers.ts';
 
-/** Who keeps leases: this process, or a daemon. */
-export interface LeaseHolder {
-  allocate(request: LeaseRequest): Promise<DhcpMessage>;
-  release(key: LeaseKey): Promise<void>;
-  held(key: LeaseKey): Promise<DhcpMessage | undefined>;
-  collect: DhcpLeases['collect'];
-}
+/** Longer than a daemon is patient, the reference one of Debian too (232 s): it tells itself what went wrong. */
+const TIMEOUT_MS = 300_000;
+/** What the reference daemon says when its patience is over. */
+const NO_MORE_TRIES = 'no more tries';
 
-/** Patience of the daemon and a little more: it tells itself what went wrong. */
-const TIMEOUT_MS = 230_000;
+/** Leases of a daemon behind a socket: ours, or the reference plugin's, which has neither CHECK nor GC nor STATUS. */
+export function createDaemonClient(socketPath: string): LeaseHolder & { status(): Promise<void> } {
+  async function call(method: string, words: DaemonCall): Promise<GobValue> {
+    try {
+      return await callRpc({ socketPath, method, schema: CMD_ARGS, args: renderCall(words), timeoutMs: TIMEOUT_MS });
+    } catch (error) {
+      throw asCniError(error as Error, method, socketPath);
+    }
+  }
 
-/** Leases of a daemon behind a socket. Every call is a connection of its own; one that is cut off ends what it waits for. */
-export function createDaemonClient(socketPath: string): LeaseHolder & { ping(): Promise<void> } {
-  async function call(path: string, body: RequestBody): Promise<AnswerBody> {
-    // A program that asks for no lease does not load it.
-    const { request } = await import('node:http');
-    const { statusCode, text } = await new Promise<{ statusCode: number | undefined; text: string }>(
-      (resolve, reject) => {
-        const sent = request(
-          { socketPath, path, method: 'POST', timeout: TIMEOUT_MS, headers: { 'content-type': 'application/json' } },
-          (response) => {
-            let received = '';
-            response.setEncoding('utf8');
-            response.on('data', (chunk: string) => (received += chunk));
-            response.on('end', () => resolve({ statusCode: response.statusCode, text: received }));
-            response.on('error', reject);
-          },
-        );
-        sent.on('timeout', () => sent.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
-        sent.on('error', reject);
-        sent.end(JSON.stringify(body));
-      },
-    ).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') throw nobodyListens(socketPath);
-      throw new CniError(CNI_ERROR.ioFailure, `dhcp: the daemon on ${socketPath}: ${error.message}`, { cause: error });
-    });
-    const answer = parseAnswer(text);
-    if (!answer) throw foreignDaemon(socketPath, statusCode, text);
-    if (answer.error) throw new CniError(answer.error.code, answer.error.msg, { details: answer.error.details });
-    return answer;
+  /** For methods that are ours alone. */
+  async function callOrElse(method: string, words: DaemonCall, otherwise: () => Promise<void>): Promise<void> {
+    try {
+      await call(method, words);
+    } catch (error) {
+      if (!(error as Error).message.startsWith(NO_METHOD)) throw error;
+      await otherwise();
+    }
+  }
+
+  async function allocate(config: DhcpConfig, request: AttachRequest) {
+    const result = parseDaemonResult(await call(METHOD.allocate, wordsOf(config, request)));
+    // Those of Debian's age do not know them all.
+    return withResultOptions(result, config.result);
   }
 
   return {
-    async allocate(request) {
-      return parseAck((await call('/v1/allocate', renderRequest(request))).ack ?? '');
+    allocate,
+    async release(config, request) {
+      await call(METHOD.release, wordsOf(config, request));
     },
-    async release(key) {
-      await call('/v1/release', { key });
+    async check(config, request, address) {
+      await callOrElse(METHOD.check, { ...wordsOf(config, request), address }, async () => {
+        // Its own plugin does so as well: a lease that is there comes back as it is.
+        const { ips } = await allocate(config, request);
+        checkAddress(ips[0]?.address.split('/')[0] ?? 'nothing', address);
+      });
     },
-    async held(key) {
-      const { ack } = await call('/v1/held', { key });
-      return ack === undefined ? undefined : parseAck(ack);
+    async collect(config, valid) {
+      await callOrElse(METHOD.gc, { ...wordsOf(config), valid }, async () => {});
     },
-    async collect(network: string, valid: readonly AttachmentKey[]) {
-      await call('/v1/collect', { network, valid });
-    },
-    async ping() {
-      await call('/v1/ping', {});
+    async status() {
+      await callOrElse(METHOD.status, wordsOf(), async () => {});
     },
   };
 }
 
-function parseAnswer(text: string): AnswerBody | undefined {
-  try {
-    const answer = JSON.parse(text) as AnswerBody;
-    return answer.daemon === 'berth' ? answer : undefined;
-  } catch {
-    return undefined;
+function wordsOf(config?: DhcpConfig, request?: DetachRequest): DaemonCall {
+  return {
+    containerId: request?.containerId ?? '',
+    netns: request?.netns ?? '',
+    ifname: request?.ifname ?? '',
+    args: Object.entries(request?.args ?? {})
+      .map((pair) => pair.join('='))
+      .join(';'),
+    conf: JSON.stringify(config?.raw ?? {}),
+  };
+}
+
+function asCniError(error: Error, method: string, socketPath: string): CniError {
+  if (error instanceof RpcError) {
+    const isPatienceOver = error.message === NO_MORE_TRIES;
+    const message = error.code === undefined ? `${error.message} (the DHCP daemon on ${socketPath})` : error.message;
+    const code = error.code ?? (isPatienceOver ? CNI_ERROR.tryAgainLater : CNI_ERROR.unknown);
+    return new CniError(code, message, { details: error.details, cause: error });
   }
-}
-
-function foreignDaemon(socketPath: string, statusCode: number | undefined, text: string): CniError {
-  return new CniError(
-    CNI_ERROR.notAvailable,
-    `dhcp: what listens on ${socketPath} is not Berth's daemon; the reference plugins' speaks another protocol`,
-    {
-      details: `it answered ${statusCode}: ${text.slice(0, 200).trim()}; stop it and start 'dhcp daemon' of our plugins, or use the plugin that it came with`,
-    },
-  );
-}
-
-function nobodyListens(socketPath: string): CniError {
-  return new CniError(CNI_ERROR.notAvailable, `error dialing DHCP daemon: nobody listens on ${socketPath}`, {
-    details: "start 'dhcp daemon' (of the directory of the plugins) or 'berth cni dhcp-daemon'",
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ECONNREFUSED')
+    return new CniError(CNI_ERROR.notAvailable, `error dialing DHCP daemon: nobody listens on ${socketPath}`, {
+      details: "start 'dhcp daemon' (of the directory of the plugins) or 'berth cni dhcp-daemon'",
+    });
+  if (error instanceof NotRpcError)
+    return new CniError(CNI_ERROR.notAvailable, `dhcp: what listens on ${socketPath} is no DHCP daemon`, {
+      details: `${error.message}; stop it and start 'dhcp daemon' there, or name another socket in ipam.daemonSocketPath`,
+    });
+  return new CniError(CNI_ERROR.ioFailure, `dhcp: ${method} of the daemon on ${socketPath}: ${error.message}`, {
+    cause: error,
   });
 }

@@ -1,62 +1,193 @@
-import { type AttachmentKey, CNI_ERROR, CniError } from '../../types.ts';
-import type { LeaseKey } from './lease-files.ts';
-import type { LeaseRequest } from './leases.ts';
-import { type DhcpMessage, parseMessage, renderMessage } from './message.ts';
+import { formatIp, parseIp, parsePrefix } from '../../../src/linux/ip.ts';
+import {
+  type AttachmentKey,
+  CNI_ERROR,
+  type CniDns,
+  CniError,
+  type CniIp,
+  type CniResult,
+  type CniRoute,
+} from '../../types.ts';
+import type { SendableStruct, StructSchema } from './gob/encoder.ts';
+import type { GobValue } from './gob/values.ts';
+import { readStruct } from './rpc/headers.ts';
 
 /**
- * What plugin and daemon say to each other over the socket: JSON in HTTP. The reference plugin and its daemon speak Go's own encoding over
- * the same socket; being HTTP as well, either side's error names the other.
+ * What plugin and daemon say to each other: the reference ones' arguments and results, which are Go's `skel.CmdArgs` and
+ * `types/100.Result` of the CNI library. Each side passes over fields that it does not know.
  */
-export interface RequestBody {
-  key?: LeaseKey;
-  netns?: string;
-  options?: { request: readonly number[]; provide: readonly (readonly [code: number, base64: string])[] };
-  only?: string;
-  network?: string;
+export const METHOD = {
+  allocate: 'DHCP.Allocate',
+  release: 'DHCP.Release',
+  /** These three are ours alone. */
+  check: 'DHCP.Check',
+  gc: 'DHCP.GC',
+  status: 'DHCP.Status',
+} as const;
+
+/** A call of a plugin, as its daemon hears of it. */
+export interface DaemonCall {
+  containerId: string;
+  /** Absolute; empty for a DEL that was not told it. */
+  netns: string;
+  ifname: string;
+  /** CNI_ARGS, as it was. */
+  args: string;
+  /** The whole configuration, in JSON. */
+  conf: string;
+  /** Check: the container's. */
+  address?: string;
+  /** GC: what is to stay. */
   valid?: readonly AttachmentKey[];
 }
 
-export interface AnswerBody {
-  daemon: 'berth';
-  /** The server's acknowledgement, in base64. */
-  ack?: string;
-  error?: { code: number; msg: string; details?: string };
-}
+const ATTACHMENT: StructSchema = { name: 'Attachment', fields: { ContainerID: 'string', IfName: 'string' } };
+export const CMD_ARGS: StructSchema = {
+  name: 'CmdArgs',
+  fields: {
+    ContainerID: 'string',
+    Netns: 'string',
+    IfName: 'string',
+    Args: 'string',
+    Path: 'string',
+    StdinData: 'bytes',
+    Address: 'string',
+    Valid: { elements: ATTACHMENT },
+  },
+};
 
-export function renderRequest({ key, netns, options, only }: LeaseRequest): RequestBody {
-  const provide = options.provide.map(([code, value]) => [code, Buffer.from(value).toString('base64')] as const);
-  return { key, netns, options: { request: options.request, provide }, ...(only !== undefined && { only }) };
-}
-
-/** @throws CniError 6 that names what is missing. */
-export function parseRequest(body: RequestBody): LeaseRequest {
-  const { netns, options, only } = body;
-  if (typeof netns !== 'string' || !netns.startsWith('/')) throw wrong('netns');
-  if (!Array.isArray(options?.request) || !Array.isArray(options.provide)) throw wrong('options');
-  const provide = options.provide.map(([code, text]) => [code, Uint8Array.from(Buffer.from(text, 'base64'))] as const);
+export function renderCall({ containerId, netns, ifname, args, conf, address, valid }: DaemonCall): SendableStruct {
   return {
-    key: parseKey(body),
-    netns,
-    options: { request: options.request, provide },
-    ...(only !== undefined && { only }),
+    ContainerID: containerId,
+    Netns: netns,
+    IfName: ifname,
+    Args: args,
+    StdinData: Buffer.from(conf),
+    Address: address,
+    Valid: valid?.map((one) => ({ ContainerID: one.containerId, IfName: one.ifname })),
   };
 }
 
-/** @throws CniError 6. */
-export function parseKey({ key }: RequestBody): LeaseKey {
-  const { network, containerId, ifname } = key ?? ({} as Partial<LeaseKey>);
-  if (!network || !containerId || !ifname) throw wrong('key');
-  return { network, containerId, ifname };
+/** @throws GobError for fields of other types. */
+export function parseCall(value: GobValue): DaemonCall {
+  const { text, bytes, list } = readStruct(value);
+  return {
+    containerId: text('ContainerID'),
+    netns: text('Netns'),
+    ifname: text('IfName'),
+    args: text('Args'),
+    conf: Buffer.from(bytes('StdinData')).toString('utf8'),
+    address: text('Address') || undefined,
+    valid: list('Valid').map((one) => {
+      const attachment = readStruct(one);
+      return { containerId: attachment.text('ContainerID'), ifname: attachment.text('IfName') };
+    }),
+  };
 }
 
-export const renderAck = (ack: DhcpMessage) => renderMessage(ack).toString('base64');
+const IP_NET: StructSchema = { name: 'IPNet', fields: { IP: 'bytes', Mask: 'bytes' } };
+const IP_CONFIG: StructSchema = { name: 'IPConfig', fields: { Address: IP_NET, Gateway: 'bytes' } };
+const ROUTE: StructSchema = {
+  name: 'Route',
+  fields: { Dst: IP_NET, GW: 'bytes', MTU: 'int', AdvMSS: 'int', Priority: 'int', Table: 'int', Scope: 'int' },
+};
+const TEXTS = { elements: 'string' } as const;
+const DNS: StructSchema = {
+  name: 'DNS',
+  fields: { Nameservers: TEXTS, Domain: 'string', Search: TEXTS, Options: TEXTS },
+};
+export const RESULT: StructSchema = {
+  name: 'Result',
+  fields: { CNIVersion: 'string', IPs: { elements: IP_CONFIG }, Routes: { elements: ROUTE }, DNS },
+};
 
-/** @throws CniError 6. */
-export function parseAck(text: string): DhcpMessage {
-  const message = parseMessage(Buffer.from(text, 'base64'));
-  if (!message) throw wrong('ack');
-  return message;
+/** What an address manager gives; interfaces are not its matter. */
+export function renderDaemonResult({ ips, routes, dns = {} }: CniResult): SendableStruct {
+  return {
+    IPs: ips.map(({ address, gateway }) => ({ Address: renderIpNet(address), Gateway: gateway && parseIp(gateway) })),
+    Routes: routes.map(({ dst, gw, mtu, advmss, priority, table, scope }) => ({
+      Dst: renderIpNet(dst),
+      GW: gw && parseIp(gw),
+      MTU: mtu,
+      AdvMSS: advmss,
+      Priority: priority,
+      Table: table,
+      Scope: scope,
+    })),
+    DNS: { Nameservers: dns.nameservers, Domain: dns.domain, Search: dns.search, Options: dns.options },
+  };
 }
 
-const wrong = (field: string) =>
-  new CniError(CNI_ERROR.decodeFailure, `dhcp: ${field} of a message between plugin and daemon is not as it must be`);
+/** @throws GobError for fields of other types; CniError 6 for what is no address. */
+export function parseDaemonResult(value: GobValue): CniResult {
+  const { list, struct } = readStruct(value);
+  const ips = list('IPs').map((one): CniIp => {
+    const { struct: part, bytes } = readStruct(one);
+    const gateway = addressOf(bytes('Gateway'));
+    return { address: prefixOf(part('Address')), ...(gateway && { gateway }) };
+  });
+  const routes = list('Routes').map((one): CniRoute => {
+    const { struct: part, bytes, integer } = readStruct(one);
+    const gw = addressOf(bytes('GW'));
+    const number = (key: string, name: string) => integer(name) !== 0 && { [key]: Number(integer(name)) };
+    return {
+      dst: prefixOf(part('Dst')),
+      ...(gw && { gw }),
+      ...number('mtu', 'MTU'),
+      ...number('advmss', 'AdvMSS'),
+      ...number('priority', 'Priority'),
+      ...number('table', 'Table'),
+      ...number('scope', 'Scope'),
+    };
+  });
+  const dns = dnsOf(struct('DNS'));
+  return { interfaces: [], ips, routes, ...(dns && { dns }) };
+}
+
+function dnsOf(value: GobValue): CniDns | undefined {
+  const { text, list } = readStruct(value);
+  const found: CniDns = {};
+  for (const [key, name] of [
+    ['nameservers', 'Nameservers'],
+    ['search', 'Search'],
+    ['options', 'Options'],
+  ] as const)
+    if (list(name).length > 0) found[key] = list(name).map(String);
+  if (text('Domain') !== '') found.domain = text('Domain');
+  return Object.keys(found).length > 0 ? found : undefined;
+}
+
+function renderIpNet(cidr: string): SendableStruct {
+  const { address, prefixLength } = parsePrefix(cidr);
+  const mask = Uint8Array.from(address, (_, byte) => 0xff00 >> Math.min(8, Math.max(0, prefixLength - byte * 8)));
+  return { IP: address, Mask: mask };
+}
+
+function prefixOf(value: GobValue): string {
+  const { bytes } = readStruct(value);
+  const address = addressOf(bytes('IP'));
+  const length = address === undefined ? undefined : prefixLengthOf(bytes('Mask'), address.includes(':') ? 16 : 4);
+  if (length === undefined) throw wrong('an address');
+  return `${address}/${length}`;
+}
+
+const MAPPED = Uint8Array.from([...Array<number>(10).fill(0), 0xff, 0xff]);
+
+/** Go keeps IPv4 addresses in 4 bytes or in 16. */
+function addressOf(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 0) return undefined;
+  if (bytes.length !== 4 && bytes.length !== 16) throw wrong('an address');
+  const isMapped = bytes.length === 16 && Buffer.compare(bytes.subarray(0, 12), MAPPED) === 0;
+  return formatIp(isMapped ? bytes.subarray(12) : bytes);
+}
+
+function prefixLengthOf(mask: Uint8Array, addressBytes: number): number {
+  if (mask.length < addressBytes) throw wrong('a mask');
+  const bits = [...mask.subarray(mask.length - addressBytes)].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+  const length = bits.indexOf('0') < 0 ? bits.length : bits.indexOf('0');
+  if (bits.includes('1', length)) throw wrong('a mask');
+  return length;
+}
+
+const wrong = (what: string) =>
+  new CniError(CNI_ERROR.decodeFailure, `dhcp: ${what} in the daemon's result is not as it must be`);

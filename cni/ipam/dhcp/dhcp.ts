@@ -1,18 +1,8 @@
 import { existsSync } from 'node:fs';
 import { CNI_ERROR, CniError, type CniResult, type IpamPlugin } from '../../types.ts';
-import { createDaemonClient, type LeaseHolder } from './daemon-client.ts';
-import type { LeaseKey } from './lease-files.ts';
-import type { DhcpLeases, LeaseRequest } from './leases.ts';
-import type { DhcpMessage } from './message.ts';
-import { type ClientOptions, type ResultOptions, resultOf } from './options.ts';
-
-export interface DhcpConfig {
-  network: string;
-  /** Where a daemon listens that keeps leases. */
-  socketPath: string;
-  options: ClientOptions;
-  result: ResultOptions;
-}
+import { createDaemonClient } from './daemon-client.ts';
+import { createLeaseHolder, type DhcpConfig, type LeaseHolder, leaseKeyOf } from './lease-holder.ts';
+import type { DhcpLeases } from './leases.ts';
 
 /** The reference plugin's. */
 export const DEFAULT_DHCP_SOCKET = '/run/cni/dhcp.sock';
@@ -24,91 +14,62 @@ export const DEFAULT_DHCP_SOCKET = '/run/cni/dhcp.sock';
  * same; a program of one call, which has no leases of its own, needs it.
  */
 export function createDhcpIpam(leases?: DhcpLeases): IpamPlugin<DhcpConfig> {
-  const own: LeaseHolder | undefined = leases && {
-    allocate: (request) => leases.allocate(request),
-    release: leases.release,
-    held: async (key) => leases.held(key),
-    collect: leases.collect,
-  };
+  const own = leases && createLeaseHolder(leases);
   const daemonOf = ({ socketPath }: DhcpConfig) =>
     existsSync(socketPath) ? createDaemonClient(socketPath) : undefined;
 
-  /** New leases are the daemon's where there is one. */
-  async function allocate(config: DhcpConfig, request: LeaseRequest): Promise<[DhcpMessage, LeaseHolder]> {
+  /** What is new is the daemon's where there is one. */
+  async function keeper<T>(config: DhcpConfig, ask: (holder: LeaseHolder) => Promise<T>): Promise<T> {
     const daemon = daemonOf(config) ?? (own ? undefined : createDaemonClient(config.socketPath));
     if (daemon)
       try {
-        return [await daemon.allocate(request), daemon];
+        return await ask(daemon);
       } catch (error) {
         if (!own || !isNobody(error)) throw error;
       }
-    return [await own!.allocate(request), own!];
+    return ask(own!);
   }
 
-  /** Those that there are stay with who keeps them: everybody is asked. A daemon that is gone keeps nothing. */
-  async function everybody<T>(config: DhcpConfig, ask: (holder: LeaseHolder) => Promise<T>): Promise<T[]> {
-    const answers: T[] = [];
+  /** What there is stays with who keeps it: everybody is asked. A daemon that is gone keeps nothing. */
+  async function everybody(config: DhcpConfig, ask: (holder: LeaseHolder) => Promise<void>): Promise<void> {
     for (const holder of [own, daemonOf(config)])
       if (holder)
         try {
-          answers.push(await ask(holder));
+          await ask(holder);
         } catch (error) {
           if (!isNobody(error)) throw error;
         }
-    return answers;
   }
 
   return {
     type: 'dhcp',
 
-    async add(config, request) {
-      const key = keyOf(config, request);
-      const [ack, holder] = await allocate(config, { key, netns: request.netns, options: config.options });
-      try {
-        return resultOf(ack, config.result);
-      } catch (error) {
-        await holder.release(key);
-        throw error;
-      }
-    },
+    add: (config, request) => keeper(config, (holder) => holder.allocate(config, request)),
 
     async del(config, request) {
-      await everybody(config, (holder) => holder.release(keyOf(config, request)));
+      await everybody(config, (holder) => holder.release(config, request));
     },
 
     async check(config, request, result) {
-      const key = keyOf(config, request);
       const address = leasedAddress(result);
-      const [ack] = (await everybody(config, (holder) => holder.held(key))).filter((one) => one !== undefined);
-      if (ack) {
-        if (address === undefined || ack.yourAddress === address) return;
-        throw new CniError(CNI_ERROR.unknown, `dhcp: the lease is of ${ack.yourAddress}, the container has ${address}`);
-      }
-      if (address === undefined)
-        throw new CniError(
-          CNI_ERROR.unknownContainer,
-          `dhcp: no lease is kept for ${request.containerId} ${request.ifname}`,
-        );
-      // A daemon that knows nothing of it (the reference one was here before) takes it over, if the server still agrees.
-      await allocate(config, { key, netns: request.netns, options: config.options, only: address });
+      const check = (holder: LeaseHolder) => holder.check(config, request, address);
+      if (own && leases.held(leaseKeyOf(config, request))) return check(own);
+      // A keeper that knows nothing of it (another one was here before) takes it over, if the server still agrees.
+      await keeper(config, check);
     },
 
     async gc(config, valid) {
-      await everybody(config, (holder) => holder.collect(config.network, valid));
+      await everybody(config, (holder) => holder.collect(config, valid));
     },
 
     async status({ socketPath }) {
-      if (!own) await createDaemonClient(socketPath).ping();
+      if (!own) await createDaemonClient(socketPath).status();
     },
   };
 }
 
 /** Nobody listens, or somebody who does not understand. */
 const isNobody = (error: unknown) => error instanceof CniError && error.code === CNI_ERROR.notAvailable;
-
-function keyOf({ network }: DhcpConfig, { containerId, ifname }: { containerId: string; ifname: string }): LeaseKey {
-  return { network, containerId, ifname };
-}
 
 /** The result may have addresses of other managers and plugins; DHCP gives one of IPv4. */
 function leasedAddress({ ips }: CniResult): string | undefined {

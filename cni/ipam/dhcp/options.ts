@@ -78,7 +78,7 @@ function wrong(list: string, value: unknown, why: string): CniError {
   return new CniError(CNI_ERROR.invalidNetworkConfig, `dhcp: ipam.${list}: ${JSON.stringify(value)}: ${why}`);
 }
 
-/** How an acknowledgement becomes the plugin's result. */
+/** What the plugin makes of a server's answer. */
 export interface ResultOptions {
   /** Of all routes; the kernel's own unless given. */
   priority?: number;
@@ -87,23 +87,29 @@ export interface ResultOptions {
 }
 
 /** @throws CniError 0 when the server did not say how large the subnet is. */
-export function resultOf(ack: DhcpMessage, options: ResultOptions): CniResult {
+export function resultOf(ack: DhcpMessage): CniResult {
   const mask = ack.options.get(OPTION.subnetMask);
   if (mask?.length !== 4)
     throw new CniError(CNI_ERROR.unknown, 'DHCP option Subnet Mask not found in DHCPACK', {
       details: `the server gave ${ack.yourAddress}; have it send option 1`,
     });
-  const gateway = options.suppressGateway ? undefined : addressesOf(ack, OPTION.routers)[0];
-  const routes = routesOf(ack, gateway)
-    .filter(({ dst }) => !(options.suppressGateway && dst === DEFAULT_ROUTE))
-    .map((route) => ({ ...route, ...(options.priority && { priority: options.priority }) }));
+  const gateway = addressesOf(ack, OPTION.routers)[0];
   const dns = dnsOf(ack);
   return {
     interfaces: [],
     ips: [{ address: `${ack.yourAddress}/${prefixLengthOf(mask)}`, ...(gateway && { gateway }) }],
-    routes,
+    routes: routesOf(ack, gateway),
     ...(dns && { dns }),
   };
+}
+
+/** Twice is as once: a daemon may have done so already. */
+export function withResultOptions(result: CniResult, { priority, suppressGateway }: ResultOptions): CniResult {
+  const routes = result.routes
+    .filter(({ dst }) => !(suppressGateway && dst === DEFAULT_ROUTE))
+    .map((route) => ({ ...route, ...(priority && { priority }) }));
+  const ips = suppressGateway ? result.ips.map(({ gateway, ...ip }) => ip) : result.ips;
+  return { ...result, ips, routes };
 }
 
 const DEFAULT_ROUTE = '0.0.0.0/0';

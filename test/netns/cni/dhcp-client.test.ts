@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { createDhcpLeases, DEFAULT_PATIENCE } from '../../../cni/ipam/dhcp/leases.ts';
-import { resultOf } from '../../../cni/ipam/dhcp/options.ts';
+import { resultOf, withResultOptions } from '../../../cni/ipam/dhcp/options.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { createLogger } from '../../../src/runtime/log.ts';
 import { type DhcpServerOptions, startDhcpServer } from '../../support/dhcp-server.ts';
@@ -41,7 +41,7 @@ async function setUp(t: ExecutionContext, options?: DhcpServerOptions) {
 test('a lease is got over a link that is down and has no address, and given back', async (t) => {
   const { pod, udhcpd, start, key, request, configure, stateDir } = await setUp(t);
   const leases = start();
-  const result = resultOf(await leases.allocate(request), {});
+  const result = resultOf(await leases.allocate(request));
   const address = result.ips[0]!.address;
   t.regex(address, /^10\.5\.0\.\d+\/24$/);
   t.is(result.ips[0]!.gateway, '10.5.0.1');
@@ -182,13 +182,13 @@ test('routes without classes, name servers when asked for, a hostname that is to
   const leases = start();
   const options = { request: [3, 1, 121, 6, 15], provide: [[12, Buffer.from('a-pod')]] as const };
   const ack = await leases.allocate({ ...request, options });
-  const result = resultOf(ack, { priority: 77 });
+  const result = withResultOptions(resultOf(ack), { priority: 77 });
   t.deepEqual(result.routes, [
     { dst: '10.6.0.0/16', gw: '10.5.0.7', priority: 77 },
     { dst: '10.7.128.0/17', gw: '10.5.0.8', priority: 77 },
   ]);
   t.deepEqual(result.dns, { nameservers: ['10.5.0.53', '10.5.0.54'], domain: 'cluster.local' });
-  t.is(resultOf(ack, { suppressGateway: true }).ips[0]!.gateway, undefined);
+  t.is(withResultOptions(resultOf(ack), { suppressGateway: true }).ips[0]!.gateway, undefined);
   t.truthy(udhcpd.log());
 });
 

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { CLIENT_FILTER, parseDatagram, renderDatagram } from '../../../../cni/ipam/dhcp/datagram.ts';
 import { type DhcpMessage, parseMessage, renderMessage } from '../../../../cni/ipam/dhcp/message.ts';
-import { parseClientOptions, resultOf, termsOf } from '../../../../cni/ipam/dhcp/options.ts';
+import { parseClientOptions, resultOf, termsOf, withResultOptions } from '../../../../cni/ipam/dhcp/options.ts';
 import type { FilterInstruction } from '../../../../src/linux/packet-socket.ts';
 
 const HARDWARE = Uint8Array.from([2, 0, 0, 0, 0, 9]);
@@ -128,29 +128,32 @@ test('the socket’s filter lets answers of servers through, and nothing else of
 const MASK: [number, number[]] = [1, [255, 255, 252, 0]];
 
 test('an acknowledgement becomes address, gateway and routes', (t) => {
-  t.deepEqual(resultOf(ack([MASK, [3, [10, 5, 0, 1, 10, 5, 0, 2]]]), {}), {
+  t.deepEqual(resultOf(ack([MASK, [3, [10, 5, 0, 1, 10, 5, 0, 2]]])), {
     interfaces: [],
     ips: [{ address: '10.5.0.9/22', gateway: '10.5.0.1' }],
     routes: [{ dst: '0.0.0.0/0', gw: '10.5.0.1' }],
   });
-  t.throws(() => resultOf(ack([]), {}), { message: 'DHCP option Subnet Mask not found in DHCPACK' });
-  const one = resultOf(ack([[1, [255, 255, 255, 255]]]), {});
+  t.throws(() => resultOf(ack([])), { message: 'DHCP option Subnet Mask not found in DHCPACK' });
+  const one = resultOf(ack([[1, [255, 255, 255, 255]]]));
   t.deepEqual(one.ips, [{ address: '10.5.0.9/32' }]);
 });
 
 test('routes without classes stand above the others (RFC 3442); a router of zeros is the link', (t) => {
   const classless = [0, 10, 5, 0, 9, 24, 10, 6, 1, 10, 5, 0, 3, 12, 172, 16, 0, 0, 0, 0];
   const from = ack([MASK, [3, [10, 5, 0, 1]], [33, [10, 7, 0, 0, 10, 5, 0, 4]], [121, classless]]);
-  t.deepEqual(resultOf(from, {}).routes, [
+  t.deepEqual(resultOf(from).routes, [
     { dst: '0.0.0.0/0', gw: '10.5.0.9' },
     { dst: '10.6.1.0/24', gw: '10.5.0.3' },
     { dst: '172.16.0.0/12', gw: '0.0.0.0', scope: 253 },
   ]);
   t.deepEqual(
-    resultOf(from, { suppressGateway: true }).routes.map(({ dst }) => dst),
+    withResultOptions(resultOf(from), { suppressGateway: true }).routes.map(({ dst }) => dst),
     ['10.6.1.0/24', '172.16.0.0/12'],
   );
-  const torn = resultOf(ack([MASK, [121, [24, 10, 6]], [33, [192, 168, 3, 7, 10, 5, 0, 4]]]), { priority: 5 });
+  const torn = withResultOptions(resultOf(ack([MASK, [121, [24, 10, 6]], [33, [192, 168, 3, 7, 10, 5, 0, 4]]])), {
+    priority: 5,
+  });
+  t.deepEqual(withResultOptions(torn, { priority: 5 }), torn, 'twice is as once');
   t.deepEqual(torn.routes, [{ dst: '192.168.3.0/24', gw: '10.5.0.4', priority: 5 }]);
 });
 
@@ -237,7 +240,7 @@ for (const [what, ipam, message] of [
   });
 
 test('a domain that is none does not get into a resolv.conf', (t) => {
-  const dnsOf = (domain: string) => resultOf(ack([MASK, [15, [...Buffer.from(domain)]]]), {}).dns;
+  const dnsOf = (domain: string) => resultOf(ack([MASK, [15, [...Buffer.from(domain)]]])).dns;
   t.deepEqual(dnsOf('a.example\0'), { domain: 'a.example' });
   t.is(dnsOf('a.example\nnameserver 6.6.6.6'), undefined);
 });
