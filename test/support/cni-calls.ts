@@ -27,6 +27,8 @@ function environmentOf({ command, id, netns, ifname }: CniCall, path: string) {
     CNI_COMMAND: command,
     CNI_CONTAINERID: id,
     CNI_NETNS: netns ?? '',
+    // What is chained on the host is tried without a container too.
+    CNI_NETNS_OVERRIDE: '1',
     CNI_IFNAME: ifname ?? 'eth0',
     CNI_PATH: path,
   };
