@@ -3,6 +3,7 @@ import { connectInNetns } from '../../src/linux/netns-connect.ts';
 import { listenTcp } from '../../src/linux/netns-listen.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import { resetSocket } from '../../src/runtime/reset-socket.ts';
 import type { Balancer } from './balancer.ts';
 
 /** A socket of this process to which portals lead. */
@@ -49,7 +50,7 @@ export async function startTcpRelay(options: RelayOptions): Promise<Relay> {
     const endpoint = await dial(client.remoteAddress ?? '', client).catch(() => undefined);
     if (!endpoint || client.destroyed) {
       endpoint?.destroy();
-      client.resetAndDestroy();
+      resetSocket(client);
       return;
     }
     keep(endpoint);
@@ -91,7 +92,7 @@ export async function startTcpRelay(options: RelayOptions): Promise<Relay> {
     endpointsChanged() {},
     close: () => void server.close(),
     endAll() {
-      for (const socket of sockets) socket.resetAndDestroy();
+      for (const socket of sockets) resetSocket(socket);
     },
     isIdle: () => sockets.size === 0,
   };
@@ -100,7 +101,7 @@ export async function startTcpRelay(options: RelayOptions): Promise<Relay> {
 /** `pipe` hands on the end of a half; what it does not hand on is a break. */
 function join(from: Socket, to: Socket): void {
   from.pipe(to);
-  from.on('error', () => to.resetAndDestroy());
+  from.on('error', () => resetSocket(to));
   from.on('close', () => {
     // What was written still goes out; what comes in is nobody's any more, and may come for ever.
     if (to.writableEnded && !to.writableFinished) to.once('finish', () => to.destroy());

@@ -1,4 +1,5 @@
 import { connect, createServer, type Socket } from 'node:net';
+import { resetSocket } from '../../src/runtime/reset-socket.ts';
 
 /**
  * How a link between a client and a server misbehaves.
@@ -43,7 +44,7 @@ export async function openChaosLink(targetPort: number): Promise<ChaosLink> {
     accepted++;
     near.on('error', () => {});
     if (mode === 'refuse') {
-      near.resetAndDestroy();
+      resetSocket(near);
       return;
     }
     const far = connect(target, '127.0.0.1').on('error', () => {});
@@ -76,7 +77,7 @@ export async function openChaosLink(targetPort: number): Promise<ChaosLink> {
       target = port;
     },
     reset() {
-      for (const { near } of pairs) near.resetAndDestroy();
+      for (const { near } of pairs) resetSocket(near);
     },
     cutAfter(bytes) {
       for (const pair of pairs) pair.left = bytes;

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { resetSocket } from '../../src/runtime/reset-socket.ts';
 
 /**
  * What befalls a call.
@@ -125,9 +126,11 @@ export async function startDockerFaultProxy(
 
   async function answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { call, fault } = receive(incoming);
-    outgoing.on('close', () => {
-      call.endedMs ??= performance.now();
-    });
+    // Handed to the kernel: the client cannot know it sooner.
+    for (const end of ['finish', 'close'])
+      outgoing.on(end, () => {
+        call.endedMs ??= performance.now();
+      });
     const mayPass = await befallBefore(fault, (refusal) => {
       if (refusal.kind !== 'error') return incoming.socket.destroy();
       incoming.resume();
@@ -196,7 +199,7 @@ export async function startDockerFaultProxy(
     const end = () => {
       if (fault.how === 'silence') return;
       // Only tcp knows RST.
-      if (fault.how === 'reset' && listen === 'tcp') client.resetAndDestroy();
+      if (fault.how === 'reset' && listen === 'tcp') resetSocket(client);
       else client.destroy();
     };
     const body = (chunk: Buffer) => {

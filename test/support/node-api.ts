@@ -31,6 +31,13 @@ export interface NodeApiOptions extends Pick<AgentServerOptions, 'limits' | 'pla
   containerId?: string;
 }
 
+export interface NodeClient {
+  tcp: Socket;
+  tls: TLSSocket;
+  /** Leaves without a good-bye. */
+  reset(): void;
+}
+
 /** What a fake process of the Engine went through. */
 export interface ProcessRecord {
   /** How often it was told to end. */
@@ -152,12 +159,17 @@ export async function startNodeApi(options: NodeApiOptions = {}) {
   }
 
   /** The TCP connection below too: only it can be reset. */
-  async function openBoth(as: 'api-server' | 'stranger' = 'api-server'): Promise<{ tcp: Socket; tls: TLSSocket }> {
+  async function openBoth(as: 'api-server' | 'stranger' = 'api-server'): Promise<NodeClient> {
     const identity = as === 'api-server' ? { cert: client.certPem, key: client.keyPem } : {};
     const tcp = connectTcp({ host: '127.0.0.1', port }).on('error', () => {});
     const tls = connect({ socket: tcp, host: '127.0.0.1', ca: ca.certPem, ...identity }).on('error', () => {});
     await once(tls, 'secureConnect');
-    return { tcp, tls };
+    const reset = () => {
+      // Once the node has ended the connection its own end is under way, too: too late for a reset (see `resetSocket`).
+      if (tls.writableEnded) tls.destroy();
+      else tcp.resetAndDestroy();
+    };
+    return { tcp, tls, reset };
   }
 
   /** Sends bytes, and reads until the node closes or `enough` says so. */

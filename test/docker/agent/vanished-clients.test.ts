@@ -57,7 +57,7 @@ else
       // Neither good-bye nor the end of the input.
       for (const piece of pieces.slice(0, 4)) client.tls.write(piece);
       await sleep(afterMs);
-      if (isReset) client.tcp.resetAndDestroy();
+      if (isReset) client.reset();
       else client.tls.destroy();
       client.tcp.destroy();
     }

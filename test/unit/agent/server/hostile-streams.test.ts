@@ -7,7 +7,13 @@ import test, { type ExecutionContext } from 'ava';
 import { ping, rstStream, synStream } from '../../../../src/streaming/spdy/frames.ts';
 import { createHeaderWriter } from '../../../../src/streaming/spdy/headers.ts';
 import { eventually } from '../../../support/agent.ts';
-import { type NodeApi, type NodeApiOptions, openSockets, startNodeApi } from '../../../support/node-api.ts';
+import {
+  type NodeApi,
+  type NodeApiOptions,
+  type NodeClient,
+  openSockets,
+  startNodeApi,
+} from '../../../support/node-api.ts';
 import { type Recording, recordings, webSocketFrame } from '../../../support/stream-clients.ts';
 
 async function scene(t: ExecutionContext, options: NodeApiOptions = {}): Promise<NodeApi> {
@@ -40,8 +46,8 @@ async function assertNothingLeft(t: ExecutionContext, api: NodeApi, before: numb
 }
 
 const ways = {
-  'a FIN': ({ tls }: Awaited<ReturnType<NodeApi['openBoth']>>) => tls.destroy(),
-  'a reset': ({ tcp }: Awaited<ReturnType<NodeApi['openBoth']>>) => tcp.resetAndDestroy(),
+  'a FIN': ({ tls }: NodeClient) => tls.destroy(),
+  'a reset': (client: NodeClient) => client.reset(),
 };
 
 for (const [way, leave] of Object.entries(ways))
@@ -143,7 +149,7 @@ for (const recording of recordings())
           }
           await Promise.race([closed(client.tls), sleep(15)]);
           if (pick(2) === 0) client.tls.destroy();
-          else client.tcp.resetAndDestroy();
+          else client.reset();
           // Of a TLS socket that has failed the connection below is still open.
           client.tcp.destroy();
         }),
