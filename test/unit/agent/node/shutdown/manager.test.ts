@@ -109,12 +109,7 @@ function scene(t: ExecutionContext, init: { delayMs?: number; obeys?: boolean; p
     await done;
     rmSync(folder, { recursive: true, force: true });
   });
-  /** Files are written by the real kernel meanwhile. */
-  const settle = async (ms = 0) => {
-    await clock.advance(ms);
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
-    await clock.advance(0);
-  };
+  const settle = (ms = 0) => clock.advance(ms);
   const end = (uid: string) => {
     released.add(uid);
     ends.get(uid)?.();

@@ -19,7 +19,7 @@ import { formatCpuList, parseCpuList } from '../../../../../src/linux/cpu-list.t
 import { silentLogger } from '../../../../../src/runtime/log.ts';
 import { Registry } from '../../../../../src/runtime/metrics.ts';
 import { createSerial } from '../../../../../src/runtime/serial.ts';
-import { createFakeClock } from '../../../../fakes/clock.ts';
+import { createFakeClock, settle } from '../../../../fakes/clock.ts';
 import { createFakeDocker } from '../../../../fakes/docker.ts';
 import { machineOf } from '../../../../support/fake-machine.ts';
 import { podOf, resources } from '../../pod.ts';
@@ -199,7 +199,7 @@ for (const options of [
       }
       await agent.keeper.sync();
       // A killed agent's writes do not go on beside its successor's.
-      await delay(30);
+      await settle();
       agent = await startAgent();
       admitOne = createSerial();
       for (const { pod } of pods.values()) await agent.admission.readmit!(pod);
@@ -212,7 +212,7 @@ for (const options of [
 
     // In the end everybody goes, and all CPUs are shared again.
     await Promise.all([...pods.keys()].map(go));
-    await delay(30);
+    await settle();
     const everything = 'strict-cpu-reservation' in options ? '1-7,9-15' : `0-${CPUS - 1}`;
     t.is(formatCpuList(agent.cpu.cpus('nobody', 'c')), everything);
   });
