@@ -103,7 +103,7 @@ async function measure(host: OverlayHost, type: string, peers: number): Promise<
   const controller = new AbortController();
   const beganMs = performance.now();
   const running = Promise.all([informer.run(controller.signal), overlay.run(controller.signal)]);
-  await eventually('all peers are there', () => overlay.state().ready && overlay.state().peers === peers, 30_000);
+  await eventually('all peers are there', () => overlay.state().ready && overlay.state().peers === peers);
   say(`${type.padEnd(10)} ${peers} peers from nothing: ${(performance.now() - beganMs).toFixed(0)} ms`);
   const afterMib = rssMib();
   say(

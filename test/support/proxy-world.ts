@@ -85,7 +85,7 @@ export function proxyConfig(flags: Record<string, string> = {}) {
 
 export interface RunningProxy {
   proxy: ServiceProxy;
-  /** Every iptables-restore that ran, with its input. */
+  /** Every iptables-restore that has done its work, with its input. */
   restores: string[];
   stop(): Promise<void>;
 }
@@ -105,8 +105,9 @@ export function startProxy(
   const restores: string[] = [];
   const spy: Run = async (program, args, options) => {
     beforeRun(program);
+    const result = await run(program, args, options);
     if (program.endsWith('-restore')) restores.push(String(options?.input));
-    return run(program, args, options);
+    return result;
   };
   const proxy = createProxy(
     { nodeName: NODE_NAME, config: proxyConfig(flags), netns, families },
@@ -193,17 +194,4 @@ async function plug(node: TestNetns, other: TestNetns, name: string, address: st
   await other.ip('addr', 'add', address, 'dev', 'eth0');
   await other.ip('link', 'set', 'eth0', 'up');
   await other.ip('route', 'add', 'default', 'via', gateway);
-}
-
-/** Waits until `look` answers true. */
-export async function eventually(
-  what: string,
-  look: () => boolean | Promise<boolean>,
-  timeoutMs = 10_000,
-): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs;
-  while (!(await look())) {
-    if (performance.now() > deadlineMs) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

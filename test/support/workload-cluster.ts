@@ -43,8 +43,8 @@ const RESOURCES = [
   persistentVolumeClaims,
 ] as Resource[];
 
-/** API server, controllers and scheduler with the identities that they have in a cluster, and one node that runs all pods at once. */
-export async function startWorkloadCluster(t: ExecutionContext) {
+/** API server, controllers and scheduler (on a clock of its own, if given) with the identities that they have in a cluster, and one node that runs all pods at once. */
+export async function startWorkloadCluster(t: ExecutionContext, schedulerClock = clock) {
   const server = await startTestControlPlane();
   const abort = new AbortController();
   const running: Promise<void>[] = [];
@@ -69,7 +69,7 @@ export async function startWorkloadCluster(t: ExecutionContext) {
       client: schedulerClient,
       informers: schedulerInformers,
       log,
-      clock,
+      clock: schedulerClock,
       events: createEventRecorder({ client: schedulerClient, component: 'default-scheduler', log, clock }),
     },
   );
@@ -86,7 +86,7 @@ export async function startWorkloadCluster(t: ExecutionContext) {
   await informers.synced();
 
   await client.create(nodes, { metadata: { name: 'n1' }, spec: {} });
-  await eventually('podCIDR', () => cache.nodes.get('n1')?.spec?.podCIDR === '10.244.0.0/24', 15_000);
+  await eventually('podCIDR', () => cache.nodes.get('n1')?.spec?.podCIDR === '10.244.0.0/24');
   const time = new Date().toISOString().replace(/\.\d+/, '');
   const ready = { type: 'Ready', status: 'True' as const, lastHeartbeatTime: time, lastTransitionTime: time };
   const allocatable = { cpu: '4', memory: '8Gi', pods: '110' };

@@ -10,10 +10,11 @@ import { openIpset } from '../../src/netfilter/ipset.ts';
 import { SET_TYPES, type SetType } from '../../src/netfilter/ipset-messages.ts';
 import { createIptables } from '../../src/netfilter/iptables.ts';
 import { canonicalRule } from '../../src/netfilter/rule.ts';
+import { eventually } from '../support/eventually.ts';
 import { prepareGuest, readVirtualServers } from '../support/ipvs.ts';
 import { startKubeProxyApi } from '../support/kube-proxy-api.ts';
 import { NODE_NAME, serviceOf, sliceOf } from '../support/proxy.ts';
-import { createSources, eventually, startProxy } from '../support/proxy-world.ts';
+import { createSources, startProxy } from '../support/proxy-world.ts';
 
 const HERE = '/proc/self/ns/net';
 const peer = findPeerProgram('kube-proxy', process.env);
@@ -141,7 +142,7 @@ full(
     });
     try {
       // It writes them last.
-      await eventually('kube-proxy has synced', async () => (await rulesOf('KUBE-POSTROUTING')).length > 0, 60_000);
+      await eventually('kube-proxy has synced', async () => (await rulesOf('KUBE-POSTROUTING')).length > 0);
     } catch (error) {
       t.log(log);
       throw error;
@@ -156,7 +157,7 @@ full(
     const { proxy, stop } = startProxy(t, HERE, sources, { mode: 'ipvs', bindAddress: '192.168.0.2' }, undefined, [
       'IPv4',
     ]);
-    await eventually('taken over', async () => !('TCP/127.0.0.1:30080 rr' in (await readVirtualServers(HERE))), 60_000);
+    await eventually('taken over', async () => !('TCP/127.0.0.1:30080 rr' in (await readVirtualServers(HERE))));
     await stop();
     const ours = await readAll();
     // Upstream serves no node port on loopback any more either (since 1.22).

@@ -7,9 +7,6 @@ import { silentLogger } from '../../src/runtime/log.ts';
 import { eventually } from '../support/eventually.ts';
 import { createOverlaySwitch, type OverlayHost, reaches } from '../support/overlay-hosts.ts';
 
-/** The guest is slow. */
-const PATIENCE_MS = 30_000;
-
 function open(t: ExecutionContext, host: OverlayHost, directRouting = false): OverlayBackend {
   const deps = { log: silentLogger, clock: systemClock, hostNetns: host.path };
   const backend = createIpip({ directRouting }, deps);
@@ -61,7 +58,7 @@ test('ipip: a node of ours and one made by hand after flannel; peers that change
   const controller = new AbortController();
   const running = next.run!(controller.signal);
   await one.ip('link', 'delete', 'flannel.ipip');
-  await eventually('the device is back', async () => String(await ownRoutes(one)) === String(whole), PATIENCE_MS);
+  await eventually('the device is back', async () => String(await ownRoutes(one)) === String(whole));
   t.true(await reaches(one.pod, '10.244.2.2'));
   controller.abort();
   await running;

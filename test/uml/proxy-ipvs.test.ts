@@ -7,6 +7,7 @@ import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
 import { openIpset } from '../../src/netfilter/ipset.ts';
 import { openIpvs } from '../../src/netfilter/ipvs.ts';
 import { callOurs } from '../support/cni-calls.ts';
+import { eventually } from '../support/eventually.ts';
 import { prepareGuest, readVirtualServers } from '../support/ipvs.ts';
 import type { AskRequest, NetPeer } from '../support/net-peer.ts';
 import { serviceOf, sliceOf } from '../support/proxy.ts';
@@ -15,7 +16,6 @@ import { runBehaviours } from '../support/proxy-behaviours-run.ts';
 import {
   createSources,
   createWorld,
-  eventually,
   type RunningProxy,
   type Sources,
   startProxy,
@@ -27,7 +27,6 @@ const POD_2 = '10.244.0.12';
 const NODE = '192.168.50.1';
 const CLIENT = '192.168.50.9';
 const FLAGS = { mode: 'ipvs', 'ipvs.syncPeriod': '3s', 'ipvs.tcpTimeout': '1000s', 'ipvs.strictARP': 'true' };
-const SLOW = 30_000;
 
 test.before(prepareGuest);
 
@@ -112,11 +111,11 @@ test.serial(
         if (first) return;
         for (const source of Object.values(sources)) source.finishListing();
         first = start(t, world, sources);
-        await eventually('the first sync', async () => (await node.ip('link', 'show')).includes('kube-ipvs0'), SLOW);
+        await eventually('the first sync', async () => (await node.ip('link', 'show')).includes('kube-ipvs0'));
       },
     });
     putServices(sources);
-    await eventually('the sync', isServed(world, '203.0.113.7'), SLOW);
+    await eventually('the sync', isServed(world, '203.0.113.7'));
     const servers = await readVirtualServers(node.path);
     const both = [`${POD_1}:8080 1`, `${POD_2}:8080 1`];
     t.like(servers, {
@@ -142,23 +141,22 @@ test.serial(
     // An endpoint that leaves gets no new connections, and stays while it has some (those above, in TIME_WAIT).
     const weights = async () => (await readVirtualServers(node.path))['TCP/10.96.0.1:80 rr'];
     sources.endpointSlices.put(sliceOf('ns/web', [POD_1]));
-    await eventually('weight 0', async () => String(await weights()) === `${POD_1}:8080 1,${POD_2}:8080 0`, SLOW);
+    await eventually('weight 0', async () => String(await weights()) === `${POD_1}:8080 1,${POD_2}:8080 0`);
     t.deepEqual(names(await many(4, () => ask(world.client, ip(1)))), ['pod1']);
     // R8: a client that keeps its source port follows to the endpoint that is left.
     const dns = { protocol: 'udp', host: ip(5), port: 53, localPort: 45_001, timeoutMs: 500 } as const;
-    await eventually('a flow', async () => (await world.pods[0].ask(dns)).startsWith('pod'), SLOW);
+    await eventually('a flow', async () => (await world.pods[0].ask(dns)).startsWith('pod'));
     sources.endpointSlices.put(sliceOf('ns/dns', [POD_1], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
     await eventually(
       'UDP goes at once',
       async () => String((await readVirtualServers(node.path))['UDP/10.96.0.5:53 rr']) === `${POD_1}:5353 1`,
-      SLOW,
     );
     const resolves = (name: string) => async () => (await world.pods[0].ask(dns)).startsWith(name);
-    await eventually('R8: pod1 answers', resolves('pod1'), SLOW);
+    await eventually('R8: pod1 answers', resolves('pod1'));
     sources.endpointSlices.put(sliceOf('ns/dns', [POD_2], { ports: [{ name: '', port: 5353, protocol: 'UDP' }] }));
-    await eventually('R8: pod2 answers', resolves('pod2'), SLOW);
+    await eventually('R8: pod2 answers', resolves('pod2'));
     sources.endpointSlices.put(sliceOf('ns/web', [POD_1, POD_2]));
-    await eventually('weight 1 again', async () => String(await weights()) === both.join(), SLOW);
+    await eventually('weight 1 again', async () => String(await weights()) === both.join());
 
     // A restart with unchanged state writes nothing.
     await first?.stop();
@@ -173,8 +171,8 @@ test.serial(
     await node.ip('addr', 'del', `${ip(4)}/32`, 'dev', 'kube-ipvs0');
     await ipset.delete(cluster, [`${ip(1)},tcp:80`]);
     await node.run('iptables', ['-t', 'nat', '-F', 'KUBE-SERVICES']);
-    await eventually('all is back', async () => String(await weights()) === both.join(), SLOW);
-    await eventually('the address is back', isServed(world, ip(4)), SLOW);
+    await eventually('all is back', async () => String(await weights()) === both.join());
+    await eventually('the address is back', isServed(world, ip(4)));
     t.deepEqual((await readVirtualServers(node.path))['TCP/10.96.0.4:80 rr persistent 10800'], both);
     t.true((await ipset.elements(cluster)).includes(`${ip(1)},tcp:80`));
     t.regex(await node.run('iptables', ['-t', 'nat', '-S', 'KUBE-SERVICES']), /KUBE-NODE-PORT/);
@@ -183,7 +181,6 @@ test.serial(
     await eventually(
       'the node port at the new address',
       async () => 'TCP/192.168.51.1:30080 rr' in (await readVirtualServers(node.path)),
-      SLOW,
     );
     await second.stop();
 
@@ -235,8 +232,8 @@ full(
     sources.endpointSlices.put(sliceOf('ns/web', [POD_1]));
     for (const source of Object.values(sources)) source.finishListing();
     const running = start(t, world, sources);
-    await eventually('the external address is bound', isServed(world, '203.0.113.1'), SLOW);
-    await eventually('the service answers', async () => (await ask(world.host, ip(1))).startsWith('pod'), SLOW);
+    await eventually('the external address is bound', isServed(world, '203.0.113.1'));
+    await eventually('the service answers', async () => (await ask(world.host, ip(1))).startsWith('pod'));
     await look('host ports first');
     await each('DEL');
     await each('ADD');
@@ -253,20 +250,19 @@ async function switchModes(t: ExecutionContext, world: World, sources: Sources):
   t.teardown(() => ipset.close());
   const third = start(t, world, sources, { mode: 'iptables' });
   const hasLink = async () => (await node.ip('link', 'show')).includes('kube-ipvs0');
-  await eventually('kube-ipvs0 is gone', async () => !(await hasLink()), SLOW);
-  await eventually('the sets are gone', async () => (await ipset.headers()).length === 0, SLOW);
+  await eventually('kube-ipvs0 is gone', async () => !(await hasLink()));
+  await eventually('the sets are gone', async () => (await ipset.headers()).length === 0);
   t.deepEqual(Object.keys(await readVirtualServers(node.path)), ['TCP/198.51.100.200:80 wlc']);
   t.deepEqual(names(await many(8, () => ask(world.client, ip(1)))), ['pod1', 'pod2']);
   t.notRegex(await node.run('iptables-save', []), /ipvs|KUBE-NODE-PORT |KUBE-LOAD-BALANCER |match-set/);
   await third.stop();
 
   const fourth = start(t, world, sources);
-  await eventually('addresses are bound again', isServed(world, '203.0.113.7'), SLOW);
+  await eventually('addresses are bound again', isServed(world, '203.0.113.7'));
   await eventually(
     'chains of mode iptables are gone',
     async () =>
       !/^:KUBE-(SVC-|SEP-|EXT-|EXTERNAL-SERVICES|NODEPORTS|PROXY-CANARY)/m.test(await node.run('iptables-save', [])),
-    SLOW,
   );
   t.deepEqual(names(await many(4, () => ask(world.client, NODE, 30080))), ['pod1', 'pod2']);
   await fourth.stop();

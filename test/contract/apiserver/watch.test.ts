@@ -292,14 +292,13 @@ test('a large state and a burst reach a client that reads; one that does not is 
 });
 
 test('stopping the server ends watches cleanly', async (t) => {
-  const controlPlane = await startTestControlPlane();
+  // The patience with clients that stay never ends: the stop would not, either.
+  const controlPlane = await startTestControlPlane({ clock: { ...systemClock, after: () => () => {} } });
   const pair = await controlPlane.credentials('admin', ['system:masters']);
   const client = createRawClient(controlPlane, { http: 2, pair });
   const stream = client.lines('/api/v1/namespaces?watch=1');
   t.is(await stream.status(), 200);
-  const startMs = performance.now();
   await controlPlane.stop();
   t.is(await stream.next(), undefined);
-  t.true(performance.now() - startMs < 1_500);
   client.close();
 });

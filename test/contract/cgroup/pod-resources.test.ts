@@ -175,7 +175,7 @@ test.serial('a limit below what is in use kills nobody, on either version', asyn
       stdio: 'ignore',
     });
     const ended = once(child, 'exit');
-    await eventually('it uses its memory', async () => ((await node.memoryInUseBytes(pod)) ?? 0) > 30 * mib, 20_000);
+    await eventually('it uses its memory', async () => ((await node.memoryInUseBytes(pod)) ?? 0) > 30 * mib);
     const small = createPodResources(options(8 * mib), { cgroups });
     await small.ensureNode();
     await t.throwsAsync(small.enforceNode(), { message: /kubepods.*(EBUSY|in use)/ });

@@ -14,12 +14,9 @@ import {
   volumeAttachments,
 } from '../../../src/kube/resources.ts';
 import type { PersistentVolumeSpec, Pod } from '../../../src/kube/types.ts';
-import { eventually as within } from '../../support/eventually.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createKubectl, findKubectl } from '../../support/kubectl.ts';
 import { startWorkloadCluster } from '../../support/workload-cluster.ts';
-
-/** Several hops between controllers, on a machine that may be busy. */
-const eventually = (what: string, condition: Parameters<typeof within>[1]) => within(what, condition, 15_000);
 
 const namespace = 'default';
 const volume = (name: string, spec: Partial<PersistentVolumeSpec> = {}) => ({

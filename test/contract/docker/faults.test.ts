@@ -12,6 +12,11 @@ import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/d
 import { eventually } from '../../support/eventually.ts';
 import { BUSYBOX_IMAGE, loadTestImages } from '../../support/images.ts';
 
+/** Nobody waits for so long: what fails sooner did not run out of time. */
+const PATIENCE_MS = 60_000;
+/** Longer than the Engine takes to make a container. */
+const MAKING_MS = 4000;
+
 const obstacle = whyNoDockerd();
 const real = obstacle ? test.serial.skip : test.serial;
 let daemon: PrivateDockerd;
@@ -19,6 +24,8 @@ let proxy: DockerFaultProxy;
 let overTcp: DockerFaultProxy;
 let docker: DockerEngine;
 let dockerOverTcp: DockerEngine;
+/** For what gets no answer at all; what gets one is never in such a hurry, as the machine may be busy. */
+let hasty: DockerEngine;
 let id: string;
 
 if (obstacle) test(`skipped: ${obstacle}`, (t) => t.pass());
@@ -28,8 +35,9 @@ else {
     await loadTestImages(daemon.socketPath);
     proxy = await startDockerFaultProxy(daemon.socketPath);
     overTcp = await startDockerFaultProxy(daemon.socketPath, 'tcp');
-    docker = connectDocker(proxy.endpoint, { requestTimeoutMs: 700, inspectTimeoutMs: 300 });
-    dockerOverTcp = connectDocker(overTcp.endpoint, { requestTimeoutMs: 700 });
+    docker = connectDocker(proxy.endpoint, { requestTimeoutMs: PATIENCE_MS, inspectTimeoutMs: PATIENCE_MS });
+    dockerOverTcp = connectDocker(overTcp.endpoint, { requestTimeoutMs: PATIENCE_MS });
+    hasty = connectDocker(proxy.endpoint, { requestTimeoutMs: 700 });
     const config = { Image: BUSYBOX_IMAGE, Cmd: ['sleep', '1000'], HostConfig: { NetworkMode: 'none' } };
     ({ id } = await daemon.docker.createContainer('faulty', config));
     await daemon.docker.startContainer(id);
@@ -40,21 +48,20 @@ else {
     proxy.calls.length = 0;
   });
   test.after.always(async () => {
-    for (const one of [docker, dockerOverTcp]) one?.close();
+    for (const one of [docker, dockerOverTcp, hasty]) one?.close();
     await overTcp?.close();
     await proxy?.close();
     await daemon?.stop();
   });
 }
 
-async function kindOf(call: Promise<unknown>): Promise<{ kind: DockerErrorKind; message: string; afterMs: number }> {
-  const began = performance.now();
+async function kindOf(call: Promise<unknown>): Promise<{ kind: DockerErrorKind; message: string }> {
   const error = await call.then(
     () => undefined,
     (reason) => reason,
   );
   if (!(error instanceof DockerError)) throw new Error(`no DockerError: ${error}`);
-  return { kind: error.kind, message: error.engineMessage, afterMs: performance.now() - began };
+  return { kind: error.kind, message: error.engineMessage };
 }
 
 real('an error has its status and its words; the next call is whole again', async (t) => {
@@ -66,21 +73,24 @@ real('an error has its status and its words; the next call is whole again', asyn
 real(
   'R4: a hang of one inspection is DeadlineExceeded after its own time-out; other containers answer meanwhile',
   async (t) => {
+    const engine = connectDocker(proxy.endpoint, { requestTimeoutMs: PATIENCE_MS, inspectTimeoutMs: 300 });
+    t.teardown(() => engine.close());
     proxy.on({ path: new RegExp(`/containers/${id}/json`) }, { kind: 'hang', when: 'before' });
-    const hung = kindOf(docker.inspectContainer(id));
-    await docker.listContainers({});
-    await docker.info();
-    const { kind, message, afterMs } = await hung;
+    const hung = kindOf(engine.inspectContainer(id));
+    await engine.listContainers({});
+    await engine.info();
+    const { kind, message } = await hung;
     t.is(kind, 'timeout');
     t.regex(message, /^DeadlineExceeded: Docker Engine at .* gave no answer within 0\.3 s$/);
-    t.true(afterMs < 650, `${afterMs} ms`);
   },
 );
 
 real('a call that the Engine has done but not answered is a time-out, too', async (t) => {
+  const engine = connectDocker(proxy.endpoint, { requestTimeoutMs: MAKING_MS });
+  t.teardown(() => engine.close());
   proxy.on({ method: 'POST', path: /create$/ }, { kind: 'hang', when: 'after' });
   const config = { Image: BUSYBOX_IMAGE, HostConfig: { NetworkMode: 'none' } };
-  const error = await t.throwsAsync(() => docker.createContainer('unheard', config));
+  const error = await t.throwsAsync(() => engine.createContainer('unheard', config));
   t.true(isDockerTimeout(error));
   t.is((await daemon.docker.inspectContainer('unheard')).state, 'created');
   await daemon.docker.removeContainer('unheard');
@@ -91,9 +101,7 @@ real(
   async (t) => {
     for (const when of ['before', 'after'] as const) {
       const rule = proxy.on({ path: /\/info/ }, { kind: 'drop', when });
-      const { kind, afterMs } = await kindOf(docker.info());
-      t.is(kind, 'unreachable');
-      t.true(afterMs < 300);
+      t.is((await kindOf(docker.info())).kind, 'unreachable', 'not the time-out');
       rule.remove();
     }
     for (const afterBytes of [0, 40]) {
@@ -109,14 +117,14 @@ for (const afterBytes of [0, 1, 100])
     proxy.on({ path: /\/info/, nth: 1 }, { kind: 'tear', afterBytes, how: 'close' });
     t.is((await kindOf(docker.info())).kind, 'unreachable');
     proxy.on({ path: /\/version/, nth: 1 }, { kind: 'tear', afterBytes, how: 'silence' });
-    t.is((await kindOf(docker.version())).kind, 'timeout');
+    t.is((await kindOf(hasty.version())).kind, 'timeout');
   });
 
 real('a delay is only a delay', async (t) => {
   proxy.on({ path: /\/info/ }, { kind: 'delay', ms: 200 });
   const began = performance.now();
   await docker.info();
-  t.true(performance.now() - began >= 200);
+  t.true(performance.now() - began >= 190);
 });
 
 real(
@@ -200,7 +208,7 @@ real('R5: a storm of questions about one container is one call at a time, and ne
   await docker.listContainers({});
   const inspections = proxy.calls.filter(({ path }) => path === `/containers/${id}/json`);
   t.is(inspections.length, 2);
-  t.true(inspections[1]!.beganMs >= inspections[0]!.endedMs! - 20);
+  t.true(inspections[1]!.beganMs >= inspections[0]!.endedMs!);
   t.deepEqual(
     proxy.calls.filter(({ query }) => /size/.test(query)),
     [],

@@ -5,19 +5,10 @@ import { join } from 'node:path';
 import test from 'ava';
 import { csiNodes, nodes } from '../../../src/kube/resources.ts';
 import type { KubeObject, Volume } from '../../../src/kube/types.ts';
+import { eventually } from '../../support/eventually.ts';
 import { NO_ROOT } from './scene.ts';
 import { NODE } from './storage-life.ts';
-import {
-  boundVolume,
-  CLAIMED,
-  createNode,
-  DRIVER,
-  driverObject,
-  eventually,
-  HANDLE,
-  meta,
-  podOf,
-} from './storage-scene.ts';
+import { boundVolume, CLAIMED, createNode, DRIVER, driverObject, HANDLE, meta, podOf } from './storage-scene.ts';
 
 const real = NO_ROOT ? test.serial.skip : test.serial;
 if (NO_ROOT) test(`skipped: ${NO_ROOT}`, (t) => t.pass());

@@ -3,13 +3,12 @@ import type { ExecutionContext } from 'ava';
 import { csiNodes } from '../../../src/kube/resources.ts';
 import type { KubeObject, Pod, Volume } from '../../../src/kube/types.ts';
 import { startCsiDriver } from '../../support/csi-driver.ts';
-import { eventually as within } from '../../support/eventually.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createScene, podWith } from './scene.ts';
 import { createStorageLife, NODE } from './storage-life.ts';
 
 export const DRIVER = 'test.csi.example';
 export const HANDLE = 'disk-1';
-export const eventually = (what: string, check: Parameters<typeof within>[1]) => within(what, check, 15_000);
 export const meta = (name: string, rest: object = {}) =>
   ({
     name,

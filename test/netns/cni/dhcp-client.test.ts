@@ -62,13 +62,13 @@ test('a lease is renewed before it ends, by its own server; the pod’s firewall
   const { yourAddress } = await leases.allocate(request);
   await configure(`${yourAddress}/24`);
   const renewals = () => udhcpd.log().match(/sending ACK/gi)!.length;
-  await eventually('two renewals', () => renewals() >= 3, 6000);
+  await eventually('two renewals', () => renewals() >= 3);
   t.is(leases.held(key)?.yourAddress, yourAddress);
   t.regex(await pod.ip('link', 'show', 'eth0'), /UP/);
   // Without the address on the link nothing can be sent to the server alone: everybody is asked when T2 is over.
   await pod.ip('address', 'flush', 'dev', 'eth0');
   const before = renewals();
-  await eventually('rebound', () => renewals() > before + 1, 8000);
+  await eventually('rebound', () => renewals() > before + 1);
   t.is(leases.held(key)?.yourAddress, yourAddress);
 });
 
@@ -78,7 +78,7 @@ test('a server that is gone for good: the lease ends, and the link goes down wit
   const { yourAddress } = await leases.allocate(request);
   await configure(`${yourAddress}/24`);
   await udhcpd.stop();
-  await eventually('the lease is lost', () => leases.held(key) === undefined, 6000);
+  await eventually('the lease is lost', () => leases.held(key) === undefined);
   await eventually('the link is down', async () => !/[<,]UP[,>]/.test(await pod.ip('link', 'show', 'eth0')));
   t.deepEqual(readdirSync(stateDir), []);
 });
@@ -90,7 +90,7 @@ test('a server that forgot its leases grants the same address anew', async (t) =
   await configure(`${yourAddress}/24`);
   await udhcpd.stop();
   const forgetful = await startDhcpServer(t, server, { leaseSeconds: 8 });
-  await eventually('granted anew', () => /sending ACK/i.test(forgetful.log()), 12_000);
+  await eventually('granted anew', () => /sending ACK/i.test(forgetful.log()));
   t.is(leases.held(key)?.yourAddress, yourAddress);
 });
 
@@ -105,7 +105,7 @@ test('who keeps the leases may be restarted: they are renewed on, and those of g
   second.restore();
   t.is(second.held(key)?.yourAddress, yourAddress);
   const acks = () => udhcpd.log().match(/sending ACK/gi)!.length;
-  await eventually('renewed by the second', () => acks() >= 2, 5000);
+  await eventually('renewed by the second', () => acks() >= 2);
   await second.close();
   const [file] = readdirSync(stateDir);
   const record = JSON.parse(readFileSync(join(stateDir, file!), 'utf8'));
@@ -166,7 +166,7 @@ test('a link that is deleted, or a namespace that is gone, ends the keeping', as
   const leases = start();
   await leases.allocate(request);
   await pod.ip('link', 'delete', 'eth0');
-  await eventually('kept no longer', () => leases.held(key) === undefined, 4000);
+  await eventually('kept no longer', () => leases.held(key) === undefined);
   t.deepEqual(readdirSync(stateDir), []);
 });
 

@@ -79,7 +79,7 @@ async function setUp(t: ExecutionContext, leaseSeconds = 600) {
     };
     t.teardown(() => stop('SIGKILL'));
     // One that was killed leaves its socket.
-    await eventually(`the daemon listens: ${text}`, () => listens(socketPath), 10_000);
+    await eventually(`the daemon listens: ${text}`, () => listens(socketPath));
     return { child, log: () => text, stop };
   };
 
@@ -200,11 +200,10 @@ test('ours: the daemon may be killed and started again: it goes on with the leas
   await eventually(
     'the socket is a new daemon’s',
     () => call(ours, 'STATUS', undefined, '', { cniVersion: '1.1.0' }).status === 0,
-    10_000,
   );
   const acks = () => udhcpd.log().match(/sending ACK/gi)!.length;
   const before = acks();
-  await eventually('renewed by the second', () => acks() > before, 6000);
+  await eventually('renewed by the second', () => acks() > before);
   const conf = { prevResult: out };
   t.is(call(ours, 'CHECK', pod, 'one', conf).status, 0);
   t.is(call(ours, 'DEL', pod, 'one', conf).status, 0);
@@ -329,7 +328,7 @@ activate(
       activator.kill('SIGKILL');
       await exited;
     });
-    await eventually('somebody listens', () => existsSync(socketPath), 10_000);
+    await eventually('somebody listens', () => existsSync(socketPath));
     const pod = await createTestNetns(t, 'pod');
     const { out, status } = call(ours, 'ADD', pod, 'one');
     t.is(status, 0, JSON.stringify(out));

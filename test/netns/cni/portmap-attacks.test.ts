@@ -1,9 +1,10 @@
 /** What a host port must never take: what is for a Service, and what merely passes. */
 import test from 'ava';
+import { eventually } from '../../support/eventually.ts';
 import { addPorts, NODE_ADDRESS, ourPortmap, portmapConf } from '../../support/host-ports.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
 import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
-import { createSources, createWorld, eventually, startProxy, type World } from '../../support/proxy-world.ts';
+import { createSources, createWorld, startProxy, type World } from '../../support/proxy-world.ts';
 
 for (const mode of ['iptables', 'nftables', 'userspace'] as const)
   test.serial(

@@ -16,9 +16,10 @@ import type { Run } from '../../../src/netfilter/iptables.ts';
 import { openNftSocket } from '../../../src/netfilter/nfnetlink/socket.ts';
 import { findLockHolders } from '../../../src/netfilter/xtables-lock.ts';
 import { type CniCaller, callPrograms } from '../../support/cni-calls.ts';
+import { eventually } from '../../support/eventually.ts';
 import { addPorts, type HostPortMapping, NODE_ADDRESS, ourPortmap, portmapConf } from '../../support/host-ports.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
-import { createWorld, eventually, type World } from '../../support/proxy-world.ts';
+import { createWorld, type World } from '../../support/proxy-world.ts';
 
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const hasReference = existsSync(reference);

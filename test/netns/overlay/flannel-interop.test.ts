@@ -9,7 +9,6 @@ import { createOverlayApi, draftNode, startOverlay } from '../../support/overlay
 
 const PREFIX = 'flannel.alpha.coreos.com';
 const VXLAN = { backend: { Type: 'vxlan' } };
-const SECOND_MS = 1000;
 
 /** To the letter what flanneld writes. */
 const flannelAnnotations = (publicIp: string, mac: string) => ({
@@ -64,15 +63,15 @@ test('pods of both reach each other; the flannel node gets another MAC, another 
   await theirs.ip('link', 'set', 'flannel.1', 'address', '02:00:00:00:02:ee');
   await addFlannelPeer(theirs, readAsFlannel(client, 'node1')!);
   say(theirs.address, '02:00:00:00:02:ee');
-  await eventually('the new MAC', async () => /02:ee/.test((await ourEntries()).neighbours), SECOND_MS);
+  await eventually('the new MAC', async () => /02:ee/.test((await ourEntries()).neighbours));
   t.true(await reaches(ours.pod, '10.244.2.2'));
   t.notRegex(Object.values(await ourEntries()).join(), /02:02/);
 
   say('192.0.2.222', '02:00:00:00:02:ee');
-  await eventually('the new address', async () => /192\.0\.2\.222/.test((await ourEntries()).forwarding), SECOND_MS);
+  await eventually('the new address', async () => /192\.0\.2\.222/.test((await ourEntries()).forwarding));
   await client.delete(nodes, { name: 'node2' });
   const isEmpty = async () => Object.values(await ourEntries()).every((text) => text.trim() === '');
-  await eventually('nothing of it is left', isEmpty, SECOND_MS);
+  await eventually('nothing of it is left', isEmpty);
 });
 
 test('a node changes from flannel to ours and back with its pods running: MAC, device and traffic stay', async (t) => {

@@ -7,14 +7,13 @@ import { run } from '../../../src/linux/exec.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import type { FakeKubeClient } from '../../fakes/kube-client.ts';
-import { eventually as within } from '../../support/eventually.ts';
+import { eventually } from '../../support/eventually.ts';
 import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
 import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
 import { createOverlayApi, draftNode, KEYS, type RunningOverlay, startOverlay } from '../../support/overlay-nodes.ts';
 
-/** Patience for a busy machine. */
-const eventually = (what: string, condition: Parameters<typeof within>[1], timeoutMs = 15_000) =>
-  within(what, condition, timeoutMs);
+/** Of looks that no test waits for: what is mended was told of. */
+const NEVER_MS = 3_600_000;
 
 const podRoutes = async (host: OverlayHost) =>
   (await host.ipJson<{ dst: string; gateway?: string; dev: string; protocol: string }>('-N', 'route'))
@@ -120,20 +119,25 @@ test('follows nodes that come, move and go, and mends what somebody deletes', as
   t.is((await podRoutes(host)).length, 1, 'routes stay when the program ends');
 });
 
-test('R19: a node whose address changes while it runs says so at once, and its peers replace it within a second of the event', async (t) => {
+test('R19: a node whose address changes while it runs says so at once, and its peers replace it by the event, not by a look now and then', async (t) => {
   const { client, hosts } = await setUp(t, [1, 2]);
   const [one, two] = hosts as [OverlayHost, OverlayHost];
   for (const backend of ['vxlan', 'host-gw']) {
     const overlays = [];
-    for (const host of hosts) overlays.push(await startOverlay(t, host, client, { backend: { Type: backend } }));
-    await eventually('they reach each other', () => reaches(one.pod, '10.244.2.2'), 10_000);
+    // Only the node itself finds out by looking.
+    for (const host of hosts)
+      overlays.push(
+        await startOverlay(t, host, client, {
+          backend: { Type: backend },
+          ...(host === one && { resyncMs: NEVER_MS }),
+        }),
+      );
+    await eventually('they reach each other', () => reaches(one.pod, '10.244.2.2'));
     const next = backend === 'vxlan' ? '192.0.2.42' : '192.0.2.2';
-    let toldMs = 0;
     const before = client.peek(nodes, 'node2')!.metadata.annotations![KEYS.publicIp[4]]!;
     await two.ip('addr', 'del', `${before}/24`, 'dev', 'eth0');
     await two.ip('addr', 'add', `${next}/24`, 'dev', 'eth0');
     await eventually('the node says its new address', () => {
-      toldMs = performance.now();
       return client.peek(nodes, 'node2')!.metadata.annotations![KEYS.publicIp[4]] === next;
     });
     await eventually('its peer has it', async () => {
@@ -142,11 +146,11 @@ test('R19: a node whose address changes while it runs says so at once, and its p
         ? fdb.includes(`dst ${next}`)
         : (await podRoutes(one)).some((route) => route.includes(`via ${next} `));
     });
-    t.true(performance.now() - toldMs < 1000);
     await eventually('pods reach each other again', () => reaches(one.pod, '10.244.2.2'));
     // A restart finds the new address too.
     await Promise.all(overlays.map((overlay) => overlay.stop()));
   }
+  t.pass();
 });
 
 test('a foreign route to the same pods is not touched, and named; flanneld’s own is taken over', async (t) => {
@@ -239,7 +243,7 @@ test('an API server that is away stops neither traffic nor mending; what was to 
   t.regex(overlay.state().reason!, /annotations/);
   await one.ip('route', 'del', '10.244.2.0/24');
   await eventually('a route that went is there again', async () => (await podRoutes(one)).length === 1);
-  await eventually('in the end it is said', () => overlay.state().ready, 20_000);
+  await eventually('in the end it is said', () => overlay.state().ready);
   t.is(client.peek(nodes, 'node1')!.metadata.annotations![KEYS.type], 'host-gw');
 });
 

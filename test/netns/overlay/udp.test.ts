@@ -41,7 +41,7 @@ test('pods reach each other through two processes; what changes, changes for the
   await second.backend.ensure(await two.self());
   t.deepEqual(await first.backend.sync(peersOf(two.peer('udp'))), { changed: 1, skipped: [] });
   await second.backend.sync(peersOf(one.peer('')));
-  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'));
   t.true(await reaches(one.pod, '10.244.2.2', 1472), 'as large a packet as the overlay says');
   t.true(await reaches(two, '10.244.1.2'), 'from the node itself');
   t.regex(await one.ip('addr', 'show', 'flannel0'), /mtu 1472.*inet 10\.244\.1\.0\/32/s);
@@ -77,7 +77,7 @@ test('the device outlives the process, is made anew when somebody deletes it, an
   };
   await join(first.backend, one, two);
   await join(second.backend, two, one);
-  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'));
   const index = async () => (await one.ipJson<{ ifindex: number }>('link', 'show', 'flannel0'))[0]?.ifindex;
   const before = await index();
   await first.stop();
@@ -88,11 +88,11 @@ test('the device outlives the process, is made anew when somebody deletes it, an
 
   const next = open(t, one);
   await join(next.backend, one, two);
-  await eventually('the next process', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await eventually('the next process', () => reaches(one.pod, '10.244.2.2'));
   t.is(await index(), before);
 
   await one.ip('link', 'delete', 'flannel0');
-  await eventually('the next device', () => reaches(one.pod, '10.244.2.2'), 10_000);
+  await eventually('the next device', () => reaches(one.pod, '10.244.2.2'));
   t.not(await index(), before);
   await next.backend.remove();
   await next.backend.remove();
@@ -109,7 +109,7 @@ test('R19: this node has another address: the thread speaks from there', async (
   await second.backend.ensure(await two.self());
   await first.backend.sync(peersOf(two.peer('udp')));
   await second.backend.sync(peersOf(one.peer('udp')));
-  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'));
   await one.ip('addr', 'del', '192.0.2.1/24', 'dev', 'eth0');
   await one.ip('addr', 'add', '192.0.2.71/24', 'dev', 'eth0');
   const publicIps = { 4: '192.0.2.71' };
@@ -117,7 +117,7 @@ test('R19: this node has another address: the thread speaks from there', async (
   await first.backend.sync(peersOf(two.peer('udp')));
   t.false(await reaches(one.pod, '10.244.2.2'), 'a stranger yet');
   await second.backend.sync(peersOf({ ...one.peer('udp'), publicIps }), new Set(['node1']));
-  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await eventually('the other pod', () => reaches(one.pod, '10.244.2.2'));
 });
 
 test("a datagram is a packet, as flannel's; peers of other backends are named", async (t) => {
@@ -153,7 +153,7 @@ test("a datagram is a packet, as flannel's; peers of other backends are named", 
     { node: 'node4', reason: 'its pods have IPv6 alone, and backend udp IPv4' },
     { node: 'node5', reason: 'it has no public IPv4 address' },
   ]);
-  await eventually('the reply by hand', () => reaches(one.pod, '10.244.2.2'), 5000);
+  await eventually('the reply by hand', () => reaches(one.pod, '10.244.2.2'));
 });
 
 test('what is in the way is named', async (t) => {
@@ -182,7 +182,7 @@ test('what is in the way is named', async (t) => {
   closeSync(holder);
   const taken = createSocket('udp4');
   taken.bind({ fd: bindUdp(one.path, one.address, PORT) });
-  await eventually('the port is taken', () => /UDP port 8285 is taken/.test(String(errors.at(-1))), 5000);
+  await eventually('the port is taken', () => /UDP port 8285 is taken/.test(String(errors.at(-1))));
   taken.close();
   controller.abort();
   await running;

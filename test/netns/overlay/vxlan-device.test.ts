@@ -53,7 +53,7 @@ test('a device that somebody deletes is made anew within seconds, with all that 
   const controller = new AbortController();
   const running = backend.run!(controller.signal);
   await one.ip('link', 'delete', 'flannel.1');
-  await eventually('all is back', async () => String(await entries(one).catch(() => '')) === String(whole), 5000);
+  await eventually('all is back', async () => String(await entries(one).catch(() => '')) === String(whole));
   t.true(await reaches(one.pod, '10.244.2.2'));
   // A change of a peer does not wait for that.
   await one.ip('link', 'delete', 'flannel.1');
@@ -82,7 +82,7 @@ test('who deletes the device again and again meets it less and less often', asyn
   for (let times = 1; times <= 7; times++) {
     await one.ip('link', 'delete', 'flannel.1');
     const isBack = async () => delays.length === times && (await one.ip('link')).includes('flannel.1');
-    await eventually('it is back', isBack, 5000);
+    await eventually('it is back', isBack);
     // Only when all is done again: a device that is deleted half-way costs a try more.
     await backend.sync(peersOf(), new Set());
   }

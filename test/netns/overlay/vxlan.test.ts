@@ -228,7 +228,7 @@ test('both families, each over its own underlay, with the MTU that the longer he
   await backends[0]!.sync(peersOf(two.peer('vxlan', second.data)));
   await backends[1]!.sync(peersOf(one.peer('vxlan', first.data)));
   // The first packet waits until IPv6 has made sure of its own addresses.
-  for (const to of ['10.244.2.2', 'fd00:244:2::2']) await eventually(to, () => reaches(one.pod, to, 1430), 5000);
+  for (const to of ['10.244.2.2', 'fd00:244:2::2']) await eventually(to, () => reaches(one.pod, to, 1430));
   t.true(await reaches(two, 'fd00:244:1::2'));
   t.regex(await one.ip('-6', 'route'), /fd00:244:2::\/64 via fd00:244:2:: dev flannel-v6\.1 proto 191/);
   t.deepEqual(await backends[0]!.sync(peersOf(two.peer('vxlan', second.data))), { changed: 0, skipped: [] });

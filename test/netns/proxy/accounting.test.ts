@@ -1,8 +1,9 @@
 import test from 'ava';
 import { createNfacct } from '../../../src/netfilter/nfacct.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns } from '../../support/netns.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
-import { createSources, createWorld, eventually, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, startProxy } from '../../support/proxy-world.ts';
 
 const LOCALHOST_COUNTER = 'localhost_nps_accepted_pkts';
 const INVALID_COUNTER = 'ct_state_invalid_dropped_pkts';

@@ -1,9 +1,10 @@
 import test, { type ExecutionContext } from 'ava';
 import type { ModeName } from '../../../proxy/mode.ts';
 import { writeSysctl } from '../../../src/linux/sysctl.ts';
+import { eventually } from '../../support/eventually.ts';
 import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
 import { runBehaviours } from '../../support/proxy-behaviours-run.ts';
-import { createSources, createWorld, eventually, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
 
 const MODES: readonly ModeName[] = ['iptables', 'nftables', 'userspace'];
 

@@ -9,8 +9,8 @@ import { canonicalRule } from '../../../src/netfilter/rule.ts';
 import { startBenchChild } from '../../bench/proxy/child.ts';
 import { type Subject, startSubject } from '../../bench/proxy/subject.ts';
 import { API_PORT, type Order } from '../../bench/proxy/world.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns } from '../../support/netns.ts';
-import { eventually } from '../../support/proxy-world.ts';
 
 const found = findPeerProgram('kube-proxy', process.env);
 const isFull = process.env['BERTH_TEST_FULL'] === '1';
@@ -35,7 +35,6 @@ async function serviceChains(t: Parameters<typeof createTestNetns>[0], subject: 
   await eventually(
     'all services have a chain',
     async () => (await chains()).filter(([name]) => name.startsWith('KUBE-SVC-')).length === SERVICES,
-    60_000,
   );
   return (await chains())
     .filter(([name]) => /^KUBE-(SVC|SEP)-/.test(name))

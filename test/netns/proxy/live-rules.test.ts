@@ -6,12 +6,13 @@ import { readLiveRules } from '../../../proxy/trace/live-rules.ts';
 import type { Packet } from '../../../proxy/trace/packet.ts';
 import { walkPacket } from '../../../proxy/trace/walk.ts';
 import { run } from '../../../src/linux/exec.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns } from '../../support/netns.ts';
 import { NODE_OPTIONS } from '../../support/proxy.ts';
 import { BEHAVIOUR_NODE, NODE_IP } from '../../support/proxy-behaviours.ts';
 import { expectedEnds, type OracleWorld, spellEnds, waysInto } from '../../support/proxy-oracle.ts';
 import { type RandomService, randomService, randomSlices } from '../../support/proxy-random.ts';
-import { createSources, eventually, startProxy } from '../../support/proxy-world.ts';
+import { createSources, startProxy } from '../../support/proxy-world.ts';
 import { createRandom, type Random } from '../../support/random.ts';
 
 const MODES: readonly ModeName[] = ['iptables', 'nftables'];
@@ -54,14 +55,10 @@ for (const mode of MODES)
           mode,
         };
         let wrong: string[] = [];
-        await eventually(
-          `round ${round} of seed ${SEED}`,
-          async () => {
-            wrong = await differences(t, world, node.path);
-            return wrong.length === 0;
-          },
-          20_000,
-        ).catch(() => t.deepEqual(wrong, [], `round ${round}`));
+        await eventually(`round ${round} of seed ${SEED}`, async () => {
+          wrong = await differences(t, world, node.path);
+          return wrong.length === 0;
+        }).catch(() => t.deepEqual(wrong, [], `round ${round}`));
       }
       t.pass();
     },

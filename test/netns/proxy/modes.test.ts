@@ -1,8 +1,9 @@
 import { createServer } from 'node:net';
 import test from 'ava';
 import { listenTcp } from '../../../src/linux/netns-listen.ts';
+import { eventually } from '../../support/eventually.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
-import { createSources, createWorld, eventually, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
 
 const VIP = '10.96.0.10';
 

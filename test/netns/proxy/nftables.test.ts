@@ -21,9 +21,10 @@ import type { IpFamily } from '../../../src/netfilter/tables.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
 import { SCENARIOS } from '../../golden/proxy/scenarios.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { NODE_OPTIONS, serviceOf, sliceOf, snapshotOf } from '../../support/proxy.ts';
-import { createSources, createWorld, eventually, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, startProxy } from '../../support/proxy-world.ts';
 import { createRandomCluster } from '../../support/random-services.ts';
 
 const NOTHING: ReadonlySet<string> = new Set();
@@ -223,7 +224,7 @@ test('the monitor tells of what others do to our table, and of nothing else', as
   await watching;
 });
 
-test('rules that somebody flushes are back within a second, by the monitor; the service answers again', async (t) => {
+test('rules that somebody flushes are back by the monitor; the service answers again', async (t) => {
   const world = await createWorld(t);
   const sources = createSources();
   sources.services.put(serviceOf('ns/web', '10.96.0.10'));
@@ -232,13 +233,14 @@ test('rules that somebody flushes are back within a second, by the monitor; the 
   startProxy(t, world.node.path, sources, {
     mode: 'nftables',
     'nftables.minSyncPeriod': '1ms',
-    'nftables.syncPeriod': '30s',
+    // No look now and then: what is repaired was told of.
+    'nftables.syncPeriod': '10m',
   });
   const ask = () => world.pods[1].ask({ protocol: 'tcp', host: '10.96.0.10', port: 80, timeoutMs: 300 });
   await eventually('it answers', async () => (await ask()).startsWith('pod1'));
   for (const damage of ['flush ruleset', 'flush chain ip kube-proxy nat-prerouting']) {
     await world.node.run('nft', [damage]);
-    await eventually(`it answers again after: ${damage}`, async () => (await ask()).startsWith('pod1'), 5_000);
+    await eventually(`it answers again after: ${damage}`, async () => (await ask()).startsWith('pod1'));
   }
   t.pass();
 });

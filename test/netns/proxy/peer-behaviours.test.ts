@@ -1,10 +1,11 @@
 import test from 'ava';
 import { findPeerProgram } from '../../../cli/kube-assets/assets.ts';
 import { writeSysctl } from '../../../src/linux/sysctl.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createPeerKubeProxy } from '../../support/peer-kube-proxy.ts';
 import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
 import { runBehaviours } from '../../support/proxy-behaviours-run.ts';
-import { createWorld, eventually } from '../../support/proxy-world.ts';
+import { createWorld } from '../../support/proxy-world.ts';
 
 const found = findPeerProgram('kube-proxy', process.env);
 const skip = process.env['BERTH_TEST_FULL'] !== '1' ? 'only with --full' : 'skip' in found ? found.skip : undefined;
@@ -27,7 +28,7 @@ else
         isStarted = true;
         const written = async () =>
           (await world.node.run('iptables', ['-t', 'nat', '-S'])).includes('"ns/web cluster IP"');
-        await eventually('the first sync', written, 30_000).catch((error) => {
+        await eventually('the first sync', written).catch((error) => {
           t.log(kubeProxy.logs());
           throw error;
         });

@@ -1,9 +1,10 @@
 import test, { type ExecutionContext } from 'ava';
 import type { ModeName } from '../../../proxy/mode.ts';
 import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
+import { eventually } from '../../support/eventually.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
 import { BEHAVIOUR_NODE } from '../../support/proxy-behaviours.ts';
-import { createSources, createWorld, eventually, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, type RunningProxy, startProxy } from '../../support/proxy-world.ts';
 
 const VIP = '10.96.0.53';
 const [POD_1, POD_2] = ['10.244.0.11', '10.244.0.12'];

@@ -4,9 +4,10 @@ import { removeEmptyTables } from '../../../src/netfilter/empty-tables.ts';
 import { createIptables } from '../../../src/netfilter/iptables.ts';
 import { createNft } from '../../../src/netfilter/nft.ts';
 import { canonicalRule } from '../../../src/netfilter/rule.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
-import { createSources, eventually, type Sources, startProxy } from '../../support/proxy-world.ts';
+import { createSources, type Sources, startProxy } from '../../support/proxy-world.ts';
 
 const NODE_PORT = { type: 'NodePort' as const, ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' as const }] };
 
@@ -124,7 +125,7 @@ test('rules that another program flushes come back within the sync period', asyn
   await new Promise((resolve) => setTimeout(resolve, 50));
   const before = await rules(netns);
   await netns.run('nft', ['delete', 'table', 'ip', 'nat']);
-  await eventually('the rules are back', async () => (await rules(netns)).length === before.length, 5000);
+  await eventually('the rules are back', async () => (await rules(netns)).length === before.length);
   t.deepEqual(await rules(netns), before);
 });
 

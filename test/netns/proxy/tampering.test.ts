@@ -2,9 +2,10 @@ import test from 'ava';
 import { createIptablesProxier } from '../../../proxy/iptables/proxier.ts';
 import { hasProgram, run } from '../../../src/linux/exec.ts';
 import { createIptables } from '../../../src/netfilter/iptables.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { NODE_OPTIONS, serviceOf, sliceOf, snapshotOf } from '../../support/proxy.ts';
-import { createSources, eventually, startProxy } from '../../support/proxy-world.ts';
+import { createSources, startProxy } from '../../support/proxy-world.ts';
 
 const SERVICE = serviceOf('ns/a', '10.96.0.1');
 const SLICE = sliceOf('ns/a', ['10.244.0.2', '10.244.0.3']);
@@ -44,7 +45,8 @@ for (const [what, tamper] of [
     await settled();
     t.is(restores.length, 2, 'not our chains');
     await tamper(iptables);
-    await eventually('the rules are back', async () => (await rulesOf(netns)).join() === before.join(), 5000);
+    await eventually('the repair', () => restores.length > 2);
+    await eventually('the rules are back', async () => (await rulesOf(netns)).join() === before.join());
     const count = restores.length;
     await settled();
     t.is(restores.length, count, 'our own repair is no tampering');

@@ -1,8 +1,9 @@
 import test, { type ExecutionContext } from 'ava';
 import type { EndpointSlice, Service } from '../../../src/kube/types.ts';
 import { readSysctl } from '../../../src/linux/sysctl.ts';
+import { eventually } from '../../support/eventually.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
-import { createSources, createWorld, eventually, startProxy, type World } from '../../support/proxy-world.ts';
+import { createSources, createWorld, startProxy, type World } from '../../support/proxy-world.ts';
 
 const POD_1 = '10.244.0.11';
 const POD_2 = '10.244.0.12';
@@ -174,7 +175,7 @@ test('R8-stale-udp-conntrack: a client that keeps its source port follows to the
     sources.endpointSlices.put(sliceOf('ns/dns', [ip], { ports }));
     const name = ip === POD_1 ? 'pod1' : 'pod2';
     for (const [peer, request] of ways)
-      await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 15_000);
+      await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name));
   }
   t.pass();
 });

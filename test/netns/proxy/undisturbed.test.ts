@@ -1,10 +1,11 @@
 import test, { type ExecutionContext } from 'ava';
 import type { ModeName } from '../../../proxy/mode.ts';
+import { eventually } from '../../support/eventually.ts';
 import { holdConnections, serveEcho } from '../../support/held-connections.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
 import { BEHAVIOUR_NODE, NODE_IP } from '../../support/proxy-behaviours.ts';
 import { type RandomService, randomService, randomSlices } from '../../support/proxy-random.ts';
-import { createSources, createWorld, eventually, type Sources, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, type Sources, startProxy } from '../../support/proxy-world.ts';
 import { createRandom, type Random } from '../../support/random.ts';
 
 const isFull = process.env['BERTH_TEST_FULL'] === '1';
@@ -89,6 +90,6 @@ async function theyAreWritten(
 ) {
   sources.services.put(serviceOf('kept/last', '10.96.200.2'));
   const ask = { protocol: 'tcp', host: '10.96.200.2', port: 80, timeoutMs: 300 } as const;
-  await eventually('the last change', async () => (await client.ask(ask)) === 'ECONNREFUSED', 30_000);
+  await eventually('the last change', async () => (await client.ask(ask)) === 'ECONNREFUSED');
   t.pass();
 }

@@ -1,8 +1,9 @@
 import test, { type ExecutionContext } from 'ava';
 import type { EndpointSlice, Service } from '../../../src/kube/types.ts';
 import { ExecError } from '../../../src/linux/exec.ts';
+import { eventually } from '../../support/eventually.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
-import { createSources, createWorld, eventually, startProxy } from '../../support/proxy-world.ts';
+import { createSources, createWorld, startProxy } from '../../support/proxy-world.ts';
 
 const VIP = '10.96.0.10';
 const [POD_1, POD_2] = ['10.244.0.11', '10.244.0.12'];
@@ -136,7 +137,7 @@ for (const portals of ['nftables', 'iptables'] as const) {
       sources.endpointSlices.put(sliceOf('ns/dns', [ip], { ports }));
       const name = ip === POD_1 ? 'pod1' : 'pod2';
       for (const [peer, request] of ways)
-        await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name), 15_000);
+        await eventually(`${name} answers`, async () => (await peer.ask(request)).startsWith(name));
     }
     t.pass();
   });

@@ -30,7 +30,7 @@ function issuer(days: number, clock: { nowMs(): number }) {
       return issue(days, clock.nowMs()).finally(() => underWay--);
     },
     async idle() {
-      await eventually('nothing is being issued', () => underWay === 0, 30_000);
+      await eventually('nothing is being issued', () => underWay === 0);
       await new Promise((resolve) => setImmediate(resolve));
     },
   };
@@ -99,7 +99,7 @@ test('a node without a certificate asks at once', async (t) => {
       log: silentLogger,
     },
   ).run(stop.signal);
-  await eventually('it has asked', () => used.length === 1, 30_000);
+  await eventually('it has asked', () => used.length === 1);
   stop.abort();
   await running;
   t.is(used.length, 1);
