@@ -79,14 +79,10 @@ export async function startRealFirewalld(
     await closed;
   };
   try {
-    await eventually(
-      'firewalld is running',
-      async () => {
-        if (daemon.exitCode !== null) throw new Error(`firewalld ended: ${said}`);
-        return (await state()) === 'RUNNING';
-      },
-      60_000,
-    );
+    await eventually('firewalld is running', async () => {
+      if (daemon.exitCode !== null) throw new Error(`firewalld ended: ${said}`);
+      return (await state()) === 'RUNNING';
+    });
   } catch (error) {
     await stop();
     throw error;

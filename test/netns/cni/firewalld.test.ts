@@ -12,8 +12,9 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { type CniCaller, callOurs, callPrograms } from '../../support/cni-calls.ts';
 import { startDbusDaemon, whyNoDbus } from '../../support/dbus-daemon.ts';
+import { eventually } from '../../support/eventually.ts';
 import { portmapConf } from '../../support/host-ports.ts';
-import { createWorld, eventually, type World } from '../../support/proxy-world.ts';
+import { createWorld, type World } from '../../support/proxy-world.ts';
 import { startRealFirewalld, whyNoFirewalld } from '../../support/real-firewalld.ts';
 
 const why = whyNoDbus() ?? whyNoFirewalld();
