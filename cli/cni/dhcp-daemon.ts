@@ -12,8 +12,9 @@ import { UserError } from '../output/failure.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
 import { parseDhcpFlags } from './dhcp-flags.ts';
 
-/** Beside the socket, for a daemon after this one: `/run/cni/dhcp/`. */
-const stateDirOf = (socketPath: string) => `${socketPath.replace(/\.sock$/, '')}/`;
+/** Beside the socket, for a daemon after this one: `/run/cni/dhcp/`; `/run/dhcp.leases/` of `/run/dhcp`. */
+const stateDirOf = (socketPath: string) =>
+  socketPath.endsWith('.sock') ? `${socketPath.slice(0, -'.sock'.length)}/` : `${socketPath}.leases/`;
 /** The first descriptor that systemd hands over (sd_listen_fds(3)). */
 const FIRST_PASSED_FD = 3;
 
@@ -52,7 +53,7 @@ export async function runDhcpDaemon(args: readonly string[]): Promise<void> {
 /** systemd's socket activation. @throws UserError for more than one socket. */
 function passedSocket(): number | undefined {
   const { LISTEN_FDS, LISTEN_PID } = process.env;
-  if (!LISTEN_FDS || LISTEN_PID !== String(process.pid)) return undefined;
+  if (!LISTEN_FDS || LISTEN_FDS === '0' || LISTEN_PID !== String(process.pid)) return undefined;
   if (LISTEN_FDS !== '1') throw new UserError(`dhcp daemon: systemd passed ${LISTEN_FDS} sockets; it listens on one`);
   return FIRST_PASSED_FD;
 }

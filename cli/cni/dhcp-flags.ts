@@ -25,8 +25,7 @@ const FLAGS: Record<string, (options: DhcpDaemonOptions, value: string, flag: st
     options.socketPath = value === '' ? DEFAULT_DHCP_SOCKET : absolute(flag, value);
   },
   broadcast(options, value, flag) {
-    if (!['true', 'false'].includes(value)) throw wrong(flag, value, 'true or false');
-    options.broadcast = value === 'true';
+    options.broadcast = flagOf(flag, value);
   },
   timeout(options, value, flag) {
     options.timeoutMs = duration(flag, value);
@@ -64,14 +63,19 @@ export function parseDhcpFlags(args: readonly string[]): DhcpDaemonOptions {
     if (value === undefined) throw new UserError(`dhcp daemon: ${flag} needs a value`, 2);
     apply(options, value, flag);
   }
-  if (!options.socketPath.endsWith('.sock'))
-    throw wrong('-socketpath', options.socketPath, 'a path that ends in .sock: its leases go beside it');
   return options;
 }
 
 function absolute(flag: string, value: string): string {
   if (value.startsWith('/')) return value;
   throw wrong(flag, value, 'an absolute path');
+}
+
+/** All that Go takes for one. */
+function flagOf(flag: string, value: string): boolean {
+  if (/^(1|t|T|true|TRUE|True)$/.test(value)) return true;
+  if (/^(0|f|F|false|FALSE|False)$/.test(value)) return false;
+  throw wrong(flag, value, 'true or false');
 }
 
 function duration(flag: string, value: string): number {

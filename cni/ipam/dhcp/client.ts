@@ -91,9 +91,11 @@ export function createDhcpClient(
     ]);
     if (type !== MESSAGE_TYPE.release) {
       own.set(OPTION.largestMessage, Buffer.from([LARGEST_MESSAGE_BYTES >> 8, LARGEST_MESSAGE_BYTES & 0xff]));
-      for (const [code, value] of options.provide) own.set(code, value);
       if (options.request.length > 0) own.set(OPTION.parameterRequestList, Buffer.from(options.request));
     }
+    // A server finds a lease by the identifier that it was given to.
+    for (const [code, value] of options.provide)
+      if (type !== MESSAGE_TYPE.release || code === OPTION.clientIdentifier) own.set(code, value);
     for (const [code, value] of more.options ?? []) own.set(code, value);
     return renderMessage({
       op: 'request',

@@ -5,7 +5,7 @@ import type { GobValue } from './gob/values.ts';
 import { checkAddress, type DhcpConfig, type LeaseHolder } from './lease-holder.ts';
 import { withResultOptions } from './options.ts';
 import { callRpc, NotRpcError, RpcError } from './rpc/client.ts';
-import { NO_METHOD } from './rpc/headers.ts';
+import { CANNOT_FIND } from './rpc/headers.ts';
 
 /** Longer than a daemon is patient, the reference one of Debian too (232 s): it tells itself what went wrong. */
 const TIMEOUT_MS = 300_000;
@@ -22,12 +22,12 @@ export function createDaemonClient(socketPath: string): LeaseHolder & { status()
     }
   }
 
-  /** For methods that are ours alone. */
+  /** For what the reference daemon does not have. */
   async function callOrElse(method: string, words: DaemonCall, otherwise: () => Promise<void>): Promise<void> {
     try {
       await call(method, words);
     } catch (error) {
-      if (!(error as Error).message.startsWith(NO_METHOD)) throw error;
+      if (!(error as Error).message.startsWith(CANNOT_FIND)) throw error;
       await otherwise();
     }
   }

@@ -19,10 +19,10 @@ import { readStruct } from './rpc/headers.ts';
 export const METHOD = {
   allocate: 'DHCP.Allocate',
   release: 'DHCP.Release',
-  /** These three are ours alone. */
-  check: 'DHCP.Check',
-  gc: 'DHCP.GC',
-  status: 'DHCP.Status',
+  /** Ours alone, and under a name of ours: whatever the reference daemon may learn, it does not take these for its own. */
+  check: 'Berth.Check',
+  gc: 'Berth.GC',
+  status: 'Berth.Status',
 } as const;
 
 /** A call of a plugin, as its daemon hears of it. */

@@ -20,6 +20,15 @@ const NAMES: ReadonlyMap<string, number> = new Map([
   ['vendor-class-identifier', OPTION.vendorClass],
 ]);
 
+/** What the client's part of the protocol is made of. */
+const OF_THE_CLIENT: readonly number[] = [
+  OPTION.requestedAddress,
+  OPTION.overload,
+  OPTION.messageType,
+  OPTION.serverIdentifier,
+  OPTION.parameterRequestList,
+  OPTION.largestMessage,
+];
 const ASKED_ALWAYS = [OPTION.routers, OPTION.subnetMask];
 const LONGEST_VALUE_BYTES = 255;
 /** Prefix lengths of the classes of old, which option 33 goes by. */
@@ -50,6 +59,7 @@ export function parseClientOptions(
   for (const one of ipam.provide) {
     const { option, value, fromArg } = entry('provide', one) as Record<string, unknown>;
     const code = parseOptionCode('provide', option);
+    if (OF_THE_CLIENT.includes(code)) throw wrong('provide', one, `option ${code} is the client's own`);
     const told = (typeof fromArg === 'string' ? args[fromArg] : undefined) ?? value;
     if (told === undefined || told === '') continue;
     if (typeof told !== 'string') throw wrong('provide', one, 'its value is no text');

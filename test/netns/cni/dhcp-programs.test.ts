@@ -266,6 +266,23 @@ both(
   },
 );
 
+both('what goes wrong in a daemon is told by either plugin, with a code where both are ours', async (t) => {
+  const { startDaemon, call, socketPath } = await setUp(t);
+  const pod = await createTestNetns(t, 'pod');
+  const failed = (path: string) => {
+    const { out, status } = call(path, 'ADD', pod, 'one', {}, 'dhcp');
+    t.is(status, 1);
+    return [out.code, out.msg];
+  };
+  const mine = await startDaemon(OUR_DAEMON);
+  const message = `dhcp: there is no link eth0 in ${pod.path}`;
+  t.deepEqual(failed(ours), [8, message]);
+  t.deepEqual(failed(reference), [999, `error calling DHCP.Allocate: ${message}`]);
+  await mine.stop();
+  await startDaemon([join(reference, 'dhcp'), 'daemon']);
+  t.deepEqual(failed(ours), [0, `error looking up "eth0": Link not found (the DHCP daemon on ${socketPath})`]);
+});
+
 both('a server is asked the same, whoever asks: options of the configuration and of CNI_ARGS', async (t) => {
   const heard: [code: number, value: string][][] = [];
   const theirDaemon = [join(reference, 'dhcp'), 'daemon'];

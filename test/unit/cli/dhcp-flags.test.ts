@@ -34,7 +34,8 @@ test('flags are read as Go reads them', (t) => {
     resendMaxMs: 5000,
     resendTimeoutMs: 3_600_000,
   });
-  t.false(parseDhcpFlags(['-broadcast=false']).broadcast);
+  for (const text of ['false', 'F', '0']) t.false(parseDhcpFlags([`-broadcast=${text}`]).broadcast, text);
+  for (const text of ['TRUE', 't', '1']) t.true(parseDhcpFlags([`-broadcast=${text}`]).broadcast, text);
 });
 
 for (const [args, message] of [
@@ -45,7 +46,7 @@ for (const [args, message] of [
   [['-timeout', '10'], /-timeout "10" is not a duration/],
   [['-timeout', '-1s'], /is not a duration/],
   [['-broadcast=maybe'], /true or false/],
-  [['-socketpath', '/run/dhcp'], /ends in .sock/],
+  [['-socketpath', 'dhcp.sock'], /-socketpath "dhcp.sock" is not an absolute path/],
 ] as const)
   test(`refuses ${args.join(' ')}`, (t) => {
     t.throws(() => parseDhcpFlags(args), { name: 'UserError', message });

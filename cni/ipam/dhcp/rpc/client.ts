@@ -1,4 +1,3 @@
-import { connect } from 'node:net';
 import { createGobDecoder } from '../gob/decoder.ts';
 import { createGobEncoder, type SendableStruct, type StructSchema } from '../gob/encoder.ts';
 import type { GobValue } from '../gob/values.ts';
@@ -36,7 +35,9 @@ export interface RpcCall {
  * One call of Go's net/rpc, by a connection of its own; one that is cut off ends what it waits for.
  * @returns what the method gave. @throws RpcError for the method's own error, NotRpcError, or why it could not be called.
  */
-export function callRpc({ socketPath, method, schema, args, timeoutMs }: RpcCall): Promise<GobValue> {
+export async function callRpc({ socketPath, method, schema, args, timeoutMs }: RpcCall): Promise<GobValue> {
+  // A program that asks for no lease does not load it.
+  const { connect } = await import('node:net');
   const socket = connect(socketPath);
   const encoder = createGobEncoder();
   const decoder = createGobDecoder();
@@ -74,7 +75,7 @@ export function callRpc({ socketPath, method, schema, args, timeoutMs }: RpcCall
     return { value };
   }
 
-  return new Promise<GobValue>((resolve, reject) => {
+  return await new Promise<GobValue>((resolve, reject) => {
     socket.on('data', (chunk) => {
       try {
         receive(chunk);

@@ -22,8 +22,8 @@ export const RESPONSE: StructSchema = {
 /** What a call of an unknown method gives, instead of a value. */
 export const NOTHING: StructSchema = { name: '', fields: {} };
 
-/** Beginning of the error of a method that the other side does not have, in Go's words. */
-export const NO_METHOD = "rpc: can't find method ";
+/** How errors begin that say that the other side does not have a method, in Go's words. */
+export const CANNOT_FIND = "rpc: can't find ";
 
 /** @returns what stands behind the head's empty line; undefined when the head is not whole yet. */
 export function splitHead(received: Buffer): { firstLine: string; rest: Buffer } | undefined {

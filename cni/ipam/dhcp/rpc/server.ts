@@ -5,7 +5,7 @@ import type { Integer } from '../gob/bytes.ts';
 import { createGobDecoder } from '../gob/decoder.ts';
 import { createGobEncoder, type SendableStruct, type StructSchema } from '../gob/encoder.ts';
 import type { GobValue } from '../gob/values.ts';
-import { CONNECTED, MOST_HEAD_BYTES, NO_METHOD, NOTHING, RESPONSE, readStruct, splitHead } from './headers.ts';
+import { CANNOT_FIND, CONNECTED, MOST_HEAD_BYTES, NOTHING, RESPONSE, readStruct, splitHead } from './headers.ts';
 
 /** What a method gives: a value and its type. */
 export interface Given {
@@ -51,7 +51,7 @@ export function createRpcServer(methods: ReadonlyMap<string, Method>, { log }: {
       let given: Given = { schema: NOTHING, value: {} };
       try {
         const known = methods.get(method);
-        if (!known) throw new CniError(CNI_ERROR.unsupportedField, `${NO_METHOD}${method}`);
+        if (!known) throw new CniError(CNI_ERROR.unsupportedField, `${CANNOT_FIND}method ${method}`);
         given = await known(args, gone.signal);
       } catch (error) {
         if (!(error instanceof CniError) && !gone.signal.aborted) log.warn({ err: error, method }, 'a call failed');

@@ -307,7 +307,7 @@ test('the reference daemon: what it does not know, the plugin does; what it has 
   const { asked, client, config } = await listenAs(t, (method) =>
     method === 'DHCP.Allocate'
       ? { header: {}, value: THEIRS }
-      : { header: method === 'DHCP.Release' ? {} : { Error: `rpc: can't find method ${method}` } },
+      : { header: method === 'DHCP.Release' ? {} : { Error: `rpc: can't find service ${method}` } },
   );
   const ips = [{ address: '10.5.0.9/24', gateway: '10.5.0.1' }];
   const routes = [{ dst: '0.0.0.0/0', gw: '10.5.0.1' }];
@@ -325,8 +325,8 @@ test('the reference daemon: what it does not know, the plugin does; what it has 
   await client.collect(config, []);
   await client.status();
   t.deepEqual(asked, [
-    ...['DHCP.Check', 'DHCP.Allocate', 'DHCP.Check', 'DHCP.Allocate'],
-    ...['DHCP.GC', 'DHCP.Status'],
+    ...['Berth.Check', 'DHCP.Allocate', 'Berth.Check', 'DHCP.Allocate'],
+    ...['Berth.GC', 'Berth.Status'],
   ]);
 });
 

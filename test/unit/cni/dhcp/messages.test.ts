@@ -233,6 +233,11 @@ for (const [what, ipam, message] of [
     /256 bytes, 255 at most/,
   ],
   ['a value that is no text', { request: [], provide: [{ option: '12', value: 7 }] }, /no text/],
+  [
+    'an option of the protocol itself',
+    { request: [], provide: [{ option: '53', value: 'x' }] },
+    /53 is the client's own/,
+  ],
   ['what is no object', { request: ['routers'], provide: [] }, /no object/],
 ] as const)
   test(`refuses ${what}`, (t) => {
