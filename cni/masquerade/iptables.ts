@@ -39,6 +39,17 @@ export function buildMasquerade(
   return { table: 'nat', chains: [chain], commands: [...stale, ...commands] };
 }
 
+/** Whether an address of the container is led into its chain, and that masquerades. Pure. */
+export function isMasqueraded(network: string, containerId: string, address: string, saved: SavedTable): boolean {
+  const chain = cniChainName(network, containerId);
+  const source = `-s ${formatIp(parsePrefix(address).address)}`;
+  const entries = saved.get('POSTROUTING')?.rules ?? [];
+  return (
+    entries.some((rule) => targetOf(rule) === chain && rule.includes(source)) &&
+    (saved.get(chain)?.rules ?? []).some((rule) => targetOf(rule) === 'MASQUERADE')
+  );
+}
+
 /** The changes that take a container's chain and the jumps to it away; nothing when it has none. Pure. */
 export function buildMasqueradeRemoval(network: string, containerId: string, saved: SavedTable): TableChanges {
   const own = cniChainName(network, containerId);

@@ -7,8 +7,14 @@ import type { IpFamily, SavedTable } from '../../src/netfilter/tables.ts';
 import type { TableChanges } from '../../src/netfilter/transaction.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { type AttachmentKey, CNI_ERROR, CniError } from '../types.ts';
-import { buildMasquerade, buildMasqueradeCollection, buildMasqueradeRemoval } from './iptables.ts';
-import { MASQUERADE_TABLE, renderMasquerade, renderMasqueradeCollection, renderMasqueradeRemoval } from './nftables.ts';
+import { buildMasquerade, buildMasqueradeCollection, buildMasqueradeRemoval, isMasqueraded } from './iptables.ts';
+import {
+  hasMasquerade,
+  MASQUERADE_TABLE,
+  renderMasquerade,
+  renderMasqueradeCollection,
+  renderMasqueradeRemoval,
+} from './nftables.ts';
 
 /** `auto`: iptables where it is installed, else nftables, as the reference plugins choose. */
 export type MasqueradeBackend = 'iptables' | 'nftables' | 'auto';
@@ -17,6 +23,8 @@ export type MasqueradeBackend = 'iptables' | 'nftables' | 'auto';
 export interface Masquerade {
   /** For all addresses of an attachment (with prefix length). Idempotent. */
   ensure(network: string, key: AttachmentKey, addresses: readonly string[], backend: MasqueradeBackend): Promise<void>;
+  /** @throws CniError 0 naming an address that neither backend masquerades any more. */
+  check(network: string, key: AttachmentKey, addresses: readonly string[]): Promise<void>;
   /** @throws CniError 50 when no backend is there, or not the one that is asked for. */
   status(backend: MasqueradeBackend): void;
   /** Idempotent, and for both backends: the container may be older than the configuration. */
@@ -68,6 +76,18 @@ export function createMasquerade(deps: { run: Run; netns?: string }): Masquerade
         }
       }),
 
+    async check(network, key, addresses) {
+      const { family, name } = MASQUERADE_TABLE;
+      const exists = (await nft.tables()).some((table) => table.family === family && table.name === name);
+      if (exists && hasMasquerade(network, key, addresses, await nft.list(family, name))) return;
+      for (const { family, digit } of FAMILIES) {
+        const own = addresses.filter((address) => address.includes(':') === (digit === 6));
+        const saved = own.length > 0 && hasProgram('iptables-save') ? await natOf(iptables(family)) : new Map();
+        const missing = own.find((address) => !isMasqueraded(network, key.containerId, address, saved));
+        if (missing !== undefined) throw new CniError(CNI_ERROR.unknown, `${missing} is not masqueraded any more`);
+      }
+    },
+
     status(backend) {
       const program = { iptables: 'iptables-restore', nftables: 'nft' }[chosen(backend)];
       if (!hasProgram(program)) throw new CniError(CNI_ERROR.notAvailable, `ipMasq: ${program} is not installed`);
@@ -94,8 +114,11 @@ export function createMasquerade(deps: { run: Run; netns?: string }): Masquerade
 }
 
 async function change(iptables: Iptables, build: (saved: SavedTable) => TableChanges): Promise<void> {
-  const saved = (await iptables.save('nat')).get('nat') ?? new Map();
-  await iptables.restore([build(saved)]);
+  await iptables.restore([build(await natOf(iptables))]);
+}
+
+async function natOf(iptables: Iptables): Promise<SavedTable> {
+  return (await iptables.save('nat')).get('nat') ?? new Map();
 }
 
 function chosen(backend: MasqueradeBackend): 'iptables' | 'nftables' {

@@ -46,6 +46,21 @@ export function renderMasquerade(
   return [SKELETON, stale, ...rules].join('');
 }
 
+/** Whether as many rules are the attachment's as it has addresses, and packets get to them. Pure. */
+export function hasMasquerade(
+  network: string,
+  key: AttachmentKey,
+  addresses: readonly string[],
+  objects: readonly NftObject[],
+): boolean {
+  const tag = attachmentTag(network, key);
+  const rules = objects.flatMap(({ rule }) => (rule ? [rule] : []));
+  const own = rules.filter(({ chain, comment }) => chain === CHECKS && String(comment ?? '').startsWith(tag));
+  return (
+    own.length >= addresses.length && rules.some(({ expr }) => JSON.stringify(expr).includes(`"target":"${CHECKS}"`))
+  );
+}
+
 /** The transaction that takes an attachment's rules away; empty when it has none. Pure. */
 export function renderMasqueradeRemoval(network: string, key: AttachmentKey, objects: readonly NftObject[]): string {
   return renderDeletions(objects, (comment) => comment.startsWith(attachmentTag(network, key)));

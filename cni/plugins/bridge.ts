@@ -26,7 +26,8 @@ import {
   type IpamPlugin,
   type Plugin,
 } from '../types.ts';
-import { checkInterface, configureInterface, inContainer } from './container-interface.ts';
+import { checkBridgeAttachment } from './bridge-check.ts';
+import { configureInterface, inContainer } from './container-interface.ts';
 import { broken, ignoreGone, rollBack } from './failure.ts';
 import { withDefaultRoutes, withGatewayAddresses } from './gateways.ts';
 import { ensureBridge, ensureGatewayAddress } from './host-bridge.ts';
@@ -34,13 +35,7 @@ import { macOfIp } from './host-veth.ts';
 import { enableForwarding, refuseRouterAdvertisements } from './interface-sysctls.ts';
 import type { MacSpoofCheck } from './mac-spoof-check.ts';
 import { configurePortVlans, ensureVlanGateway, type VlanConfig } from './port-vlans.ts';
-import {
-  checkHostEnd,
-  createVethAttachment,
-  deleteVethAttachment,
-  isAlreadyThere,
-  staleVethAttachments,
-} from './veth-attachment.ts';
+import { createVethAttachment, deleteVethAttachment, isAlreadyThere, staleVethAttachments } from './veth-attachment.ts';
 
 export interface BridgeConfig<Ipam> {
   /** The network's name. */
@@ -243,21 +238,7 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
       await runAll(`detach ${request.containerId} ${request.ifname}`, config.ipamUsesLink ? steps.toReversed() : steps);
     },
 
-    async check(config, request, result) {
-      if (config.ipam !== undefined) await ipam.check(config.ipam, request, result);
-      const bridge = await host.getLink(config.bridge);
-      if (bridge?.kind !== 'bridge') throw broken(`bridge ${config.bridge} is missing`);
-      const said = result.interfaces.find(({ name, sandbox }) => name === config.bridge && sandbox === '');
-      if (said?.mac && said.mac.toLowerCase() !== bridge.mac)
-        throw broken(`bridge ${config.bridge} has MAC ${bridge.mac}, not ${said.mac}`);
-      if (config.promiscuous && !bridge.promiscuous)
-        throw broken(`bridge ${config.bridge} is not promiscuous any more`);
-      await inContainer(request.netns, async (pod) => {
-        const link = await checkInterface(pod, request, result, { isDown: config.disableContainerInterface });
-        const port = await checkHostEnd(host, link, result);
-        if (port.masterIndex !== bridge.index) throw broken(`${port.name} is no port of ${config.bridge}`);
-      });
-    },
+    check: (config, request, result) => checkBridgeAttachment(config, request, result, deps),
 
     async gc(config, valid) {
       const links = await host.listLinks();

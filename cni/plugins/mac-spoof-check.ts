@@ -8,6 +8,7 @@
  */
 import type { Nft, NftObject } from '../../src/netfilter/nft.ts';
 import type { AttachmentKey } from '../types.ts';
+import { broken } from './failure.ts';
 
 const FAMILY = 'bridge';
 const NAME = 'nat';
@@ -21,6 +22,8 @@ const chainOf = (id: string) => `cni-br-iface-${id}`;
 export interface MacSpoofCheck {
   /** Idempotent. */
   ensure(key: AttachmentKey, port: string, mac: string): Promise<void>;
+  /** @throws CniError 0 when the port may send by any MAC again. */
+  check(key: AttachmentKey, port: string): Promise<void>;
   /** Idempotent; starts no program where there is no such table. */
   remove(key: AttachmentKey): Promise<void>;
   /** Removes the checks of ports that the host has no longer, of any network. */
@@ -41,6 +44,11 @@ export function createMacSpoofCheck(nft: Nft): MacSpoofCheck {
   }
   return {
     ensure: (key, port, mac) => changeTable((objects) => renderSpoofCheck(key, port, mac, objects)),
+    async check(key, port) {
+      const exists = (await nft.tables()).some(({ family, name }) => family === FAMILY && name === NAME);
+      if (exists && hasSpoofCheck(key, port, await nft.list(FAMILY, NAME))) return;
+      throw broken(`the MACs that ${port} sends by are not checked any more`);
+    },
     remove: (key) => changeTable((objects) => renderSpoofCheckRemoval([idOf(key)], objects)),
     collect: (ports) => changeTable((objects) => renderSpoofCheckRemoval(idsWithoutPort(ports, objects), objects)),
   };
@@ -82,6 +90,19 @@ export function idsWithoutPort(ports: ReadonlySet<string>, objects: readonly Nft
     const port = id === undefined ? undefined : JSON.stringify(rule?.expr).match(/"right":"([^"]+)"/)?.[1];
     return id !== undefined && port !== undefined && !ports.has(port) ? [id] : [];
   });
+}
+
+/** Whether the port's frames come to the drop at the end. Pure. */
+export function hasSpoofCheck(key: AttachmentKey, port: string, objects: readonly NftObject[]): boolean {
+  const chain = chainOf(idOf(key));
+  const rules = objects.flatMap(({ rule }) => (rule ? [rule] : []));
+  const has = (name: string, words: string[]) =>
+    rules.some((rule) => rule.chain === name && words.every((word) => JSON.stringify(rule.expr).includes(word)));
+  return (
+    has(BASE, [`"${port}"`, `"target":"${chain}"`]) &&
+    has(chain, [`"target":"${chain}-mac"`]) &&
+    has(`${chain}-mac`, ['"drop"'])
+  );
 }
 
 function jumpsOf(ids: readonly string[], objects: readonly NftObject[]): unknown[] {

@@ -33,6 +33,9 @@ export async function configurePortVlans(netlink: Rtnetlink, portIndex: number, 
   for (const range of trunk) await addPortVlans(netlink, portIndex, range);
 }
 
+/** The reference plugin's. */
+export const vlanGatewayName = ({ name }: Link, vlan: number) => `${name}.${vlan}`;
+
 /**
  * The host's link in a VLAN of the bridge: a veth pair `<bridge>.<vlan>`, whose other end is a port of that VLAN. It stays with the
  * bridge; whoever finds it half-made finishes it.
@@ -43,7 +46,7 @@ export async function ensureVlanGateway(
   { access, preserveDefault }: VlanConfig & { access: number },
   netns: string | undefined,
 ): Promise<Link> {
-  const name = `${bridge.name}.${access}`;
+  const name = vlanGatewayName(bridge, access);
   if (name.length > NAME_LIMIT)
     throw new CniError(CNI_ERROR.invalidNetworkConfig, `the VLAN's gateway ${name} would have too long a name`, {
       details: `links have at most ${NAME_LIMIT} characters: give the bridge a shorter name`,

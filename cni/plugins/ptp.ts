@@ -164,14 +164,19 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
       await inContainer(request.netns, async (pod) => {
         const link = await checkInterface(pod, request, result);
         const end = await checkHostEnd(host, link, result);
-        const routes = await host.listRoutes();
-        for (const { address } of result.ips) {
+        if (!end.up) throw broken(`${end.name} is down`);
+        const [routes, own] = [await host.listRoutes(), await host.listAddresses({ linkIndex: end.index })];
+        for (const { address, gateway } of result.ips) {
+          if (gateway && !own.some((one) => one.address.split('/')[0] === gateway))
+            throw broken(`${end.name} lacks the gateway's address ${gateway}`);
           const { address: bytes } = parsePrefix(address);
           const destination = `${formatIp(bytes)}/${bytes.length * 8}`;
           if (!routes.some((route) => route.destination === destination && route.linkIndex === end.index))
             throw broken(`the host has no route to ${destination} by ${end.name}`);
         }
       });
+      const addresses = result.ips.map(({ address }) => address);
+      if (config.masquerade) await deps.masquerade.check(config.network, request, addresses);
     },
 
     async gc(config, valid) {

@@ -9,7 +9,7 @@ const UNSAID: CniVersion = '0.1.0';
 
 /** @throws CniError 1 for one that there is not, or that is older than `least`. */
 export function parseVersion(text: unknown, least: CniVersion = '0.1.0'): CniVersion {
-  const version = text === undefined || text === '' ? UNSAID : text;
+  const version = text === undefined || text === null || text === '' ? UNSAID : text;
   const index = SUPPORTED_VERSIONS.indexOf(version as CniVersion);
   if (index < SUPPORTED_VERSIONS.indexOf(least))
     throw new CniError(CNI_ERROR.incompatibleVersion, 'incompatible CNI versions', {

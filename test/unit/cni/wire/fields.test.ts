@@ -27,6 +27,10 @@ test('names of links and sizes are refused by key and reason before the kernel s
   t.is(readFields({ mtu: 9000 }).mtu(), 9000);
 });
 
+test('a configuration whose version is null is of the first, as one that does not say', (t) => {
+  t.is(readNetConf({ cniVersion: null, name: 'net' }).cniVersion, '0.1.0');
+});
+
 test('an address manager’s name is a text', (t) => {
   const conf = (type: unknown) => ({ cniVersion: '1.1.0', name: 'net', type: 'bridge', ipam: { type } });
   t.throws(() => readNetConf(conf(7)), {
