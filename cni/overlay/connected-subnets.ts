@@ -1,4 +1,4 @@
-import { type IpPrefix, parseIp, parsePrefix, prefixContains, prefixesOverlap } from '../../src/linux/ip.ts';
+import { type IpPrefix, parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import type { Route } from '../../src/linux/netlink/routes.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import { ROUTE_PROTOCOL } from '../node/route-protocol.ts';
@@ -13,7 +13,7 @@ export interface ConnectedSubnets {
   linkTo(ip: string): number | undefined;
 }
 
-/** One read of the kernel's addresses and routes. Subnets of pods (the bridge's) lead to no nodes. */
+/** One read of the kernel's addresses and routes. Subnets of pods (the bridge's) lead to no nodes; a LAN may be wider than all pods' network. */
 export async function readConnectedSubnets(
   netlink: Pick<Rtnetlink, 'listAddresses' | 'listRoutes'>,
   podCidrs: readonly string[],
@@ -36,7 +36,7 @@ export function computeConnectedSubnets(
   const subnets = routes
     .filter(isConnected)
     .map((route) => ({ prefix: parsePrefix(route.destination), linkIndex: route.linkIndex! }))
-    .filter(({ prefix }) => !pods.some((one) => one.family === prefix.family && prefixesOverlap(one, prefix)))
+    .filter(({ prefix }) => !pods.some((one) => prefixContains(one, prefix)))
     .toSorted((one, other) => other.prefix.prefixLength - one.prefix.prefixLength);
   return {
     isOwn: (ip) => own.has(ip),

@@ -90,7 +90,8 @@ export function createDeviceSync(
           recreate: () =>
             serial(async () => {
               if (signal.aborted || !isStale || !known) return undefined;
-              return (await syncFull(known)).changed;
+              // Nothing to write: it was us who made another one.
+              return (await syncFull(known)).changed || undefined;
             }),
         },
         deps.clock,

@@ -12,7 +12,6 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Node } from '../../src/kube/types.ts';
 import type { run as execRun } from '../../src/linux/exec.ts';
-import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
 import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
@@ -25,7 +24,7 @@ import { createNodePublisher } from './node-publisher.ts';
 import { createPeerTable } from './peer-table.ts';
 import { prepareHost } from './prepare-host.ts';
 import { keepRules } from './rules-keeper.ts';
-import { createSelfReader } from './self-node.ts';
+import { createSelfReader, watchUplinks } from './self-node.ts';
 import { renderSubnetFile, writeSubnetFile } from './subnet-file.ts';
 import type { Traffic } from './traffic.ts';
 import { createUnreached } from './unreached.ts';
@@ -96,7 +95,6 @@ export interface Overlay {
 const MIN_INTERVAL_MS = 10;
 const RETRY_MS = 2_000;
 const DEFAULT_RESYNC_MS = 10_000;
-const FAMILIES = [4, 6] as const;
 
 export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overlay {
   const { nodeName, conf, keys } = options;
@@ -110,7 +108,11 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
   let self: SelfNode | undefined;
   let ready: BackendReady | undefined;
   let waitsFor: string | undefined = 'the list of nodes';
+  /** Why the last pass failed: told once, however often it is tried. */
+  let failure: string | undefined;
   let isSynced = false;
+  /** What this node is has changed since the others were told. */
+  let isUnannounced = true;
   const unreached = createUnreached(table, deps);
   let lastFullMs = Number.NEGATIVE_INFINITY;
   let lookAtSelf = true;
@@ -121,18 +123,17 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     waitsFor = reason;
   }
 
-  /** @returns whether this node has an overlay now; and whether it is another one than before. */
-  async function ensureSelf(): Promise<{ isThere: boolean; isNew: boolean }> {
+  /** @returns whether this node has an overlay now. */
+  async function ensureSelf(): Promise<boolean> {
     const found = await reader.read(nodes.get(nodeName));
     if ('waitsFor' in found) {
       waitFor(found.waitsFor);
-      return { isThere: ready !== undefined, isNew: false };
+      return ready !== undefined;
     }
     const { node, uplink } = found;
-    const isSame = ready !== undefined && isDeepStrictEqual(node, self);
-    if (isSame) {
+    if (ready !== undefined && isDeepStrictEqual(node, self)) {
       waitsFor = undefined;
-      return { isThere: true, isNew: false };
+      return true;
     }
     if (!self)
       await prepareHost({ ...options, backendType: backend.type, podCidrs: Object.values(node.podCidrs) }, deps);
@@ -150,17 +151,21 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       { backend: backend.type, uplink: uplink.name, publicIps: node.publicIps, mtu: made.mtu },
       'overlay is there',
     );
-    return { isThere: true, isNew: true };
+    isUnannounced = true;
+    return true;
   }
 
   function announce(): void {
-    if (!self || !ready) return;
+    if (!self || !ready || !isUnannounced) return;
     publisher.say({ backendType: backend.type, publicIps: self.publicIps, data: ready.data });
-    if (options.subnetFile === undefined) return;
+    isUnannounced = false;
+  }
+
+  /** Somebody may have emptied /run/flannel. */
+  function keepSubnetFile(): void {
+    if (!self || !ready || options.subnetFile === undefined) return;
+    const { networks } = conf;
     const { podCidrs } = self;
-    const networks = Object.fromEntries(
-      FAMILIES.filter((one) => podCidrs[one]).map((one) => [one, conf.networks[one]]),
-    );
     writeSubnetFile(
       options.subnetFile,
       renderSubnetFile({ networks, podCidrs, mtu: ready.mtu, ipMasq: options.ipMasq }),
@@ -171,14 +176,21 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     deps.heartbeat?.();
     const startedMs = clock.monotonicMs();
     const isDue = startedMs - lastFullMs >= (options.resyncMs ?? DEFAULT_RESYNC_MS);
-    let isNew = false;
+    let problem: unknown;
     if (lookAtSelf || isDue || !ready) {
-      const own = await ensureSelf();
       lookAtSelf = false;
-      isNew = own.isNew;
-      if (!own.isThere) return;
-    }
-    const full = isDue || isNew || !isSynced;
+      const isThere = await ensureSelf().catch((error) => {
+        problem = error;
+        return ready !== undefined;
+      });
+      // Without an uplink, say, other nodes come and go all the same.
+      if (isThere) await syncPeers(isDue || isUnannounced, startedMs);
+    } else await syncPeers(isUnannounced, startedMs);
+    if (problem !== undefined) throw problem;
+    failure = undefined;
+  }
+
+  async function syncPeers(full: boolean, startedMs: number): Promise<void> {
     const changed = full ? undefined : new Set(dirty);
     dirty.clear();
     if (changed?.size === 0) return;
@@ -193,10 +205,12 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       if (full) lastFullMs = Number.NEGATIVE_INFINITY;
       throw error;
     }
-    if (full) lastFullMs = startedMs;
-    if (isNew || !isSynced) announce();
     isSynced = true;
+    announce();
     metrics?.syncSeconds.observe({ kind: full ? 'full' : 'change' }, (clock.monotonicMs() - startedMs) / 1000);
+    if (!full) return;
+    keepSubnetFile();
+    lastFullMs = startedMs;
   }
 
   const runner = createBoundedRunner({
@@ -207,10 +221,9 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     run: pass,
     onError(error) {
       metrics?.failures.inc();
-      // The same on every try: told once, by the reason.
       const reason = error instanceof Error ? error.message : String(error);
-      if (waitsFor !== reason) log.error({ err: error }, 'the overlay could not be brought in order; trying again');
-      waitsFor = reason;
+      if (failure !== reason) log.error({ err: error }, 'the overlay could not be brought in order; trying again');
+      failure = reason;
       lookAtSelf = true;
     },
   });
@@ -237,18 +250,6 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     await keepRules(deps.traffic, of, deps, signal);
   }
 
-  /** A cable, an MTU: what the uplink is made of. Pods' links come and go all the time and are none of it. */
-  function followLinks(): () => void {
-    return watchLinks({
-      ...(options.hostNetns !== undefined && { netns: options.hostNetns }),
-      onChange(_kind, { masterIndex, name }) {
-        if (masterIndex !== undefined || name.startsWith('veth')) return;
-        lookAtSelf = true;
-        runner.request();
-      },
-    });
-  }
-
   async function followNodes(signal: AbortSignal): Promise<void> {
     await nodes.synced(signal).catch((error) => {
       if (!signal.aborted) throw error;
@@ -260,10 +261,13 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       updated: (_old, node) => (isOwn(node) ? followOwn() : follow(table.put(node))),
       deleted: (node) => (isOwn(node) ? followOwn() : follow(table.remove(node.metadata.name))),
     });
-    const stopFollowingLinks = followLinks();
+    const stopWatching = watchUplinks(options.hostNetns, clock, () => {
+      lookAtSelf = true;
+      runner.request();
+    });
     runner.request();
     await runner.run(signal);
-    stopFollowingLinks();
+    stopWatching();
     unsubscribe();
   }
 
@@ -271,8 +275,8 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
     mtu: () => ready?.mtu,
 
     state: () => ({
-      ready: isSynced && waitsFor === undefined && publisher.isDone(),
-      reason: waitsFor ?? (publisher.isDone() ? undefined : "the node's annotations"),
+      ready: isSynced && failure === undefined && waitsFor === undefined && publisher.isDone(),
+      reason: failure ?? waitsFor ?? (publisher.isDone() ? undefined : "the node's annotations"),
       backend: backend.type,
       ...(self && { uplink: { name: self.uplink.name, publicIps: self.publicIps } }),
       mtu: ready?.mtu,

@@ -68,6 +68,14 @@ export function createPeerTable(options: {
     return undefined;
   }
 
+  /** A LAN as wide as 10.0.0.0/8 may have a part for pods: no node's share of it takes the wire away. */
+  const isApart = (subnet: string) =>
+    !FAMILIES.some((family) => {
+      const network = networks[family] === undefined ? undefined : parsePrefix(networks[family]);
+      const wire = parsePrefix(subnet);
+      return network && wire.prefixLength < network.prefixLength && prefixContains(wire, network);
+    });
+
   const prefixesOf = (peer: Peer) =>
     FAMILIES.flatMap((family) => (peer.podCidrs[family] ? [{ text: peer.podCidrs[family], family }] : []));
 
@@ -95,7 +103,7 @@ export function createPeerTable(options: {
   function rebuild(): void {
     claims = createPrefixClaims();
     for (const cidr of Object.values(own.podCidrs)) claims.add('this node', parsePrefix(cidr));
-    for (const subnet of own.uplinkSubnets) claims.add("this node's uplink", parsePrefix(subnet));
+    for (const subnet of own.uplinkSubnets.filter(isApart)) claims.add("this node's uplink", parsePrefix(subnet));
     peers.clear();
     clashes.clear();
     for (const [name, { peer, problem }] of [...candidates].toSorted(([, one], [, other]) =>

@@ -1,6 +1,8 @@
 import type { Node } from '../../src/kube/types.ts';
 import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
 import { type AnnotationKeys, internalIpsOf, podCidrsOf } from './annotations.ts';
 import type { PerFamily, SelfNode } from './backend.ts';
 import { markLinks } from './leftovers.ts';
@@ -9,6 +11,7 @@ import { computeUplink, type Uplink, type UplinkChoice } from './uplink.ts';
 
 const FAMILIES = [4, 6] as const;
 const MAIN_TABLE = 254;
+const LOOK_INTERVAL_MS = 1_000;
 
 /** Puts this node together: what its object says (pod CIDRs), and what the host has (the uplink and its addresses). */
 export interface SelfReader {
@@ -27,6 +30,7 @@ export function createSelfReader(options: {
   hostNetns?: string;
 }): SelfReader {
   const { nodeName, conf, keys, backendType } = options;
+  let current: Uplink | undefined;
 
   async function readUplink(node: Node, families: readonly (4 | 6)[]): Promise<Uplink> {
     const said = node.metadata.annotations ?? {};
@@ -47,7 +51,8 @@ export function createSelfReader(options: {
         publicIps: { ...hinted, ...publicIps },
         nodeIps: nodeIps.length > 0 ? nodeIps : Object.values(internalIpsOf(node)),
       };
-      return computeUplink({ links, addresses, routes }, choice, families);
+      current = computeUplink({ links, addresses, routes }, choice, families, current);
+      return current;
     } finally {
       netlink.close();
     }
@@ -72,6 +77,35 @@ export function createSelfReader(options: {
       if (said[keys.type] !== backendType) return {};
       return { 4: parseOrNone(said[keys.data[4]]), 6: parseOrNone(said[keys.data[6]]) };
     },
+  };
+}
+
+/**
+ * A cable, an MTU: what the uplink is made of. Pods' links come and go all the time and are none of it. Told at once, then once a second at
+ * most: a link that flaps costs a look at all routes each time. @returns ends it.
+ */
+export function watchUplinks(hostNetns: string | undefined, clock: Clock, onChange: () => void): () => void {
+  let cancel: (() => void) | undefined;
+  let isMissed = false;
+  function tell(): void {
+    isMissed = false;
+    onChange();
+    cancel = clock.after(LOOK_INTERVAL_MS, () => {
+      cancel = undefined;
+      if (isMissed) tell();
+    });
+  }
+  const stop = watchLinks({
+    ...(hostNetns !== undefined && { netns: hostNetns }),
+    onChange(_kind, { masterIndex, name }) {
+      if (masterIndex !== undefined || name.startsWith('veth')) return;
+      if (cancel) isMissed = true;
+      else tell();
+    },
+  });
+  return () => {
+    stop();
+    cancel?.();
   };
 }
 

@@ -41,19 +41,34 @@ export interface HostLinks {
 }
 
 const MAIN_TABLE = 254;
-const IFA_F_TENTATIVE = 0x40;
+/** Of IPv6: another one tomorrow (RFC 8981). */
+const IFA_F_TEMPORARY = 0x01;
+const IFA_F_DADFAILED = 0x08;
 const IFA_F_DEPRECATED = 0x20;
+const IFA_F_TENTATIVE = 0x40;
 
-/** Pure. @throws ExplainedError naming what was asked for, what there is, and the flag that helps. */
-export function computeUplink(host: HostLinks, choice: UplinkChoice, families: readonly (4 | 6)[]): Uplink {
-  const found = findLink(host, choice, families);
+/**
+ * Pure.
+ * @param current what was chosen before. It is kept as long as it works where nobody named another: a VPN that takes the default route, or a second
+ * address, must not move a node to where the others can't reach it.
+ * @throws ExplainedError naming what was asked for, what there is, and the flag that helps.
+ */
+export function computeUplink(
+  host: HostLinks,
+  choice: UplinkChoice,
+  families: readonly (4 | 6)[],
+  current?: Uplink,
+): Uplink {
+  const found = findLink(host, choice, families, current);
   const { link } = found;
   const own = host.addresses.filter(({ linkIndex }) => linkIndex === link.index);
   const addresses: PerFamily<string> = {};
   for (const family of families) {
     const preferred = found.address && ipFamily(found.address) === family ? found.address : undefined;
-    const known = choice.nodeIps.find((ip) => own.some(({ address }) => isAt(address, ip)) && ipFamily(ip) === family);
-    const ip = preferred ?? known ?? firstAddress(own, family);
+    const isThere = (ip: string) => ipFamily(ip) === family && own.some(({ address }) => isAt(address, ip));
+    const known = choice.nodeIps.find(isThere);
+    const earlier = [current?.addresses[family]].find((one) => one !== undefined && isThere(one));
+    const ip = preferred ?? (choice.preferNodeIps ? known : undefined) ?? earlier ?? known ?? firstAddress(own, family);
     if (ip === undefined)
       throw new ExplainedError(
         `link ${link.name} has no IPv${family} address: name another with --iface, or give it one (${describe(host)})`,
@@ -75,6 +90,7 @@ function findLink(
   host: HostLinks,
   choice: UplinkChoice,
   families: readonly (4 | 6)[],
+  current: Uplink | undefined,
 ): { link: Link; address?: string } {
   for (const iface of choice.ifaces) {
     const found = isIpText(iface) ? linkWith(host, iface) : byName(host, iface);
@@ -100,11 +116,19 @@ function findLink(
     const link = linkTowards(host, families.includes(4) ? '0.0.0.0' : '::', true);
     return link && { link };
   };
-  const found = choice.preferNodeIps ? (byNodeIp() ?? byDefault()) : (byDefault() ?? byNodeIp());
+  const kept = () => current && stillWorking(host, current);
+  const found = choice.preferNodeIps ? (byNodeIp() ?? kept() ?? byDefault()) : (kept() ?? byDefault() ?? byNodeIp());
   if (found) return found;
   throw new ExplainedError(
     `there is no default route, and no link has an address of this node${choice.nodeIps.length ? ` (${choice.nodeIps.join(', ')})` : ''}: name the link to the other nodes with --iface (${describe(host)})`,
   );
+}
+
+function stillWorking({ links, addresses }: HostLinks, { index, addresses: had }: Uplink): { link: Link } | undefined {
+  const link = links.find((one) => one.index === index && one.up && one.running);
+  const own = addresses.filter(({ linkIndex }) => linkIndex === index);
+  const hasAll = Object.values(had).every((ip) => own.some(({ address }) => isAt(address, ip)));
+  return link && hasAll ? { link } : undefined;
 }
 
 function byName({ links }: HostLinks, name: string): { link: Link } | undefined {
@@ -147,9 +171,9 @@ function linkTowards({ links, routes }: HostLinks, ip: string, defaultOnly = fal
 }
 
 function firstAddress(own: readonly Address[], family: 4 | 6): string | undefined {
+  const passing = IFA_F_TENTATIVE | IFA_F_DEPRECATED | (family === 6 ? IFA_F_TEMPORARY | IFA_F_DADFAILED : 0);
   const usable = own.filter(
-    ({ address, flags }) =>
-      ipFamily(address.split('/')[0]!) === family && !(flags & (IFA_F_TENTATIVE | IFA_F_DEPRECATED)),
+    ({ address, flags }) => ipFamily(address.split('/')[0]!) === family && (flags & passing) === 0,
   );
   const best = usable.find(({ scope }) => scope === 'global') ?? (family === 4 ? usable[0] : undefined);
   return best?.address.split('/')[0];

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { annotationKeys, slimNode } from '../../cni/overlay/annotations.ts';
+import type { OverlayBackend } from '../../cni/overlay/backend.ts';
 import { readBackendFields } from '../../cni/overlay/backend-fields.ts';
 import { BACKENDS } from '../../cni/overlay/backends.ts';
 import { parseNetConf } from '../../cni/overlay/net-conf.ts';
@@ -49,6 +50,8 @@ export interface RunningOverlay extends Pick<Overlay, 'state' | 'mtu'> {
 interface StartOptions extends Partial<Omit<OverlayOptions, 'conf' | 'keys' | 'nodeName'>> {
   /** net-conf.json's `Backend`. */
   backend?: Record<string, unknown>;
+  /** In place of the one that `backend` names. */
+  ownBackend?: OverlayBackend;
   networks?: { 4?: string; 6?: string };
   masquerade?: boolean;
   forwardRules?: boolean;
@@ -77,6 +80,7 @@ export async function startOverlay(
     networks = { 4: NETWORKS[4] },
     masquerade,
     forwardRules,
+    ownBackend,
     ...rest
   } = options;
   const text = JSON.stringify({
@@ -91,7 +95,7 @@ export async function startOverlay(
   const log = options.log ?? recordingLogger(complaints);
   const deps = { log, clock: systemClock, run, hostNetns: host.path };
   const fields = readBackendFields(conf.backend.raw, conf.where);
-  const backend = await BACKENDS.get(conf.backend.type)!.open(fields, deps);
+  const backend = ownBackend ?? (await BACKENDS.get(conf.backend.type)!.open(fields, deps));
   const informer = createInformer({
     client,
     resource: nodes,

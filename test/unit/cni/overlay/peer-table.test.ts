@@ -139,6 +139,12 @@ for (const ip of [
     t.regex(table.skipped()[0]!.reason, /can be no other node's/);
   });
 
+test('a LAN that holds the pods’ network too takes no node’s pods', (t) => {
+  const table = createPeerTable({ self: 'me', backendType: 'host-gw', keys, networks: { 4: '10.244.0.0/16' } });
+  table.setOwn({ ...OWN, uplinkSubnets: ['10.0.0.0/8'] });
+  t.deepEqual([...table.put(draftNode('b', { ...plain(2), internalIps: ['10.0.0.2'] }))], ['b']);
+});
+
 test('what a hostile node writes is its own trouble: depth, length', (t) => {
   const { table, put } = setUp();
   const deep = (levels: number) => annotated(2, { [keys.data[4]]: '['.repeat(levels) + ']'.repeat(levels) });

@@ -72,7 +72,7 @@ test('flags alone: one range, or one of each family', (t) => {
 });
 
 const link = (index: number, name: string, more: Partial<Link> = {}) =>
-  ({ index, name, mtu: 1500, loopback: name === 'lo', up: true, ...more }) as Link;
+  ({ index, name, mtu: 1500, loopback: name === 'lo', up: true, running: true, ...more }) as Link;
 const address = (linkIndex: number, text: string, scope: 'global' | 'link' | 'host' = 'global', flags = 0) => ({
   linkIndex,
   address: text,
@@ -90,6 +90,8 @@ const HOST: HostLinks = {
     address(2, '192.0.2.11/24'),
     address(2, 'fe80::1/64', 'link'),
     address(2, '2001:db8::dead/64', 'global', 0x40),
+    address(2, '2001:db8::7e39/64', 'global', 0x01),
+    address(2, '2001:db8::2/64', 'global', 0x08),
     address(2, '2001:db8::1/64'),
     address(3, '198.51.100.1/24'),
   ],
@@ -106,7 +108,7 @@ const NOTHING: UplinkChoice = { ifaces: [], ifaceRegexes: [], publicIps: {}, nod
 const choose = (choice: Partial<UplinkChoice>, families: (4 | 6)[] = [4], host = HOST) =>
   computeUplink(host, { ...NOTHING, ...choice }, families);
 
-test('uplink: the default route’s with the best metric, its first address; IPv6 that is not ready is none', (t) => {
+test('uplink: the default route’s with the best metric, its first address; IPv6 that is not ready, or another tomorrow, is none', (t) => {
   t.deepEqual(choose({}, [4, 6]), {
     name: 'eth0',
     index: 2,
@@ -133,6 +135,30 @@ test('uplink: by name, by address, by expression, by whom it reaches, by the nod
   const isolated = { ...HOST, routes: HOST.routes.filter(({ destination }) => !destination.endsWith('/0')) };
   t.is(choose({ nodeIps: ['198.51.100.1'] }, [4], isolated).name, 'eth1');
   t.deepEqual(choose({ publicIps: { 4: '203.0.113.5' } }).publicIps, { 4: '203.0.113.5' });
+});
+
+test('uplink: one that works is kept, whatever else comes; one that does not is left', (t) => {
+  const before = choose({});
+  const again = (host: Partial<HostLinks>, choice: Partial<UplinkChoice> = {}) => {
+    const { name, addresses } = computeUplink({ ...HOST, ...host }, { ...NOTHING, ...choice }, [4], before);
+    return `${name} ${addresses[4]}`;
+  };
+  const vpn = [route('0.0.0.0/0', 3, 50), ...HOST.routes];
+  t.is(again({ routes: vpn }), 'eth0 192.0.2.1', 'a VPN takes the default route');
+  t.is(again({ routes: [] }), 'eth0 192.0.2.1', 'the default route is gone for a moment');
+  const second = [address(2, '192.0.2.100/32'), ...HOST.addresses];
+  t.is(again({ addresses: second }), 'eth0 192.0.2.1', 'another address comes first');
+  const named = (changed: Link) => HOST.links.map((one) => (one.index === changed.index ? changed : one));
+  t.is(again({ links: named(link(2, 'ens9')) }), 'ens9 192.0.2.1');
+  const moved = HOST.addresses.filter((one) => one.address !== '192.0.2.1/24');
+  t.is(again({ addresses: moved }), 'eth0 192.0.2.11', 'its address went');
+  t.is(again({ routes: vpn, addresses: moved }), 'eth1 198.51.100.1');
+  for (const broken of [{ running: false }, { up: false }])
+    t.is(again({ routes: vpn, links: named(link(2, 'eth0', broken)) }), 'eth1 198.51.100.1', 'its cable is out');
+  t.is(again({}, { ifaces: ['eth1'] }), 'eth1 198.51.100.1', 'what was asked for stands above');
+  t.is(again({}, { nodeIps: ['198.51.100.1'], preferNodeIps: true }), 'eth1 198.51.100.1');
+  t.is(again({}, { nodeIps: ['192.0.2.11'] }), 'eth0 192.0.2.1');
+  t.is(again({}, { nodeIps: ['192.0.2.11'], preferNodeIps: true }), 'eth0 192.0.2.11');
 });
 
 test('uplink: what is not there is refused, with the flag and what there is', (t) => {
