@@ -63,7 +63,12 @@ KILL_POINTS.forEach((afterMs, index) => {
     await until('the daemon is gone', () => isGone(pid));
     const dead = await identities();
     await cluster.berthOk('up');
-    await cluster.kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+    try {
+      await cluster.kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+    } catch (error) {
+      t.log(await cluster.kubectl('describe', 'pods,replicasets', '--selector=app=web'));
+      throw error;
+    }
     await settled();
     await nothingTwice(t.deepEqual.bind(t));
     t.deepEqual(await restarts(), []);
