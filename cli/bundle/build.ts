@@ -1,10 +1,11 @@
 import { mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { reportFailure } from '../output/failure.ts';
+import { pluginPrograms } from './plugin-programs.ts';
 
 /**
- * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`, `berth-dns.mjs` for the DNS server's process, `berth-cni.mjs` for network plugins, and `berth-dhcp.mjs` for their DHCP daemon. The launcher calls it when a source is newer than the file.
+ * Makes the one file that daemons run from: `.toolchain/bundle/berth.mjs`, `berth-dns.mjs` for the DNS server's process, `cni/TYPE.cjs` for network plugins, and `berth-dhcp.mjs` for their DHCP daemon. The launcher calls it when a source is newer than the file.
  * Against the sources themselves it saves the type stripper, the module graph and what third-party packages load and never use:
  * some 40 MiB of a daemon's memory (docs/performance.md).
  *
@@ -48,9 +49,22 @@ const mapOnlyOurs: Plugin = {
   },
 };
 
-async function buildBundle(): Promise<void> {
-  const started = new Date();
+const SHARED = {
+  write: false,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  // Names stay: they are what a stack trace tells.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: 'none',
+  sourcesContent: false,
+  logLevel: 'silent',
+} satisfies BuildOptions;
+
+async function buildDaemons() {
   const { outputFiles } = await build({
+    ...SHARED,
     entryPoints: {
       berth: join(CHECKOUT, 'cli/bundle/main.ts'),
       'berth-dns': join(CHECKOUT, 'cli/bundle/dns.ts'),
@@ -61,23 +75,27 @@ async function buildBundle(): Promise<void> {
     },
     outdir: dirname(BUNDLE),
     outExtension: { '.js': '.mjs' },
-    write: false,
-    bundle: true,
-    platform: 'node',
     format: 'esm',
-    target: 'node24',
     external: EXTERNAL,
     plugins: [leaveOut, mapOnlyOurs],
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-    // Names stay: they are what a stack trace tells.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: 'none',
     sourcemap: 'linked',
-    sourcesContent: false,
-    logLevel: 'silent',
   });
-  mkdirSync(dirname(BUNDLE), { recursive: true });
+  return outputFiles;
+}
+
+async function buildPlugins() {
+  const { outputFiles, warnings } = await build({ ...pluginPrograms(CHECKOUT, dirname(BUNDLE)), ...SHARED });
+  // Such as an `import.meta` that is empty in CommonJS.
+  if (warnings.length > 0)
+    throw new Error(warnings.map(({ text, location }) => `${location?.file}: ${text}`).join('\n'));
+  return outputFiles;
+}
+
+async function buildBundle(): Promise<void> {
+  const started = new Date();
+  const outputFiles = (await Promise.all([buildDaemons(), buildPlugins()])).flat();
+  mkdirSync(join(dirname(BUNDLE), 'cni'), { recursive: true });
   // Several daemons may build at once: each file appears whole, and the program, which tells that all is done, comes last.
   const order = (path: string) => (path === BUNDLE ? 2 : path.endsWith('.map') ? 0 : 1);
   for (const { path, contents } of outputFiles.sort((one, other) => order(one.path) - order(other.path))) {

@@ -1,22 +1,12 @@
-import { text } from 'node:stream/consumers';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ownPlugins } from '../../cni/programs/all.ts';
-import { callPlugin } from '../../cni/wire/call.ts';
-import { run } from '../../src/linux/exec.ts';
+import module from 'node:module';
 
 /**
- * The program behind every file that `berth cni install` makes: `node berth-cni.mjs TYPE`, a runtime's words in the environment
- * and on stdin.
+ * What launchers start that an older `berth cni install` made: `node berth-cni.mjs TYPE`. The plugins have programs of their own by now,
+ * beside this one; the next `install` makes launchers for those.
  */
 const type = process.argv[2] ?? '';
-const program = ownPlugins({ run, sleep: (ms) => sleep(ms) }).get(type);
-if (!program) {
+if (/^[a-z-]+$/.test(type)) module.createRequire(import.meta.url)(`./cni/${type}.cjs`);
+else {
   process.stderr.write(`berth-cni: there is no plugin ${JSON.stringify(type)}\n`);
   process.exit(1);
 }
-if (process.stdin.isTTY) {
-  process.stderr.write(`CNI ${type} plugin of Berth; a container runtime calls it (CNI specification 1.1)\n`);
-  process.exit(1);
-}
-const { stdout, exitCode } = await callPlugin(program, process.env, await text(process.stdin));
-process.stdout.write(stdout, () => process.exit(exitCode));

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync, readFile, readFileSync, rename, statSync, unlink, writeFile } from 'node:fs';
-import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { isIp } from '../../src/linux/ip.ts';
 import { flock, LOCK_EX, LOCK_NB } from '../../src/linux/libc.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 import { makeDirectory } from './make-directory.ts';
@@ -221,8 +221,6 @@ export function parseLease(ip: string, content: string): Lease {
   const [containerId = '', ifname] = content.trim().split(/\r?\n/);
   return { ip, containerId: containerId.trim(), ifname: ifname?.trim() };
 }
-
-const isIp = (name: string) => isIP(name) !== 0;
 
 function ignoreAbsence<T>(otherwise: T): (error: unknown) => T {
   return (error) => {

@@ -125,7 +125,8 @@ function renderVersions(asked: unknown): string {
   return print({ cniVersion, supportedVersions: SUPPORTED_VERSIONS });
 }
 
-function renderError(error: unknown, cniVersion: CniVersion): string {
+/** An error as it goes to stdout. */
+export function renderError(error: unknown, cniVersion: CniVersion): string {
   const { code, message, details } = toldError(error);
   return print({ cniVersion, code, msg: message, ...(details !== undefined && { details }) });
 }

@@ -8,10 +8,14 @@ export interface IpPrefix {
   prefixLength: number;
 }
 
-/** @throws when the text is no IPv4 or IPv6 address in its usual form (`010.1` and the like are refused). */
+/** Whether the text is an IPv4 or IPv6 address in its usual form (`010.1` and the like are none). */
+export function isIp(text: string): boolean {
+  return ipaddr.IPv4.isValidFourPartDecimal(text) || (text.includes(':') && ipaddr.IPv6.isValid(text));
+}
+
+/** @throws when the text is none. */
 export function parseIp(text: string): Uint8Array {
-  if (ipaddr.IPv4.isValidFourPartDecimal(text) || (text.includes(':') && ipaddr.IPv6.isValid(text)))
-    return Uint8Array.from(ipaddr.parse(text).toByteArray());
+  if (isIp(text)) return Uint8Array.from(ipaddr.parse(text).toByteArray());
   throw new Error(`${JSON.stringify(text)} is no IP address`);
 }
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +17,7 @@ import { CHECKOUT, line, say, summarize } from './support.ts';
 
 /**
  * What attaching a pod costs: the chain bridge + host-local + portmap in process, one after the other and many at once; and bridge +
- * host-local as programs, ours beside Debian's, in turns. In network namespaces of its own.
+ * host-local as programs, ours beside Debian's and a Node.js that does nothing, in turns. In network namespaces of its own.
  *
  *     node test/bench/cni.ts [--rounds 200] [--pods 100] [--programs 20]
  */
@@ -105,17 +105,18 @@ async function measureInProcess(hostNetns: string): Promise<void> {
 
 function measurePrograms(hostNetns: string): void {
   const reference = debianProgramPath(CHECKOUT, cniPlugins);
-  const bundle = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
+  const bundle = join(CHECKOUT, '.toolchain/bundle/cni/bridge.cjs');
   if (!existsSync(reference) || !existsSync(bundle)) {
     say('as programs: left out, Debian’s plugins or the bundle are not here (berth test netns gets both)');
     return;
   }
   const seat = makeNetns();
-  const launcher = join(dataDir, 'bridge');
-  writeFileSync(launcher, renderLauncher('bridge'), { mode: 0o755 });
+  const ours = join(dataDir, 'programs');
+  mkdirSync(ours);
+  for (const type of ['bridge', 'host-local']) writeFileSync(join(ours, type), renderLauncher(type), { mode: 0o755 });
   const sets = {
-    ours: { argv: [launcher], times: { ADD: [] as number[], DEL: [] as number[] } },
-    reference: { argv: [join(reference, 'bridge')], times: { ADD: [] as number[], DEL: [] as number[] } },
+    ours: { folder: ours, times: { ADD: [] as number[], DEL: [] as number[] } },
+    reference: { folder: reference, times: { ADD: [] as number[], DEL: [] as number[] } },
   };
   const conf = {
     cniVersion: '1.0.0',
@@ -125,12 +126,16 @@ function measurePrograms(hostNetns: string): void {
     isGateway: true,
     ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.243.0.0/24' }]] },
   };
+  const bare: number[] = [];
   // The first ones fill the cache of compiled code.
-  for (let round = -2; round < PROGRAM_ROUNDS; round++)
-    for (const { argv, times } of Object.values(sets))
+  for (let round = -2; round < PROGRAM_ROUNDS; round++) {
+    const started = performance.now();
+    spawnSync(findProgram('nsenter'), [`--net=${hostNetns}`, process.execPath, '-e', '0']);
+    if (round >= 0) bare.push(performance.now() - started);
+    for (const { folder, times } of Object.values(sets))
       for (const command of ['ADD', 'DEL'] as const) {
         const started = performance.now();
-        const { status, stdout } = spawnSync(findProgram('nsenter'), [`--net=${hostNetns}`, ...argv], {
+        const { status, stdout } = spawnSync(findProgram('nsenter'), [`--net=${hostNetns}`, join(folder, 'bridge')], {
           input: JSON.stringify(conf),
           encoding: 'utf8',
           env: {
@@ -139,12 +144,14 @@ function measurePrograms(hostNetns: string): void {
             CNI_CONTAINERID: `round${round + 2}`,
             CNI_NETNS: seat.path,
             CNI_IFNAME: 'eth0',
-            CNI_PATH: reference,
+            CNI_PATH: folder,
           },
         });
-        if (status !== 0) throw new Error(`${argv.join(' ')} ${command}: ${stdout}`);
+        if (status !== 0) throw new Error(`${folder}/bridge ${command}: ${stdout}`);
         if (round >= 0) times[command].push(performance.now() - started);
       }
+  }
+  say(line('a Node.js that does nothing', bare));
   for (const command of ['ADD', 'DEL'] as const) {
     for (const [name, { times }] of Object.entries(sets)) say(line(`as program, ${command}, ${name}`, times[command]));
     const ratio = summarize(sets.ours.times[command]).p50 / summarize(sets.reference.times[command]).p50;

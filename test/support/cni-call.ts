@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
+import { renderLauncher } from '../../cli/cni/install.ts';
 import { CHECKOUT } from '../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../cli/testing/debian-program.ts';
 import { ownPlugins } from '../../cni/programs/all.ts';
 import type { PluginDependencies } from '../../cni/programs/dependencies.ts';
 import { callPlugin } from '../../cni/wire/call.ts';
+import { LAUNCHER_MARK } from '../../cni/wire/own-launcher.ts';
 import { run } from '../../src/linux/exec.ts';
 import type { TestNetns } from './netns.ts';
 
@@ -33,9 +35,8 @@ export interface CniOutcome {
 /** Our plugins as programs in a folder of the test's, and the folder of Debian's; undefined where that could not be had. */
 export function pluginFolders(): { ours: string; reference: string | undefined; remove(): void } {
   const ours = mkdtempSync(join(tmpdir(), 'berth-cni-'));
-  const bundle = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
   for (const type of ownPlugins({ run, sleep: async () => {} }).keys())
-    writeFileSync(join(ours, type), `#!/bin/sh\nexec '${process.execPath}' '${bundle}' ${type}\n`, { mode: 0o755 });
+    writeFileSync(join(ours, type), renderLauncher(type).replace(LAUNCHER_MARK, '#'), { mode: 0o755 });
   return {
     ours,
     reference: hasReference ? referenceFolder : undefined,

@@ -17,7 +17,7 @@ import { openCniChain } from '../../support/cni-chain.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { sendRouterAdvertisement } from '../../support/router-advertisement.ts';
 
-const PROGRAM = join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs');
+const PROGRAM = join(CHECKOUT, '.toolchain/bundle/cni/bridge.cjs');
 
 async function setUp(t: ExecutionContext) {
   const host = await createTestNetns(t, 'host');
@@ -98,7 +98,7 @@ test('R15: programs that race for a bridge all find it made', async (t) => {
         CNI_IFNAME: 'eth0',
         CNI_PATH: '/nowhere',
       };
-      const { stdout } = await run(process.execPath, [PROGRAM, 'bridge'], {
+      const { stdout } = await run(process.execPath, [PROGRAM], {
         env,
         input: JSON.stringify(conf()),
         netns: host.path,

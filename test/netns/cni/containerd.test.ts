@@ -16,11 +16,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { CHECKOUT } from '../../../cli/daemon/launch.ts';
+import { renderLauncher } from '../../../cli/cni/install.ts';
 import { parseAttachment, renderAttachment } from '../../../cni/invoke/attachment-cache.ts';
 import { createPodNetwork } from '../../../cni/invoke/pod-network.ts';
 import { ownPlugins } from '../../../cni/programs/all.ts';
-import { LAUNCHER_MARK } from '../../../cni/wire/own-launcher.ts';
 import { run } from '../../../src/linux/exec.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
@@ -49,11 +48,7 @@ else {
     cpSync('/bin/busybox', join(rootfs, 'bin/busybox'));
     for (const applet of ['sh', 'ip', 'sleep', 'ping']) symlinkSync('busybox', join(rootfs, 'bin', applet));
     for (const type of ownPlugins({ run, sleep: async () => {} }).keys())
-      writeFileSync(
-        join(BIN_DIR, type),
-        `#!/bin/sh\n${LAUNCHER_MARK}\nexec '${process.execPath}' '${join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs')}' ${type}\n`,
-        { mode: 0o755 },
-      );
+      writeFileSync(join(BIN_DIR, type), renderLauncher(type), { mode: 0o755 });
     // At the end of the chain: keeps what libcni gives, and passes it on.
     writeFileSync(
       join(BIN_DIR, 'recorder'),

@@ -4,20 +4,19 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { renderLauncher } from '../../../cli/cni/install.ts';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
 import { ownPlugins } from '../../../cni/programs/all.ts';
+import { LAUNCHER_MARK } from '../../../cni/wire/own-launcher.ts';
 import { run } from '../../../src/linux/exec.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
 const ours = mkdtempSync(join(tmpdir(), 'berth-cni-'));
+// Without the mark they are programs to each other, as those of two makers are.
 for (const type of ownPlugins({ run, sleep: async () => {} }).keys())
-  writeFileSync(
-    join(ours, type),
-    `#!/bin/sh\nexec '${process.execPath}' '${join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs')}' ${type}\n`,
-    { mode: 0o755 },
-  );
+  writeFileSync(join(ours, type), renderLauncher(type).replace(LAUNCHER_MARK, '#'), { mode: 0o755 });
 test.after.always(() => rmSync(ours, { recursive: true, force: true }));
 
 const sets: [string, string | undefined][] = [
