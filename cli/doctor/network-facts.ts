@@ -27,6 +27,7 @@ import { overlaySourceOf } from '../roots/own-overlay.ts';
 import type { Settings } from '../settings.ts';
 import { readFirewalld } from './firewalld.ts';
 import type { NetworkFacts } from './network.ts';
+import { readLearnedMtus } from './path-mtu.ts';
 
 const SUBNET_FILE = '/run/flannel/subnet.env';
 const MAIN_TABLE = 254;
@@ -75,6 +76,7 @@ export async function readNetworkFacts(settings: Settings | undefined): Promise<
         ...(settings?.serviceCidr ?? '').split(',').map((cidr) => ({ what: "the Services' range", cidr })),
       ].filter(({ cidr }) => cidr !== ''),
       peers: isRunning ? await readPeers(settings) : undefined,
+      learnedMtus: isRunning ? await readLearnedMtus() : [],
       kernelRelease: release(),
       checksumOffload: Object.fromEntries(vxlan.map(({ name }) => [name, readTxChecksumOffload(name) ?? false])),
       ...(overlay.type === 'bgp' && { bgpSessions: await readBgpSessions(BGP_DIRECTORY, systemClock) }),

@@ -5,6 +5,7 @@ import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Route } from '../../src/linux/netlink/routes.ts';
 import { type Finding, isOlder } from './finding.ts';
 import { type FirewalldFacts, judgeFirewalld } from './firewalld.ts';
+import { judgePathMtus, type LearnedMtu } from './path-mtu.ts';
 
 /** What is read of the host's pod network. */
 export interface NetworkFacts {
@@ -34,6 +35,7 @@ export interface NetworkFacts {
   clusterRanges: readonly { what: string; cidr: string }[];
   /** Other nodes; undefined while the API server does not answer. */
   peers: readonly Peer[] | undefined;
+  learnedMtus: readonly LearnedMtu[];
   kernelRelease: string;
   /** Whether inner checksums are left to the hardware, by link; of VXLAN devices. */
   checksumOffload: Readonly<Record<string, boolean>>;
@@ -57,6 +59,8 @@ export function judgeNetwork(facts: NetworkFacts): Finding[] {
     ...judgePlugins(facts),
     ...(facts.isRunning ? [...judgeForwarding(facts), ...judgeOverlay(facts), ...judgeMtu(facts)] : []),
     ...judgePeers(facts),
+    // Without a tunnel the figure harms nobody but who learned it.
+    ...(WITH_LINKS.includes(facts.overlay.type) ? judgePathMtus(facts.learnedMtus, facts.peers ?? []) : []),
     ...judgeForeignRoutes(facts),
     ...judgeChecksums(facts),
     ...judgeBgp(facts),

@@ -52,6 +52,7 @@ const FACTS: NetworkFacts = {
     { what: "the Services' range", cidr: '10.96.0.0/12' },
   ],
   peers: [peer(2)],
+  learnedMtus: [{ address: '198.51.100.9', mtuBytes: 1280 }],
   kernelRelease: '6.12.1',
   checksumOffload: { 'flannel.1': true },
   sysctl: () => '1',
@@ -121,6 +122,11 @@ for (const [title, facts, said] of [
     'a node without a route, of another backend',
     { peers: [peer(2), peer(3, 'host-gw')] },
     'problem ways to other nodes: no route to the pods of node-3 (it has the backend host-gw)',
+  ],
+  [
+    'a tunnel that is narrowed by what the kernel has learned',
+    { learnedMtus: [{ address: '192.0.2.2', mtuBytes: 1450 }] },
+    'warning path MTU to nodes: the tunnels have less than their links, after what a router or the other node said of the way to node-2 (192.0.2.2): 1450 bytes',
   ],
   [
     'the API server is away',
