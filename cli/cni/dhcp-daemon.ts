@@ -10,6 +10,7 @@ import { parseDhcpCall } from '../../cni/programs/dhcp.ts';
 import { sdNotify } from '../../src/runtime/sd-notify.ts';
 import { UserError } from '../output/failure.ts';
 import { abortOnSignals, createContext } from '../roots/context.ts';
+import { adoptLeases } from './dhcp-adoption.ts';
 import { parseDhcpFlags } from './dhcp-flags.ts';
 
 /** Beside the socket, for a daemon after this one: `/run/cni/dhcp/`; `/run/dhcp.leases/` of `/run/dhcp`. */
@@ -28,10 +29,12 @@ export async function runDhcpDaemon(args: readonly string[]): Promise<void> {
   const signal = abortOnSignals();
   const socketPath = options.hostPrefix + options.socketPath;
   const leases = createDhcpLeases({ ...options, stateDir: stateDirOf(socketPath) }, { log, clock });
-  const { server, close } = createDhcpDaemon(createLeaseHolder(leases), options, { parse: parseDhcpCall, log });
+  const holder = createLeaseHolder(leases);
+  const { server, close } = createDhcpDaemon(holder, options, { parse: parseDhcpCall, log });
   if (options.pidFile) writeFileSync(options.pidFile, String(process.pid));
   const passed = passedSocket();
   let owned = false;
+  let adopting: Promise<void> | undefined;
   try {
     leases.restore();
     if (passed === undefined) {
@@ -40,11 +43,13 @@ export async function runDhcpDaemon(args: readonly string[]): Promise<void> {
     } else server.listen({ fd: passed });
     log.info({ socketPath: passed === undefined ? socketPath : 'passed by systemd' }, 'DHCP daemon is ready');
     sdNotify('READY=1', process.env['NOTIFY_SOCKET']);
+    adopting = adoptLeases(holder, options, { log, signal });
     if (!signal.aborted) await once(signal, 'abort');
     sdNotify('STOPPING=1', process.env['NOTIFY_SOCKET']);
   } finally {
     close();
     await leases.close();
+    await adopting;
     if (owned) rmSync(socketPath, { force: true });
     if (options.pidFile) rmSync(options.pidFile, { force: true });
   }

@@ -1,3 +1,4 @@
+import { DEFAULT_CACHE_DIR } from '../../cni/invoke/attachment-cache.ts';
 import type { ClientPatience } from '../../cni/ipam/dhcp/client.ts';
 import { DEFAULT_DHCP_SOCKET } from '../../cni/ipam/dhcp/dhcp.ts';
 import { DEFAULT_PATIENCE } from '../../cni/ipam/dhcp/leases.ts';
@@ -11,9 +12,11 @@ export interface DhcpDaemonOptions extends ClientPatience {
   hostPrefix: string;
   socketPath: string;
   broadcast: boolean;
+  /** libcni's, with attachments whose leases another daemon kept; empty for none. */
+  cacheDir: string;
 }
 
-/** The reference daemon's flags; `--flag` and `-flag`, `-flag=value` and `-flag value`, as Go reads them. */
+/** The reference daemon's flags, and `-cachedir`; `--flag` and `-flag`, `-flag=value` and `-flag value`, as Go reads them. */
 const FLAGS: Record<string, (options: DhcpDaemonOptions, value: string, flag: string) => void> = {
   pidfile(options, value, flag) {
     options.pidFile = absolute(flag, value);
@@ -23,6 +26,9 @@ const FLAGS: Record<string, (options: DhcpDaemonOptions, value: string, flag: st
   },
   socketpath(options, value, flag) {
     options.socketPath = value === '' ? DEFAULT_DHCP_SOCKET : absolute(flag, value);
+  },
+  cachedir(options, value, flag) {
+    options.cacheDir = value === '' ? '' : absolute(flag, value);
   },
   broadcast(options, value, flag) {
     options.broadcast = flagOf(flag, value);
@@ -44,6 +50,7 @@ export function parseDhcpFlags(args: readonly string[]): DhcpDaemonOptions {
     hostPrefix: '',
     socketPath: DEFAULT_DHCP_SOCKET,
     broadcast: false,
+    cacheDir: DEFAULT_CACHE_DIR,
     ...DEFAULT_PATIENCE,
   };
   const rest = [...args];

@@ -40,9 +40,16 @@ function parseDhcp(conf: NetConf, args: Readonly<Record<string, string>>): DhcpC
  * @throws CniError 7 as the plugin itself.
  */
 export function parseDhcpCall(conf: string, args: string): DhcpConfig {
-  const raw = JSON.parse(conf) as Record<string, unknown>;
+  return readDhcpConf(JSON.parse(conf), parseArgs(args));
+}
+
+/** The same of what is read already. @throws CniError 7. */
+export function readDhcpConf(
+  raw: Readonly<Record<string, unknown>>,
+  args: Readonly<Record<string, string>>,
+): DhcpConfig {
   const netConf = readNetConf({ ...raw, cniVersion: undefined, prevResult: undefined });
-  return parseDhcp({ ...netConf, ipam: { ...netConf.ipam, daemonSocketPath: undefined } }, parseArgs(args));
+  return parseDhcp({ ...netConf, ipam: { ...netConf.ipam, daemonSocketPath: undefined } }, args);
 }
 
 const invalid = (message: string) => new CniError(CNI_ERROR.invalidNetworkConfig, `dhcp: ${message}`);

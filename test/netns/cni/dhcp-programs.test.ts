@@ -1,7 +1,16 @@
 /** `dhcp` as a program with its daemon: ours, and the reference one of Debian, behind the bridge plugin and against a real server. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -282,6 +291,40 @@ both('what goes wrong in a daemon is told by either plugin, with a code where bo
   await startDaemon([join(reference, 'dhcp'), 'daemon']);
   t.deepEqual(failed(ours), [0, `error looking up "eth0": Link not found (the DHCP daemon on ${socketPath})`]);
 });
+
+both(
+  'a daemon that stands in for the reference one takes over the pods that a runtime has, without any CHECK',
+  async (t) => {
+    const { startDaemon, call, udhcpd, folder, socketPath } = await setUp(t, 4);
+    const pod = await createTestNetns(t, 'pod');
+    const theirs = await startDaemon([join(reference, 'dhcp'), 'daemon']);
+    const ipam = { type: 'dhcp', daemonSocketPath: socketPath };
+    const { out, status } = call(reference, 'ADD', pod, 'one');
+    t.is(status, 0, JSON.stringify(out));
+    // As libcni of CNI 1.0 writes it: the namespace's path is in the result.
+    const attachment = {
+      kind: 'cniCacheV1',
+      containerId: 'one',
+      ifName: 'eth0',
+      networkName: 'net',
+      config: Buffer.from(JSON.stringify({ name: 'net', plugins: [{ type: 'bridge', ipam }] })).toString('base64'),
+      result: out,
+    };
+    const cache = join(folder, 'cni');
+    mkdirSync(join(cache, 'results'), { recursive: true });
+    writeFileSync(join(cache, 'results/net-one-eth0'), JSON.stringify(attachment));
+    await theirs.stop();
+    await startDaemon(OUR_DAEMON, ['-cachedir', cache]);
+    await eventually(
+      'taken over',
+      () => existsSync(join(folder, 'dhcp')) && readdirSync(join(folder, 'dhcp')).length === 1,
+    );
+    const acks = () => udhcpd.log().match(/sending ACK/gi)!.length;
+    const before = acks();
+    await eventually('renewed', () => acks() > before);
+    t.is(call(ours, 'CHECK', pod, 'one', { prevResult: out }).status, 0);
+  },
+);
 
 both('a server is asked the same, whoever asks: options of the configuration and of CNI_ARGS', async (t) => {
   const heard: [code: number, value: string][][] = [];

@@ -9,6 +9,7 @@ test('without flags all is as with the reference daemon', (t) => {
     hostPrefix: '',
     socketPath: '/run/cni/dhcp.sock',
     broadcast: false,
+    cacheDir: '/var/lib/cni',
     timeoutMs: 10_000,
     resendMaxMs: 62_000,
     resendTimeoutMs: 208_000,
@@ -25,7 +26,8 @@ test('flags are read as Go reads them', (t) => {
     '--resendmax',
     '5s',
   ];
-  t.deepEqual(parseDhcpFlags([...args, '-resendtimeout', '1h', '-socketpath', '/run/a.sock']), {
+  t.deepEqual(parseDhcpFlags([...args, '-resendtimeout', '1h', '-socketpath', '/run/a.sock', '-cachedir=']), {
+    cacheDir: '',
     pidFile: '/run/dhcp.pid',
     hostPrefix: '/host',
     socketPath: '/run/a.sock',

@@ -16,6 +16,11 @@ export interface Given {
 /** @param gone aborted when who called does not wait any more. */
 export type Method = (args: GobValue, gone: AbortSignal) => Promise<Given>;
 
+interface Header {
+  method: string;
+  sequence: Integer;
+}
+
 /** Answers calls of Go's net/rpc. */
 export interface RpcServer {
   /** Not listening yet. */
@@ -42,26 +47,35 @@ export function createRpcServer(methods: ReadonlyMap<string, Method>, { log }: {
     const decoder = createGobDecoder();
     const encoder = createGobEncoder();
     let head: Buffer | undefined = Buffer.alloc(0);
-    let header: { method: string; sequence: Integer } | undefined;
+    let header: Header | undefined;
     let underWay = 0;
 
-    async function call({ method, sequence }: { method: string; sequence: Integer }, args: GobValue): Promise<void> {
-      underWay += 1;
-      const response: { [field: string]: Integer | string } = { ServiceMethod: method, Seq: sequence };
-      let given: Given = { schema: NOTHING, value: {} };
+    async function carryOut(method: string, args: GobValue): Promise<{ given: Given; error: SendableStruct }> {
       try {
         const known = methods.get(method);
         if (!known) throw new CniError(CNI_ERROR.unsupportedField, `${CANNOT_FIND}method ${method}`);
-        given = await known(args, gone.signal);
+        return { given: await known(args, gone.signal), error: {} };
       } catch (error) {
         if (!(error instanceof CniError) && !gone.signal.aborted) log.warn({ err: error, method }, 'a call failed');
         const { code = CNI_ERROR.unknown, details = '' } = error instanceof CniError ? error : {};
-        // An empty error would be none.
-        Object.assign(response, { Error: (error as Error).message || 'unknown error', Code: code, Details: details });
+        // An empty text would be no error.
+        const text = (error as Error).message || 'unknown error';
+        return { given: { schema: NOTHING, value: {} }, error: { Error: text, Code: code, Details: details } };
       }
+    }
+
+    async function call({ method, sequence }: Header, args: GobValue): Promise<void> {
+      underWay += 1;
+      const { given, error } = await carryOut(method, args);
       underWay -= 1;
-      if (socket.writable)
-        socket.write(Buffer.concat([encoder.encode(RESPONSE, response), encoder.encode(given.schema, given.value)]));
+      if (!socket.writable) return;
+      const header = encoder.encode(RESPONSE, { ServiceMethod: method, Seq: sequence, ...error });
+      socket.write(Buffer.concat([header, encoder.encode(given.schema, given.value)]));
+    }
+
+    function hangUp(error: unknown): void {
+      log.warn({ err: error }, 'what calls does not speak as Go does, or is not understood: its connection is closed');
+      socket.destroy();
     }
 
     /** Headers and arguments in turn. */
@@ -73,7 +87,7 @@ export function createRpcServer(methods: ReadonlyMap<string, Method>, { log }: {
       }
       if (underWay === MOST_CALLS_OF_CONNECTION)
         throw new Error(`more than ${MOST_CALLS_OF_CONNECTION} calls at a time`);
-      void call(header, value);
+      call(header, value).catch(hangUp);
       header = undefined;
     }
 
@@ -103,8 +117,7 @@ export function createRpcServer(methods: ReadonlyMap<string, Method>, { log }: {
       try {
         receive(chunk);
       } catch (error) {
-        log.warn({ err: error }, 'what calls does not speak as Go does: its connection is closed');
-        socket.destroy();
+        hangUp(error);
       }
     });
     socket.setTimeout(SILENCE_MS, () => underWay === 0 && socket.destroy());
