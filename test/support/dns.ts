@@ -74,10 +74,13 @@ function text(record: { name: string; type: string; data?: unknown }): string {
   return `${name} ${type} ${Array.isArray(data) ? data.join('') : String(data)}`;
 }
 
+/** An answer that comes at all is there long before, however busy the machine is. */
+const NEVER_MS = 30_000;
+
 export function askUdp(
   port: number,
   message: Buffer,
-  { address = '127.0.0.1', timeoutMs = 3000 } = {},
+  { address = '127.0.0.1', timeoutMs = NEVER_MS } = {},
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const socket = createSocket('udp4');

@@ -178,7 +178,7 @@ function lineQueue() {
         new Promise<unknown>((resolve, reject) => {
           if (ready.length > 0) return resolve(ready.shift());
           if (ended) return resolve(undefined);
-          const timer = setTimeout(() => reject(new Error('no line within 5 s')), 5_000);
+          const timer = setTimeout(() => reject(new Error('no line in a minute')), 60_000);
           waiting.push((line) => {
             clearTimeout(timer);
             resolve(line);

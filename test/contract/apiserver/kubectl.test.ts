@@ -4,6 +4,7 @@ import test from 'ava';
 import { deployments, serviceAccounts } from '../../../src/kube/resources.ts';
 import type { Deployment } from '../../../src/kube/types.ts';
 import { startTestControlPlane, type TestControlPlane } from '../../support/control-plane.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createKubectl, findKubectl } from '../../support/kubectl.ts';
 
 const found = await findKubectl();
@@ -198,7 +199,7 @@ check(`watch and wait see changes as they happen${suffix}`, async (t) => {
     seen += chunk;
   });
   const until = async (pattern: RegExp) => {
-    for (let tries = 0; tries < 500 && !pattern.test(seen); tries++) await new Promise((done) => setTimeout(done, 10));
+    await eventually(`${pattern}`, () => pattern.test(seen));
     t.regex(seen, pattern);
   };
   // The watch is on once an object made later shows up.

@@ -13,6 +13,7 @@ import { createKubeClient } from '../../../src/kube/client.ts';
 import { namespaces } from '../../../src/kube/resources.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
 import { startTestControlPlane } from '../../support/control-plane.ts';
+import { eventually } from '../../support/eventually.ts';
 
 const validity = { days: 1, nowMs: Date.now() };
 
@@ -52,7 +53,7 @@ test('the API server serves new connections with the new certificate, watches go
   t.throws(() => server.useCertificate({ certPem: 'torn', keyPem: 'torn' }));
   t.is(await shownBy(server.port, server.caPem), after);
   await (await server.admin()).create(namespaces, { metadata: { name: 'late' }, spec: {} });
-  for (let round = 0; round < 100 && watched.length === 0; round++) await new Promise((done) => setTimeout(done, 20));
+  await eventually('the watch tells', () => watched.length > 0);
   t.deepEqual(watched, ['late'], 'the watch of before');
   stop.abort();
   await watching;

@@ -3,6 +3,7 @@ import { connect } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { startTestControlPlane } from '../../support/control-plane.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createRawClient, type RawClient } from '../../support/raw-api.ts';
 
 const PATH = '/api/v1/namespaces/default/configmaps';
@@ -252,9 +253,7 @@ test('concurrent watches of one connection see the same order; leaving frees the
   );
   t.is(new Set(orders).size, 1);
   for (const stream of streams) stream.close();
-  for (let tries = 0; tries < 100 && (await watches(api)) > 0; tries++)
-    await new Promise((done) => setTimeout(done, 10));
-  t.is(await watches(api), 0);
+  await eventually('nobody watches', async () => (await watches(api)) === 0);
   t.truthy(controlPlane.store.revision());
 });
 
@@ -274,7 +273,7 @@ test('a large state and a burst reach a client that reads; one that does not is 
   const silent = createSilentClient(controlPlane.port, await controlPlane.credentials('admin', ['system:masters']));
   t.teardown(() => silent.destroy());
   await silent.get(`${PATH}?watch=1&resourceVersion=0`);
-  while ((await watches(api)) < 2) await new Promise((done) => setTimeout(done, 10));
+  await eventually('both watch', async () => (await watches(api)) === 2);
   for (let count = 0; count < 3_000; count++) t.is((await stream.next()).type, 'ADDED');
   const reading = (async () => {
     for (let count = 0; count < 14_000; count++) await stream.next();
@@ -285,9 +284,7 @@ test('a large state and a burst reach a client that reads; one that does not is 
   laterMs = 6_000;
   await burst('late', 1);
   // The silent one is gone, the other is still on.
-  for (let tries = 0; tries < 200 && (await watches(api)) > 1; tries++)
-    await new Promise((done) => setTimeout(done, 10));
-  t.is(await watches(api), 1);
+  await eventually('one watches', async () => (await watches(api)) === 1);
   stream.close();
 });
 

@@ -6,6 +6,7 @@ import {
   type StoreEvent,
   type WatchOptions,
 } from '../../../control-plane/store/store.ts';
+import { eventually } from '../../support/eventually.ts';
 
 /** Opens a fresh, empty store; `reopen` opens the same data again after a close (absent: data ends with the store). */
 export interface StoreUnderTest {
@@ -49,8 +50,7 @@ export function storeContract(test: TestFn, name: string, open: () => Promise<St
   }
 
   async function until(condition: () => boolean) {
-    for (let tries = 0; tries < 500 && !condition(); tries++) await new Promise((resolve) => setTimeout(resolve, 2));
-    if (!condition()) throw new Error('did not happen within a second');
+    await eventually('what the store tells', condition);
   }
 
   each('an empty store is at a positive revision', async (t, { store }) => {

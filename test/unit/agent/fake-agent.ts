@@ -13,6 +13,7 @@ import { createFakeDocker } from '../../fakes/docker.ts';
 import { createFakePodNetwork } from '../../fakes/pod-network.ts';
 import { fakePodResources } from '../../fakes/pod-resources.ts';
 import { noMetrics } from '../../support/agent.ts';
+import { eventually } from '../../support/eventually.ts';
 
 /** Pod workers over the fake Engine and the fake network, with real directories below a temporary root. */
 export async function createFakeAgent(t: ExecutionContext, override: Partial<AgentDependencies> = {}) {
@@ -116,10 +117,4 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
 }
 
 /** Polls until it holds. */
-export async function until(what: string, check: () => unknown, timeoutMs = 20_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!check()) {
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
+export const until = (what: string, check: () => unknown): Promise<void> => eventually(what, () => Boolean(check()));

@@ -10,6 +10,7 @@ import { silentLogger } from '../../../src/runtime/log.ts';
 import { Registry } from '../../../src/runtime/metrics.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
 import { startDevicePlugin, type TestDevicePlugin } from '../../support/device-plugin.ts';
+import { eventually } from '../../support/eventually.ts';
 import { podOf } from '../agent/pod.ts';
 
 const R = 'vendor.com/gpu';
@@ -22,14 +23,6 @@ const SHARES: NodeResources = {
 };
 const shares = { capacity: SHARES, allocatable: SHARES };
 const context = { log: silentLogger, clock: systemClock };
-
-async function until(what: string, check: () => unknown): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!check()) {
-    if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 test('devices of a node, put together: resources, admission, a plugin that cannot make up its mind, a restart', async (t) => {
   const rootDir = await mkdtemp('/tmp/berth-unit-devpart-');
@@ -60,7 +53,7 @@ test('devices of a node, put together: resources, admission, a plugin that canno
   const podNews: string[] = [];
   devices.onNodeChange(() => nodeNews++);
   devices.ofContainers({ cdiSpecDirs: [] }).onChange((uid) => podNews.push(uid));
-  await until('the agent listens', () => existsSync(join(directory, 'kubelet.sock')));
+  await eventually('the agent listens', () => existsSync(join(directory, 'kubelet.sock')));
   const plugin = await startDevicePlugin(directory, { resource: R, devices: [{ id: 'a' }, { id: 'b' }] });
   plugins.push(plugin);
   await plugin.register();
@@ -68,7 +61,7 @@ test('devices of a node, put together: resources, admission, a plugin that canno
     const { capacity, allocatable } = devices.withDevices(shares);
     return `${capacity.extended?.get(R)}/${allocatable.extended?.get(R)}`;
   };
-  await until('the devices are on the node', () => amounts() === '2/2');
+  await eventually('the devices are on the node', () => amounts() === '2/2');
 
   const pod = podOf({ containers: [{ name: 'app', image: 'x', resources: { limits: { [R]: '2' } } }] });
   await devices.provider.allocate(pod, pod.spec.containers[0]!, { preferred: false });
@@ -77,7 +70,7 @@ test('devices of a node, put together: resources, admission, a plugin that canno
     plugin.list([{ id: 'a', sick: round % 2 === 0 }, { id: 'b' }]);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
-  await until('the last word is told', () => amounts() === '2/2' && podNews.length > 0);
+  await eventually('the last word is told', () => amounts() === '2/2' && podNews.length > 0);
   t.true(nodeNews <= 2, `${nodeNews} times in a moment`);
   t.deepEqual([...new Set(podNews)], ['uid-1']);
 
@@ -86,7 +79,7 @@ test('devices of a node, put together: resources, admission, a plugin that canno
     { id: 'a', sick: true },
     { id: 'b', sick: true },
   ]);
-  await until('nothing can be given', () => amounts() === '2/0');
+  await eventually('nothing can be given', () => amounts() === '2/0');
   const node = { status: { allocatable: { 'other.com/thing': '3', [R]: '9', cpu: '8', 'a.kubernetes.io/b': '1' } } };
   t.deepEqual(Object.fromEntries(devices.admissible(SHARES, node as never as Node).extended!), {
     'other.com/thing': 3,
@@ -115,7 +108,7 @@ test('five minutes after its plugin has gone a resource is shown as 0, and what 
   );
   const stop = new AbortController();
   const running = devices.parts(false)['device plugins']!.run(stop.signal);
-  await until('the agent listens', () => existsSync(join(directory, 'kubelet.sock')));
+  await eventually('the agent listens', () => existsSync(join(directory, 'kubelet.sock')));
   const plugin = await startDevicePlugin(directory, { resource: R, devices: [{ id: 'a' }] });
   t.teardown(async () => {
     plugin.stop();
@@ -129,11 +122,11 @@ test('five minutes after its plugin has gone a resource is shown as 0, and what 
     const { capacity, allocatable } = devices.withDevices(shares);
     return `${capacity.extended?.get(R)}/${allocatable.extended?.get(R)}`;
   };
-  await until('the device is on the node', () => amounts() === '1/1');
+  await eventually('the device is on the node', () => amounts() === '1/1');
   const pod = podOf({ containers: [{ name: 'app', image: 'x', resources: { limits: { [R]: '1' } } }] });
   await devices.provider.allocate(pod, pod.spec.containers[0]!, { preferred: false });
   plugin.stop();
-  await until('nothing can be given', () => amounts() === '1/0');
+  await eventually('nothing can be given', () => amounts() === '1/0');
   let nodeNews = 0;
   devices.onNodeChange(() => nodeNews++);
   await clock.advance(290_000);

@@ -6,6 +6,7 @@ import { parseDetail, parseEvent, type WireDetail } from '../../../src/docker/wi
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { createFakeDocker } from '../../fakes/docker.ts';
+import { eventually } from '../../support/eventually.ts';
 
 async function* reads(...buffers: Buffer[]): AsyncGenerator<Buffer> {
   yield* buffers;
@@ -105,16 +106,14 @@ test('the event stream comes back after a break and misses nothing', async (t) =
     onOpen: () => opened++,
     onClosed: () => closed++,
   }).run(stop.signal);
-  const settle = (ms = 10) => new Promise((resolve) => setTimeout(resolve, ms));
-  await settle();
+  await eventually('it is open', () => opened === 1);
   await docker.createContainer('one', { Image: 'i:1' });
-  await settle();
+  await eventually('the first container', () => events.length > 0);
   docker.dropConnections();
-  await settle();
-  t.is(closed, 1);
+  await eventually('it is told', () => closed === 1);
   await docker.createContainer('two', { Image: 'i:1' });
-  await settle(200);
-  t.is(opened, 2);
+  await eventually('it is open again', () => opened === 2);
+  await eventually('the second container', () => events.some(({ attributes }) => attributes.name === 'two'));
   t.deepEqual([...new Set(events.map(({ attributes }) => attributes.name))], ['one', 'two']);
   stop.abort();
   await following;

@@ -7,6 +7,7 @@ import type { Pod } from '../../../src/kube/types.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { failure, pod, type StubRequest, sendJson, startApiStub, watchLine } from '../../support/api-stub.ts';
+import { eventually } from '../../support/eventually.ts';
 
 type Answer = (response: ServerResponse, request: StubRequest) => void;
 
@@ -36,12 +37,8 @@ async function start(t: ExecutionContext, script: { lists: Answer[]; watches: An
     await client.close();
     await stub.close();
   });
-  const until = async (condition: () => boolean) => {
-    for (let tries = 0; !condition(); tries++) {
-      if (tries > 400) return t.fail(`not reached; seen: ${seen.join(' ')}`);
-      await systemClock.sleep(5);
-    }
-  };
+  const until = (condition: () => boolean) =>
+    eventually('what was to be seen', condition).catch(() => t.fail(`not reached; seen: ${seen.join(' ')}`));
   return { stub, informer, seen, until, client, signal: abort.signal };
 }
 

@@ -103,7 +103,7 @@ for (const [what, line] of TORN_EVENTS)
         (response) => void response.writeHead(200).write(watchLine('ADDED', pod('c', 13))),
       ],
     });
-    await eventually('the next event', () => informer.get('default/c'), 5000);
+    await eventually('the next event', () => informer.get('default/c'));
     t.truthy(informer.get('default/b'));
     t.is(informer.get('default/x'), undefined);
     const watches = stub.requests.filter(({ query }) => query.has('watch'));
@@ -133,7 +133,7 @@ test.serial('a line without end does not fill the memory', async (t) => {
       (response) => void response.writeHead(200).write(good),
     ],
   });
-  await eventually('the watch began anew', () => informer.get('default/b'), 20_000);
+  await eventually('the watch began anew', () => informer.get('default/b'));
   t.true(sent < 100, `${sent} MiB were taken`);
 });
 
@@ -164,7 +164,7 @@ for (const [what, lists, watches] of [
     // Thirty seconds.
     await systemClock.sleep(1500);
     t.true(stub.requests.length < 40, `${stub.requests.length} requests`);
-    await eventually('it is asked again', () => stub.requests.length > 4, 9000);
+    await eventually('it is asked again', () => stub.requests.length > 4);
   });
 
 test('patience that a server asks for: of requests with 429 and 5xx, of watches, in seconds or as a date', async (t) => {
@@ -189,7 +189,7 @@ test('patience that a server asks for: of requests with 429 and 5xx, of watches,
   await informer.synced();
   t.true(performance.now() - beganMs > (2 + 2 + 1) * 50, 'each wait was kept');
   const syncedMs = performance.now();
-  await eventually('the watch', () => informer.get('default/b'), 5000);
+  await eventually('the watch', () => informer.get('default/b'));
   t.true(performance.now() - syncedMs > 5 * 50);
   t.is(stub.requests.length, 6);
 });

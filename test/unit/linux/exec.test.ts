@@ -32,12 +32,11 @@ test('okCodes are results', async (t) => {
 });
 
 test('a timeout kills the whole process group', async (t) => {
-  const started = performance.now();
-  const error = await t.throwsAsync(run('sh', ['-c', 'sleep 20 & sleep 20'], { timeoutMs: 100 }), {
+  const error = await t.throwsAsync(run('sh', ['-c', 'sleep 1000 & sleep 1000'], { timeoutMs: 100 }), {
     instanceOf: ExecError,
   });
+  // It is told once all of them have let go of the pipes: with one left that would be in a quarter of an hour.
   t.regex(error.message, /no end after 100 ms/);
-  t.true(performance.now() - started < 5000);
 });
 
 test('an abort kills the program and rejects with the reason', async (t) => {

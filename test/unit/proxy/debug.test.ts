@@ -10,6 +10,7 @@ import type { ProxyMode } from '../../../proxy/mode.ts';
 import { readRulesSteps } from '../../../proxy/trace/rules-text.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { runAtOnce } from '../../../src/runtime/slices.ts';
+import { eventually } from '../../support/eventually.ts';
 import { NODE_OPTIONS, serviceOf, sliceOf, snapshotOf } from '../../support/proxy.ts';
 
 const SERVICES = [serviceOf('ns/web', '10.96.0.1', { type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })];
@@ -28,6 +29,7 @@ async function serve(
   state.synced('IPv4', { ...done, report: { kind: 'partial' } }, 5000);
   const app = express();
   let live = Promise.resolve();
+  let reads = 0;
   app.use((request, _response, next) => {
     request.socket.address = () => ({ address: cameInAt, family: 'IPv4', port: 10249 });
     next();
@@ -42,6 +44,7 @@ async function serve(
       nowMs: () => 31_000,
       access: async (token, path) => decide(token, path),
       readLive: async () => {
+        reads++;
         await live;
         return { rulesets: runAtOnce(readRulesSteps('IPv4', await render())), gaps: [] };
       },
@@ -53,6 +56,7 @@ async function serve(
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
   return {
+    liveReads: () => reads,
     holdLive: () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       live = promise;
@@ -110,10 +114,10 @@ test('the list of services, with the age of each', async (t) => {
 });
 
 test('?kernel=true compares with the rules of the kernel, for one reader at a time', async (t) => {
-  const { get, holdLive } = await serve(t, yes);
+  const { get, holdLive, liveReads } = await serve(t, yes);
   const release = holdLive();
   const first = get('/services/ns/web?kernel=true');
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await eventually('the first one reads', () => liveReads() === 1);
   const second = await get('/services/ns/web?kernel=true');
   t.is(second.status, 429);
   t.is(second.headers.get('retry-after'), '1');

@@ -115,9 +115,10 @@ test('RestartAllContainers: all but the sandbox is made anew, from the first ini
 test('a preStop hook runs once, also when the grace is shortened meanwhile', async (t) => {
   const agent = await createFakeAgent(t);
   let hooks = 0;
+  const over = Promise.withResolvers<void>();
   agent.docker.onExec = async () => {
     hooks++;
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await over.promise;
     return { exitCode: 0 };
   };
   const one = pod({ containers: [{ name: 'app', lifecycle: { preStop: { exec: { command: ['x'] } } } }] });
@@ -126,6 +127,7 @@ test('a preStop hook runs once, also when the grace is shortened meanwhile', asy
   agent.workers.update(deleted(one, 600));
   await until('the hook runs', () => hooks === 1);
   agent.workers.update(deleted(one, 20));
+  over.resolve();
   await until('finished', () => agent.finished.includes('uid-1'));
   t.is(hooks, 1);
   t.true(agent.docker.calls.some((call) => /^stop [0-9a-f]{64} 20$/.test(call)));
@@ -182,7 +184,7 @@ test('the deadline also ends a pod whose image takes for ever to come', async (t
     new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
   const one = pod({ activeDeadlineSeconds: 1, containers: [{ name: 'app', image: 'slow:1' }] });
   agent.workers.update({ ...one, status: { startTime: new Date(Date.now() - 500).toISOString() } });
-  await until('finished', () => agent.finished.includes('uid-1'), 5_000);
+  await until('finished', () => agent.finished.includes('uid-1'));
   t.like(agent.statuses.get('uid-1')!, { phase: 'Failed', reason: 'DeadlineExceeded' });
 });
 
@@ -192,7 +194,7 @@ test('a deadline that is set later counts from the start of the pod', async (t) 
   agent.workers.update({ ...one, status: { startTime: new Date(Date.now() - 10_000).toISOString() } });
   await until('running', () => agent.phase(one) === 'Running');
   agent.workers.update({ ...one, spec: { ...one.spec, activeDeadlineSeconds: 5 } });
-  await until('finished', () => agent.finished.includes('uid-1'), 5_000);
+  await until('finished', () => agent.finished.includes('uid-1'));
   t.is(agent.statuses.get('uid-1')!.reason, 'DeadlineExceeded');
 });
 

@@ -2,7 +2,6 @@ import { request as httpGet } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionOptions, connect } from 'node:tls';
 import test from 'ava';
 import type { PodDirectory } from '../../../../agent/pods/ports.ts';
@@ -13,7 +12,7 @@ import { createNodeMetrics } from '../../../../agent/stats/metrics.ts';
 import { type CertificatePair, createCertificateAuthority, issueCertificate } from '../../../../src/auth/authority.ts';
 import type { LogChunk, LogOptions } from '../../../../src/docker/engine.ts';
 import type { Pod } from '../../../../src/kube/types.ts';
-import { systemClock } from '../../../../src/runtime/clock.ts';
+import { type Clock, systemClock } from '../../../../src/runtime/clock.ts';
 import { createLogger, silentLogger } from '../../../../src/runtime/log.ts';
 import { Registry } from '../../../../src/runtime/metrics.ts';
 import { serverDefaults } from '../../../fakes/server-defaults.ts';
@@ -292,9 +291,8 @@ test('a follower gets what is there, and its end ends the stream from Docker', a
     );
     call.end();
   });
-  for (let waited = 0; followers() > 0 && waited < 50; waited++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  t.is(followers(), 0);
+  await eventually('nobody follows', () => followers() === 0);
+  t.pass();
   await server.close();
 });
 
@@ -413,19 +411,35 @@ test('a known path with another method is a 405', async (t) => {
   await server.close();
 });
 
+/** Tells when a profile of 277 seconds has begun, and ends it when told. */
+function profilingClock() {
+  const [begun, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const clock: Clock = {
+    ...systemClock,
+    async sleep(ms, signal) {
+      if (ms !== 277_000) return systemClock.sleep(ms, signal);
+      begun.resolve();
+      await Promise.race([ended.promise, systemClock.sleep(ms, signal)]);
+    },
+  };
+  return { clock, begun: begun.promise, end: () => ended.resolve() };
+}
+
 test('profiles: of the CPU and of the heap, one at a time, for who may do everything with the node', async (t) => {
-  const { certs, server, get } = await scene();
+  const { clock, begun, end } = profilingClock();
+  const { certs, server, get } = await scene({ clock });
   t.like(await get('/debug/pprof/profile', certs.prometheus), { status: 403 });
   t.regex((await get('/debug/pprof/', certs.admin)).text, /cpuprofile/);
   t.regex((await get('/debug/pprof/cmdline', certs.admin)).text, /node\0/);
   t.like(await get('/debug/pprof/goroutine', certs.admin), { status: 404 });
   for (const seconds of ['0', '301', 'x', '-1', '1.5'])
     t.like(await get(`/debug/pprof/profile?seconds=${seconds}`, certs.admin), { status: 400 });
-  const [cpu, busy] = await Promise.all([
-    get('/debug/pprof/profile?seconds=1', certs.admin),
-    sleep(300).then(() => get('/debug/pprof/heap?seconds=1', certs.admin)),
-  ]);
+  const asked = get('/debug/pprof/profile?seconds=277', certs.admin);
+  await begun;
+  const busy = await get('/debug/pprof/heap?seconds=1', certs.admin);
   t.like(busy, { status: 500, text: 'Could not enable heap profiling: profiling already in use\n' });
+  end();
+  const cpu = await asked;
   t.is(cpu.type, 'application/json; charset=utf-8');
   t.true(JSON.parse(cpu.text).nodes.length > 0);
   const heap = JSON.parse((await get('/debug/pprof/heap?seconds=1', certs.admin)).text);
@@ -434,11 +448,12 @@ test('profiles: of the CPU and of the heap, one at a time, for who may do everyt
 });
 
 test('profiles: who leaves ends his', async (t) => {
-  const { certs, server, get, port } = await scene();
+  const { clock, begun } = profilingClock();
+  const { certs, server, get, port } = await scene({ clock });
   const call = request({
     host: '127.0.0.1',
     port,
-    path: '/debug/pprof/profile?seconds=300',
+    path: '/debug/pprof/profile?seconds=277',
     ca: certs.ca.certPem,
     cert: certs.admin.certPem,
     key: certs.admin.keyPem,
@@ -446,7 +461,8 @@ test('profiles: who leaves ends his', async (t) => {
   });
   call.on('error', () => {});
   call.end();
-  await eventually('it has begun', async () => (await get('/debug/pprof/heap?seconds=1', certs.admin)).status === 500);
+  await begun;
+  t.is((await get('/debug/pprof/heap?seconds=1', certs.admin)).status, 500);
   call.destroy();
   await eventually('it is over', async () => (await get('/debug/pprof/heap?seconds=1', certs.admin)).status === 200);
   t.pass();

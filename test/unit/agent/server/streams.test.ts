@@ -14,6 +14,7 @@ import type { Pod } from '../../../../src/kube/types.ts';
 import { systemClock } from '../../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../../src/runtime/log.ts';
 import { createSpdyConnection } from '../../../../src/streaming/spdy/connection.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { podOf } from '../pod.ts';
 import { observed, run } from '../status/cases.ts';
 
@@ -108,7 +109,7 @@ async function scene(t: ExecutionContext) {
   const tls = { ca: ca.certPem, cert: client.certPem, key: client.keyPem };
 
   /** Messages by channel, once the server has closed. */
-  async function webSocket(path: string, protocol: string, onOpen: (socket: WebSocket) => void = () => {}) {
+  async function webSocket(path: string, protocol: string, onOpen: (socket: WebSocket) => unknown = () => {}) {
     const socket = new WebSocket(`wss://127.0.0.1:${port}${path}`, protocol === '' ? [] : [protocol], tls);
     const channels: Record<number, string> = {};
     socket.on('message', (data: Buffer, isBinary) => {
@@ -200,9 +201,11 @@ test('WebSocket v5: the input can end by itself', async (t) => {
 
 test('WebSocket: a client that leaves ends its process', async (t) => {
   const { webSocket, processes } = await scene(t);
-  await webSocket(CAT, 'v4.channel.k8s.io', (socket) => setTimeout(() => socket.terminate(), 30));
-  for (let i = 0; i < 100 && processes[0]?.seen.closed === 0; i++) await new Promise((wait) => setTimeout(wait, 10));
-  t.is(processes[0]?.seen.closed, 1);
+  await webSocket(CAT, 'v4.channel.k8s.io', (socket) =>
+    eventually('its process is there', () => processes.length === 1).then(() => socket.terminate()),
+  );
+  await eventually('its process is told to end', () => processes[0]!.seen.closed > 0);
+  t.is(processes[0]!.seen.closed, 1);
 });
 
 for (const [protocol, streams, outcome] of [

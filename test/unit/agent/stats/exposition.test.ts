@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { parseDiskStats } from '../../../../agent/stats/cadvisor/devices.ts';
 import { parseCpuTopology } from '../../../../agent/stats/cadvisor/machine.ts';
 import { createStatisticsEndpoints } from '../../../../agent/stats/endpoints.ts';
 import { formatLabels } from '../../../../agent/stats/exposition.ts';
+import { settle } from '../../../fakes/clock.ts';
 import { NOW_MS } from '../status/cases.ts';
 import { createNodeTree, type NodeTree } from './node-tree.ts';
 
@@ -33,7 +33,7 @@ for (const version of [1, 2] as const)
     const tree = await createNodeTree(t, version);
     const endpoints = endpointsOf(tree);
     await endpoints.cadvisorMetrics();
-    await sleep(50);
+    await settle();
     const text = [...(await endpoints.cadvisorMetrics())].join('');
     const series = parse(text);
     const app =

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
+import { eventually } from '../../../support/eventually.ts';
 import { observed, run } from '../status/cases.ts';
 import { createNodeTree, POD_PATH } from './node-tree.ts';
 
@@ -10,7 +10,7 @@ for (const version of [1, 2] as const) {
     const { statistics, clock, cgroup } = await createNodeTree(t, version);
     const stop = new AbortController();
     const running = statistics.run(stop.signal);
-    for (let round = 0; round < 100 && !statistics.podDisk('uid-1'); round++) await sleep(10);
+    await eventually('its disk is measured', () => statistics.podDisk('uid-1') !== undefined);
     await statistics.summary();
     await clock.advance(10_000);
     cgroup(`${POD_PATH}/app0`, {
@@ -100,16 +100,14 @@ test('a container that was started since the last walk has its layer measured so
   const { statistics, clock, pods, write, root } = tree;
   const stop = new AbortController();
   const running = statistics.run(stop.signal);
-  const measured = async (id: string) => {
-    for (let round = 0; round < 200 && !statistics.podDisk('uid-1')?.layers.has(id); round++) await sleep(10);
-    return statistics.podDisk('uid-1')?.layers.has(id);
-  };
-  t.true(await measured('app0'));
+  const measured = (id: string) =>
+    eventually(`the layer of ${id} is measured`, () => statistics.podDisk('uid-1')?.layers.has(id));
+  await measured('app0');
   write('cgroup/kubepods/burstable/poduid-1/app1/cgroup.procs', '43\n');
   write('proc/43/mountinfo', `1 0 0:50 / / rw - overlay overlay rw,upperdir=${root}/docker/overlay2/layer/diff\n`);
   pods.runtime = () => observed([run('app', { id: 'app1' })]);
   await clock.advance(5000);
-  t.true(await measured('app1'));
+  await measured('app1');
   t.false(statistics.podDisk('uid-1')?.layers.has('app0'));
   stop.abort();
   await running;

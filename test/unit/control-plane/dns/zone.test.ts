@@ -57,7 +57,8 @@ test('a change among 20,000 names is as fast as among ten', (t) => {
     { name: `_http._tcp.s${index}.default.svc.cluster.local`, records: [record(data)] },
   ];
   for (let index = 0; index < 5000; index++) zone.set(`${index}`, names(index, '10.0.0.1'));
-  const startedMs = performance.now();
+  const before = process.threadCpuUsage();
   for (let round = 0; round < 1000; round++) zone.set('77', names(77, `10.0.${round >> 8}.${round & 255}`));
-  t.true(performance.now() - startedMs < 500, 'half a millisecond each is far too much');
+  // Of this thread alone: others may have the processor meanwhile.
+  t.true(process.threadCpuUsage(before).user < 500_000, 'half a millisecond each is far too much');
 });

@@ -6,6 +6,7 @@ import { parseCheckpoint, renderCheckpoint } from '../../../../../agent/resource
 import { allocationOf, withAllocation } from '../../../../../agent/resources/allocation/pod-allocation.ts';
 import { CheckpointError } from '../../../../../agent/resources/checkpoints/checkpoint-file.ts';
 import type { Pod } from '../../../../../src/kube/types.ts';
+import { eventually } from '../../../../support/eventually.ts';
 import { podOf } from '../../pod.ts';
 
 const asks = (cpu: string, memory = '64Mi') => ({ requests: { cpu, memory } });
@@ -100,7 +101,12 @@ test('a restart of the agent knows what was allocated and actuated; what could n
   first.allocate(pod('1'));
   first.recordActuated('u1', 'c', asks('500m'));
   await first.reallocate(pod('2'));
-  await until(async () => (await readFile(path('actuated_pods_state'), 'utf8')).includes('500m'));
+  await eventually('it is written', () =>
+    readFile(path('actuated_pods_state'), 'utf8').then(
+      (text) => text.includes('500m'),
+      () => false,
+    ),
+  );
   const second = await open();
   t.true(second.isAllocated('u1'));
   t.is(second.allocatedPod(pod('9')).spec.containers[0]!.resources!.requests!['cpu'], '2');
@@ -113,11 +119,3 @@ test('a restart of the agent knows what was allocated and actuated; what could n
   await t.throwsAsync(full.reallocate(pod('2')), { message: 'ENOSPC' });
   t.is(full.allocatedPod(pod('2')).spec.containers[0]!.resources!.requests!['cpu'], '1');
 });
-
-async function until(check: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
-    if (await check().catch(() => false)) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  throw new Error('not within 2.5 s');
-}
