@@ -43,7 +43,7 @@ export interface NetworkInUseDependencies {
 /** Which network new pods get, and whether they can. */
 export interface NetworkInUse {
   current(): NetworkConfiguration | undefined;
-  builtin(): NetworkConfiguration;
+  builtin(needs?: readonly string[]): NetworkConfiguration;
   /** The current one, as one pod needs it. */
   forPod(source: CapabilitySource): NetworkConfiguration | undefined;
   /** Why no pod can be attached now. */
@@ -199,7 +199,7 @@ export function createNetworkInUse(options: NetworkInUseOptions, deps: NetworkIn
 
   return {
     current,
-    builtin: () => builtin(),
+    builtin,
     forPod(source) {
       const network = current();
       return network?.isBuiltin ? builtin(Object.keys(computeCapabilityArgs(network, source))) : network;

@@ -3,6 +3,8 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
+import { SYSTEM_BUS } from '../firewall/firewalld.ts';
+import { followFirewalld } from '../firewall/follow-firewalld.ts';
 import { openProcessLeases } from '../ipam/dhcp/process-leases.ts';
 import { DEFAULT_DATA_DIR } from '../ipam/host-local.ts';
 import { loopback } from '../plugins/loopback.ts';
@@ -22,6 +24,7 @@ import { createNetworkInUse, type NetworkInUseOptions } from './network-in-use.t
 import { createNetworkReadiness } from './network-readiness.ts';
 import { createPodAttachments, ipsOf, POD_INTERFACE } from './pod-attachments.ts';
 import { argsOf, type CniPodNetwork, type EndingSandbox, type PodSandbox } from './pod-sandbox.ts';
+import { createRuleKeeper } from './rule-keeper.ts';
 
 export interface PodNetworkOptions
   extends Pick<NetworkInUseOptions, 'podCidrs'>,
@@ -34,6 +37,8 @@ export interface PodNetworkOptions
   pluginTimeoutMs?: number;
   /** Path of the host's network namespace when it is not the process's own. */
   hostNetns?: string;
+  /** The bus that the host's firewalld is on. Default: the machine's, unless the namespace is another one. */
+  systemBus?: string;
   /** Where leases of DHCP servers are kept for the next process. Default /run/cni/dhcp-berth. */
   dhcpStateDir?: string;
 }
@@ -79,6 +84,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     sleep: (ms) => clock.sleep(ms),
     monotonicMs: () => clock.monotonicMs(),
     hostNetns,
+    systemBus: options.systemBus,
     dhcpLeases,
   });
   const timeoutMs = options.pluginTimeoutMs;
@@ -126,6 +132,10 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     const network = ips && inUse.builtin();
     return network ? [attachmentOfLeases(containerId, { ips, ifname: POD_INTERFACE }, network, podCidrs())] : [];
   }
+
+  const keeper = createRuleKeeper({ cache, caller, alone, builtin: inUse.builtin, log, clock });
+  /** The machine's firewalld knows nothing of other namespaces. */
+  const systemBus = options.systemBus ?? (hostNetns === undefined ? SYSTEM_BUS : undefined);
 
   const knownOf = (sandboxId: string) => [...earlierOf(sandboxId), ...cache.of(sandboxId)];
 
@@ -261,7 +271,14 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     },
     collect: (liveSandboxIds) => metrics.operation('collect', () => collect(liveSandboxIds)),
     onChange: inUse.onChange,
-    run: inUse.run,
+    async run(signal) {
+      const busAddress = systemBus;
+      await Promise.all([
+        inUse.run(signal),
+        keeper.run(signal),
+        busAddress !== undefined && followFirewalld({ busAddress, onChange: keeper.wake }, { clock }, signal),
+      ]);
+    },
     close() {
       caller.close();
       void dhcpLeases.close();
