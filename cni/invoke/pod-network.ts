@@ -133,7 +133,7 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
     return network ? [attachmentOfLeases(containerId, { ips, ifname: POD_INTERFACE }, network, podCidrs())] : [];
   }
 
-  const keeper = createRuleKeeper({ cache, caller, alone, builtin: inUse.builtin, log, clock });
+  const keeper = createRuleKeeper({ cache, caller, alone, builtin: inUse.builtin, hostNetns, log, clock });
   /** The machine's firewalld knows nothing of other namespaces. */
   const systemBus = options.systemBus ?? (hostNetns === undefined ? SYSTEM_BUS : undefined);
 

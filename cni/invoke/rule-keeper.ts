@@ -1,5 +1,6 @@
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
+import { usableNetns } from '../wire/container-netns.ts';
 import type { PluginCaller } from '../wire/plugin-caller.ts';
 import { parseResult } from '../wire/result.ts';
 import { isAtLeast } from '../wire/versions.ts';
@@ -10,7 +11,6 @@ import {
   type PluginConfiguration,
   parseConfigurationList,
 } from './network-configuration.ts';
-import { usableNetns } from './pod-attachments.ts';
 
 /** Plugins that write into tables which others flush (`iptables -F`, `nft flush ruleset`, a reload of firewalld), and whose ADD may be repeated. */
 const KEPT: Record<string, (offered: CachedAttachment['capabilityArgs']) => boolean> = {
@@ -39,6 +39,8 @@ export interface RuleKeeperDependencies {
   alone<T>(sandboxId: string, work: () => Promise<T>): Promise<T>;
   /** What the built-in network would give a pod with these capabilities today. */
   builtin(capabilities: readonly string[]): NetworkConfiguration;
+  /** Path of the host's network namespace when it is not the process's own. */
+  hostNetns?: string | undefined;
   log: Logger;
   clock: Clock;
 }
@@ -95,7 +97,7 @@ export function createRuleKeeper(deps: RuleKeeperDependencies): RuleKeeper {
     const { containerId, ifname, netns, args, capabilityArgs } = attachment;
     return alone(containerId, async () => {
       // Gone, or another one, since it was listed.
-      if (!cache.of(containerId).includes(attachment) || !usableNetns(netns)) return 'right';
+      if (!cache.of(containerId).includes(attachment) || !usableNetns(netns, deps.hostNetns)) return 'right';
       const request = { containerId, ifname, netns, args };
       const previous = parseResult(attachment.result!, network.cniVersion);
       const call = { ...callOf(network, plugin, capabilityArgs), previous };

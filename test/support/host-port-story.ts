@@ -7,12 +7,13 @@ import { createPodNetwork } from '../../cni/invoke/pod-network.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
+import { eventually } from './eventually.ts';
 import { NODE_ADDRESS } from './host-ports.ts';
 import { type NetPeer, startPeer } from './net-peer.ts';
 import { createTestNetns } from './netns.ts';
 import { serviceOf, sliceOf } from './proxy.ts';
 import { BEHAVIOUR_NODE } from './proxy-behaviours.ts';
-import { createSources, eventually, type Sources, startProxy, type World } from './proxy-world.ts';
+import { createSources, type Sources, startProxy, type World } from './proxy-world.ts';
 
 export const HOST_PORTS = [
   { hostPort: 9090, containerPort: 8080, protocol: 'tcp' },
@@ -113,7 +114,7 @@ export async function runProxy(
 ): Promise<() => Promise<void>> {
   const flags = { mode, 'nftables.minSyncPeriod': '1ms', 'nftables.syncPeriod': '500ms', 'ipvs.syncPeriod': '3s' };
   const { stop } = startProxy(t, world.node.path, sources, flags, undefined, families);
-  await eventually(`only mode ${mode} is there`, async () => (await readModes(world)).join() === mode, 60_000);
+  await eventually(`only mode ${mode} is there`, async () => (await readModes(world)).join() === mode);
   await serviceAnswers(world);
   return stop;
 }
@@ -137,7 +138,6 @@ export async function serviceAnswers({ host, client }: World): Promise<void> {
     async () =>
       (await askTcp(host, '10.96.1.1', 80, 300)).startsWith('pod1') &&
       (await askTcp(client, NODE_ADDRESS, 30_100, 300)).startsWith('pod1'),
-    60_000,
   );
 }
 

@@ -1,5 +1,6 @@
 /** Host ports beside every mode of the proxy, over a change of the mode, and after an administrator's flush. */
 import test from 'ava';
+import { eventually } from '../../support/eventually.ts';
 import {
   attachHostPorts,
   lookAtHostPorts,
@@ -8,7 +9,7 @@ import {
   serviceAnswers,
 } from '../../support/host-port-story.ts';
 import { NODE_ADDRESS } from '../../support/host-ports.ts';
-import { createWorld, eventually } from '../../support/proxy-world.ts';
+import { createWorld } from '../../support/proxy-world.ts';
 
 for (const writer of ['built-in', 'iptables', 'nftables'] as const)
   test.serial(
