@@ -20,6 +20,7 @@ import type { AnnotationKeys } from './annotations.ts';
 import type { BackendReady, OverlayBackend, PerFamily, SelfNode } from './backend.ts';
 import type { OverlayMetrics } from './metrics.ts';
 import type { NetConf } from './net-conf.ts';
+import { type NodeInformer, untilListed } from './node-informer.ts';
 import { createNodePublisher } from './node-publisher.ts';
 import { createPeerTable } from './peer-table.ts';
 import { prepareHost } from './prepare-host.ts';
@@ -29,17 +30,6 @@ import { renderSubnetFile, writeSubnetFile } from './subnet-file.ts';
 import type { Traffic } from './traffic.ts';
 import { createUnreached } from './unreached.ts';
 import type { UplinkChoice } from './uplink.ts';
-
-/** The nodes of the cluster, as an informer offers them. */
-export interface NodeInformer {
-  synced(signal?: AbortSignal): Promise<void>;
-  get(name: string): Node | undefined;
-  subscribe(handlers: {
-    added(node: Node): void;
-    updated(old: Node, node: Node): void;
-    deleted(node: Node): void;
-  }): () => void;
-}
 
 export interface OverlayOptions {
   nodeName: string;
@@ -251,9 +241,7 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
   }
 
   async function followNodes(signal: AbortSignal): Promise<void> {
-    await nodes.synced(signal).catch((error) => {
-      if (!signal.aborted) throw error;
-    });
+    await untilListed(nodes, deps, signal);
     if (signal.aborted) return;
     const isOwn = (node: Node) => node.metadata.name === nodeName;
     const unsubscribe = nodes.subscribe({
@@ -261,8 +249,9 @@ export function createOverlay(options: OverlayOptions, deps: OverlayDeps): Overl
       updated: (_old, node) => (isOwn(node) ? followOwn() : follow(table.put(node))),
       deleted: (node) => (isOwn(node) ? followOwn() : follow(table.remove(node.metadata.name))),
     });
+    // A cable that was out takes the routes over it along.
     const stopWatching = watchUplinks(options.hostNetns, clock, () => {
-      lookAtSelf = true;
+      lastFullMs = Number.NEGATIVE_INFINITY;
       runner.request();
     });
     runner.request();

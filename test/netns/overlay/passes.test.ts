@@ -20,6 +20,17 @@ async function setUp(t: ExecutionContext) {
 const plainNode = (number: number, internalIp = `192.0.2.${number}`) =>
   draftNode(`node${number}`, { podCidrs: [`10.244.${number}.0/24`], internalIps: [internalIp] });
 
+const vxlanNode = (number: number) =>
+  draftNode(`node${number}`, {
+    podCidrs: [`10.244.${number}.0/24`],
+    annotations: {
+      [KEYS.managed]: 'true',
+      [KEYS.type]: 'vxlan',
+      [KEYS.publicIp[4]]: `192.0.2.${number}`,
+      [KEYS.data[4]]: `{"VNI":1,"VtepMAC":"02:00:00:00:00:0${number}"}`,
+    },
+  });
+
 async function publicIp(client: ReturnType<typeof createOverlayApi>): Promise<string | undefined> {
   return (await client.get(nodes, { name: 'node1' })).metadata.annotations?.[KEYS.publicIp[4]];
 }
@@ -95,20 +106,27 @@ test('without an uplink other nodes come and go all the same; its file comes bac
   await fullPass(overlay);
   await host.ip('link', 'set', 'eth0', 'name', 'ens7');
   await eventually('it says what is wrong', () => overlay.state().reason?.startsWith('--iface eth0') ?? false);
-  client.seed(
-    nodes,
-    draftNode('node3', {
-      podCidrs: ['10.244.3.0/24'],
-      annotations: {
-        [KEYS.managed]: 'true',
-        [KEYS.type]: 'vxlan',
-        [KEYS.publicIp[4]]: '192.0.2.3',
-        [KEYS.data[4]]: '{"VNI":1,"VtepMAC":"02:00:00:00:00:03"}',
-      },
-    }),
-  );
+  client.seed(nodes, vxlanNode(3));
   await eventually('the newcomer is reached', async () => /^10\.244\.3\.0\/24/m.test(await host.ip('route')));
   t.false(overlay.state().ready);
+});
+
+test('a cable that was out, a device set down: what went with them is back without waiting for the next look', async (t) => {
+  const { host, client } = await setUp(t);
+  const seldom = { resyncMs: 3_600_000 };
+  client.seed(nodes, vxlanNode(3));
+  const hasRoute = (route: string) =>
+    eventually(`the route ${route}`, async () => (await host.ip('route')).includes(route));
+  const vxlan = await startOverlay(t, host, client, { ...seldom, backend: { Type: 'vxlan' } });
+  await hasRoute('10.244.3.0/24 via 10.244.3.0 dev flannel.1');
+  await eventually('all is done', () => vxlan.state().ready);
+  await host.ip('link', 'set', 'flannel.1', 'down');
+  await hasRoute('10.244.3.0/24 via 10.244.3.0 dev flannel.1');
+  await vxlan.stop();
+  await startOverlay(t, host, client, seldom);
+  await hasRoute('10.244.2.0/24 via 192.0.2.2 dev eth0');
+  for (const state of ['down', 'up']) await host.ip('link', 'set', 'eth0', state);
+  await t.notThrowsAsync(hasRoute('10.244.2.0/24 via 192.0.2.2 dev eth0'));
 });
 
 test('a VPN that takes the default route moves nobody; an address that goes does', async (t) => {
