@@ -23,6 +23,11 @@ export function whenTurnAllows(work: () => void): void {
   else work();
 }
 
+/** Resolves at once, or in one of the next turns when this one's time is used up. */
+export function untilTurnAllows(): Promise<void> {
+  return new Promise(whenTurnAllows);
+}
+
 function nextTurn(): void {
   startedMs = undefined;
   const work = postponed.shift();

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
-import { netlinkSocket, receiveInto, send, setSocketOption } from '../libc.ts';
+import { constants } from 'node:os';
+import { netlinkSocket, receiveInto, SyscallError, send, setSocketOption } from '../libc.ts';
 import { inNetns } from '../netns.ts';
 
 /** A descriptor on which requests go to the kernel and their answers come back. */
@@ -44,14 +45,17 @@ export function openRequestChannel(protocol: number, netns?: string): RequestCha
   }
   return {
     send: (datagram) => send(fd, datagram, 'netlink'),
-    receive() {
-      landing ??= Buffer.allocUnsafeSlow(DATAGRAM_LIMIT_BYTES);
-      const length = receiveInto(fd, landing, 'netlink');
-      if (length === undefined) return undefined;
-      if (length > landing.length)
-        throw Object.assign(new Error(`netlink: a datagram of ${length} bytes`), { code: 'EMSGSIZE' });
-      return Buffer.from(landing.subarray(0, length));
-    },
+    receive: () => receiveDatagram(fd),
     close: () => closeSync(fd),
   };
+}
+
+/** What is there on a netlink socket, without waiting; undefined when nothing is. @throws SyscallError; EMSGSIZE when it was too large. */
+export function receiveDatagram(fd: number): Buffer | undefined {
+  landing ??= Buffer.allocUnsafeSlow(DATAGRAM_LIMIT_BYTES);
+  const length = receiveInto(fd, landing, 'netlink');
+  if (length === undefined) return undefined;
+  if (length > landing.length)
+    throw new SyscallError('recv', constants.errno.EMSGSIZE, `a datagram of ${length} bytes`);
+  return Buffer.from(landing.subarray(0, length));
 }

@@ -1,10 +1,11 @@
 import { closeSync } from 'node:fs';
-import { constants } from 'node:os';
-import { errnoName, netlinkSocket, receiveNow, SyscallError, sendOnThread, setSocketOption } from '../../linux/libc.ts';
+import { errnoName, netlinkSocket, send, sendOnThread, setSocketOption } from '../../linux/libc.ts';
 import { readI32 } from '../../linux/netlink/attributes.ts';
 import { NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../../linux/netlink/constants.ts';
+import { receiveDatagram } from '../../linux/netlink/request-channel.ts';
 import { isNetlinkError, NetlinkError } from '../../linux/netlink/socket.ts';
 import { inNetns } from '../../linux/netns.ts';
+import { untilTurnAllows } from '../../runtime/turn.ts';
 import type { Transaction } from './batch.ts';
 import {
   type Message,
@@ -47,7 +48,6 @@ const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
-const ANSWER_LIMIT_BYTES = 1 << 16;
 /** A transaction that fails may fail in every message; more errors than this are lost, which the first ones don't mind. */
 const RECEIVE_BUFFER_BYTES = 4 << 20;
 const DUMP_ATTEMPTS = 10;
@@ -73,38 +73,35 @@ export function openNftSocket(netns?: string): NftSocket {
     return result;
   }
 
-  async function send(bytes: Buffer, operation: string): Promise<void> {
-    // A datagram is one piece in the kernel, and has to fit into the sending buffer.
-    if (bytes.length + 4096 > sendBufferBytes) {
-      sendBufferBytes = Math.max(bytes.length + 4096, 1 << 18);
-      setSocketOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, sendBufferBytes, 'SO_SNDBUFFORCE');
-    }
+  /** A datagram is one piece in the kernel, and has to fit into the sending buffer. */
+  function makeRoom({ length }: Buffer): void {
     drain();
-    await sendOnThread(fd, bytes, operation);
+    if (length + 4096 <= sendBufferBytes) return;
+    sendBufferBytes = Math.max(length + 4096, 1 << 18);
+    setSocketOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, sendBufferBytes, 'SO_SNDBUFFORCE');
   }
 
   /** All answers that have come: nf_tables answers within the send. */
   function drain(): Message[] {
     const messages: Message[] = [];
     for (;;) {
-      const datagram = receiveIfAny();
+      const datagram = receiveDatagram(fd);
       if (!datagram) return messages;
       messages.push(...readMessages(datagram));
     }
   }
 
-  function receiveIfAny(): Buffer | undefined {
-    try {
-      return receiveNow(fd, ANSWER_LIMIT_BYTES, 'nf_tables');
-    } catch (error) {
-      if (error instanceof SyscallError && error.errno === constants.errno.EAGAIN) return undefined;
-      throw error;
-    }
+  /** Of what only reads: the kernel waits for nobody, and answers a dump piece by piece. */
+  async function ask(bytes: Buffer, operation: string): Promise<void> {
+    await untilTurnAllows();
+    makeRoom(bytes);
+    send(fd, bytes, operation);
   }
 
   async function commitOnce({ bytes, operations }: Transaction): Promise<void> {
     const last = operations.length - 2;
-    await send(bytes, operations[0]!);
+    makeRoom(bytes);
+    await sendOnThread(fd, bytes, operations[0]!);
     let isAcknowledged = false;
     for (const { type, sequence, body } of drain()) {
       if (type !== NLMSG_ERROR) continue;
@@ -125,7 +122,7 @@ export function openNftSocket(netns?: string): NftSocket {
     writer.begin(messageType(NFNL_SUBSYS_NFTABLES, message), NLM_F_REQUEST, 1, family);
     attributes?.(writer);
     writer.end();
-    await send(writer.finish(), operation);
+    await ask(writer.finish(), operation);
     const [answer] = drain();
     if (answer && answer.type !== NLMSG_ERROR) return answer;
     const code = answer ? errnoName(-readI32(answer.body)) : 'ENOBUFS';
@@ -134,12 +131,12 @@ export function openNftSocket(netns?: string): NftSocket {
   }
 
   async function dumpOnce(bytes: Buffer, operation: string): Promise<Buffer[]> {
-    await send(bytes, operation);
+    await ask(bytes, operation);
     const bodies: Buffer[] = [];
     let isInterrupted = false;
     let sliceEndMs = performance.now() + SLICE_MS;
     for (;;) {
-      const datagram = receiveIfAny();
+      const datagram = receiveDatagram(fd);
       if (!datagram) throw new NetlinkError(operation, 'ENOBUFS');
       for (const { type, flags, body } of readMessages(datagram)) {
         if (flags & NLM_F_DUMP_INTR) isInterrupted = true;
