@@ -105,13 +105,13 @@ export function parsePeer(node: Node, keys: AnnotationKeys): Peer | undefined {
     const data = said[keys.data[family]];
     if (data) peer.backendData[family] = parseData(data, keys.data[family]);
   }
-  for (const ip of Object.values(peer.publicIps))
-    if (!isNodeAddress(ip)) throw new Error(`its address ${ip} can be no other node's`);
+  for (const ip of Object.values(peer.publicIps)) if (!isNodeAddress(ip)) throw nobodys(ip);
   const isComplete = FAMILIES.some((family) => podCidrs[family] && peer.publicIps[family]);
   return isComplete ? peer : undefined;
 }
 
-function parsePublicIp(text: string, family: 4 | 6, key: string): string {
+/** @throws Error in words for an operator. */
+export function parsePublicIp(text: string, family: 4 | 6, key: string): string {
   try {
     if (ipFamily(text) === family) return formatIp(parseIp(text));
   } catch {}
@@ -135,17 +135,40 @@ function parseData(text: string, key: string): unknown {
 /** For messages: what others wrote, but not all of it. */
 const quote = (text: string) => JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text);
 
-/** Whether packets for the address could arrive at one other machine. Pure. @throws for what is no address. */
-export function isNodeAddress(ip: string): boolean {
+/** Whether packets for the address could arrive at one other machine. @throws for what is no address. */
+function isNodeAddress(ip: string): boolean {
   const address = parseIp(ip);
   return !NOBODYS.some((prefix) => prefixContains(prefix, address));
 }
+
+const nobodys = (ip: string) => new Error(`its address ${ip} can be no other node's`);
 
 /** Of no machine, of this one, of many, or of a link that would have to be named too. */
 const NOBODYS = [
   ...['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/4', '255.255.255.255/32'],
   ...['::/127', '::ffff:0:0/96', 'fe80::/10', 'ff00::/8'],
 ].map(parsePrefix);
+
+/** What a person wants this node to say of its addresses; `problems` in words: what cannot be used is passed over. Pure. */
+export function readOverwrites(
+  said: Readonly<Record<string, string>> | undefined,
+  keys: AnnotationKeys,
+): { publicIps: PerFamily<string>; problems: string[] } {
+  const publicIps: PerFamily<string> = {};
+  const problems: string[] = [];
+  for (const family of FAMILIES) {
+    const key = keys.overwrite[family];
+    if (!said?.[key]) continue;
+    try {
+      const ip = parsePublicIp(said[key], family, key);
+      if (!isNodeAddress(ip)) throw nobodys(ip);
+      publicIps[family] = ip;
+    } catch (error) {
+      problems.push((error as Error).message);
+    }
+  }
+  return { publicIps, problems };
+}
 
 /**
  * The annotations that this node needs: changed ones with their values, those of a family or backend that it no longer has as null;
@@ -158,7 +181,7 @@ export function diffAnnotations(
 ): Record<string, string | null> {
   const wanted: Record<string, string | null> = { [keys.managed]: 'true', [keys.type]: want.backendType };
   for (const family of FAMILIES) {
-    const ip = have?.[keys.overwrite[family]] || want.publicIps[family];
+    const ip = readOverwrites(have, keys).publicIps[family] ?? want.publicIps[family];
     wanted[keys.publicIp[family]] = want.publicIps[family] === undefined ? null : ip!;
     wanted[keys.data[family]] = want.publicIps[family] === undefined ? null : JSON.stringify(want.data[family] ?? null);
   }

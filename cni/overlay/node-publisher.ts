@@ -4,7 +4,7 @@ import type { Node } from '../../src/kube/types.ts';
 import { createBoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import { type Clock, timestamp } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
-import { type AnnotationKeys, diffAnnotations } from './annotations.ts';
+import { type AnnotationKeys, diffAnnotations, readOverwrites } from './annotations.ts';
 import type { PerFamily } from './backend.ts';
 
 /** What the other nodes must know of this one. */
@@ -49,6 +49,16 @@ export function createNodePublisher(
   let done = false;
   let failures = 0;
 
+  let told = '';
+
+  /** Each once. */
+  function tellProblems(node: Node): void {
+    const problems = readOverwrites(node.metadata.annotations, keys).problems.join('; ');
+    if (problems !== '' && problems !== told)
+      log.warn({ node: nodeName, problems }, 'what this node is to say of its address is passed over');
+    told = problems;
+  }
+
   function computePatch(node: Node, publication: Publication): object | undefined {
     const annotations = diffAnnotations(node.metadata.annotations, publication, keys);
     const conditions = options.setNetworkUnavailable ? computeConditions(node) : [];
@@ -80,6 +90,7 @@ export function createNodePublisher(
     async run(signal) {
       const node = deps.ownNode();
       if (!wanted || !node) return;
+      tellProblems(node);
       const patch = computePatch(node, wanted);
       if (patch) {
         await client.patch(nodes, { name: nodeName, subresource: 'status', type: 'strategic', patch, signal });

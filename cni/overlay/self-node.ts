@@ -3,7 +3,8 @@ import { parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { watchLinks } from '../../src/linux/netlink/link-monitor.ts';
 import { openRtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
-import { type AnnotationKeys, internalIpsOf, podCidrsOf } from './annotations.ts';
+import { ExplainedError } from '../../src/runtime/explained-error.ts';
+import { type AnnotationKeys, internalIpsOf, parsePublicIp, podCidrsOf } from './annotations.ts';
 import type { PerFamily, SelfNode } from './backend.ts';
 import { markLinks } from './leftovers.ts';
 import type { NetConf } from './net-conf.ts';
@@ -35,8 +36,10 @@ export function createSelfReader(options: {
   async function readUplink(node: Node, families: readonly (4 | 6)[]): Promise<Uplink> {
     const said = node.metadata.annotations ?? {};
     const hinted: PerFamily<string> = {};
-    for (const family of families)
-      if (said[keys.nodePublicIp[family]]) hinted[family] = said[keys.nodePublicIp[family]]!;
+    for (const family of families) {
+      const key = keys.nodePublicIp[family];
+      if (said[key]) hinted[family] = parseHint(said[key], family, key);
+    }
     const netlink = openRtnetlink(options.hostNetns);
     try {
       const [links, addresses, routes] = await Promise.all([
@@ -55,6 +58,16 @@ export function createSelfReader(options: {
       return current;
     } finally {
       netlink.close();
+    }
+  }
+
+  function parseHint(text: string, family: 4 | 6, key: string): string {
+    try {
+      return parsePublicIp(text, family, key);
+    } catch (error) {
+      throw new ExplainedError(
+        `node "${nodeName}": ${(error as Error).message}: mend or remove it (kubectl annotate node)`,
+      );
     }
   }
 

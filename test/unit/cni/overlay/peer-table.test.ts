@@ -1,5 +1,11 @@
 import test from 'ava';
-import { annotationKeys, diffAnnotations, parsePeer, slimNode } from '../../../../cni/overlay/annotations.ts';
+import {
+  annotationKeys,
+  diffAnnotations,
+  parsePeer,
+  readOverwrites,
+  slimNode,
+} from '../../../../cni/overlay/annotations.ts';
 import { createPeerTable } from '../../../../cni/overlay/peer-table.ts';
 import { draftNode, type NodeFacts } from '../../../support/overlay-nodes.ts';
 
@@ -200,6 +206,21 @@ test('annotations: what is missing or differs is written, what is no more is tak
     [keys.publicIp[4]]: '203.0.113.1',
   });
   t.is(diffAnnotations(undefined, { ...want, backendType: 'host-gw', data: {} }, keys)[keys.data[4]], 'null');
+});
+
+test('a person’s overwrite that is no other node’s address is passed over, and named', (t) => {
+  const want = { backendType: 'host-gw', publicIps: { 4: '192.0.2.1' }, data: {} };
+  for (const [text, problem] of [
+    ['198.51.100.7', undefined],
+    ['nowhere', /public-ip-overwrite is no IPv4 address: "nowhere"/],
+    ['2001:db8::1', /is no IPv4 address/],
+    ['127.0.0.1', /127\.0\.0\.1 can be no other node's/],
+  ] as [string, RegExp | undefined][]) {
+    const have = { [keys.overwrite[4]]: text };
+    t.is(diffAnnotations(have, want, keys)[keys.publicIp[4]], problem ? '192.0.2.1' : text);
+    if (problem) t.regex(readOverwrites(have, keys).problems.join(), problem);
+    else t.deepEqual(readOverwrites(have, keys).problems, []);
+  }
 });
 
 test('annotation prefixes as flanneld takes them', (t) => {
