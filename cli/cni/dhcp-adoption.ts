@@ -2,6 +2,7 @@ import { openAttachmentCache } from '../../cni/invoke/attachment-cache.ts';
 import { type DhcpAttachment, dhcpAttachments } from '../../cni/invoke/dhcp-attachments.ts';
 import { DEFAULT_DHCP_SOCKET } from '../../cni/ipam/dhcp/dhcp.ts';
 import type { LeaseHolder } from '../../cni/ipam/dhcp/lease-holder.ts';
+import { keptByProcess } from '../../cni/ipam/dhcp/process-leases.ts';
 import { readDhcpConf } from '../../cni/programs/dhcp.ts';
 import { netnsExists } from '../../src/linux/netns.ts';
 import type { Logger } from '../../src/runtime/log.ts';
@@ -12,7 +13,7 @@ const AT_A_TIME = 8;
 /**
  * A daemon that stands in for another one takes over the leases of containers that are there: the reference daemon keeps its own in memory
  * alone, and few runtimes ever CHECK. They are in the files of libcni; servers give each container its own address again, or it is told.
- * Never rejects.
+ * What the agent keeps itself stays with it. Never rejects.
  */
 export async function adoptLeases(
   holder: LeaseHolder,
@@ -45,10 +46,10 @@ function attachmentsOf(
   try {
     const cache = openAttachmentCache(hostPrefix + cacheDir);
     for (const problem of cache.problems) log.warn({ problem }, 'a file of libcni can’t be read');
-    return dhcpAttachments(cache.list(), { socketPath, defaultSocketPath: DEFAULT_DHCP_SOCKET }).map((one) => ({
-      ...one,
-      request: { ...one.request, netns: hostPrefix + one.request.netns },
-    }));
+    const isKept = keptByProcess(hostPrefix);
+    return dhcpAttachments(cache.list(), { socketPath, defaultSocketPath: DEFAULT_DHCP_SOCKET })
+      .filter(({ request, conf }) => !isKept({ ...request, network: String(conf['name']) }))
+      .map((one) => ({ ...one, request: { ...one.request, netns: hostPrefix + one.request.netns } }));
   } catch (error) {
     log.warn({ err: error, cacheDir }, 'leases of other daemons are not looked for');
     return [];

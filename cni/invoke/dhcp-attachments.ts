@@ -13,7 +13,7 @@ export interface DhcpAttachment {
 type Raw = Readonly<Record<string, unknown>>;
 
 /**
- * Attachments of this boot that other runtimes of the host made and that the daemon on `socketPath` is to keep the leases of. Pure.
+ * Attachments of this boot whose leases the daemon on `socketPath` is to keep. Pure.
  * @param defaultSocketPath where plugins look whose configuration does not say
  */
 export function dhcpAttachments(
@@ -21,8 +21,8 @@ export function dhcpAttachments(
   { socketPath, defaultSocketPath }: { socketPath: string; defaultSocketPath: string },
 ): DhcpAttachment[] {
   return attachments.flatMap((attachment): DhcpAttachment[] => {
-    const { containerId, ifname, args, result, isOurs, isOfEarlierBoot } = attachment;
-    if (isOurs || isOfEarlierBoot || !result) return [];
+    const { containerId, ifname, args, result, isOfEarlierBoot } = attachment;
+    if (isOfEarlierBoot || !result) return [];
     const conf = dhcpConfOf(attachment);
     const address = addressOf(result);
     const netns = attachment.netns || sandboxOf(result, ifname);

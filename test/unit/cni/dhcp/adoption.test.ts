@@ -1,7 +1,12 @@
 /** Whose leases a DHCP daemon takes over: what libcni's files say. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import type { CachedAttachment } from '../../../../cni/invoke/attachment-cache.ts';
 import { dhcpAttachments } from '../../../../cni/invoke/dhcp-attachments.ts';
+import { createLeaseFiles } from '../../../../cni/ipam/dhcp/lease-files.ts';
+import { keptByProcess } from '../../../../cni/ipam/dhcp/process-leases.ts';
 
 const SOCKETS = { socketPath: '/run/cni/dhcp.sock', defaultSocketPath: '/run/cni/dhcp.sock' };
 const interfaces = [
@@ -47,7 +52,7 @@ for (const [what, given, found] of [
     attachment({ type: 'bridge', ipam: { ...bridge.ipam, daemonSocketPath: '/d.sock' } }),
     [],
   ],
-  ['the agent’s own', attachment(bridge, { isOurs: true }), []],
+  ['a pod of the agent', attachment(bridge, { isOurs: true }), [FOUND]],
   ['before the machine was started', attachment(bridge, { isOfEarlierBoot: true }), []],
   ['an ADD that failed', attachment(bridge, { result: undefined }), []],
   ['no address of IPv4', attachment(bridge, { result: { interfaces, ips: [ips[0]] } }), []],
@@ -68,4 +73,23 @@ test('a daemon on a socket of its own takes over what names that socket', (t) =>
     found.map(({ conf }) => conf),
     [{ ...named, name: 'lan' }],
   );
+});
+
+test('what the agent keeps itself is known by its files', (t) => {
+  const host = mkdtempSync(join(tmpdir(), 'berth-dhcp-host-'));
+  t.teardown(() => rmSync(host, { recursive: true, force: true }));
+  const key = { network: 'lan', containerId: 'one', ifname: 'eth0' };
+  t.false(keptByProcess(host)(key), 'there is no agent');
+  createLeaseFiles(join(host, 'run/cni/dhcp-berth')).write({
+    key,
+    netns: '/n',
+    netnsId: '4:1',
+    options: { request: [], provide: [] },
+    broadcast: false,
+    ack: new Uint8Array(),
+    sinceMs: 1,
+  });
+  const isKept = keptByProcess(host);
+  t.true(isKept(key));
+  t.false(isKept({ ...key, containerId: 'two' }));
 });
