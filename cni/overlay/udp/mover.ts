@@ -40,6 +40,10 @@ export function startMover({ tun, socket, port }: Omit<MoverData, 'commands'>): 
     });
   });
   ended.catch(() => {});
+  // Node waits for its threads before it ends, however it ends, and this one waits for packets or the end of the pipe.
+  const release = () => closeSync(writeEnd);
+  process.once('exit', release);
+  worker.once('exit', () => process.removeListener('exit', release));
 
   async function tell(commands: readonly MoverCommand[]): Promise<void> {
     for (const command of commands) {
