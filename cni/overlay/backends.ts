@@ -29,6 +29,8 @@ export interface BackendEntry {
   summary: string;
   /** Links that this backend makes, ours and flanneld's alike. */
   links: readonly { kind: string; name: RegExp }[];
+  /** Writes no routes of ROUTE_PROTOCOL.overlay: those that there are were an earlier backend's. */
+  hasNoRoutes?: true;
   /** Of what is left of it besides links and routes of ROUTE_PROTOCOL.overlay: a daemon, files. Called where `links` are deleted. Idempotent. */
   removeLeftovers?(deps: BackendDeps): Promise<void>;
   /** Reads its options (defaults where the object is empty) and makes it; touches nothing yet. @throws ExplainedError for bad options. */
@@ -47,6 +49,7 @@ const table = {
   alloc: {
     summary: 'somebody else sees to the ways; addresses and subnet.env alone',
     links: [],
+    hasNoRoutes: true,
     async open() {
       const { createAlloc } = await import('./alloc.ts');
       return createAlloc();
@@ -55,6 +58,7 @@ const table = {
   bgp: {
     summary: "BIRD tells other nodes and routers this node's pods, as Calico does",
     links: [],
+    hasNoRoutes: true,
     async open(fields, deps) {
       const [{ createBgp }, { readBgpOptions }] = await Promise.all([
         import('./bgp/bgp.ts'),

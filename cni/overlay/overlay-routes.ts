@@ -138,8 +138,20 @@ export function createOverlayRoutes(netlink: Rtnetlink): OverlayRoutes {
 
 /** Deletes every route of the overlay, whichever backend made it. Idempotent. */
 export async function removeOverlayRoutes(netlink: Rtnetlink): Promise<void> {
+  await removeRoutes(netlink, await netlink.listRoutes({ protocol: ROUTE_PROTOCOL.overlay }));
+}
+
+/** Deletes those that lead to other nodes' pods; what ends packets for our own stays. Idempotent. */
+export async function removePeerRoutes(netlink: Rtnetlink): Promise<void> {
   const own = await netlink.listRoutes({ protocol: ROUTE_PROTOCOL.overlay });
-  for (const route of own)
+  await removeRoutes(
+    netlink,
+    own.filter(({ type }) => type === 'unicast'),
+  );
+}
+
+async function removeRoutes(netlink: Rtnetlink, routes: readonly Route[]): Promise<void> {
+  for (const route of routes)
     await netlink.deleteRoute(route).catch((error) => {
       if (!isNetlinkError(error, 'ESRCH', 'ENODEV')) throw error;
     });
