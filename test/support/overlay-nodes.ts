@@ -43,11 +43,13 @@ export interface RunningOverlay extends Pick<Overlay, 'state' | 'mtu'> {
   subnetFile: string;
   /** What is logged as a warning or an error. */
   complaints: Record<string, unknown>[];
+  /** How many passes have begun, and how often the rules were brought in order. */
+  counts: { passes: number; rules: number };
   /** Ends it as a signal does: what it made stays. */
   stop(): Promise<void>;
 }
 
-interface StartOptions extends Partial<Omit<OverlayOptions, 'conf' | 'keys' | 'nodeName'>> {
+export interface StartOptions extends Partial<Omit<OverlayOptions, 'conf' | 'keys' | 'nodeName'>> {
   /** net-conf.json's `Backend`. */
   backend?: Record<string, unknown>;
   /** In place of the one that `backend` names. */
@@ -68,13 +70,11 @@ export function createOverlayApi(): FakeKubeClient {
 
 /** Runs an overlay of a host until the test, or `stop`, ends it. */
 export async function startOverlay(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   host: Pick<OverlayHost, 'path' | 'number'>,
   client: FakeKubeClient,
   options: StartOptions = {},
 ): Promise<RunningOverlay> {
-  const directory = mkdtempSync(join(tmpdir(), 'overlay-'));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   const {
     backend: raw = { Type: 'host-gw' },
     networks = { 4: NETWORKS[4] },
@@ -103,7 +103,12 @@ export async function startOverlay(
     log: silentLogger,
     clock: systemClock,
   });
-  const subnetFile = join(directory, 'subnet.env');
+  const subnetFile = options.subnetFile ?? join(makeDirectory(t), 'subnet.env');
+  const counts = { passes: 0, rules: 0 };
+  const traffic = createTraffic(
+    { masquerade: masquerade ?? false, forward: forwardRules ?? false, hostNetns: host.path },
+    deps,
+  );
   const overlay = createOverlay(
     {
       nodeName: `node${host.number}`,
@@ -125,10 +130,11 @@ export async function startOverlay(
       backend,
       nodes: informer,
       client,
-      traffic: createTraffic(
-        { masquerade: masquerade ?? false, forward: forwardRules ?? false, hostNetns: host.path },
-        deps,
-      ),
+      traffic: {
+        ...traffic,
+        ensure: (...args) => traffic.ensure(...args).finally(() => counts.rules++),
+      },
+      heartbeat: () => counts.passes++,
     },
   );
   const controller = new AbortController();
@@ -138,7 +144,13 @@ export async function startOverlay(
     await running;
   };
   t.teardown(stop);
-  return { state: overlay.state, mtu: overlay.mtu, subnetFile, complaints, stop };
+  return { state: overlay.state, mtu: overlay.mtu, subnetFile, complaints, counts, stop };
+}
+
+function makeDirectory(t: Pick<ExecutionContext, 'teardown'>): string {
+  const directory = mkdtempSync(join(tmpdir(), 'overlay-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
 }
 
 function recordingLogger(lines: Record<string, unknown>[]): Logger {
