@@ -64,8 +64,6 @@ const OTHERS: Record<When, [number, { ip?: string; podCidr?: string }][]> = {
   ],
 };
 
-/** Patience for a busy machine, and for emulated ones. */
-const PATIENCE_MS = 60_000;
 const RESYNC_MS = 30;
 
 export const ownNodeFile = (directory: string) => join(directory, 'node.json');
@@ -141,9 +139,9 @@ export function startScene(
 
 /** Ready, and then two whole passes more: whatever happened before is carried out. */
 export async function allDone(overlay: RunningOverlay): Promise<void> {
-  await eventually('ready', () => overlay.state().ready && overlay.counts.rules > 0, PATIENCE_MS).catch((error) => {
+  await eventually('ready', () => overlay.state().ready && overlay.counts.rules > 0).catch((error) => {
     throw new Error(`${error.message}: ${JSON.stringify(overlay.state())} ${JSON.stringify(overlay.complaints)}`);
   });
   const from = overlay.counts.passes;
-  await eventually('two passes', () => overlay.counts.passes >= from + 2, PATIENCE_MS);
+  await eventually('two passes', () => overlay.counts.passes >= from + 2);
 }
