@@ -171,6 +171,25 @@ async function overlaySettings(
   return { ...(overlayBackend && { overlayBackend }), ...(file && { netConfigPath: file }) };
 }
 
+/** A cluster that runs keeps what connects its nodes. @throws UserError where the flags say something else. */
+export function checkOverlayIsKept({ overlayBackend, netConfigPath }: UpFlags, running: Settings): void {
+  if (netConfigPath !== undefined && netConfigPath !== running.netConfigPath)
+    throw new UserError(
+      `--net-config-path ${netConfigPath}: the cluster runs with ${running.netConfigPath ?? 'no such file'}. ${OTHER_OVERLAY}`,
+    );
+  if (overlayBackend === undefined) return;
+  const source = {
+    backend: running.overlayBackend,
+    netConfigPath: running.netConfigPath,
+    clusterCidr: running.podCidr,
+  };
+  const runs = running.overlayBackend === 'none' ? 'none' : readOverlaySource(source, () => {}).backend.type;
+  if (overlayBackend !== runs)
+    throw new UserError(`--overlay-backend ${overlayBackend}: the cluster runs with ${runs}. ${OTHER_OVERLAY}`);
+}
+
+const OTHER_OVERLAY = "To change it: 'berth down', which keeps all objects, and 'berth up' with the other one.";
+
 /** Files that only the daemon reads: checked here, where somebody sees what is wrong with them. */
 async function kubeletSettings(flags: UpFlags) {
   const path = (

@@ -12,7 +12,7 @@ import { UserError } from '../output/failure.ts';
 import { createSteps, type Steps } from '../output/steps.ts';
 import { checkHost, checkRoot } from '../preflight/checks.ts';
 import { pathsOf, readSettings, type Settings, writeSettings } from '../settings.ts';
-import { settingsFromFlags, type UpFlags } from '../settings-from-flags.ts';
+import { checkOverlayIsKept, settingsFromFlags, type UpFlags } from '../settings-from-flags.ts';
 import { adminClient } from './admin-client.ts';
 import { dnsReadyAddress, probeHttp } from './health-probe.ts';
 import { imagesFolder } from './images-folder.ts';
@@ -31,6 +31,7 @@ export async function up(flags: UpFlags): Promise<void> {
   const running = previous && daemonPid(previous);
   const nodesWanted = nodeCount(flags.nodes);
   if (previous && running !== undefined) {
+    checkOverlayIsKept(flags, previous);
     sayItRuns(previous, running);
     const further = await planNodes(previous, nodesWanted);
     const startedMs = Date.now();

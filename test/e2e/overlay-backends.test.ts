@@ -118,6 +118,11 @@ for (const { backend, mtu, route, skip: why = skip } of CASES) {
       await story.applyPods();
       await story.begin();
       t.regex(await machine.sh('ip route'), route);
+      const other = await machine.berth('up', '--overlay-backend', 'alloc');
+      t.is(other.code, 1);
+      t.true(
+        other.stderr.includes(`--overlay-backend alloc: the cluster runs with ${name}. To change it: 'berth down'`),
+      );
       await story.check(t, mtu);
       // What it learned of the way with the backend before.
       await client.run(['ip', 'route', 'flush', 'cache']);

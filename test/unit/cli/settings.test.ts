@@ -11,7 +11,7 @@ import {
   settingsFile,
   writeSettings,
 } from '../../../cli/settings.ts';
-import { settingsFromFlags, upDefaults } from '../../../cli/settings-from-flags.ts';
+import { checkOverlayIsKept, settingsFromFlags, upDefaults } from '../../../cli/settings-from-flags.ts';
 
 const flags = {
   ...upDefaults,
@@ -69,6 +69,29 @@ for (const [what, change, message] of [
     await t.throwsAsync(settingsFromFlags({ ...flags, ...change }, undefined), { message });
   });
 }
+
+test('a cluster that runs keeps its overlay: other flags are refused, the same ones are not', async (t) => {
+  const running = await settingsFromFlags({ ...flags, overlayBackend: 'vxlan' }, undefined);
+  checkOverlayIsKept(flags, running);
+  checkOverlayIsKept({ ...flags, overlayBackend: 'vxlan' }, running);
+  checkOverlayIsKept({ ...flags, overlayBackend: 'host-gw' }, await settingsFromFlags(flags, undefined));
+  const none = await settingsFromFlags({ ...flags, overlayBackend: 'none' }, undefined);
+  checkOverlayIsKept({ ...flags, overlayBackend: 'none' }, none);
+  for (const [given, settings, message] of [
+    [
+      { overlayBackend: 'udp' },
+      running,
+      /^--overlay-backend udp: the cluster runs with vxlan\. To change it: 'berth down'/,
+    ],
+    [{ overlayBackend: 'vxlan' }, none, /^--overlay-backend vxlan: the cluster runs with none/],
+    [
+      { netConfigPath: '/etc/x.json' },
+      running,
+      /^--net-config-path \/etc\/x\.json: the cluster runs with no such file/,
+    ],
+  ] as const)
+    t.throws(() => checkOverlayIsKept({ ...flags, ...given }, settings), { message });
+});
 
 test('nodes renew their lease four times before they are given up', async (t) => {
   const leaseOf = async (nodeMonitorGracePeriod: string) =>
