@@ -77,7 +77,8 @@ export function renderLauncher(type: string): string {
   const daemon = type === 'dhcp' ? daemonLine(node) : '';
   // A call lives for some hundredths of a second, of which reading the program takes a tenth.
   const cache = `NODE_COMPILE_CACHE='${join(CHECKOUT, '.toolchain/compile-cache')}'`;
-  return `#!/bin/sh\n${LAUNCHER_MARK}\n${daemon}${cache} exec '${node}' ${NODE_FLAGS} '${program}'\n`;
+  // Flags that a runtime was started with are not for its plugins.
+  return `#!/bin/sh\n${LAUNCHER_MARK}\n${daemon}NODE_OPTIONS= ${cache} exec '${node}' ${NODE_FLAGS} '${program}'\n`;
 }
 
 /**

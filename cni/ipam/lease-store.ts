@@ -112,7 +112,9 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     return new CniError(CNI_ERROR.ioFailure, `can't keep addresses in ${directory}: ${why}`, { cause });
   }
 
-  const read = async (ip: string) => parseLease(ip, await inPool.readFile(pathOf(ip), 'utf8').catch(ignoreAbsence('')));
+  /** A directory by an address's name is nobody's, and the address is not free: one stray thing must not keep all others from theirs. */
+  const read = async (ip: string) =>
+    parseLease(ip, await inPool.readFile(pathOf(ip), 'utf8').catch(ignore('', 'ENOENT', 'EISDIR')));
 
   const store: LeaseStore = {
     locked(work) {
@@ -161,7 +163,7 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     },
 
     async release(ip) {
-      await inPool.unlink(pathOf(ip)).catch(ignoreAbsence(undefined));
+      await inPool.unlink(pathOf(ip)).catch(ignore(undefined, 'ENOENT', 'EISDIR'));
       known?.delete(ip);
       const nowMs = deps.monotonicMs?.();
       if (nowMs === undefined) return;
@@ -222,9 +224,11 @@ export function parseLease(ip: string, content: string): Lease {
   return { ip, containerId: containerId.trim(), ifname: ifname?.trim() };
 }
 
-function ignoreAbsence<T>(otherwise: T): (error: unknown) => T {
+const ignoreAbsence = <T>(otherwise: T) => ignore(otherwise, 'ENOENT');
+
+function ignore<T>(otherwise: T, ...codes: string[]): (error: unknown) => T {
   return (error) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return otherwise;
+    if (codes.includes((error as NodeJS.ErrnoException).code ?? '')) return otherwise;
     throw error;
   };
 }

@@ -29,6 +29,7 @@ import {
 import { checkBridgeAttachment } from './bridge-check.ts';
 import { configureInterface, inContainer } from './container-interface.ts';
 import { broken, ignoreGone, rollBack } from './failure.ts';
+import { refuseForeignSubnet } from './foreign-route.ts';
 import { withDefaultRoutes, withGatewayAddresses } from './gateways.ts';
 import { ensureBridge, ensureGatewayAddress } from './host-bridge.ts';
 import { macOfIp } from './host-veth.ts';
@@ -175,6 +176,7 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
     if (isGateway) {
       if (config.vlans && access !== undefined)
         link = await ensureVlanGateway(host, bridge, { ...config.vlans, access }, hostNetns);
+      for (const { address } of ips) await refuseForeignSubnet(host, address, link ?? bridge);
       for (const { address, gateway } of ips)
         await ensureGatewayAddress(host, link ?? bridge, `${gateway}/${address.split('/')[1]}`, config.forceAddress);
       enableForwarding(

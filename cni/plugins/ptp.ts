@@ -26,6 +26,7 @@ import {
 } from '../types.ts';
 import { checkInterface, configureInterface, inContainer } from './container-interface.ts';
 import { broken, ignoreGone, rollBack } from './failure.ts';
+import { refuseForeignHostRoute } from './foreign-route.ts';
 import { macOfIp } from './host-veth.ts';
 import { enableForwarding, refuseRouterAdvertisements } from './interface-sysctls.ts';
 import {
@@ -136,8 +137,9 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
   }
 
   /** What leads there already is what an address of before has left. */
-  async function routeToContainer({ index }: Link, destination: string): Promise<void> {
-    const route = { destination, linkIndex: index, scope: destination.includes(':') ? undefined : RT_SCOPE_HOST };
+  async function routeToContainer(end: Link, destination: string): Promise<void> {
+    await refuseForeignHostRoute(host, destination, end);
+    const route = { destination, linkIndex: end.index, scope: destination.includes(':') ? undefined : RT_SCOPE_HOST };
     await host.replaceRoute(route);
   }
 

@@ -76,6 +76,7 @@ export const RTAX_ADVMSS = 8;
 
 export const RTNH_F_ONLINK = 4;
 export const RTM_F_CLONED = 0x200;
+export const RTM_F_FIB_MATCH = 0x2000;
 
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;

@@ -172,7 +172,7 @@ test('ours: codes and details of errors; DEL leaves what is not its own', async 
   );
   t.regex(await codeOf('macvlan', { master: 'nowhere' }), /^7 master: there is no link "nowhere" on the host/);
   t.regex(await codeOf('macvlan', { mtu: 9000 }), /^7 invalid MTU 9000, must be \[0, master MTU\(1500\)\] of up0/);
-  t.regex(await codeOf('macvlan', { mtu: -1 }), /^7 mtu: -1 is not a whole number/);
+  t.regex(await codeOf('macvlan', { mtu: -1 }), /^7 mtu: -1 is not a size in bytes/);
   t.regex(await codeOf('macvlan', { mac: 'nonsense' }), /^7 mac: "nonsense" is no MAC address/);
   t.regex(await codeOf('macvlan', {}, { args: 'FOO=bar' }), /^4 ARGS: unknown args \[FOO\]/);
   t.regex(await codeOf('macvlan', {}, { pod: undefined, netns: '/run/netns/none' }), /^8 /);

@@ -271,3 +271,9 @@ test('ours: GC releases what is in no list, STATUS says whether addresses can be
   });
   t.is(unusable.out.code, 50);
 });
+
+test('ours: what a runtime’s own Node.js was told is not for its plugins', async (t) => {
+  const { call } = await setUp(t, ours);
+  const { status, out } = call('bridge', { command: 'VERSION', env: { NODE_OPTIONS: '--require=/nowhere' } });
+  t.deepEqual([status, out.cniVersion], [0, '1.0.0']);
+});

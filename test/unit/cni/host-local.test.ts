@@ -323,3 +323,12 @@ test('a lease that was read before the reference plugin had written it is read a
   await ipam.gc(config, [attachment('theirs')]);
   t.deepEqual(readdirSync(directory).toSorted(), ['10.1.2.2', 'lock']);
 });
+
+test('a directory by an address’s name is nobody’s: all others go on, and it stays', async (t) => {
+  const { ipam, config, directory } = setUp(t);
+  mkdirSync(join(directory, '10.1.2.2'), { recursive: true });
+  t.is(ipOf(await ipam.add(config, attachment('a'))), '10.1.2.3/29');
+  await ipam.gc(config, [attachment('a')]);
+  await ipam.del(config, attachment('a'));
+  t.deepEqual(readdirSync(directory).toSorted(), ['10.1.2.2', 'last_reserved_ip.0', 'lock']);
+});
