@@ -5,12 +5,13 @@ import { readConfigurationDirectory } from '../../cni/invoke/configuration-direc
 import { isMeantForPods } from '../../cni/invoke/network-choice.ts';
 import type { NetworkConfiguration } from '../../cni/invoke/network-configuration.ts';
 import { ROUTE_PROTOCOL } from '../../cni/node/route-protocol.ts';
-import { annotationKeys, parsePeer } from '../../cni/overlay/annotations.ts';
-import type { Peer } from '../../cni/overlay/backend.ts';
+import { annotationKeys, podCidrsOf } from '../../cni/overlay/annotations.ts';
+import type { PerFamily } from '../../cni/overlay/backend.ts';
 import { readBgpSessions } from '../../cni/overlay/bgp/bgp.ts';
 import { isBirdRoute } from '../../cni/overlay/bgp/bird-routes.ts';
 import { BGP_DIRECTORY } from '../../cni/overlay/bgp/options.ts';
 import { findOverlayLinks } from '../../cni/overlay/leftovers.ts';
+import { createPeerTable } from '../../cni/overlay/peer-table.ts';
 import { ownPlugins } from '../../cni/programs/all.ts';
 import { locatePlugin } from '../../cni/wire/own-launcher.ts';
 import { nodes } from '../../src/kube/resources.ts';
@@ -75,7 +76,7 @@ export async function readNetworkFacts(settings: Settings | undefined): Promise<
         ...(settings?.podCidr ?? '').split(',').map((cidr) => ({ what: "the pods' range", cidr })),
         ...(settings?.serviceCidr ?? '').split(',').map((cidr) => ({ what: "the Services' range", cidr })),
       ].filter(({ cidr }) => cidr !== ''),
-      peers: isRunning ? await readPeers(settings) : undefined,
+      ...(isRunning ? await readPeers(settings, overlay) : { peers: undefined, refused: [] }),
       learnedMtus: isRunning ? await readLearnedMtus() : [],
       kernelRelease: release(),
       checksumOffload: Object.fromEntries(vxlan.map(({ name }) => [name, readTxChecksumOffload(name) ?? false])),
@@ -110,12 +111,16 @@ function findMissing({ plugins }: NetworkConfiguration, binDirs: string): string
   });
 }
 
-function readOverlay(settings: Settings | undefined): NetworkFacts['overlay'] {
-  if (!settings || settings.overlayBackend === 'none') return { type: 'none' };
+/** With the networks of all pods, by which other nodes' are judged. */
+type OverlayFacts = NetworkFacts['overlay'] & { networks: PerFamily<string> };
+
+function readOverlay(settings: Settings | undefined): OverlayFacts {
+  if (!settings || settings.overlayBackend === 'none') return { type: 'none', networks: {} };
   try {
-    return { type: readOverlaySource(overlaySourceOf(settings), () => {}).backend.type };
+    const { backend, networks } = readOverlaySource(overlaySourceOf(settings), () => {});
+    return { type: backend.type, networks };
   } catch (error) {
-    return { type: settings.overlayBackend ?? 'host-gw', problem: (error as Error).message };
+    return { type: settings.overlayBackend ?? 'host-gw', problem: (error as Error).message, networks: {} };
   }
 }
 
@@ -128,23 +133,23 @@ function readSubnetMtu(): number | undefined {
   }
 }
 
-/** Of other nodes those that say enough; undefined when the API server does not answer. */
-async function readPeers(settings: Settings): Promise<Peer[] | undefined> {
+/** Other nodes as the overlay takes them; none when the API server does not answer. */
+async function readPeers(
+  settings: Settings,
+  overlay: Pick<OverlayFacts, 'type' | 'networks'>,
+): Promise<Pick<NetworkFacts, 'peers' | 'refused'>> {
+  const nothing = { peers: undefined, refused: [] };
   try {
     const client = adminClient(settings);
-    if (!client) return undefined;
+    if (!client) return nothing;
     const { items } = await client.list(nodes, { signal: AbortSignal.timeout(API_TIMEOUT_MS) });
-    const keys = annotationKeys();
-    return items
-      .filter(({ metadata }) => metadata.name !== settings.nodeName)
-      .flatMap((node) => {
-        try {
-          return parsePeer(node, keys) ?? [];
-        } catch {
-          return [];
-        }
-      });
+    const { type: backendType, networks } = overlay;
+    const table = createPeerTable({ self: settings.nodeName, backendType, keys: annotationKeys(), networks });
+    const own = items.find(({ metadata }) => metadata.name === settings.nodeName);
+    if (own) table.setOwn({ podCidrs: podCidrsOf(own), uplinkSubnets: [] });
+    for (const node of items) table.put(node);
+    return { peers: [...table.peers.values()], refused: table.skipped() };
   } catch {
-    return undefined;
+    return nothing;
   }
 }

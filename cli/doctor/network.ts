@@ -35,6 +35,8 @@ export interface NetworkFacts {
   clusterRanges: readonly { what: string; cidr: string }[];
   /** Other nodes; undefined while the API server does not answer. */
   peers: readonly Peer[] | undefined;
+  /** Nodes that no overlay takes for a peer: what they say of themselves is malformed, or clashes with others. */
+  refused: readonly { node: string; reason: string }[];
   learnedMtus: readonly LearnedMtu[];
   kernelRelease: string;
   /** Whether inner checksums are left to the hardware, by link; of VXLAN devices. */
@@ -164,25 +166,36 @@ function judgeMtu({ subnetMtu, links, bridge }: NetworkFacts): Finding[] {
 }
 
 /** Routes of several nodes in one line: a cluster may have hundreds. */
-function judgePeers({ peers, overlay, routes, isOwnRoute, isRunning }: NetworkFacts): Finding[] {
+function judgePeers({ peers, refused, overlay, routes, isOwnRoute, isRunning }: NetworkFacts): Finding[] {
   const check = 'ways to other nodes';
   if (!isRunning || overlay.type === 'none' || overlay.type === 'alloc') return [];
   if (peers === undefined)
     return [{ check, state: 'warning', detail: 'the API server does not say which nodes there are' }];
-  if (peers.length === 0) return [];
   const reached = new Set(routes.filter(isOwnRoute).map(({ destination }) => destination));
-  const without = peers.filter(({ podCidrs }) => FAMILIES.some((one) => podCidrs[one] && !reached.has(podCidrs[one])));
-  const nameOf = ({ node, backendType }: Peer) =>
-    backendType !== undefined && backendType !== overlay.type ? `${node} (it has the backend ${backendType})` : node;
-  if (without.length === 0) return [{ check, state: 'ok', detail: `to all ${peers.length} of them` }];
+  const isReached = ({ podCidrs }: Peer) => FAMILIES.every((one) => !podCidrs[one] || reached.has(podCidrs[one]));
+  const without = [
+    ...refused,
+    ...peers.filter((peer) => !isReached(peer)).map((peer) => ({ node: peer.node, reason: whyNoRoute(peer, overlay) })),
+  ];
+  const total = peers.length + refused.length;
+  if (total === 0) return [];
+  if (without.length === 0) return [{ check, state: 'ok', detail: `to all ${total} of them` }];
+  const named = without.slice(0, 5).map(({ node, reason }) => (reason === undefined ? node : `${node} (${reason})`));
   return [
     {
       check,
       state: 'problem',
-      detail: `no route to the pods of ${without.slice(0, 5).map(nameOf).join(', ')}${without.length > 5 ? ` and ${without.length - 5} more` : ''}`,
+      detail: `no route to the pods of ${named.join(', ')}${without.length > 5 ? ` and ${without.length - 5} more` : ''}`,
       remedy: "the daemon's log says why ('pods of this node cannot be reached'); all nodes need the same backend",
     },
   ];
+}
+
+/** As far as the Node object tells. */
+function whyNoRoute({ backendType }: Peer, overlay: { type: string }): string | undefined {
+  if (backendType === undefined && overlay.type !== 'host-gw')
+    return 'its overlay has not said yet how it is reached: does it run?';
+  return undefined;
 }
 
 /** A VPN that has the pods' addresses, a route that somebody wrote by hand. */

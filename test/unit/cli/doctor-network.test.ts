@@ -52,6 +52,7 @@ const FACTS: NetworkFacts = {
     { what: "the Services' range", cidr: '10.96.0.0/12' },
   ],
   peers: [peer(2)],
+  refused: [],
   learnedMtus: [{ address: '198.51.100.9', mtuBytes: 1280 }],
   kernelRelease: '6.12.1',
   checksumOffload: { 'flannel.1': true },
@@ -119,9 +120,17 @@ for (const [title, facts, said] of [
     'warning MTU of pods: 1 pods have more than the 1400 bytes that the overlay carries (veth1: 1450)',
   ],
   [
-    'a node without a route, of another backend',
-    { peers: [peer(2), peer(3, 'host-gw')] },
-    'problem ways to other nodes: no route to the pods of node-3 (it has the backend host-gw)',
+    'nodes that no overlay takes for a peer, and one whose overlay does not run',
+    {
+      peers: [peer(2), { ...peer(4), backendType: undefined }],
+      refused: [{ node: 'node-3', reason: 'it has the backend host-gw, this node vxlan' }],
+    },
+    'problem ways to other nodes: no route to the pods of node-3 (it has the backend host-gw, this node vxlan), node-4 (its overlay has not said yet how it is reached: does it run?)',
+  ],
+  [
+    'a node whose route somebody took away',
+    { peers: [peer(2), peer(3)] },
+    'problem ways to other nodes: no route to the pods of node-3',
   ],
   [
     'a tunnel that is narrowed by what the kernel has learned',
