@@ -11,7 +11,7 @@ import { createLogger } from '../../../src/runtime/log.ts';
 import { hearRequests } from '../../support/dhcp-requests.ts';
 import { type DhcpServerOptions, startDhcpServer } from '../../support/dhcp-server.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createTestNetns } from '../../support/netns.ts';
+import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
 const ROUTERS_AND_MASK = { request: [3, 1], provide: [] };
 
@@ -119,6 +119,10 @@ test('who keeps the leases may be restarted: they are renewed on, and those of g
   t.deepEqual(readdirSync(stateDir), ['torn.json']);
 });
 
+/** Waits until somebody listens to a link of the namespace for answers: there is a packet socket in it. */
+const searches = (pod: TestNetns) =>
+  eventually('it searches', async () => (await pod.run('cat', ['/proc/net/packet'])).trim().split('\n').length > 1);
+
 test('nobody answers: code 11 when the patience is over, and nothing is kept', async (t) => {
   const { udhcpd, start, key, request, stateDir } = await setUp(t);
   await udhcpd.stop();
@@ -138,7 +142,7 @@ test('a link that goes down while a server is waited for: tried again when it is
   await udhcpd.stop();
   const leases = start();
   const waiting = leases.allocate(request);
-  await systemClock.sleep(100);
+  await searches(pod);
   await pod.ip('link', 'set', 'eth0', 'down');
   await startDhcpServer(t, server);
   await systemClock.sleep(100);
@@ -147,17 +151,17 @@ test('a link that goes down while a server is waited for: tried again when it is
   const other = { ...request, key: { ...request.key, ifname: 'eth1' } };
   await pod.ip('link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'nobody');
   const again = t.throwsAsync(leases.allocate(other), { message: /link \d+: E(NETDOWN|NXIO|NODEV)/ });
-  await systemClock.sleep(100);
+  await searches(pod);
   await pod.ip('link', 'delete', 'eth1');
   await again;
 });
 
 test('a detachment ends an attachment that still waits for a server', async (t) => {
-  const { udhcpd, start, key, request } = await setUp(t);
+  const { pod, udhcpd, start, key, request } = await setUp(t);
   await udhcpd.stop();
   const leases = start();
   const waiting = leases.allocate(request);
-  await systemClock.sleep(100);
+  await searches(pod);
   await t.throwsAsync(leases.allocate(request), { code: 11, message: /being acquired already/ });
   await leases.release(key);
   await t.throwsAsync(waiting, { message: /was detached meanwhile/ });
