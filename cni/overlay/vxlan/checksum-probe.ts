@@ -42,7 +42,8 @@ async function isAnswered(
   // ECONNREFUSED is the ICMP message; anything else (no route, say) is no answer.
   socket.on('error', (error) => resolve((error as NodeJS.ErrnoException).code === 'ECONNREFUSED'));
   socket.on('message', () => resolve(true));
-  const cancel = clock.after(ANSWER_MS, () => resolve(false));
+  // After a turn of the event loop: where it was held up, the answer has come and waits to be read.
+  const cancel = clock.after(ANSWER_MS, () => setImmediate(resolve, false));
   try {
     socket.bind({ fd }, () => {
       // Without a route the callback is given the error, and the socket is connected to nobody.
