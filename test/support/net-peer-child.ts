@@ -3,6 +3,9 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AskRequest, ServeRequest } from './net-peer.ts';
 
+/** What is to be answered is, however busy the machine is; what is not to be has a time of its own. */
+const PATIENCE_MS = 30_000;
+
 /** The process that startPeer puts into a namespace; see net-peer.ts. */
 process.on('message', async ({ id, serve, ask }: { id: number; serve?: ServeRequest; ask?: AskRequest }) => {
   const answer = serve ? await startServing(serve) : ask?.protocol === 'udp' ? await askUdp(ask) : await askTcp(ask!);
@@ -27,7 +30,7 @@ function plain(address = ''): string {
   return address.replace('::ffff:', '');
 }
 
-function askTcp({ host, port, timeoutMs = 2000 }: AskRequest): Promise<string> {
+function askTcp({ host, port, timeoutMs = PATIENCE_MS }: AskRequest): Promise<string> {
   return new Promise((resolve) => {
     let text = '';
     const socket = connect({ host, port });
@@ -43,7 +46,7 @@ function askTcp({ host, port, timeoutMs = 2000 }: AskRequest): Promise<string> {
   });
 }
 
-function askUdp({ host, port, localPort, timeoutMs = 2000 }: AskRequest): Promise<string> {
+function askUdp({ host, port, localPort, timeoutMs = PATIENCE_MS }: AskRequest): Promise<string> {
   return new Promise((resolve) => {
     const socket = createSocket('udp4');
     const done = (answer: string) => {

@@ -16,7 +16,8 @@ export interface AskRequest {
   port: number;
   /** A source port of one's own choice, for conntrack. */
   localPort?: number;
-  timeoutMs?: number;
+  /** How long what may stay without an answer is waited for; long, unless said. */
+  timeoutMs?: number | undefined;
 }
 
 /** A process inside a network namespace that serves and asks. */

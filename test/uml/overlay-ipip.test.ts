@@ -5,7 +5,7 @@ import { createIpip } from '../../cni/overlay/ipip/ipip.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
 import { eventually } from '../support/eventually.ts';
-import { createOverlaySwitch, type OverlayHost, reaches } from '../support/overlay-hosts.ts';
+import { createOverlaySwitch, doesReach, type OverlayHost } from '../support/overlay-hosts.ts';
 
 function open(t: ExecutionContext, host: OverlayHost, directRouting = false): OverlayBackend {
   const deps = { log: silentLogger, clock: systemClock, hostNetns: host.path };
@@ -39,8 +39,8 @@ test('ipip: a node of ours and one made by hand after flannel; peers that change
   t.regex(await one.ip('addr', 'show', 'flannel.ipip'), /inet 10\.244\.1\.0\/32/);
   const whole = ['10.244.2.0/24 via 192.0.2.2 dev flannel.ipip proto 191 onlink'];
   t.deepEqual(await ownRoutes(one), whole);
-  t.true(await reaches(one.pod, '10.244.2.2', 1480));
-  t.true(await reaches(two, '10.244.1.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2', 1480));
+  t.true(await doesReach(two, '10.244.1.2'));
   t.deepEqual(await backend.sync(peersOf(two.peer('ipip'))), { changed: 0, skipped: [] });
 
   // A restart finds its device; one that differs is made anew.
@@ -54,12 +54,12 @@ test('ipip: a node of ours and one made by hand after flannel; peers that change
   await one.ip('link', 'add', 'flannel.ipip', 'type', 'ipip', 'local', '192.0.2.77');
   await next.sync(peersOf(two.peer('ipip')));
   t.deepEqual(await ownRoutes(one), whole);
-  t.true(await reaches(one.pod, '10.244.2.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2'));
   const controller = new AbortController();
   const running = next.run!(controller.signal);
   await one.ip('link', 'delete', 'flannel.ipip');
   await eventually('the device is back', async () => String(await ownRoutes(one)) === String(whole));
-  t.true(await reaches(one.pod, '10.244.2.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2'));
   controller.abort();
   await running;
 
@@ -98,7 +98,7 @@ test('ipip: a node of ours and one made by hand after flannel; peers that change
     '10.244.2.0/24 via 192.0.2.2 dev eth0 proto 191',
     '10.244.5.0/24 via 198.51.100.5 dev flannel.ipip proto 191 onlink',
   ]);
-  t.true(await reaches(one.pod, '10.244.2.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2'));
 
   await one.ip('link', 'delete', 'flannel.ipip');
   await one.ip('link', 'add', 'flannel.ipip', 'type', 'bridge');

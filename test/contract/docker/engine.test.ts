@@ -5,6 +5,7 @@ import { DockerError, isDockerConflict, isDockerNotFound } from '../../../src/do
 import { createFakeDocker } from '../../fakes/docker.ts';
 import { type DockerFaultProxy, startDockerFaultProxy } from '../../support/docker-fault-proxy.ts';
 import { type PrivateDockerd, startDockerd, whyNoDockerd } from '../../support/dockerd.ts';
+import { eventually } from '../../support/eventually.ts';
 import { BUSYBOX_IMAGE, loadTestImages, PAUSE_IMAGE } from '../../support/images.ts';
 
 const obstacle = whyNoDockerd();
@@ -61,7 +62,7 @@ async function gather<T>(source: AsyncIterable<T>): Promise<T[]> {
 }
 
 const NETWORK = { NetworkMode: 'none' };
-const POLITE = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'];
+const POLITE = ['sh', '-c', 'trap "exit 0" TERM; touch /trap-is-set; while :; do sleep 0.05; done'];
 const STUBBORN = ['busybox', 'sleep', '1000'];
 
 contract('it answers, and says what it is made of', async (t, docker) => {
@@ -97,8 +98,10 @@ contract('a container goes from created over running to exited', async (t, docke
   t.true(Math.abs(running.startedAtMs! - Date.now()) < 10_000);
   const [row] = await docker.listContainers({ labels: [`test=${name}`] });
   t.like(row, { id, name, image: BUSYBOX_IMAGE, state: 'running', imageId: running.imageId });
-  // Time for the shell to set its trap.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await eventually(
+    'the shell has set its trap',
+    async () => (await docker.execInContainer(id, ['test', '-e', '/trap-is-set'])).exitCode === 0,
+  );
   await docker.stopContainer(id, 5);
   await docker.stopContainer(id, 5);
   const ended = await docker.inspectContainer(id);
@@ -192,9 +195,7 @@ contract('events: only those with the label, in order, with exit codes', async (
     await docker.startContainer(id);
     await docker.removeContainer(id, { force: true });
   }
-  const deadline = Date.now() + 5000;
-  while (!events.some(({ action }) => action === 'destroy') && Date.now() < deadline)
-    await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually('its removal is told', () => events.some(({ action }) => action === 'destroy'));
   stop.abort();
   await t.throwsAsync(following);
   t.deepEqual(new Set(events.map(({ id }) => id)), new Set([own.id]));

@@ -8,6 +8,7 @@ import { openSqliteStore } from '../../../control-plane/store/sqlite-store.ts';
 import { CompactedError, type StoreEvent } from '../../../control-plane/store/store.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
+import { eventually } from '../../support/eventually.ts';
 import { storeContract } from './contract.ts';
 
 const deps = { clock: systemClock, log: silentLogger };
@@ -93,7 +94,7 @@ test('after a kill the acknowledged writes are there and no revision is used twi
     { resource: 'pods', fromRevision: acknowledged },
     { events: (batch) => void events.push(...batch), ended: () => {} },
   );
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually('the new one is told', () => events.length > 0);
   t.deepEqual(
     events.map((event) => event.record.key.name),
     ['new'],
@@ -125,5 +126,11 @@ test('history is kept for its time, then compacted; its number of events is boun
   for (let count = 0; count < 5; count++) await minute();
   await t.notThrowsAsync(listAtStart());
   for (let count = 0; count < 2; count++) await minute();
+  await eventually('the history is gone', () =>
+    listAtStart().then(
+      () => false,
+      () => true,
+    ),
+  );
   await t.throwsAsync(listAtStart(), { instanceOf: CompactedError });
 });

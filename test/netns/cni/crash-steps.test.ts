@@ -89,7 +89,7 @@ for (const [name, variant, always] of VARIANTS) {
           await chain.check(1, pod.path, result);
           await chain.del(2, other.path);
           t.like(await state(), { ...ONE, further: furtherOf(variant) }, `killed before step ${step}`);
-          await t.notThrowsAsync(pod.run('busybox', ['ping', '-c', '1', '-W', '2', '10.244.0.1']));
+          await t.notThrowsAsync(pod.run('busybox', ['ping', '-c', '1', '-W', '20', '10.244.0.1']));
           await chain.del(1, pod.path);
           t.deepEqual(await state(), NOTHING, `killed before step ${step}`);
         } finally {

@@ -60,7 +60,7 @@ test('pods get addresses of the network’s DHCP server, which are renewed over 
   const first = open();
   const { ips } = await first.attach(sandbox, never);
   t.regex(ips[0]!, /^10\.5\.0\.\d+$/);
-  await server.run('busybox', ['ping', '-c', '1', '-W', '2', ips[0]!]);
+  await server.run('busybox', ['ping', '-c', '1', '-W', '20', ips[0]!]);
   t.regex(await udhcpd.leases(), /web/, 'the server knows the pod by name');
   first.close();
   const second = open();

@@ -144,7 +144,7 @@ for (const plugin of sets)
       );
       const [ip] = out.ips[0].address.split('/');
       t.regex(await pod.ip('route'), /default via 10\.5\.0\.1 dev eth0/);
-      await server.run('busybox', ['ping', '-c', '1', '-W', '2', ip]);
+      await server.run('busybox', ['ping', '-c', '1', '-W', '20', ip]);
       t.is(call(path!, 'CHECK', pod, 'one', { prevResult: out }).status, 0);
       t.is(call(path!, 'DEL', pod, 'one', { prevResult: out }).status, 0);
       // The reference bridge of that age takes the link away before it asks for the release, which goes over the link.
@@ -170,7 +170,7 @@ for (const { set, path, daemon } of sets) {
     const conf = { type: 'macvlan', master: 'uplink', mode: 'bridge' };
     const { out, status } = call(path!, 'ADD', pod, 'one', conf, 'macvlan');
     t.is(status, 0, JSON.stringify(out));
-    await server.run('busybox', ['ping', '-c', '1', '-W', '2', out.ips[0].address.split('/')[0]]);
+    await server.run('busybox', ['ping', '-c', '1', '-W', '20', out.ips[0].address.split('/')[0]]);
     t.is(call(path!, 'DEL', pod, 'one', { ...conf, prevResult: out }, 'macvlan').status, 0);
     t.notRegex(await pod.ip('link'), /eth0/);
   });

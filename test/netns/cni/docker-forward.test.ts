@@ -82,7 +82,7 @@ async function setUp(t: ExecutionContext) {
   return { host, node, directory, addPod };
 }
 
-const ping = (from: TestNetns, to: string) => from.run('busybox', ['ping', '-c1', '-W2', to]);
+const ping = (from: TestNetns, to: string, seconds = 2) => from.run('busybox', ['ping', '-c1', `-W${seconds}`, to]);
 
 testWithDocker('Docker first: its DROP does not cut pods, and its own rules survive ours', async (t) => {
   const { host, node, directory, addPod } = await setUp(t);
@@ -91,7 +91,7 @@ testWithDocker('Docker first: its DROP does not cut pods, and its own rules surv
   const before = await snapshotHost({ netns: host.path });
   await node.ensure();
   const [one, two] = [await addPod('one'), await addPod('two')];
-  await t.notThrowsAsync(ping(one, two.address));
+  await t.notThrowsAsync(ping(one, two.address, 20));
   await node.remove();
   t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: host.path })), []);
 });
@@ -101,7 +101,7 @@ testWithDocker('Docker second: it comes while pods run', async (t) => {
   await node.ensure();
   const [one, two] = [await addPod('one'), await addPod('two')];
   await startDockerWithRules(t, host, directory);
-  await t.notThrowsAsync(ping(one, two.address));
+  await t.notThrowsAsync(ping(one, two.address, 20));
   t.deepEqual(await node.ensure(), [], 'its rules before ours are no reason to write');
-  await t.notThrowsAsync(ping(two, one.address));
+  await t.notThrowsAsync(ping(two, one.address, 20));
 });

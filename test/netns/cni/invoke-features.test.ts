@@ -14,7 +14,7 @@ test('two families: an address of each podCIDR, from the built-in network and by
   const pods = await podPair(t);
   const builtin = open({ mode: 'builtin', podCidrs, clusterCidrs });
   t.deepEqual(await builtin.attach(sandbox(pods[0], 'one'), never), { ips: ['10.244.1.2', 'fd00:244:1::2'] });
-  await t.notThrowsAsync(pods[0].run('busybox', ['ping', '-6', '-c1', '-W2', 'fd00:244:1::1']));
+  await t.notThrowsAsync(pods[0].run('busybox', ['ping', '-6', '-c1', '-W20', 'fd00:244:1::1']));
   await builtin.detach(sandbox(pods[0], 'one'));
   const ranges = {
     ...BRIDGE,

@@ -25,7 +25,7 @@ withReference('Debian’s plugins do the work where they are installed: bridge, 
   const one = sandbox(pods[0], 'one', { hostPorts });
   t.deepEqual(await network.attach(one, never), { ips: ['10.9.0.2'] });
   t.deepEqual(await network.attach(sandbox(pods[1], 'two'), never), { ips: ['10.9.0.3'] });
-  await t.notThrowsAsync(pods[0].run('busybox', ['ping', '-c1', '-W2', '10.9.0.3']));
+  await t.notThrowsAsync(pods[0].run('busybox', ['ping', '-c1', '-W20', '10.9.0.3']));
   t.regex(await host.run('iptables-save', ['-t', 'nat']), /CNI-HOSTPORT-DNAT.*8080/, 'its iptables backend');
   t.deepEqual(cached().sort(), ['net-id-one-eth0', 'net-id-two-eth0']);
   const kept = JSON.parse(readFileSync(join(base, 'results/net-id-one-eth0'), 'utf8'));
@@ -72,7 +72,7 @@ withReference('a node switches over with pods running: from Debian’s plugins t
     t.deepEqual(later.ips('id-one'), ['10.9.0.2']);
     const two = sandbox(pods[1], 'two');
     t.deepEqual(await later.attach(two, never), { ips: ['10.9.0.3'] }, 'no address twice');
-    await t.notThrowsAsync(pods[1].run('busybox', ['ping', '-c1', '-W2', '10.9.0.2']));
+    await t.notThrowsAsync(pods[1].run('busybox', ['ping', '-c1', '-W20', '10.9.0.2']));
     await later.detach(one);
     await later.detach(two);
     t.deepEqual([leases(), cached()], [[], []]);
@@ -317,7 +317,7 @@ test('killed in any plugin of ADD or DEL: the next process completes or releases
       const { ips } = await next.attach(sandbox(pod, 'one'), never);
       t.deepEqual([leases(), cached()], [ips, ['net-id-one-eth0']], what);
       t.is((await hostLinks()).filter((name) => name.startsWith('veth')).length, 1, what);
-      await t.notThrowsAsync(host.run('busybox', ['ping', '-c1', '-W2', ips[0]!]), what);
+      await t.notThrowsAsync(host.run('busybox', ['ping', '-c1', '-W20', ips[0]!]), what);
       await next.detach(sandbox(pod, 'one'));
     } else await open().collect(new Set());
     t.deepEqual([leases(), cached()], [[], []], what);

@@ -55,7 +55,7 @@ for (const set of sets) {
     t.regex(routes, /default via 10\.9\.0\.1 dev eth0/);
     t.regex(routes, /10\.8\.0\.0\/16 via 10\.9\.0\.7 dev eth0/);
     t.regex(await pod.ip('-d', 'link', 'show', 'eth0'), /mtu 1400[\s\S]*macvlan mode bridge/);
-    await pod.run('busybox', ['ping', '-c', '1', '-W', '2', '10.9.0.1']);
+    await pod.run('busybox', ['ping', '-c', '1', '-W', '20', '10.9.0.1']);
     t.regex(await wire.ip('neigh', 'show', '10.9.0.10'), new RegExp(mac));
 
     const checked = { ...first, prevResult: added.out };
@@ -256,7 +256,7 @@ test('ours: macvlan with addresses of a DHCP server: asked and given back throug
   const added = await call('macvlan', { command: 'ADD', id: 'one', pod, conf });
   t.is(added.status, 0, JSON.stringify(added.out));
   t.regex(added.out.ips[0].address, /^10\.5\.0\.\d+\/24$/);
-  await pod.run('busybox', ['ping', '-c', '1', '-W', '2', '10.5.0.1']);
+  await pod.run('busybox', ['ping', '-c', '1', '-W', '20', '10.5.0.1']);
   const later = { ...conf, prevResult: added.out };
   t.is((await call('macvlan', { command: 'CHECK', id: 'one', pod, conf: later })).status, 0);
   t.is((await call('macvlan', { command: 'DEL', id: 'one', pod, conf: later })).status, 0);

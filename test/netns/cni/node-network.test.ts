@@ -99,7 +99,7 @@ async function leaked(outside: TestNetns): Promise<number> {
   return [...text.matchAll(/packets (\d+)/g)].reduce((sum, [, packets]) => sum + Number(packets), 0);
 }
 
-const ping = (from: TestNetns, to: string) => from.run('busybox', ['ping', '-c1', '-W2', to]);
+const ping = (from: TestNetns, to: string, seconds = 2) => from.run('busybox', ['ping', '-c1', `-W${seconds}`, to]);
 
 test('ensure, ensure again, remove: the second changes nothing, the last leaves the host as it was', async (t) => {
   const { host, node, addPod, openNode } = await setUp(t);
@@ -194,11 +194,11 @@ COMMIT
   const [one, two] = [await addPod('one'), await addPod('two')];
   await t.throwsAsync(ping(one, two.address), undefined, 'the drop works, bridged frames included');
   await node.ensure();
-  await t.notThrowsAsync(ping(one, two.address));
-  await t.notThrowsAsync(ping(two, one.address));
-  await t.notThrowsAsync(ping(one, '10.244.1.1'));
-  await t.notThrowsAsync(ping(one, '192.0.2.1'));
-  await t.notThrowsAsync(ping(host, one.address));
+  await t.notThrowsAsync(ping(one, two.address, 20));
+  await t.notThrowsAsync(ping(two, one.address, 20));
+  await t.notThrowsAsync(ping(one, '10.244.1.1', 20));
+  await t.notThrowsAsync(ping(one, '192.0.2.1', 20));
+  await t.notThrowsAsync(ping(host, one.address, 20));
 
   await serve(t, outside, 8080);
   await serve(t, two, 8080);

@@ -60,8 +60,8 @@ test('two pods reach each other, themselves and the node', async (t) => {
   } = await network.attach(sandbox(pods[1], 'two'), never);
   t.deepEqual([first, second], ['10.244.1.2', '10.244.1.3']);
   for (const target of ['10.244.1.2', '10.244.1.3', '10.244.1.1', '127.0.0.1'])
-    for (const pod of pods) await t.notThrowsAsync(pod.run('busybox', ['ping', '-c1', '-W2', target]), target);
-  await t.notThrowsAsync(host.run('busybox', ['ping', '-c1', '-W2', '10.244.1.2']));
+    for (const pod of pods) await t.notThrowsAsync(pod.run('busybox', ['ping', '-c1', '-W20', target]), target);
+  await t.notThrowsAsync(host.run('busybox', ['ping', '-c1', '-W20', '10.244.1.2']));
 });
 
 test('the pod and the host end look as the reference plugin leaves them', async (t) => {
@@ -148,7 +148,7 @@ test('attach again takes a whole attachment as it is, and repairs half a one', a
   await pod.ip('addr', 'flush', 'dev', 'eth0');
   t.deepEqual(await restarted.attach(one, never), { ips: ['10.244.1.4'] });
   t.deepEqual(leases(), ['10.244.1.4']);
-  await t.notThrowsAsync(pod.run('busybox', ['ping', '-c1', '-W2', '10.244.1.1']));
+  await t.notThrowsAsync(pod.run('busybox', ['ping', '-c1', '-W20', '10.244.1.1']));
 });
 
 test('a failing attach leaves nothing behind', async (t) => {
@@ -265,7 +265,7 @@ test('thirty pods at once: all attached, each with an address of its own, in a f
   const totalMs = performance.now() - startedMs;
   t.is(new Set(results.flatMap(({ ips }) => ips)).size, 30);
   t.log(`30 pods attached in ${totalMs.toFixed(0)} ms`);
-  await t.notThrowsAsync(pods[0]!.run('busybox', ['ping', '-c1', '-W2', results[29]!.ips[0]!]));
+  await t.notThrowsAsync(pods[0]!.run('busybox', ['ping', '-c1', '-W20', results[29]!.ips[0]!]));
   const detachMs = performance.now();
   await Promise.all(pods.map((pod, n) => network.detach(sandbox(pod, `p${n}`))));
   t.log(`30 pods detached in ${(performance.now() - detachMs).toFixed(0)} ms`);

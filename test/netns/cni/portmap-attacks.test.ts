@@ -26,8 +26,7 @@ for (const mode of ['iptables', 'nftables', 'userspace'] as const)
         for (const backend of ['iptables', 'nftables']) await addPorts(t, call, 'two', conf(backend), netns);
       };
       const look = async (when: string) => {
-        const ask = (peer: World['client'], host: string, port: number) =>
-          peer.ask({ protocol: 'tcp', host, port, timeoutMs: 1000 });
+        const ask = (peer: World['client'], host: string, port: number) => peer.ask({ protocol: 'tcp', host, port });
         t.regex(await ask(world.client, NODE_ADDRESS, 30_100), /^pod1 /, `${when}: NodePort`);
         t.regex(await ask(world.host, NODE_ADDRESS, 30_100), /^pod1 /, `${when}: NodePort from the node`);
         t.regex(await ask(world.host, '10.96.1.1', 80), /^pod1 /, `${when}: ClusterIP from the node`);

@@ -210,7 +210,7 @@ both('pods of one set are detached by the other: leases and links are each other
     t.is(call('bridge', { command: 'ADD', id: 'one', pod: pods[0], conf: bridgeConf() }).status, 0);
     const second = call('bridge', { command: 'ADD', id: 'two', pod: pods[1], conf: bridgeConf() }, remover);
     t.is(second.out.ips[0].address, '10.9.0.3/24', 'no address twice');
-    await pods[1]!.run('busybox', ['ping', '-c', '1', '-W', '2', '10.9.0.2']);
+    await pods[1]!.run('busybox', ['ping', '-c', '1', '-W', '20', '10.9.0.2']);
     t.is(call('bridge', { command: 'DEL', id: 'one', pod: pods[0], conf: bridgeConf() }, remover).status, 0);
     t.deepEqual(leases(), ['10.9.0.3']);
     t.notRegex(await pods[0]!.ip('link'), /eth0/);

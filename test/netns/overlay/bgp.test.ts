@@ -98,9 +98,9 @@ const peersOf = (members: readonly Member[], self: Member) =>
 const syncAll = (members: readonly Member[]) =>
   Promise.all(members.map((one) => one.backend.sync(peersOf(members, one))));
 
-const ping = (from: TestNetns, to: string) => from.run('busybox', ['ping', '-c1', '-W1', to]);
+const ping = (from: TestNetns, to: string, seconds = 1) => from.run('busybox', ['ping', '-c1', `-W${seconds}`, to]);
 
-async function eventually<T>(what: string, look: () => Promise<T | undefined | false>, timeoutMs = 15_000): Promise<T> {
+async function eventually<T>(what: string, look: () => Promise<T | undefined | false>, timeoutMs = 60_000): Promise<T> {
   const deadlineMs = systemClock.monotonicMs() + timeoutMs;
   for (;;) {
     const value = await look();
@@ -149,7 +149,7 @@ test('a mesh of three nodes: pods of both families reach each other; a node goes
   ]);
   for (const from of members)
     for (const to of members)
-      for (const family of [4, 6] as const) await t.notThrowsAsync(ping(from.pod, to.podIps[family]));
+      for (const family of [4, 6] as const) await t.notThrowsAsync(ping(from.pod, to.podIps[family], 20));
   t.is((await first.backend.sync(peersOf(members, first))).changed, 0, 'nothing new, nothing written');
   const sessions = (await readBgpSessions(first.directory, systemClock))!;
   t.deepEqual(
@@ -171,8 +171,8 @@ test('a mesh of three nodes: pods of both families reach each other; a node goes
   const pid = await birdPid(first);
   process.kill(pid, 'SIGKILL');
   for (let count = 0; count < 5; count++) {
-    await t.notThrowsAsync(ping(second.pod, first.podIps[4]));
-    await t.notThrowsAsync(ping(first.pod, third.podIps[6]));
+    await t.notThrowsAsync(ping(second.pod, first.podIps[4], 20));
+    await t.notThrowsAsync(ping(first.pod, third.podIps[6], 20));
   }
   await eventually('another bird', async () => (await birdPid(first).catch(() => pid)) !== pid);
   await eventually('sessions again', async () => {
@@ -244,7 +244,7 @@ test('a router between two subnets takes part: pods reach each other, where host
       () => false,
     ),
   );
-  await t.notThrowsAsync(ping(other.pod, one.podIps[4]));
+  await t.notThrowsAsync(ping(other.pod, one.podIps[4], 20));
   t.true((await birdRoutes(one)).includes('10.244.2.0/24 192.0.2.254 959'), 'by the router');
 });
 

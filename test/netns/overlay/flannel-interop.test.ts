@@ -4,7 +4,7 @@ import { nodes } from '../../../src/kube/resources.ts';
 import type { FakeKubeClient } from '../../fakes/kube-client.ts';
 import { eventually } from '../../support/eventually.ts';
 import { addFlannelPeer, type FlannelPeer, makeFlannelDevice } from '../../support/flannel-by-hand.ts';
-import { createOverlaySwitch, reaches } from '../../support/overlay-hosts.ts';
+import { createOverlaySwitch, doesReach, reaches } from '../../support/overlay-hosts.ts';
 import { createOverlayApi, draftNode, startOverlay } from '../../support/overlay-nodes.ts';
 
 const PREFIX = 'flannel.alpha.coreos.com';
@@ -56,7 +56,7 @@ test('pods of both reach each other; the flannel node gets another MAC, another 
   await addFlannelPeer(theirs, readAsFlannel(client, 'node1')!);
   say(theirs.address, '02:00:00:00:02:02');
   await eventually('pods of both', () => reaches(ours.pod, '10.244.2.2'));
-  t.true(await reaches(theirs.pod, '10.244.1.2', 1450));
+  t.true(await doesReach(theirs.pod, '10.244.1.2', 1450));
   t.deepEqual(overlay.state().skipped, []);
 
   // The kernel forgets the neighbours of a device whose MAC changes.
@@ -64,7 +64,7 @@ test('pods of both reach each other; the flannel node gets another MAC, another 
   await addFlannelPeer(theirs, readAsFlannel(client, 'node1')!);
   say(theirs.address, '02:00:00:00:02:ee');
   await eventually('the new MAC', async () => /02:ee/.test((await ourEntries()).neighbours));
-  t.true(await reaches(ours.pod, '10.244.2.2'));
+  t.true(await doesReach(ours.pod, '10.244.2.2'));
   t.notRegex(Object.values(await ourEntries()).join(), /02:02/);
 
   say('192.0.2.222', '02:00:00:00:02:ee');
@@ -91,7 +91,7 @@ test('a node changes from flannel to ours and back with its pods running: MAC, d
   await addFlannelPeer(theirs, readAsFlannel(client, 'node1')!);
   const device = async () => (await ours.ipJson<{ ifindex: number; address: string }>('link', 'show', 'flannel.1'))[0]!;
   const before = await device();
-  t.true(await reaches(ours.pod, '10.244.2.2'));
+  t.true(await doesReach(ours.pod, '10.244.2.2'));
 
   const lost = ours.run('busybox', ['ping', '-c', '15', '-i', '0.1', '-W', '1', '10.244.2.2'], { okCodes: [0, 1] });
   const overlay = await startOverlay(t, ours, client, VXLAN);
@@ -102,8 +102,8 @@ test('a node changes from flannel to ours and back with its pods running: MAC, d
   t.deepEqual(readAsFlannel(client, 'node1'), { podCidr: '10.244.1.0/24', publicIp: ours.address, mac: ourMac });
 
   await overlay.stop();
-  t.true(await reaches(ours.pod, '10.244.2.2'), 'nobody runs');
+  t.true(await doesReach(ours.pod, '10.244.2.2'), 'nobody runs');
   await addFlannelPeer(ours, readAsFlannel(client, 'node2')!);
   t.is((await ours.ip('route', 'show', '10.244.2.0/24')).trim().split('\n').length, 1, 'theirs in place of ours');
-  t.true(await reaches(ours.pod, '10.244.2.2'));
+  t.true(await doesReach(ours.pod, '10.244.2.2'));
 });

@@ -9,7 +9,7 @@ import { silentLogger } from '../../../src/runtime/log.ts';
 import type { FakeKubeClient } from '../../fakes/kube-client.ts';
 import { eventually } from '../../support/eventually.ts';
 import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
-import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
+import { createOverlaySwitch, doesReach, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
 import { createOverlayApi, draftNode, KEYS, type RunningOverlay, startOverlay } from '../../support/overlay-nodes.ts';
 
 /** Of looks that no test waits for: what is mended was told of. */
@@ -352,9 +352,9 @@ test('flannel interop: a node that flanneld made by hand (annotations, flannel.1
   await theirs.ip('neigh', 'replace', '10.244.1.0', 'lladdr', VtepMAC, 'dev', 'flannel.1', 'nud', 'permanent');
   await theirs.run('bridge', ['fdb', 'append', VtepMAC, 'dev', 'flannel.1', 'dst', address, 'self', 'permanent']);
   await theirs.ip('route', 'add', '10.244.1.0/24', 'via', '10.244.1.0', 'dev', 'flannel.1', 'onlink');
-  t.true(await reaches(ours.pod, '10.244.2.2'));
-  t.true(await reaches(theirs.pod, '10.244.1.2', 1450), 'packets as large as FLANNEL_MTU');
-  t.true(await reaches(ours, '10.244.2.2'), 'the node itself');
+  t.true(await doesReach(ours.pod, '10.244.2.2'));
+  t.true(await doesReach(theirs.pod, '10.244.1.2', 1450), 'packets as large as FLANNEL_MTU');
+  t.true(await doesReach(ours, '10.244.2.2'), 'the node itself');
 
   // Now the host changes sides: our overlay takes what flanneld made, and tells the others the same MAC.
   await startOverlay(t, theirs, client, { backend: { Type: 'vxlan' } });
@@ -362,8 +362,8 @@ test('flannel interop: a node that flanneld made by hand (annotations, flannel.1
     client.peek(nodes, 'node2')!.metadata.annotations!['flannel.alpha.coreos.com/backend-data']!.includes(mac),
   );
   await eventually('routes are ours', async () => (await podRoutes(theirs)).length === 1);
-  t.true(await reaches(theirs.pod, '10.244.1.2'));
-  t.true(await reaches(ours.pod, '10.244.2.2'));
+  t.true(await doesReach(theirs.pod, '10.244.1.2'));
+  t.true(await doesReach(ours.pod, '10.244.2.2'));
 });
 
 test('a Node object that goes and comes back is told again how its pods are reached', async (t) => {

@@ -3,7 +3,7 @@ import test from 'ava';
 import type { VxlanOptions } from '../../../cni/overlay/vxlan/options.ts';
 import { type Clock, systemClock } from '../../../src/runtime/clock.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createOverlaySwitch, reaches } from '../../support/overlay-hosts.ts';
+import { createOverlaySwitch, doesReach, reaches } from '../../support/overlay-hosts.ts';
 import { addFlannelPeerByHand, entries, makeFlannelByHand, open, peersOf } from '../../support/vxlan-scene.ts';
 
 test('a device that differs is made anew, with the MAC that other nodes know; its entries come back', async (t) => {
@@ -31,7 +31,7 @@ test('a device that differs is made anew, with the MAC that other nodes know; it
     t.deepEqual(again.data, data, what);
     await next.sync(peersOf(theirs));
     t.deepEqual(await entries(one), whole, what);
-    t.true(await reaches(one.pod, '10.244.2.2'), what);
+    t.true(await doesReach(one.pod, '10.244.2.2'), what);
   }
 
   // Another VNI is another device; the former goes.
@@ -54,7 +54,7 @@ test('a device that somebody deletes is made anew within seconds, with all that 
   const running = backend.run!(controller.signal);
   await one.ip('link', 'delete', 'flannel.1');
   await eventually('all is back', async () => String(await entries(one).catch(() => '')) === String(whole));
-  t.true(await reaches(one.pod, '10.244.2.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2'));
   // A change of a peer does not wait for that.
   await one.ip('link', 'delete', 'flannel.1');
   await backend.sync(peersOf(theirs), new Set());
@@ -145,7 +145,7 @@ test('R19: this node has another address: the device follows, with its MAC, and 
   t.deepEqual(await entries(one), whole);
   t.regex(await one.ip('-d', 'link', 'show', 'flannel.1'), /local 192\.0\.2\.71 /);
   await addFlannelPeerByHand(two, { ...one.peer('vxlan', data), publicIps: { 4: '192.0.2.71' } });
-  t.true(await reaches(one.pod, '10.244.2.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2'));
 
   // The wire itself is another one, of another index: the kernel takes the device away with the old one.
   await net.netns.ip('link', 'delete', 'host1');

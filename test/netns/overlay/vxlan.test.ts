@@ -4,7 +4,7 @@ import type { Peer } from '../../../cni/overlay/backend.ts';
 import type { VxlanBackendData } from '../../../cni/overlay/vxlan/backend-data.ts';
 import { writeSysctl } from '../../../src/linux/sysctl.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createOverlaySwitch, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
+import { createOverlaySwitch, doesReach, type OverlayHost, reaches } from '../../support/overlay-hosts.ts';
 import { createRandom } from '../../support/random.ts';
 import { addFlannelPeerByHand, entries, makeFlannelByHand, names, open, peersOf } from '../../support/vxlan-scene.ts';
 
@@ -49,9 +49,9 @@ test('a node of ours and one made by hand after flannel: the state of the oracle
   // What carries packets is the kernel alone, and to it our device is the one made by hand.
   const [ours, byHand] = await Promise.all([one, two].map(describeDevice));
   t.deepEqual(ours, byHand);
-  t.true(await reaches(one.pod, '10.244.2.2', 1450), 'as large a packet as the overlay says');
-  t.true(await reaches(two.pod, '10.244.1.2', 1450));
-  t.true(await reaches(one, '10.244.2.2'), 'the node itself');
+  t.true(await doesReach(one.pod, '10.244.2.2', 1450), 'as large a packet as the overlay says');
+  t.true(await doesReach(two.pod, '10.244.1.2', 1450));
+  t.true(await doesReach(one, '10.244.2.2'), 'the node itself');
   t.false(await reaches(one.pod, '10.244.9.2'));
 
   t.deepEqual(await backend.sync(peersOf(theirs)), { changed: 0, skipped: [] });
@@ -75,7 +75,7 @@ test('a flannel node whose place we take: its device, MAC and entries stay, and 
   t.deepEqual(await backend.sync(peersOf(theirs)), { changed: 1, skipped: [] }, "the route's protocol");
   const after = await one.ipJson<{ ifindex: number }>('link', 'show', 'flannel.1');
   t.is(after[0]!.ifindex, before[0]!.ifindex);
-  t.true(await reaches(one.pod, '10.244.2.2'));
+  t.true(await doesReach(one.pod, '10.244.2.2'));
 });
 
 test('a full sync mends whatever somebody has done, and touches nothing else', async (t) => {
@@ -229,7 +229,7 @@ test('both families, each over its own underlay, with the MTU that the longer he
   await backends[1]!.sync(peersOf(one.peer('vxlan', first.data)));
   // The first packet waits until IPv6 has made sure of its own addresses.
   for (const to of ['10.244.2.2', 'fd00:244:2::2']) await eventually(to, () => reaches(one.pod, to, 1430));
-  t.true(await reaches(two, 'fd00:244:1::2'));
+  t.true(await doesReach(two, 'fd00:244:1::2'));
   t.regex(await one.ip('-6', 'route'), /fd00:244:2::\/64 via fd00:244:2:: dev flannel-v6\.1 proto 191/);
   t.deepEqual(await backends[0]!.sync(peersOf(two.peer('vxlan', second.data))), { changed: 0, skipped: [] });
   // The other node loses a family, and so does this one.
@@ -262,7 +262,7 @@ test('DirectRouting: neighbours are reached without VXLAN, nodes behind a router
   t.regex(routes, /10\.244\.2\.0\/24 via 192\.0\.2\.2 dev eth0 proto 191/);
   t.regex(routes, /10\.244\.3\.0\/24 via 10\.244\.3\.0 dev flannel\.1 proto 191 onlink/);
   t.is((await entries(one)).filter((line) => line.includes('02:02')).length, 0, 'no tunnel to the neighbour');
-  t.true(await reaches(one.pod, '10.244.2.2'), 'the answer comes through the tunnel: loose rp_filter');
+  t.true(await doesReach(one.pod, '10.244.2.2'), 'the answer comes through the tunnel: loose rp_filter');
   const filter = 'net/ipv4/conf/flannel.1/rp_filter';
   const { previous } = writeSysctl(filter, '0', { netns: one.path })!;
   t.false(await reaches(one.pod, '10.244.2.2'), 'a strict one would drop it');
@@ -283,7 +283,7 @@ test('Learning and GBP: devices of that make carry pods all the same', async (t)
   const ready = [await backends[0]!.ensure(await hosts[0].self()), await backends[1]!.ensure(await hosts[1].self())];
   await backends[0]!.sync(peersOf(hosts[1].peer('vxlan', ready[1]!.data)));
   await backends[1]!.sync(peersOf(hosts[0].peer('vxlan', ready[0]!.data)));
-  t.true(await reaches(hosts[0].pod, '10.244.2.2', 1350));
+  t.true(await doesReach(hosts[0].pod, '10.244.2.2', 1350));
   t.regex(
     await hosts[0].ip('-d', 'link', 'show', 'flannel.4096'),
     /mtu 1350 .*vxlan id 4096 .*dstport 4789 (?!.*nolearning).*gbp/s,

@@ -12,10 +12,12 @@ async function metric({ proxy }: RunningProxy, line: RegExp): Promise<boolean> {
   if (!address) return false;
   return line.test(await (await fetch(`http://127.0.0.1:${address.port}/metrics`)).text());
 }
-const synced = (running: RunningProxy) =>
-  eventually('the first sync', () =>
-    metric(running, /conntrack_reconciler_sync_duration_seconds_count\{ip_family="IPv6"\} [1-9]/),
-  );
+async function synced(running: RunningProxy): Promise<void> {
+  for (const family of ['IPv4', 'IPv6'])
+    await eventually(`the first sync of ${family}`, () =>
+      metric(running, new RegExp(`conntrack_reconciler_sync_duration_seconds_count\\{ip_family="${family}"\\} [1-9]`)),
+    );
+}
 
 /** Whose rules are in the kernel. */
 const MARKS = { iptables: /KUBE-SERVICES/, userspace: /kube-proxy-userspace/, nftables: /table ip kube-proxy \{/ };
@@ -27,7 +29,7 @@ test('switching modes: the service answers all the time, and no rule of the mode
   sources.services.put(serviceOf('ns/web', VIP));
   sources.endpointSlices.put(sliceOf('ns/web', ['10.244.0.11']));
   for (const source of Object.values(sources)) source.finishListing();
-  const ask = () => world.pods[1].ask({ protocol: 'tcp', host: VIP, port: 80, timeoutMs: 500 });
+  const ask = () => world.pods[1].ask({ protocol: 'tcp', host: VIP, port: 80 });
   const ruleset = () => world.node.run('nft', ['list', 'ruleset']);
   let running: RunningProxy | undefined;
   for (const mode of ['iptables', 'userspace', 'nftables', 'iptables'] satisfies Mode[]) {
@@ -71,7 +73,7 @@ test('a node port on which a process of the node listens stays with the process,
   const running = startProxy(t, world.node.path, sources);
   await synced(running);
   t.true(await metric(running, /berth_proxy_skipped_inputs\{ip_family="IPv4",reason="NodePortInUse"\} 1/));
-  const ask = () => world.client.ask({ protocol: 'tcp', host: '192.168.50.1', port: 30080, timeoutMs: 500 });
+  const ask = () => world.client.ask({ protocol: 'tcp', host: '192.168.50.1', port: 30080 });
   t.is((await ask()).trim(), 'the process');
   t.regex(await world.pods[1].ask({ protocol: 'tcp', host: VIP, port: 80 }), /^pod1/, 'the rest is served');
   await new Promise((resolve) => server.close(resolve));

@@ -72,7 +72,7 @@ for (const mode of KERNEL_MODES) {
     const { world, sources, start, flows } = await setUp(t, mode);
     sources.endpointSlices.put(sliceOf('ns/dns', [POD_1, POD_2], { ports: PORTS }));
     const first = await start();
-    t.regex(await world.pods[0].ask(ASK), /^pod/);
+    t.regex(await world.pods[0].ask({ ...ASK, timeoutMs: undefined }), /^pod/);
     const rules = async () =>
       (await world.node.run('nft', ['-a', 'list', 'ruleset'])).replaceAll(/packets \d+ bytes \d+/g, '');
     const before = { rules: await rules(), flows: await flows() };
@@ -96,7 +96,7 @@ test.serial(
       const localnet = () => readSysctl('net.ipv4.conf.all.route_localnet', { netns: world.node.path });
       t.is(localnet(), mode === 'iptables' ? '1' : '0');
       t.is(
-        (await world.host.ask({ protocol: 'tcp', host: '127.0.0.1', port: 30080, timeoutMs: 500 })).slice(0, 4),
+        (await world.host.ask({ protocol: 'tcp', host: '127.0.0.1', port: 30080 })).slice(0, 4),
         mode === 'iptables' ? 'pod1' : 'ECON',
       );
       if (mode === 'nftables') return;
@@ -105,8 +105,9 @@ test.serial(
       writeSysctl('net.ipv4.conf.all.route_localnet', '1', { netns: world.outside.path });
       await world.outside.ip('address', 'delete', '127.0.0.1/8', 'dev', 'lo');
       await world.outside.ip('route', 'add', '127.0.0.0/8', 'via', '192.168.50.1');
-      const attack = () => world.client.ask({ protocol: 'tcp', host: '127.0.0.1', port: 8181, timeoutMs: 500 });
-      t.is(await attack(), 'TIMEOUT');
+      const attack = (timeoutMs?: number) =>
+        world.client.ask({ protocol: 'tcp', host: '127.0.0.1', port: 8181, timeoutMs });
+      t.is(await attack(500), 'TIMEOUT');
       t.regex(await world.host.ask({ protocol: 'tcp', host: '127.0.0.1', port: 8181 }), /^secret/);
       await running.stop();
       await world.node.run('iptables', ['-F', 'KUBE-FIREWALL']);
