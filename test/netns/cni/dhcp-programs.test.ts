@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createConnection } from 'node:net';
@@ -74,7 +75,11 @@ async function setUp(t: ExecutionContext, leaseSeconds = 600) {
   const socket = '/dhcp.sock';
   const socketPath = join(folder, socket);
 
-  const startDaemon = async (command: readonly string[], more: readonly string[] = []): Promise<Daemon> => {
+  const startDaemon = async (
+    command: readonly string[],
+    more: readonly string[] = [],
+    prefix = '',
+  ): Promise<Daemon> => {
     const args = [...command.slice(1), '-socketpath', socketPath, '-pidfile', join(folder, 'pid'), ...more];
     const child = spawn(findProgram('nsenter'), [`--net=${host.path}`, command[0]!, ...args], {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -88,7 +93,7 @@ async function setUp(t: ExecutionContext, leaseSeconds = 600) {
     };
     t.teardown(() => stop('SIGKILL'));
     // One that was killed leaves its socket.
-    await eventually(`the daemon listens: ${text}`, () => listens(socketPath));
+    await eventually(`the daemon listens: ${text}`, () => listens(prefix + socketPath));
     return { child, log: () => text, stop };
   };
 
@@ -173,6 +178,22 @@ for (const { set, path, daemon } of sets) {
     await server.run('busybox', ['ping', '-c', '1', '-W', '20', out.ips[0].address.split('/')[0]]);
     t.is(call(path!, 'DEL', pod, 'one', { ...conf, prevResult: out }, 'macvlan').status, 0);
     t.notRegex(await pod.ip('link'), /eth0/);
+  });
+
+  story(name('a daemon in a container sees the host below a folder; answers are asked for by broadcast'), async (t) => {
+    const { server, startDaemon, call, folder } = await setUp(t);
+    const pod = await createTestNetns(t, 'pod');
+    const prefix = join(folder, 'host');
+    mkdirSync(join(prefix, folder), { recursive: true });
+    // Where namespaces are named.
+    symlinkSync('/run', join(prefix, 'run'));
+    await startDaemon(daemon, ['-hostprefix', prefix, '-broadcast'], prefix);
+    const requests = await hearRequests(t, server, 'srv0');
+    const ipam = { type: 'dhcp', daemonSocketPath: join(prefix, folder, 'dhcp.sock') };
+    const { out, status } = call(path!, 'ADD', pod, 'one', { ipam });
+    t.is(status, 0, JSON.stringify(out));
+    t.true(requests().every(({ broadcast }) => broadcast));
+    t.is(call(path!, 'DEL', pod, 'one', { ipam }).status, 0);
   });
 }
 
@@ -339,7 +360,6 @@ both('a server is asked the same, whoever asks: options of the configuration and
     [ours, OUR_DAEMON],
     [reference, OUR_DAEMON],
     [ours, theirDaemon],
-    [reference, theirDaemon],
   ] as const) {
     const { server, startDaemon, call, socketPath } = await setUp(t);
     const pod = await createTestNetns(t, 'pod');
@@ -369,7 +389,7 @@ both('a server is asked the same, whoever asks: options of the configuration and
     ],
     [[55, '1,15,3']],
   ];
-  t.deepEqual(heard, [...expected, ...expected, ...expected, ...expected]);
+  t.deepEqual(heard, [...expected, ...expected, ...expected]);
 });
 
 const activate = hasProgram('systemd-socket-activate') ? test : test.skip;
