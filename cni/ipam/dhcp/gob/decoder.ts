@@ -4,17 +4,13 @@ import { createMessageSplitter } from './messages.ts';
 import type { GobMap, GobStruct, GobValue } from './values.ts';
 
 /** What a stream may make of us, whoever sends it. */
-export interface GobLimits {
-  messageBytes: number;
-  /** Nested values, and with them what recursive types can do. */
-  depth: number;
-  /** In one message. A byte of a stream may become an object. */
-  values: number;
-  /** Definitions of types in a stream. */
-  types: number;
-}
-
-const DEFAULT_LIMITS: GobLimits = { messageBytes: 4 << 20, depth: 32, values: 50_000, types: 256 };
+const MOST_MESSAGE_BYTES = 4 << 20;
+/** Nested values, and with them what recursive types can do. */
+const DEEPEST = 32;
+/** In one message. A byte of a stream may become an object. */
+const MOST_VALUES = 50_000;
+/** Definitions of types in a stream. */
+const MOST_TYPES = 256;
 
 /** Reads a stream of Go's encoding/gob: values of types that the stream itself describes. */
 export interface GobDecoder {
@@ -31,14 +27,14 @@ export interface GobDecoder {
  *
  * Definitions may come in any order, before the value that needs them. Of interfaces only nil is read.
  */
-export function createGobDecoder(limits: GobLimits = DEFAULT_LIMITS): GobDecoder {
+export function createGobDecoder(): GobDecoder {
   const defined = new Map<number, Definition>();
-  const messages = createMessageSplitter(limits.messageBytes);
+  const messages = createMessageSplitter(MOST_MESSAGE_BYTES);
   let budget = 0;
 
   function define(id: number, reader: GobReader): void {
     if (id < FIRST_DEFINED_ID || defined.has(id)) throw new GobError(`type ${id} is defined already`);
-    if (defined.size === limits.types) throw new GobError(`more than ${limits.types} types`);
+    if (defined.size === MOST_TYPES) throw new GobError(`more than ${MOST_TYPES} types`);
     defined.set(id, parseDefinition(field(TYPE_ID.wireType, reader, 0)));
   }
 
@@ -54,8 +50,8 @@ export function createGobDecoder(limits: GobLimits = DEFAULT_LIMITS): GobDecoder
   }
 
   function field(id: number, reader: GobReader, depth: number): GobValue {
-    if (depth > limits.depth) throw new GobError(`values are nested more than ${limits.depth} deep`);
-    if (--budget < 0) throw new GobError(`more than ${limits.values} values in a message`);
+    if (depth > DEEPEST) throw new GobError(`values are nested more than ${DEEPEST} deep`);
+    if (--budget < 0) throw new GobError(`more than ${MOST_VALUES} values in a message`);
     const definition = definitionOf(id);
     switch (definition.kind) {
       case 'bool':
@@ -121,7 +117,7 @@ export function createGobDecoder(limits: GobLimits = DEFAULT_LIMITS): GobDecoder
       const values: GobValue[] = [];
       for (const message of messages.push(chunk)) {
         const reader = createGobReader(message);
-        budget = limits.values;
+        budget = MOST_VALUES;
         const id = Number(reader.int());
         if (id < 0) define(-id, reader);
         else values.push(value(id, reader));
