@@ -1,11 +1,11 @@
 /**
  * The other nodes as the overlay sees them, kept from Node objects as they come and go. Nodes change every few seconds (heartbeats); only
  * what an overlay reads counts as a change. Cost of one: its own parsing, and a look-up whether its pod CIDRs are anybody's yet; all nodes
- * are looked at again only when CIDRs clash.
+ * are looked at again only when its own CIDRs clash, or others want what it had.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Node } from '../../src/kube/types.ts';
-import { parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
+import { parseIp, parsePrefix, prefixContains, prefixesOverlap } from '../../src/linux/ip.ts';
 import { type AnnotationKeys, parsePeer } from './annotations.ts';
 import type { Peer, PerFamily } from './backend.ts';
 import { createPrefixClaims, describeClash } from './prefix-claims.ts';
@@ -116,6 +116,15 @@ export function createPeerTable(options: {
     }
   }
 
+  /** Whether a node that waits for its pods may have them, or another one, now that these were or are a node's. */
+  function concernsClashes(name: string, involved: readonly (Peer | undefined)[]): boolean {
+    if (clashes.size === 0) return false;
+    if (clashes.has(name)) return true;
+    const prefixes = involved.flatMap((peer) => (peer ? prefixesOf(peer) : [])).map(({ text }) => parsePrefix(text));
+    const waiting = [...clashes.keys()].flatMap((node) => prefixesOf(candidates.get(node)!.peer!));
+    return waiting.some(({ text }) => prefixes.some((one) => prefixesOverlap(one, parsePrefix(text))));
+  }
+
   /** Does what `change` does and tells whose state differs then. */
   function compare(change: () => void): Set<string> {
     const before = new Map(peers);
@@ -130,8 +139,7 @@ export function createPeerTable(options: {
     if (candidate) candidates.set(name, candidate);
     else candidates.delete(name);
     const peer = candidate?.problem ? undefined : candidate?.peer;
-    const isQuiet = clashes.size === 0 && !(peer && findClash(name, peer));
-    if (!isQuiet) return compare(rebuild);
+    if (concernsClashes(name, [before?.peer, peer]) || (peer && findClash(name, peer))) return compare(rebuild);
     const old = peers.get(name);
     dismiss(name);
     if (peer) admit(name, peer);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import test from 'ava';
 import {
   annotationKeys,
@@ -7,7 +8,10 @@ import {
   slimNode,
 } from '../../../../cni/overlay/annotations.ts';
 import { createPeerTable } from '../../../../cni/overlay/peer-table.ts';
+import type { Node } from '../../../../src/kube/types.ts';
+import { networkOf, parsePrefix, prefixesOverlap } from '../../../../src/linux/ip.ts';
 import { draftNode, type NodeFacts } from '../../../support/overlay-nodes.ts';
+import { createRandom } from '../../../support/random.ts';
 
 const keys = annotationKeys();
 const OWN = { podCidrs: { 4: '10.244.1.0/24' }, uplinkSubnets: ['192.0.2.0/24'] };
@@ -167,6 +171,44 @@ test('what a hostile node writes is its own trouble: depth, length', (t) => {
   ]) {
     put('b', facts);
     t.true(table.skipped()[0]!.reason.length < 300, table.skipped()[0]!.reason.slice(0, 300));
+  }
+});
+
+test('whatever comes, changes and goes in whatever order: the oldest have their pods, as if all had been seen at once', (t) => {
+  const random = createRandom(77);
+  const { table } = setUp('host-gw');
+  const there = new Map<string, Node>();
+  const byAge = (one: Node, other: Node) => (ageOf(one) < ageOf(other) ? -1 : 1);
+  const ageOf = ({ metadata }: Node) => `${metadata.creationTimestamp} ${metadata.name}`;
+  for (let step = 0; step < 600; step++) {
+    const name = `n${random.below(12)}`;
+    const before = new Map(table.peers);
+    const known = there.get(name);
+    let told: Set<string>;
+    if (known && random.isTrue(0.25)) {
+      there.delete(name);
+      told = table.remove(name);
+    } else {
+      const node = draftNode(name, {
+        podCidrs: [`10.244.${random.below(16)}.0/${22 + random.below(4)}`],
+        internalIps: [`192.0.2.${random.below(9) + 2}`],
+        creationTimestamp: known?.metadata.creationTimestamp ?? `2026-01-01T00:00:${10 + random.below(40)}Z`,
+      });
+      there.set(name, node);
+      told = table.put(node);
+    }
+    const taken = [parsePrefix(OWN.podCidrs[4])];
+    const admitted = [...there.values()].toSorted(byAge).filter(({ spec }) => {
+      const prefix = networkOf(parsePrefix(spec!.podCIDR!));
+      const isFree = !taken.some((one) => prefixesOverlap(one, prefix));
+      if (isFree) taken.push(prefix);
+      return isFree;
+    });
+    t.deepEqual([...table.peers.keys()].toSorted(), admitted.map(({ metadata }) => metadata.name).toSorted());
+    t.is(table.skipped().length, there.size - admitted.length);
+    const names = [...new Set([...before.keys(), ...table.peers.keys()])];
+    const differing = names.filter((one) => !isDeepStrictEqual(before.get(one), table.peers.get(one)));
+    t.deepEqual([...told].toSorted(), differing.toSorted(), `who is told at step ${step}`);
   }
 });
 
