@@ -29,12 +29,17 @@ export interface PodAttachments {
   isBuiltin(attachment: CachedAttachment): boolean;
 }
 
+/** As many as a node usually has room for. */
+const MOST_REFUSED = 256;
+
 export function createPodAttachments(deps: {
   chain: Chain;
   cache: AttachmentCache;
   log: Logger;
   /** What files of attachments without a configuration are undone with. */
   current(): NetworkConfiguration | undefined;
+  /** All that is attached on this host, as far as anything tells. */
+  all(): Iterable<CachedAttachment>;
 }): PodAttachments {
   const { chain, cache, log } = deps;
 
@@ -97,6 +102,48 @@ export function createPodAttachments(deps: {
     }
   }
 
+  /** Of other networks: within one its address manager sees to it. */
+  function holderOf(ips: readonly string[], { network, containerId }: CachedAttachment): CachedAttachment | undefined {
+    for (const other of deps.all())
+      if (other.network !== network && other.containerId !== containerId)
+        if (ipsOf(other).some((ip) => ips.includes(ip))) return other;
+    return undefined;
+  }
+
+  /**
+   * A network that takes another's place on the node (a node's own, then an add-on's) gives addresses out of the same range, and does not know
+   * of those that pods still have of the one before: these are given back, and the next is taken.
+   */
+  async function addUnheld(
+    network: NetworkConfiguration,
+    whole: CachedAttachment,
+    signal: AbortSignal,
+  ): Promise<CachedAttachment> {
+    const refused = new Set<string>();
+    for (;;) {
+      signal.throwIfAborted();
+      const result = await addFresh(network, whole, signal).catch((error) => {
+        // A leftover that no file tells of: it was removed with the failed try.
+        if (!(error instanceof CniError) || error.code !== CNI_ERROR.alreadyAttached) throw error;
+        return addFresh(network, whole, signal);
+      });
+      const made = { ...whole, result: renderResult(result, network.cniVersion) };
+      const ips = ipsOf(made);
+      const holder = holderOf(ips, made);
+      if (!holder) return made;
+      await remove(made, whole.netns);
+      log.info(
+        { sandbox: whole.containerId, ips, holder: holder.containerId },
+        'an address of another network’s pod is passed over',
+      );
+      if (refused.size >= MOST_REFUSED || ips.every((ip) => refused.has(ip)))
+        throw new CniError(CNI_ERROR.addressTaken, `network ${network.name} gave ${ips.join(', ')}, which is in use`, {
+          details: `${holder.containerId} ${holder.ifname} has it of network ${holder.network}`,
+        });
+      for (const ip of ips) refused.add(ip);
+    }
+  }
+
   return {
     remove,
     isBuiltin: (attachment) => networkOf(attachment)?.isBuiltin === true,
@@ -121,13 +168,7 @@ export function createPodAttachments(deps: {
         }
         await remove(earlier, netns);
       }
-      signal.throwIfAborted();
-      const result = await addFresh(network, whole, signal).catch((error) => {
-        // A leftover that no file tells of: it was removed with the failed try.
-        if (!(error instanceof CniError) || error.code !== CNI_ERROR.alreadyAttached) throw error;
-        return addFresh(network, whole, signal);
-      });
-      const made = { ...whole, result: renderResult(result, network.cniVersion) };
+      const made = await addUnheld(network, whole, signal);
       try {
         const ips = ipsOf(made);
         if (ips.length === 0)

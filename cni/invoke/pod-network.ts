@@ -107,7 +107,6 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
   );
   const cache = openAttachmentCache(options.cacheDir ?? DEFAULT_CACHE_DIR);
   for (const problem of cache.problems) log.warn({ problem }, 'a kept attachment cannot be read');
-  const attachments = createPodAttachments({ chain, cache, log, current: inUse.current });
   /** One operation per sandbox at a time. */
   const underWay = new Map<string, Promise<unknown>>();
   const attachedAtMs = new Map<string, number>();
@@ -137,6 +136,13 @@ export function createPodNetwork(options: PodNetworkOptions, deps: PodNetworkDep
   /** The machine's firewalld knows nothing of other namespaces. */
   const systemBus = options.systemBus ?? (hostNetns === undefined ? SYSTEM_BUS : undefined);
 
+  const attachments = createPodAttachments({
+    chain,
+    cache,
+    log,
+    current: inUse.current,
+    all: () => [...[...leases.keys()].flatMap(earlierOf), ...cache.list()],
+  });
   const knownOf = (sandboxId: string) => [...earlierOf(sandboxId), ...cache.of(sandboxId)];
 
   const sourceOf = ({ hostPorts, annotations }: Omit<PodSandbox, 'netnsPath'>): CapabilitySource => ({

@@ -191,10 +191,13 @@ export function taken({ ifname, netns, containerId }: AttachRequest): CniError {
   );
 }
 
+/** Kinds whose module has another name. */
+const MODULES: Record<string, string> = { vlan: '8021q' };
+
 function explained(error: unknown, { type, kind }: { type: string; kind: string }): unknown {
   if (!isNetlinkError(error, 'EOPNOTSUPP')) return error;
   return new CniError(CNI_ERROR.ioFailure, `${type}: this kernel has no links of kind ${kind}`, {
-    details: `load its module (modprobe ${kind}), or run a kernel that has it`,
+    details: `load its module (modprobe ${MODULES[kind] ?? kind}), or run a kernel that has it`,
     cause: error,
   });
 }

@@ -27,5 +27,10 @@ export function parseConfiguredMac(key: string, text: string): string {
     throw new CniError(CNI_ERROR.invalidNetworkConfig, `${key}: ${JSON.stringify(text)} is no MAC address`, {
       details: 'write it like 0a:58:0a:f4:01:05',
     });
+  // The kernel's answer to it names neither key nor reason.
+  if ((Number.parseInt(mac, 16) & 1) === 1 || /^[0:]+$/.test(mac))
+    throw new CniError(CNI_ERROR.invalidNetworkConfig, `${key}: ${JSON.stringify(text)} is no MAC of one interface`, {
+      details: 'the first byte is even, and not all are zero',
+    });
   return mac;
 }

@@ -60,3 +60,32 @@ test('the host’s own namespace is no pod’s, whatever led there', async (t) =
   t.deepEqual([leases(), cached(), await hostLinks()], [[], [], before]);
   t.regex(await host.ip('link', 'show', 'lo'), /LOOPBACK,UP/);
 });
+
+test('a network that takes another’s place gives no address that a pod still has of the one before', async (t) => {
+  const { open, write, conflist, leases, base } = await setUpInvoke(t);
+  const names = ['old', 'older', 'new', 'asks'];
+  const [old, older, fresh, asks] = await Promise.all(names.map((name) => createTestNetns(t, name)));
+  const builtin = open({ mode: 'auto' });
+  t.deepEqual(await builtin.attach(sandbox(old!, 'old'), never), { ips: ['10.244.1.2'] });
+  t.deepEqual(await builtin.attach(sandbox(older!, 'older'), never), { ips: ['10.244.1.3'] });
+  const dataDir = join(base, 'networks');
+  const ipam = { type: 'host-local', dataDir, ranges: [[{ subnet: '10.244.1.0/24' }]] };
+  const capabilities = { ips: true };
+  write('10-add-on.conflist', conflist([{ ...BRIDGE, bridge: 'cni0', capabilities, ipam }], { name: 'cbr0' }));
+  const network = open({ mode: 'auto' });
+  t.deepEqual(await network.attach(sandbox(fresh!, 'new'), never), { ips: ['10.244.1.4'] });
+  await t.notThrowsAsync(fresh!.run('busybox', ['ping', '-c1', '-W2', '10.244.1.2']));
+  t.deepEqual(leases('cbr0'), ['10.244.1.4']);
+  const annotations = { 'berth/pod-ips': '10.244.1.3' };
+  const error = await t.throwsAsync(network.attach(sandbox(asks!, 'asks', { annotations }), never));
+  t.regex(
+    String(error?.message),
+    /network cbr0 gave 10\.244\.1\.3, which is in use; id-older eth0 has it of network berth \(CNI error 102\)/,
+  );
+  t.deepEqual(leases('cbr0'), ['10.244.1.4']);
+  await network.detach(sandbox(old!, 'old'));
+  await network.detach(sandbox(older!, 'older'));
+  t.deepEqual(await network.attach(sandbox(asks!, 'asks', { annotations }), never), { ips: ['10.244.1.3'] });
+  for (const name of ['new', 'asks']) await network.detach(sandbox(fresh!, name));
+  t.deepEqual([leases('cbr0'), leases('berth')], [[], []]);
+});

@@ -66,6 +66,8 @@ test('what cannot be is refused with key and value', (t) => {
     ['macvlan', { master: 7 }, /master: 7 is not a text/],
     ['macvlan', { linkInContainer: 'yes' }, /linkInContainer: "yes" is not true or false/],
     ['macvlan', { runtimeConfig: { mac: 'x' } }, /mac: "x" is no MAC/],
+    ['macvlan', { mac: '01:00:5e:00:00:07' }, /mac: "01:00:5e:00:00:07" is no MAC of one interface/],
+    ['macvlan', { mac: '00:00:00:00:00:00' }, /mac: "00:00:00:00:00:00" is no MAC of one interface/],
     ['ipvlan', { mode: 'L2' }, /unknown ipvlan mode: "L2"/],
     ['vlan', { master: 'up0', vlanId: 4095, ipam: IPAM }, /invalid VLAN ID 4095/],
     ['vlan', { master: 'up0', vlanId: -1, ipam: IPAM }, /vlanId: -1 is not/],
