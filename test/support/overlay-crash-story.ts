@@ -14,7 +14,6 @@ import type { Node } from '../../src/kube/types.ts';
 import { run } from '../../src/linux/exec.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/log.ts';
-import { bundlePrograms, linkPackages } from './bundle-program.ts';
 import { allDone, type CrashScene, openApi, ownNodeFile, startScene, subnetFile } from './overlay-crash-scene.ts';
 import { KEYS } from './overlay-nodes.ts';
 
@@ -23,16 +22,6 @@ const STEPS_LIMIT = 200;
 const SETTLE_MS = 20_000;
 const CHILD_LIMIT_MS = 120_000;
 const POLL_MS = 50;
-
-/** Makes the program that is killed: one file, since it is started often. @returns its command. */
-export async function makeCrashChild(folder: string): Promise<string[]> {
-  await bundlePrograms(folder, {
-    'overlay-step-child': 'test/support/overlay-step-child.ts',
-    'berth-packet-mover': 'cni/overlay/udp/packet-mover.ts',
-  });
-  linkPackages(folder);
-  return [process.execPath, join(folder, 'overlay-step-child.mjs')];
-}
 
 export interface CrashStory {
   scene: CrashScene;
@@ -147,6 +136,8 @@ const LOOKS = {
   forwarding: 'bridge fdb show | grep flannel',
   links: 'ip -o -d link | grep flannel',
   addresses: 'ip -o addr show scope global',
+};
+const RULES = {
   tables: 'nft list tables | grep flannel',
   masquerade: 'nft --stateless list table ip flannel-ipv4 2>/dev/null',
   forward: 'iptables-save | grep -i flannel; ip6tables-save | grep -i flannel',
@@ -165,7 +156,9 @@ async function readState(scene: CrashScene): Promise<State> {
   const own = Object.values((JSON.parse(annotations[KEYS.data[4]] ?? 'null') as Record<string, unknown>) ?? {}).filter(
     (value) => typeof value === 'string',
   );
-  const program = Object.entries(LOOKS).map(([part, look]) => `echo '@@ ${part}'; ${look}`);
+  const program = Object.entries({ ...LOOKS, ...(scene.rules && RULES) }).map(
+    ([part, look]) => `echo '@@ ${part}'; ${look}`,
+  );
   const { stdout } = await run('sh', ['-c', program.join('; ')], { netns: host.path, okCodes: [0, 1] });
   const state: State = {};
   for (const section of stdout.split('@@ ').slice(1)) {

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { installBird } from '../../support/bird.ts';
+import { makeCrashChild } from '../../support/overlay-crash-program.ts';
 import { makeScene } from '../../support/overlay-crash-scene.ts';
-import { makeCrashChild, tellCrashStory } from '../../support/overlay-crash-story.ts';
+import { tellCrashStory } from '../../support/overlay-crash-story.ts';
 import { createOverlaySwitch } from '../../support/overlay-hosts.ts';
 
 const isFull = process.env['BERTH_TEST_FULL'] === '1';

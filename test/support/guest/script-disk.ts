@@ -6,11 +6,18 @@ import { bundlePrograms, NATIVE_PACKAGES } from '../bundle-program.ts';
 
 const COPY_TIMEOUT_MS = 120_000;
 
-/** One program of the checkout, bundled, with Node to run it, as an ext4 file system for a guest's second disk: `bin/node` and `main.mjs`. */
-export async function makeScriptDisk(folder: string, program: string): Promise<string> {
+/**
+ * One program of the checkout, bundled, with Node to run it, as an ext4 file system for a guest's second disk: `bin/node` and `main.mjs`.
+ * @param others that the program starts: by name, beside it as `<name>.mjs`.
+ */
+export async function makeScriptDisk(
+  folder: string,
+  program: string,
+  others: Readonly<Record<string, string>> = {},
+): Promise<string> {
   const stage = mkdtempSync(join(folder, 'script-'));
   try {
-    await bundlePrograms(stage, { main: program });
+    await bundlePrograms(stage, { main: program, ...others });
     mkdirSync(join(stage, 'bin'));
     copyFileSync(realpathSync(process.execPath), join(stage, 'bin/node'));
     for (const name of NATIVE_PACKAGES)
