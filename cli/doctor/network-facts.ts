@@ -29,6 +29,7 @@ import type { Settings } from '../settings.ts';
 import { readFirewalld } from './firewalld.ts';
 import type { NetworkFacts } from './network.ts';
 import { readLearnedMtus } from './path-mtu.ts';
+import { readWireguardTraffic } from './wireguard.ts';
 
 const SUBNET_FILE = '/run/flannel/subnet.env';
 const MAIN_TABLE = 254;
@@ -80,6 +81,12 @@ export async function readNetworkFacts(settings: Settings | undefined): Promise<
       learnedMtus: isRunning ? await readLearnedMtus() : [],
       kernelRelease: release(),
       checksumOffload: Object.fromEntries(vxlan.map(({ name }) => [name, readTxChecksumOffload(name) ?? false])),
+      ...(overlay.type === 'wireguard' && {
+        wireguard: await readWireguardTraffic(
+          links.filter(({ name, kind }) => kind === 'wireguard' && overlayLinks.includes(name)).map(({ name }) => name),
+          { clock: systemClock },
+        ),
+      }),
       ...(overlay.type === 'bgp' && { bgpSessions: await readBgpSessions(BGP_DIRECTORY, systemClock) }),
       ...(firewalld && { firewalld }),
       sysctl: (key) => readSysctl(key),

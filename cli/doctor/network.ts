@@ -6,6 +6,7 @@ import type { Route } from '../../src/linux/netlink/routes.ts';
 import { type Finding, isOlder } from './finding.ts';
 import { type FirewalldFacts, judgeFirewalld } from './firewalld.ts';
 import { judgePathMtus, type LearnedMtu } from './path-mtu.ts';
+import { judgeWireguard, type WireguardTraffic } from './wireguard.ts';
 
 /** What is read of the host's pod network. */
 export interface NetworkFacts {
@@ -43,6 +44,8 @@ export interface NetworkFacts {
   checksumOffload: Readonly<Record<string, boolean>>;
   /** Of BIRD; undefined when none runs. */
   bgpSessions?: readonly SessionStatus[];
+  /** Of all peers; undefined with another backend. */
+  wireguard?: readonly WireguardTraffic[];
   /** undefined when none runs. */
   firewalld?: FirewalldFacts;
   sysctl(key: string): string | undefined;
@@ -66,6 +69,7 @@ export function judgeNetwork(facts: NetworkFacts): Finding[] {
     ...judgeForeignRoutes(facts),
     ...judgeChecksums(facts),
     ...judgeBgp(facts),
+    ...judgeWireguard(facts.wireguard, facts.peers ?? []),
     ...judgeFirewalld(facts.firewalld, facts.isRunning),
   ];
 }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { judgeWireguard, readWireguardTraffic } from '../../cli/doctor/wireguard.ts';
 import type { OverlayBackend, Peer, SelfNode } from '../../cni/overlay/backend.ts';
 import { readBackendFields } from '../../cni/overlay/backend-fields.ts';
 import { readWireguardOptions } from '../../cni/overlay/wireguard/options.ts';
@@ -196,25 +197,45 @@ const flannelKey = generatePrivateKey();
 const mine = await ours.ensure(one.self);
 await ip('node2', 'link', 'add', 'flannel-wg', 'type', 'wireguard');
 const theirs = (await openWireguard(netns('node2')))!;
-await theirs.setDevice('flannel-wg', {
-  privateKey: flannelKey,
-  listenPort: 51_820,
-  put: [
-    {
-      publicKey: (mine.data[4] as { PublicKey: string }).PublicKey,
-      endpoint: { address: '192.0.2.1', port: 51_820 },
-      keepaliveSeconds: 0,
-      allowedIps: ['10.244.1.0/24'],
-    },
-  ],
-});
+const us = {
+  publicKey: (mine.data[4] as { PublicKey: string }).PublicKey,
+  endpoint: { address: '192.0.2.1', port: 51_820 },
+  keepaliveSeconds: 0,
+  allowedIps: ['10.244.1.0/24'],
+};
+await theirs.setDevice('flannel-wg', { privateKey: flannelKey, listenPort: 51_820, put: [us] });
 await ip('node2', 'addr', 'add', '10.244.2.0/32', 'dev', 'flannel-wg');
 await ip('node2', 'link', 'set', 'flannel-wg', 'mtu', '1420', 'up');
 await ip('node2', 'route', 'add', '10.244.0.0/16', 'dev', 'flannel-wg');
 const flannelPeer = peerOf(other, { 4: { PublicKey: publicKeyOf(flannelKey) } });
-await ours.sync(new Map([[other.name, { ...flannelPeer, podCidrs: { 4: '10.244.2.0/24' } }]]));
+const flannelPeers = new Map([[other.name, { ...flannelPeer, podCidrs: { 4: '10.244.2.0/24' } }]]);
+await ours.sync(flannelPeers);
 assert.ok((await canPing('pod1', other.podIps[4])) && (await canPing('pod2', one.podIps[4])), 'flannel interop');
 said('a peer made by hand as flanneld makes it');
+
+// What the doctor says of it.
+const examine = async () => {
+  const traffic = await readWireguardTraffic(['flannel-wg'], { clock: systemClock, netns: netns('node1') });
+  return judgeWireguard(traffic, [...flannelPeers.values()]).map(({ state, detail }) => `${state}: ${detail}`);
+};
+/** Without the session of before. */
+const startAnew = async (theirChange: object) => {
+  await ours.sync(new Map());
+  await theirs.setDevice('flannel-wg', { remove: [us.publicKey] });
+  await theirs.setDevice('flannel-wg', { put: [{ ...us, ...theirChange }] });
+  await ours.sync(flannelPeers);
+};
+assert.deepEqual(await examine(), ['ok: 1 of 1 in use, the others have nothing to send']);
+await startAnew({ presharedKey: generatePrivateKey() });
+assert.deepEqual(await Promise.all([canPing('pod1', other.podIps[4]), canPing('pod2', one.podIps[4])]), [false, false]);
+assert.deepEqual(await examine(), [
+  'problem: node2 (never): its packets arrive, and no session comes of it: another preshared key',
+]);
+await startAnew({});
+await ip('node2', 'link', 'set', 'flannel-wg', 'down');
+assert.ok(!(await canPing('pod1', other.podIps[4])));
+assert.deepEqual(await examine(), ['problem: node2 (never): packets are sent, and no answer comes']);
+said('the doctor tells another preshared key from a closed port');
 writeFileSync(join(folder, 'node1-key'), 'nonsense');
 await assert.rejects(ours.ensure(one.self), /has no private key/);
 assert.equal(readFileSync(join(folder, 'node1-key'), 'utf8'), 'nonsense');

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { judgeNetwork, type NetworkFacts } from '../../../cli/doctor/network.ts';
+import type { WireguardTraffic } from '../../../cli/doctor/wireguard.ts';
 import type { Route } from '../../../src/linux/netlink/routes.ts';
 
 const OVERLAY = 191;
@@ -21,6 +22,16 @@ const peer = (number: number, backendType = 'vxlan') => ({
   publicIps: { 4: `192.0.2.${number}` },
   backendType,
   backendData: {},
+});
+const session = (more: Partial<WireguardTraffic>): WireguardTraffic => ({
+  publicKey: 'two',
+  address: '192.0.2.2',
+  handshakeAgeSeconds: 5,
+  sentBytes: 148,
+  receivedBytes: 148,
+  isSending: false,
+  isReceiving: false,
+  ...more,
 });
 const LINKS = [
   { index: 2, name: 'eth0', mtu: 1500, up: true },
@@ -173,6 +184,33 @@ for (const [title, facts, said] of [
     { firewalld: { zonelessCidrs: ['10.244.0.0/16'] } },
     'problem firewalld: 10.244.0.0/16 is in none of its zones: it rejects what pods send',
   ],
+  [
+    'a WireGuard peer that hears and never agrees: another preshared key',
+    { overlay: { type: 'wireguard' }, wireguard: [session({ handshakeAgeSeconds: undefined })] },
+    'problem WireGuard sessions: 192.0.2.2 (never): its packets arrive, and no session comes of it: another preshared key',
+  ],
+  [
+    'a WireGuard peer that is not reached',
+    { overlay: { type: 'wireguard' }, wireguard: [session({ handshakeAgeSeconds: undefined, receivedBytes: 0 })] },
+    'problem WireGuard sessions: 192.0.2.2 (never): packets are sent, and no answer comes',
+  ],
+  [
+    'a WireGuard session that was, and packets that go on; its node by its key',
+    {
+      overlay: { type: 'wireguard' },
+      peers: [{ ...peer(2, 'wireguard'), backendData: { 4: { PublicKey: 'two' } } }],
+      wireguard: [session({ handshakeAgeSeconds: 600, isSending: true }), session({ handshakeAgeSeconds: 20 })],
+    },
+    'problem WireGuard sessions: node-2 (since 10 min): packets are sent, and no answer comes',
+  ],
+  [
+    'a WireGuard session that was, and a peer that asks for another in vain',
+    {
+      overlay: { type: 'wireguard' },
+      wireguard: [session({ handshakeAgeSeconds: 600, isSending: true, isReceiving: true })],
+    },
+    'problem WireGuard sessions: 192.0.2.2 (since 10 min): its packets arrive, and no session comes of it: another preshared key',
+  ],
   ['no BIRD', { overlay: { type: 'bgp' } }, 'problem BGP sessions: no BIRD runs'],
 ] as [string, Partial<NetworkFacts>, string][])
   test(title, (t) => {
@@ -180,3 +218,16 @@ for (const [title, facts, said] of [
     for (const finding of judgeNetwork({ ...FACTS, ...facts }))
       if (finding.state === 'problem') t.truthy(finding.remedy);
   });
+
+test('WireGuard peers with nothing to say to each other are no trouble', (t) => {
+  const wireguard = [
+    session({}),
+    session({ handshakeAgeSeconds: 4000 }),
+    session({ handshakeAgeSeconds: undefined, sentBytes: 0 }),
+  ];
+  const findings = judgeNetwork({ ...FACTS, wireguard }).filter(({ check }) => check === 'WireGuard sessions');
+  t.deepEqual(
+    findings.map(({ state, detail }) => `${state}: ${detail}`),
+    ['ok: 1 of 3 in use, the others have nothing to send'],
+  );
+});
