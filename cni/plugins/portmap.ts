@@ -22,8 +22,12 @@ export interface PortmapDependencies {
   hasIptables(): boolean;
   /** Makes 127.0.0.1 usable as a source towards a pod: route_localnet of the link that leads there. */
   allowLocalhost(podAddress: string): Promise<void>;
-  /** Forgets where UDP flows to these ports of the node went before; they would bypass the new rules until they fall silent. */
-  forgetUdpFlows(family: IpFamily, hostPorts: ReadonlySet<number>, exceptTo: string): Promise<void>;
+  /** Makes the kernel forget UDP flows to these ports of the node: they go where they went, whatever the rules say, until they fall silent. */
+  forgetUdpFlows(
+    family: IpFamily,
+    hostPorts: ReadonlySet<number>,
+    isStale: (endpoint: string) => boolean,
+  ): Promise<void>;
 }
 
 export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> {
@@ -48,15 +52,21 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
     for (const { family, address } of used) if (family === 'IPv4' && config.snat) await deps.allowLocalhost(address);
     try {
       await addBy(backend, config, request.containerId, used);
-      for (const { family, address } of used) {
-        const udp = mappingsOf(config.mappings, family).filter(({ protocol }) => protocol === 'udp');
-        if (udp.length > 0) await deps.forgetUdpFlows(family, new Set(udp.map(({ hostPort }) => hostPort)), address);
-      }
+      for (const { family, address } of used) await forgetFlows(config, family, (endpoint) => endpoint !== address);
     } catch (error) {
       // Of two families one may be done. What went wrong first is what counts.
       await remove(config.network, request.containerId).catch(() => {});
       throw explain(error);
     }
+  }
+
+  async function forgetFlows(
+    { mappings }: PortmapConfig,
+    family: IpFamily,
+    isStale: (endpoint: string) => boolean,
+  ): Promise<void> {
+    const udp = mappingsOf(mappings, family).filter(({ protocol }) => protocol === 'udp');
+    if (udp.length > 0) await deps.forgetUdpFlows(family, new Set(udp.map(({ hostPort }) => hostPort)), isStale);
   }
 
   /** iptables that is there and cannot be used (the legacy kind on a kernel without it) is none, unless it was asked for. */
@@ -90,8 +100,12 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
       return previous;
     },
 
-    async del({ network }, { containerId }) {
-      await remove(network, containerId).catch((error) => Promise.reject(explain(error)));
+    async del(config, { containerId }) {
+      await remove(config.network, containerId).catch((error) => Promise.reject(explain(error)));
+      // The address may be another container's soon: who goes on sending would be heard there.
+      const isGone = (endpoint: string) => config.addresses.includes(endpoint);
+      if (config.addresses.length === 0) return;
+      for (const family of ['IPv4', 'IPv6'] as const) await forgetFlows(config, family, isGone);
     },
 
     async check(config, { containerId, ifname }, result) {

@@ -13,7 +13,7 @@ import { canonicalRule, parseRule } from '../../src/netfilter/rule.ts';
 import type { SavedTable } from '../../src/netfilter/tables.ts';
 import { type TableChanges, targetOf } from '../../src/netfilter/transaction.ts';
 import { cniChainName } from '../hash-name.ts';
-import { mappingsOf, onlyAddressOf, type PodAddress, type PortmapConfig } from './mapping.ts';
+import { isForLocalhost, mappingsOf, onlyAddressOf, type PodAddress, type PortmapConfig } from './mapping.ts';
 
 export const DNAT_CHAIN = 'CNI-HOSTPORT-DNAT';
 const SETMARK_CHAIN = 'CNI-HOSTPORT-SETMARK';
@@ -23,6 +23,8 @@ const OLD_SNAT_CHAIN = 'CNI-HOSTPORT-SNAT';
 /** The multiport match takes no more. */
 const PORTS_A_RULE = 15;
 const COMMENT_LIMIT = 255;
+/** Beside the reference plugin's words: `isForLocalhost` tells why. */
+const FROM_NODE = ' -m addrtype --src-type LOCAL';
 
 export const podChain = (network: string, containerId: string) => cniChainName(network, containerId, 'DN-');
 const oldPodChain = (network: string, containerId: string) => cniChainName(network, containerId, 'SN-');
@@ -57,7 +59,8 @@ export function buildPodChain(config: PortmapConfig, containerId: string, pod: P
   const rules = mappings.flatMap((mapping) => {
     const { protocol, hostPort, containerPort } = mapping;
     const only = onlyAddressOf(mapping);
-    const port = `-p ${protocol} -m ${protocol} --dport ${hostPort}${only === undefined ? '' : ` -d ${only}`}`;
+    const from = isForLocalhost(mapping) ? FROM_NODE : '';
+    const port = `-p ${protocol} -m ${protocol} --dport ${hostPort}${only === undefined ? '' : ` -d ${only}`}${from}`;
     return [
       ...(config.snat ? sources.map((source) => `${source}${port} -j ${markChain}`) : []),
       `${port} -j DNAT --to-destination ${to}:${containerPort}`,
@@ -164,7 +167,10 @@ export function findMissing(
     ...entries.map((rule): [string, string] => [DNAT_CHAIN, rule]),
     ...rules.map((rule): [string, string] => [chain, rule]),
   ];
-  const missing = wanted.find(([from, rule]) => !hasRule(saved, from, rule));
+  // A container that the reference plugin attached has its ports, if less closely kept: no reason to attach it anew.
+  const missing = wanted.find(
+    ([from, rule]) => !hasRule(saved, from, rule) && !hasRule(saved, from, rule.replace(FROM_NODE, '')),
+  );
   return missing && `chain ${missing[0]} of the nat table lacks ${missing[1]}`;
 }
 

@@ -28,6 +28,8 @@ export interface PortmapConfig {
   /** The network's name. */
   network: string;
   mappings: readonly PortMapping[];
+  /** The container's, where a DEL says them; without lengths. */
+  addresses: readonly string[];
   /** Connections of the pod to itself, and of the node's 127.0.0.1, get the node's address as source. */
   snat: boolean;
   /** All mapped connections do: for networks whose answers do not pass the node (macvlan, ipvlan). */
@@ -70,6 +72,14 @@ export function mappingsOf(mappings: readonly PortMapping[], family: IpFamily): 
 /** The one address of the node that a mapping is for; undefined for all of them. */
 export function onlyAddressOf({ hostIP }: PortMapping): string | undefined {
   return hostIP && !/^[0:.]+$/.test(hostIP) ? hostIP : undefined;
+}
+
+/**
+ * Whether a mapping is for the node's own processes alone. The address does not say so by itself: destinations are translated before the
+ * kernel drops what comes from a link and is for 127.0.0.0/8, so that a neighbour who sends there would get to the pod. (IPv6 drops it first.)
+ */
+export function isForLocalhost(mapping: PortMapping): boolean {
+  return onlyAddressOf(mapping)?.startsWith('127.') === true;
 }
 
 function familyIfAny(address: string): IpFamily | undefined {

@@ -17,7 +17,7 @@
 import { createHash } from 'node:crypto';
 import type { Chain, Family, Rule, Statement } from '../../src/netfilter/nfnetlink/rule.ts';
 import { ruleText } from '../../src/netfilter/nfnetlink/rule-text.ts';
-import { mappingsOf, onlyAddressOf, type PodAddress, type PortmapConfig } from './mapping.ts';
+import { isForLocalhost, mappingsOf, onlyAddressOf, type PodAddress, type PortmapConfig } from './mapping.ts';
 
 export const HOSTPORT_TABLE = 'cni_hostport';
 export const TABLE_COMMENT = 'CNI portmap plugin';
@@ -30,6 +30,9 @@ const SRCNAT = 100;
 export const POD_CHAINS: ReadonlySet<string> = new Set(['hostports', 'hostip_hostports', 'masquerading']);
 /** Of the reference plugin, at a Service's priority; ours take their place. */
 export const REFERENCE_HOOKS = ['prerouting', 'output'] as const;
+
+/** Beside the reference plugin's matches: `isForLocalhost` tells why. */
+const FROM_NODE: Statement = { kind: 'local-address', field: 'saddr' };
 
 const toLocal: Rule = {
   statements: [
@@ -82,6 +85,7 @@ export function buildPodRules(config: PortmapConfig, containerId: string, pod: P
         statements: [
           ...statements,
           ...(only === undefined ? [] : [{ kind: 'address', field: 'daddr', cidr: only } as const]),
+          ...(isForLocalhost(mapping) ? [FROM_NODE] : []),
           { kind: 'destination-port', protocol, port: hostPort },
           { kind: 'dnat', address: pod.address, port: containerPort },
         ],
@@ -95,6 +99,11 @@ export function buildPodRules(config: PortmapConfig, containerId: string, pod: P
     rule: { ...marks, statements: [...from, to, { kind: 'masquerade' }] },
   });
   return [...forwards, ...sources(config, pod).map((from) => masquerade(from))];
+}
+
+/** As the reference plugin has it. Pure. */
+export function withoutOurs({ statements, ...rule }: Rule): Rule {
+  return { ...rule, statements: statements.filter((statement) => statement !== FROM_NODE) };
 }
 
 /** Whose connections to the pod get the node's address as source. */

@@ -18,6 +18,7 @@ import {
   renderRules,
   SKELETON,
   TABLE_COMMENT,
+  withoutOurs,
 } from './nftables-rules.ts';
 
 interface Table {
@@ -180,7 +181,10 @@ function findMissing(
 ): string | undefined {
   const forwards = wanted.filter(({ chain }) => chain !== 'masquerading');
   const lost = forwards.find(
-    ({ conditions, rule }) => conditions.length === 0 && !standing.some((one) => isRule(one.expressions, rule, family)),
+    ({ conditions, rule }) =>
+      conditions.length === 0 &&
+      // A container that the reference plugin attached has its ports, if less closely kept: no reason to attach it anew.
+      !standing.some(({ expressions }) => [rule, withoutOurs(rule)].some((one) => isRule(expressions, one, family))),
   );
   if (lost)
     return renderRules(family, [lost])

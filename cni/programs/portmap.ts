@@ -44,13 +44,16 @@ export function openPortmap(deps: Pick<PluginDependencies, 'run' | 'hostNetns'>)
       const link = index === undefined ? undefined : await host.getLink(index);
       if (link) writeSysctl(`net/ipv4/conf/${link.name}/route_localnet`, '1', { netns: hostNetns });
     },
-    async forgetUdpFlows(family, hostPorts, exceptTo) {
+    async forgetUdpFlows(family, hostPorts, isStale) {
       // The look goes over the whole machine's table, some 10 ms, however few of its connections are this namespace's.
       if (readSysctl('net/netfilter/nf_conntrack_count', { netns: hostNetns }) === '0') return;
+      // What goes to such a port elsewhere (to a name server, say) is none of ours.
+      const own = new Set((await host.listAddresses()).map(({ address }) => address.split('/')[0]));
       try {
         await conntrack.deleteUdpFlows(
           family,
-          (flow) => hostPorts.has(flow.destinationPort) && flow.replySource !== exceptTo,
+          ({ destination, destinationPort, replySource }) =>
+            hostPorts.has(destinationPort) && own.has(destination) && isStale(replySource),
         );
       } catch (error) {
         // A kernel that does not tell of its connections: they end by themselves.
@@ -77,6 +80,7 @@ function parsePortmap(conf: NetConf): PortmapConfig {
   return {
     network: conf.name,
     mappings,
+    addresses: (conf.prevResult?.ips ?? []).map(({ address }) => address.split('/')[0]!),
     snat: fields.flag('snat', true),
     masqAll: fields.flag('masqAll'),
     backend: chooseBackend(fields, setMarkChain, conditions),

@@ -1,5 +1,7 @@
 /** What a host port must never take: what is for a Service, and what merely passes. */
 import test from 'ava';
+import { run } from '../../../src/linux/exec.ts';
+import { writeSysctl } from '../../../src/linux/sysctl.ts';
 import { eventually } from '../../support/eventually.ts';
 import { addPorts, NODE_ADDRESS, ourPortmap, portmapConf } from '../../support/host-ports.ts';
 import { serviceOf, sliceOf } from '../../support/proxy.ts';
@@ -72,5 +74,40 @@ test.serial(
       t.is(await world.client.ask({ protocol: 'tcp', host: NODE_ADDRESS, port: 8080 }), 'pod2 192.168.50.9', backend);
       await call({ command: 'DEL', type: 'portmap', id: 'two', conf });
     }
+  },
+);
+
+test.serial(
+  'a host port of localhost is the node’s alone: a neighbour that sends to 127.0.0.1 does not get there',
+  async (t) => {
+    const world = await createWorld(t);
+    const call = ourPortmap(world.node);
+    // A neighbour whose 127.0.0.1 is not its own: it leaves by its uplink, to the node's link address.
+    const neighbours = [world.outside.path, world.podPaths[0]!];
+    for (const [netns, gateway] of [
+      [neighbours[0]!, NODE_ADDRESS],
+      [neighbours[1]!, '10.244.0.1'],
+    ]) {
+      const ip = (...args: string[]) => run('ip', args, { netns });
+      writeSysctl('net.ipv4.conf.all.route_localnet', '1', { netns });
+      await ip('addr', 'del', '127.0.0.1/8', 'dev', 'lo');
+      await ip('route', 'add', '127.0.0.1/32', 'via', gateway!);
+    }
+    // As kube-proxy and the plugin itself set it.
+    writeSysctl('net.ipv4.conf.all.route_localnet', '1', { netns: world.node.path });
+    const ask = (peer: World['client']) =>
+      peer.ask({ protocol: 'tcp', host: '127.0.0.1', port: 9090, timeoutMs: 1500 });
+    for (const backend of ['iptables', 'nftables'])
+      for (const hostIP of [undefined, '127.0.0.1']) {
+        const conf = portmapConf('10.244.0.12/24', [{ hostPort: 9090, containerPort: 8080, hostIP }], { backend });
+        await addPorts(t, call, 'two', conf, world.podPaths[1]!);
+        t.regex(await ask(world.host), /^pod2 /, `${backend}: the node itself`);
+        for (const peer of [world.client, world.pods[0]])
+          if (hostIP === undefined)
+            t.regex(await ask(peer), /^pod2 /, `${backend}: the neighbour gets there, with a port for all addresses`);
+          else t.notRegex(await ask(peer), /^pod2 /, `${backend}: a neighbour`);
+        t.false((await call({ command: 'CHECK', type: 'portmap', id: 'two', netns: world.podPaths[1]!, conf })).failed);
+        await call({ command: 'DEL', type: 'portmap', id: 'two', conf });
+      }
   },
 );

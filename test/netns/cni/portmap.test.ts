@@ -12,6 +12,7 @@ import type { CniError } from '../../../cni/types.ts';
 import { parseNetConf } from '../../../cni/wire/net-conf.ts';
 import { findProgram, hasProgram, run } from '../../../src/linux/exec.ts';
 import { readSysctl } from '../../../src/linux/sysctl.ts';
+import { createConntrack } from '../../../src/netfilter/ctnetlink.ts';
 import type { Run } from '../../../src/netfilter/iptables.ts';
 import { openNftSocket } from '../../../src/netfilter/nfnetlink/socket.ts';
 import { findLockHolders } from '../../../src/netfilter/xtables-lock.ts';
@@ -236,6 +237,43 @@ for (const backend of ['iptables', 'nftables'])
       t.notRegex(await node.run('nft', ['list', 'ruleset']), /CNI-DN|cni_hostport/);
     },
   );
+
+test.serial(
+  'UDP flows: those to a pod that goes end with it; those to the same port elsewhere are left alone',
+  async (t) => {
+    const world = await createWorld(t);
+    const call = ourPortmap(world.node);
+    const conf = portmapConf('10.244.0.11/24', [{ hostPort: 5353, containerPort: 5353, protocol: 'udp' }]);
+    const ask = (host: string, localPort: number) =>
+      world.client.ask({ protocol: 'udp', host, port: 5353, localPort, timeoutMs: 1000 });
+    const endpoints = async () => {
+      const found: string[] = [];
+      await createConntrack({ netns: world.node.path }).deleteUdpFlows('IPv4', ({ destination, replySource }) => {
+        found.push(`${destination} ${replySource}`);
+        return false;
+      });
+      return found.toSorted();
+    };
+    const elsewhere = '10.244.0.12 10.244.0.12';
+    // Connections are tracked as soon as anybody has rules for them.
+    await addPorts(
+      t,
+      call,
+      'two',
+      portmapConf('10.244.0.12/24', [{ hostPort: 1, containerPort: 1 }]),
+      world.podPaths[1]!,
+    );
+    t.is(await ask('10.244.0.12', 4000), 'pod2 192.168.50.9');
+    t.is(await ask(NODE_ADDRESS, 4001), 'ECONNREFUSED');
+    t.true((await endpoints()).includes(elsewhere));
+    await addPorts(t, call, 'one', conf, world.podPaths[0]!);
+    t.true((await endpoints()).includes(elsewhere), 'not for this node');
+    t.is(await ask(NODE_ADDRESS, 4001), 'pod1 192.168.50.9');
+    t.false((await call({ command: 'DEL', type: 'portmap', id: 'one', conf })).failed);
+    t.deepEqual(await endpoints(), [elsewhere]);
+    t.is(await ask(NODE_ADDRESS, 4001), 'ECONNREFUSED', 'the same flow');
+  },
+);
 
 test.serial('IPv6: ports of all addresses and of one, by both backends', async (t) => {
   const world = await createWorld(t);

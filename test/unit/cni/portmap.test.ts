@@ -27,6 +27,7 @@ const config = (extra: Partial<PortmapConfig> = {}): PortmapConfig => ({
   masqAll: false,
   backend: undefined,
   markBit: 13,
+  addresses: [],
   setMarkChain: undefined,
   conditions: { IPv4: [], IPv6: [] },
   ...extra,
