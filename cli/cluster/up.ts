@@ -16,6 +16,7 @@ import { checkOverlayIsKept, settingsFromFlags, type UpFlags } from '../settings
 import { adminClient } from './admin-client.ts';
 import { dnsReadyAddress, probeHttp } from './health-probe.ts';
 import { imagesFolder } from './images-folder.ts';
+import { pauseBeforeLookMs } from './look-again.ts';
 
 const READY_TIMEOUT_MS = 120_000;
 const DNS_TIMEOUT_MS = 30_000;
@@ -81,6 +82,7 @@ async function waitForNode(settings: Settings, startedMs: number): Promise<void>
   let last = 'the API server does not answer yet';
   try {
     for (;;) {
+      const lookedMs = performance.now();
       const alive = daemonPid(settings) !== undefined;
       seen ||= alive;
       const ended = seen && !alive;
@@ -95,7 +97,7 @@ async function waitForNode(settings: Settings, startedMs: number): Promise<void>
         if (state === true) return;
         last = state;
       }
-      await sleep(POLL_MS);
+      await sleep(pauseBeforeLookMs(performance.now() - lookedMs, POLL_MS));
     }
   } finally {
     await client?.close();

@@ -6,6 +6,7 @@ import { removeTree } from '../../src/linux/remove-tree.ts';
 import { runAll } from '../../src/runtime/run-all.ts';
 import { adminClient } from '../cluster/admin-client.ts';
 import { knownCluster } from '../cluster/known-cluster.ts';
+import { pauseBeforeLookMs } from '../cluster/look-again.ts';
 import { daemonPid } from '../daemon/launch.ts';
 import { lastLines } from '../engine/private-engine.ts';
 import { UserError } from '../output/failure.ts';
@@ -175,6 +176,7 @@ async function waitUntilReady(
   const deadline = performance.now() + READY_TIMEOUT_MS;
   let seen = false;
   for (;;) {
+    const askedMs = performance.now();
     const node = await client.get(nodes, { name }).catch(() => undefined);
     const ready = node?.status?.conditions?.find(({ type }) => type === 'Ready');
     // The store remembers the node of an earlier run; only a word of this one counts. Times are whole seconds.
@@ -186,7 +188,7 @@ async function waitUntilReady(
       throw new UserError(
         `node ${name} did not become Ready: ${ready?.message ?? 'it has not been heard of'}. The end of ${log}:\n${lastLines(log, 8)}`,
       );
-    await sleep(POLL_MS);
+    await sleep(pauseBeforeLookMs(performance.now() - askedMs, POLL_MS));
   }
 }
 
