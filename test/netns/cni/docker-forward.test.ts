@@ -10,6 +10,7 @@ import { hasProgram } from '../../../src/linux/exec.ts';
 import { readMounts, unmount } from '../../../src/linux/mounts.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
+import { eventually } from '../../support/eventually.ts';
 import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
@@ -42,12 +43,10 @@ async function startDockerWithRules(t: ExecutionContext, host: TestNetns, direct
     await running;
   });
   const docker = connectDocker(socket);
-  for (let attempt = 0; attempt < 300; attempt++) {
+  await eventually('dockerd answers', async () => {
     if (ended) throw ended;
-    if (await docker.version().catch(() => undefined)) return;
-    await systemClock.sleep(50);
-  }
-  throw new Error('dockerd does not answer');
+    return (await docker.version().catch(() => undefined)) !== undefined;
+  });
 }
 
 async function setUp(t: ExecutionContext) {

@@ -9,6 +9,7 @@ import { ExecError } from '../../../src/linux/exec.ts';
 import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
+import { eventually } from '../../support/eventually.ts';
 import { diffSnapshots, snapshotHost } from '../../support/host-snapshot.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
@@ -74,12 +75,8 @@ async function serve(t: ExecutionContext, netns: TestNetns, port: number, on = '
   t.teardown(() => controller.abort());
   const program = `net.createServer((s) => s.end(s.remoteAddress)).listen(${port}, '${on}')`;
   netns.run(process.execPath, ['-e', program], { timeoutMs: 120_000, signal: controller.signal }).catch(() => {});
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const local = on === '::' ? '::1' : '127.0.0.1';
-    if ((await connect(netns, local, port)) === local) return;
-    await systemClock.sleep(30);
-  }
-  throw new Error(`the server in ${netns.name} does not answer`);
+  const local = on === '::' ? '::1' : '127.0.0.1';
+  await eventually(`the server in ${netns.name} answers`, async () => (await connect(netns, local, port)) === local);
 }
 
 /** What a TCP connection answers, or `refused`, `timeout`, … */

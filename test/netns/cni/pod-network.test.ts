@@ -10,6 +10,7 @@ import { openRtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
 import { readSysctl, writeSysctl } from '../../../src/linux/sysctl.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
 const never = new AbortController().signal;
@@ -226,8 +227,7 @@ test('host ports lead to the pod from outside, from the node and from itself, an
   pod.run(process.execPath, ['-e', program], { timeoutMs: 60_000, signal: controller.signal }).catch(() => {});
   const connect = (from: TestNetns, address: string, port: number) =>
     from.run('busybox', ['nc', '-w', '2', address, String(port)], { timeoutMs: 5000, input: '' }).catch(() => 'failed');
-  for (let attempt = 0; attempt < 100 && (await connect(host, ips[0]!, 80)) !== 'hello'; attempt++)
-    await systemClock.sleep(30);
+  await eventually('the server answers', async () => (await connect(host, ips[0]!, 80)) === 'hello');
 
   for (const from of [host, other, pod]) t.is(await connect(from, '192.0.2.1', 8080), 'hello', from.name);
   t.is(await connect(host, '127.0.0.1', 8080), 'hello');

@@ -66,12 +66,15 @@ test('devices of a node, put together: resources, admission, a plugin that canno
   const pod = podOf({ containers: [{ name: 'app', image: 'x', resources: { limits: { [R]: '2' } } }] });
   await devices.provider.allocate(pod, pod.spec.containers[0]!, { preferred: false });
   nodeNews = 0;
+  const sinceMs = performance.now();
   for (let round = 0; round < 100; round++) {
     plugin.list([{ id: 'a', sick: round % 2 === 0 }, { id: 'b' }]);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   await eventually('the last word is told', () => amounts() === '2/2' && podNews.length > 0);
-  t.true(nodeNews <= 2, `${nodeNews} times in a moment`);
+  // At once, then once a second, for as long as it took.
+  const seconds = (performance.now() - sinceMs) / 1000;
+  t.true(nodeNews <= 2 + seconds, `${nodeNews} times in ${seconds} s, of a hundred`);
   t.deepEqual([...new Set(podNews)], ['uid-1']);
 
   // What is given out still counts when it is sick, and what somebody else has written on the node does, too.
