@@ -28,6 +28,12 @@ const MIN_INTERVAL_MS = 200;
 const RECHECK_MS = 60_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
+/** Who writes what we wrote a moment ago does it on purpose: from the second time on we answer more and more seldom. */
+const QUIET_MS = 60_000;
+const REWRITE_FIRST_MS = 1_000;
+const REWRITE_LAST_MS = 60_000;
+/** The fourth time within the minute. */
+const RIVAL_MS = 8_000;
 
 /**
  * Keeps this node's annotations, and its condition NetworkUnavailable=False, as flanneld does: one patch of `nodes/status`, only when
@@ -48,8 +54,37 @@ export function createNodePublisher(
   let wanted: Publication | undefined;
   let done = false;
   let failures = 0;
-
+  let lastPatchMs = Number.NEGATIVE_INFINITY;
+  let spacingMs = 0;
+  let cancelLater: (() => void) | undefined;
   let told = '';
+
+  /**
+   * Two hosts of one name, or two overlays on one host, would write ten times a second by turns otherwise, and all other nodes' entries would
+   * follow each time. @returns whether the time for a patch has come.
+   */
+  function isTimely(): boolean {
+    const waitMs = lastPatchMs + spacingMs - clock.monotonicMs();
+    if (waitMs <= 0) return true;
+    cancelLater ??= clock.after(waitMs, () => {
+      cancelLater = undefined;
+      runner.request();
+    });
+    return false;
+  }
+
+  function notePatch(node: Node): void {
+    const nowMs = clock.monotonicMs();
+    const isQuiet = nowMs - lastPatchMs > QUIET_MS + spacingMs;
+    spacingMs = isQuiet ? REWRITE_FIRST_MS : Math.min(Math.max(spacingMs * 2, REWRITE_FIRST_MS), REWRITE_LAST_MS);
+    lastPatchMs = nowMs;
+    if (spacingMs !== RIVAL_MS) return;
+    const found = Object.values(keys.publicIp).flatMap((key) => node.metadata.annotations?.[key] ?? []);
+    log.warn(
+      { node: nodeName, found },
+      "somebody else writes this node's annotations, or its condition NetworkUnavailable, again and again: another host of the same name, or another overlay on this one?",
+    );
+  }
 
   /** Each once. */
   function tellProblems(node: Node): void {
@@ -92,8 +127,13 @@ export function createNodePublisher(
       if (!wanted || !node) return;
       tellProblems(node);
       const patch = computePatch(node, wanted);
+      if (patch && !isTimely()) {
+        done = false;
+        return;
+      }
       if (patch) {
         await client.patch(nodes, { name: nodeName, subresource: 'status', type: 'strategic', patch, signal });
+        notePatch(node);
         log.info({ node: nodeName, patch }, "the node's annotations say how its pods are reached");
       }
       done = true;
@@ -110,12 +150,17 @@ export function createNodePublisher(
 
   return {
     say(publication) {
+      // What this node itself has to say anew does not wait.
+      spacingMs = 0;
       wanted = publication;
       done = false;
       runner.request();
     },
     look: () => runner.request(),
     isDone: () => done,
-    run: (signal) => runner.run(signal),
+    async run(signal) {
+      await runner.run(signal);
+      cancelLater?.();
+    },
   };
 }
