@@ -10,11 +10,12 @@ import { createMacvlanPlugin, type MacvlanConfig } from '../plugins/macvlan.ts';
 import type { MasterConfig } from '../plugins/master-link.ts';
 import { createTapPlugin, type TapConfig } from '../plugins/tap.ts';
 import { createVlanPlugin, type VlanConfig } from '../plugins/vlan.ts';
-import { CNI_ERROR, type CniDns, CniError, type Plugin } from '../types.ts';
+import { CNI_ERROR, CniError, type Plugin } from '../types.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
 import { type Fields, readFields, refuseKeys } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
 import type { PluginDependencies } from './dependencies.ts';
+import { parseDns } from './dns.ts';
 import { createIpamByName } from './ipam.ts';
 import { wantedMac } from './mac.ts';
 
@@ -97,13 +98,11 @@ export function tapProgram(deps: PluginDependencies): ProgramPlugin<TapConfig<Ne
 
 /** What all plugins that bring an interface read. */
 export function linkConfigOf(conf: NetConf): ContainerLinkConfig<NetConf> {
-  const dns = conf.raw['dns'] as CniDns | undefined;
-  const says = dns !== undefined && dns !== null && Object.values(dns).some((value) => value?.length > 0);
   return {
     network: conf.name,
     ipam: conf.ipam.type ? conf : undefined,
     ipamUsesLink: !ASKS_NOBODY.has(conf.ipam.type ?? ''),
-    dns: says ? dns : undefined,
+    dns: parseDns(readFields(conf.raw)),
   };
 }
 

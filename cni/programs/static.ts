@@ -1,11 +1,12 @@
 import { formatIp, parseIp, parsePrefix, prefixContains } from '../../src/linux/ip.ts';
 import { checkStaticAddress, type StaticConfig, staticIpam } from '../ipam/static.ts';
-import { CNI_ERROR, type CniDns, CniError, type CniIp } from '../types.ts';
+import { CNI_ERROR, CniError, type CniIp } from '../types.ts';
 import type { ProgramPlugin } from '../wire/call.ts';
 import { readFields } from '../wire/fields.ts';
 import type { NetConf } from '../wire/net-conf.ts';
 import { refuseManyOfOneFamily, routesOf } from './addresses.ts';
 import { refuseUnknownArguments } from './arguments.ts';
+import { parseDns } from './dns.ts';
 
 export const staticProgram: ProgramPlugin<StaticConfig> = {
   type: 'static',
@@ -30,7 +31,7 @@ function parseStatic(conf: NetConf, args: Readonly<Record<string, string>>): Sta
     conf.cniVersion,
     addresses.map(({ address }) => parsePrefix(address).family),
   );
-  const dns = conf.ipam['dns'] as CniDns | undefined;
+  const dns = parseDns(ipam);
   return { addresses, routes: routesOf(ipam), ...(dns && { dns }) };
 }
 

@@ -1,5 +1,5 @@
 import { accessSync, constants, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { ExecError } from '../../src/linux/exec.ts';
 import type { Run } from '../../src/netfilter/iptables.ts';
 import { CNI_ERROR, CniError, type CniResult } from '../types.ts';
@@ -29,9 +29,10 @@ export function lookUpPlugin(type: string, path: readonly string[]): string | un
   // A type with a slash would leave the directories that the administrator named.
   if (type === '' || type.includes('/')) return undefined;
   for (const directory of path) {
-    const file = join(directory, type);
-    if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
+    // A directory may be named as it is seen from here.
+    const file = resolve(directory, type);
     try {
+      if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
       accessSync(file, constants.X_OK);
       return file;
     } catch {

@@ -51,6 +51,13 @@ export function readFields(raw: Raw) {
         (value): value is number => Number.isInteger(value) && Number(value) >= 0,
       ),
     list: (key: string) => read<unknown[]>(key, [], 'a list', (value) => Array.isArray(value)),
+    texts: (key: string) =>
+      read<string[]>(
+        key,
+        [],
+        'a list of texts',
+        (value): value is string[] => Array.isArray(value) && value.every((one) => typeof one === 'string'),
+      ),
     section: (key: string) =>
       readFields(
         read<Raw>(key, {}, 'an object', (value): value is Raw => typeof value === 'object' && !Array.isArray(value)),

@@ -265,12 +265,13 @@ test('bad input has codes and names what is wrong; nothing half-made remains', a
       {
         ipam: {
           type: 'static',
-          addresses: [{ address: '10.9.0.9/24' }],
+          addresses: [{ address: '10.8.0.9/24' }],
           routes: [{ dst: '10.1.0.0/16', gw: '10.77.0.1' }],
         },
       },
       /^5 .*10\.1\.0\.0\/16/,
     ],
+    [{}, /^7 .*a route of the host is in the way of 10\.9\.0\.\d+\/24/],
   ];
   for (const [keys, expected] of cases) {
     t.regex(await codeOf(add('one', pod, keys)), expected);

@@ -1,6 +1,6 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import test from 'ava';
 import { LAUNCHER_MARK, locatePlugin } from '../../../cni/wire/own-launcher.ts';
 
@@ -30,4 +30,14 @@ test('ours run in process, also behind a launcher of ours; a program of somebody
   t.is(locatePlugin('renamed', path, false), join(second, 'renamed'), 'a type that is not ours is a program');
   for (const type of ['nobody', '', '../second/theirs'])
     t.throws(() => locatePlugin(type, path, false), { code: 7, message: /failed to find plugin ".*" in path \[/ });
+});
+
+test('a directory is found from where the caller is; a link that leads nowhere is passed over', (t) => {
+  const base = mkdtempSync(join(tmpdir(), 'bin-'));
+  t.teardown(() => rmSync(base, { recursive: true }));
+  const [loop, good] = [join(base, 'loop'), join(base, 'good')];
+  for (const folder of [loop, good]) mkdirSync(folder);
+  symlinkSync('theirs', join(loop, 'theirs'));
+  writeFileSync(join(good, 'theirs'), '#!/bin/sh\n', { mode: 0o755 });
+  t.is(locatePlugin('theirs', [loop, relative(process.cwd(), good)], false), join(good, 'theirs'));
 });

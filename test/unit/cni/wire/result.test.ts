@@ -42,6 +42,9 @@ test('what is no result names the field and the value', (t) => {
     [{ ips: [{ address: '10.1.2.3/24', gateway: 'there' }] }, /ips\[\] "there" is no IP address/],
     [{ ips: [{ address: '10.1.2.3/24', interface: 1 }] }, /ips\[\]\.interface 1 of 0 interfaces/],
     [{ routes: [{ gw: '10.1.2.1' }] }, /routes\[\] \{"gw":"10\.1\.2\.1"\}: has no dst/],
+    [{ routes: [{ dst: '0.0.0.0/0', mtu: '1400' }] }, /mtu "1400" is no whole number of 32 bits/],
+    [{ routes: [{ dst: '0.0.0.0/0', table: 2 ** 32 }] }, /table 4294967296 is no whole number/],
+    [{ routes: [{ dst: '10.0.0.0/8', gw: 'fd00::1' }] }, /10\.0\.0\.0\/8 and its gw fd00::1 are of two families/],
     [{ routes: [{ dst: 'default' }] }, /routes\[\] .*"default" is no CIDR/],
   ];
   for (const [from, message] of cases)
