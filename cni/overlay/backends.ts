@@ -10,6 +10,7 @@ import type { run } from '../../src/linux/exec.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/log.ts';
 import type { Registry } from '../../src/runtime/metrics.ts';
+import { runAll } from '../../src/runtime/run-all.ts';
 import type { OverlayBackend } from './backend.ts';
 import type { BackendFields } from './backend-fields.ts';
 
@@ -69,7 +70,13 @@ const table = {
     async removeLeftovers(deps) {
       const { createBgp } = await import('./bgp/bgp.ts');
       const { BGP_DEFAULTS } = await import('./bgp/options.ts');
-      await createBgp(BGP_DEFAULTS, deps).remove();
+      const { findBirdDirectories } = await import('./bgp/running-birds.ts');
+      // One of a directory of its own (Backend.Directory) is known by its process.
+      const directories = new Set([BGP_DEFAULTS.directory, ...(await findBirdDirectories(deps.hostNetns))]);
+      await runAll(
+        'remove what backend bgp left',
+        [...directories].map((directory) => () => createBgp({ ...BGP_DEFAULTS, directory }, deps).remove()),
+      );
     },
   },
   vxlan: {

@@ -6,7 +6,6 @@
  * A node that comes or goes: one small file, one `configure` (BIRD reads all files again: some µs a node). Sessions of nodes that did
  * not change stay. BIRD outlives this process, and its routes outlive it: graceful restart at both ends, `persist` in between.
  */
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { run } from '../../../src/linux/exec.ts';
 import { createBackoff } from '../../../src/runtime/backoff.ts';
@@ -28,7 +27,7 @@ import {
 import { createBirdDaemon } from './bird-daemon.ts';
 import { findForeignAddress, findForeignRoutes, listBirdRoutes, removeBirdRoutes } from './bird-routes.ts';
 import { parseSessions, type SessionStatus } from './bird-status.ts';
-import { openConfigFiles } from './config-files.ts';
+import { openConfigFiles, removeConfigFiles } from './config-files.ts';
 import { type BirdControl, openBirdControl } from './control-socket.ts';
 import { type BgpOptions, readPassword } from './options.ts';
 import {
@@ -231,7 +230,7 @@ export function createBgp(options: BgpOptions, deps: BgpDeps): OverlayBackend {
         await removeBirdRoutes(deps.hostNetns);
         files = undefined;
         filesOf = new Map();
-        rmSync(directory, { recursive: true, force: true });
+        removeConfigFiles(directory);
       }),
 
     close() {

@@ -19,7 +19,7 @@ export const MAIN_FILE = 'bird.conf';
 export const NETWORKS_FILE = 'pod-networks.conf';
 export const CONTROL_SOCKET = 'bird.ctl';
 export const PID_FILE = 'bird.pid';
-const LOG_FILE = 'bird.log';
+export const LOG_FILE = 'bird.log';
 const LOG_LIMIT_BYTES = 1 << 20;
 /** How long a BIRD that was started anew waits for the others' routes before it deletes those of its predecessor. */
 const RECOVERY_SECONDS = 30;

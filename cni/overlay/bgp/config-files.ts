@@ -1,5 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { CONTROL_SOCKET, LOG_FILE, MAIN_FILE, NETWORKS_FILE, PID_FILE } from './bird-config.ts';
 
 /** BIRD's configuration on disk, with the memory of what stands there: a change costs the files that it touches. */
 export interface ConfigFiles {
@@ -61,4 +62,32 @@ export function openConfigFiles(directory: string): ConfigFiles {
     },
     listPeers: () => readdirSync(join(directory, 'peers')).map((name) => `peers/${name}`),
   };
+}
+
+const OWN_NAMES = [MAIN_FILE, NETWORKS_FILE, CONTROL_SOCKET, PID_FILE, LOG_FILE, `${LOG_FILE}.1`];
+
+/** Deletes what the backend and its BIRD have written, a half-written file too, and the directory unless others have something in it. Idempotent. */
+export function removeConfigFiles(directory: string): void {
+  const peers = join(directory, 'peers');
+  for (const name of OWN_NAMES)
+    for (const ending of ['', '.new']) rmSync(join(directory, `${name}${ending}`), { force: true });
+  for (const name of listOrNone(peers)) if (/\.conf(\.new)?$/.test(name)) rmSync(join(peers, name), { force: true });
+  for (const path of [peers, directory]) if (listOrNone(path).length === 0) removeEmpty(path);
+}
+
+function listOrNone(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
 }

@@ -1,5 +1,5 @@
 /** Backend bgp: BIRD between namespaced hosts. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
@@ -7,6 +7,7 @@ import type { Peer } from '../../../cni/overlay/backend.ts';
 import { readBackendFields } from '../../../cni/overlay/backend-fields.ts';
 import { createBgp, readBgpSessions } from '../../../cni/overlay/bgp/bgp.ts';
 import { readBgpOptions } from '../../../cni/overlay/bgp/options.ts';
+import { removeOverlay } from '../../../cni/overlay/remove.ts';
 import { run } from '../../../src/linux/exec.ts';
 import { writeSysctl } from '../../../src/linux/sysctl.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
@@ -204,6 +205,24 @@ test('a mesh of three nodes: pods of both families reach each other; a node goes
   t.deepEqual(diffSnapshots(before, await snapshotHost({ netns: first.host.path })), []);
   await second.backend.sync(new Map([[third.name, third.peer]]));
   await countRoutes(second, 4);
+});
+
+test('what is left is found without the configuration that made it: a BIRD of a directory of its own, of this host alone', async (t) => {
+  const wire = await createWire(t);
+  const members = [await createMember(t, wire, 1), await createMember(t, wire, 2)];
+  const [one, other] = members as [Member, Member];
+  await syncAll(members);
+  await countRoutes(one, 4);
+  const kept = await birdPid(other);
+  const foreign = join(one.directory, 'notes.txt');
+  writeFileSync(foreign, 'by an administrator\n');
+  const deps = { log: silentLogger, clock: systemClock, run, hostNetns: one.host.path };
+  await removeOverlay({ ownOnly: true }, deps);
+  await removeOverlay({ ownOnly: true }, deps);
+  t.is(await readBgpSessions(one.directory, systemClock), undefined, 'it has ended');
+  t.deepEqual(await birdRoutes(one), []);
+  t.deepEqual(readdirSync(one.directory), ['notes.txt'], "others' files stay");
+  t.is(await birdPid(other), kept);
 });
 
 test('a router between two subnets takes part: pods reach each other, where host-gw cannot', async (t) => {
