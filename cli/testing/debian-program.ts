@@ -59,6 +59,13 @@ export const firewalld: DebianProgram = {
   as: 'firewalld',
 };
 
+/** A DHCP server of another make than BusyBox's. */
+export const iscDhcpServer: DebianProgram = {
+  package: 'isc-dhcp-server',
+  keeps: 'usr/sbin/dhcpd',
+  as: 'isc-dhcpd',
+};
+
 export function debianProgramPath(checkout: string, { as }: DebianProgram): string {
   return join(checkout, '.toolchain/debian', as);
 }

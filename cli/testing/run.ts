@@ -15,6 +15,7 @@ import {
   dockerRegistry,
   fetchDebianProgram,
   firewalld,
+  iscDhcpServer,
 } from './debian-program.ts';
 import { lintChecks } from './lint.ts';
 import { createReportReader, noTests, type TestTotals } from './report.ts';
@@ -33,7 +34,7 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 let stopped = false;
 
 const DEBIAN_PROGRAMS: Record<string, readonly DebianProgram[]> = {
-  netns: [cniPlugins, bird, firewalld],
+  netns: [cniPlugins, bird, firewalld, iscDhcpServer],
   docker: [dockerRegistry],
   e2e: [bird],
 };
