@@ -1,10 +1,10 @@
-import { closeSync, openSync, readdirSync, readFile, readFileSync, rename, statSync, unlink, writeFile } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { isIp } from '../../src/linux/ip.ts';
 import { flock, LOCK_EX, LOCK_NB } from '../../src/linux/libc.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
 import { makeDirectory } from './make-directory.ts';
+import { atOnce, inPool } from './small-files.ts';
 
 /** One reserved address. */
 export interface Lease {
@@ -39,20 +39,12 @@ export interface LeaseStore {
 
 export interface StoreDependencies {
   sleep(ms: number): Promise<void>;
-  /** Of a process that lives long; without it released addresses are not remembered. */
+  /** Of a process that lives long and answers others meanwhile; one of a single call remembers nothing, and reads at once. */
   monotonicMs?(): number;
 }
 
 /** How long a released address is left alone while there are others. */
 export const QUARANTINE_MS = 60_000;
-
-/** What a busy disk may delay. The forms with callbacks cost a fraction of those of fs/promises, which open a handle each. */
-const inPool = {
-  readFile: promisify(readFile),
-  writeFile: promisify(writeFile),
-  rename: promisify(rename),
-  unlink: promisify(unlink),
-};
 
 /** In one turn of the event loop: some 3 ms. */
 const STATS_AT_ONCE = 1000;
@@ -62,6 +54,8 @@ const LOCK_TIMEOUT_MS = 10_000;
 
 export function createLeaseStore(options: { dataDir: string; network: string }, deps: StoreDependencies): LeaseStore {
   const directory = join(options.dataDir, options.network);
+  const livesLong = deps.monotonicMs !== undefined;
+  const files = livesLong ? inPool : atOnce;
   const lockPath = join(directory, 'lock');
   /** Only who holds the lock writes: one draft is enough. */
   const draftPath = join(directory, 'lease.new');
@@ -114,7 +108,7 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
 
   /** A directory by an address's name is nobody's, and the address is not free: one stray thing must not keep all others from theirs. */
   const read = async (ip: string) =>
-    parseLease(ip, await inPool.readFile(pathOf(ip), 'utf8').catch(ignore('', 'ENOENT', 'EISDIR')));
+    parseLease(ip, await files.readFile(pathOf(ip), 'utf8').catch(ignore('', 'ENOENT', 'EISDIR')));
 
   const store: LeaseStore = {
     locked(work) {
@@ -133,6 +127,10 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     async list() {
       const names = namesIn(directory);
       const fresh = new Map<string, KnownLease>();
+      if (!livesLong) {
+        for (const ip of names) fresh.set(ip, { ...(await read(ip)), file: undefined });
+        return fresh;
+      }
       const unread: { ip: string; file: string }[] = [];
       for (const [index, ip] of names.entries()) {
         if (index % STATS_AT_ONCE === STATS_AT_ONCE - 1) await new Promise((resolve) => setImmediate(resolve));
@@ -154,8 +152,8 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     async reserve(lease) {
       // Written beside and renamed: a process that is killed here leaves a whole lease or none.
       try {
-        await inPool.writeFile(draftPath, `${lease.containerId}\r\n${lease.ifname}`, { mode: 0o600 });
-        await inPool.rename(draftPath, pathOf(lease.ip));
+        await files.writeFile(draftPath, `${lease.containerId}\r\n${lease.ifname}`, { mode: 0o600 });
+        await files.rename(draftPath, pathOf(lease.ip));
       } catch (error) {
         throw unusable(error);
       }
@@ -163,7 +161,7 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     },
 
     async release(ip) {
-      await inPool.unlink(pathOf(ip)).catch(ignore(undefined, 'ENOENT', 'EISDIR'));
+      await files.unlink(pathOf(ip)).catch(ignore(undefined, 'ENOENT', 'EISDIR'));
       known?.delete(ip);
       const nowMs = deps.monotonicMs?.();
       if (nowMs === undefined) return;
@@ -188,8 +186,8 @@ export function createLeaseStore(options: { dataDir: string; network: string }, 
     async setLastReserved(setIndex, ip) {
       const path = pathOfLast(setIndex);
       try {
-        await inPool.writeFile(`${path}.new`, ip, { mode: 0o600 });
-        await inPool.rename(`${path}.new`, path);
+        await files.writeFile(`${path}.new`, ip, { mode: 0o600 });
+        await files.rename(`${path}.new`, path);
       } catch (error) {
         throw unusable(error);
       }

@@ -53,7 +53,7 @@ function makeNetns(): HeldNetns {
 }
 
 async function measureInProcess(hostNetns: string): Promise<void> {
-  const own = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns });
+  const own = ownPlugins({ run, sleep: (ms) => sleep(ms), hostNetns, monotonicMs: () => performance.now() });
   const caller = createPluginCaller({ own: (type) => own.get(type), path: [], run });
   const chain = createChain(caller);
   const ipam = { type: 'host-local', dataDir, ranges: [[{ subnet: '10.244.0.0/22' }]] };

@@ -1,8 +1,9 @@
+import { closeSync, openSync, readSync } from 'node:fs';
 import { sha256, sha512 } from '@noble/hashes/sha2.js';
 
 /**
  * Stands for `node:crypto` in the programs of network plugins, which make names of hashes, and few at that: what is behind the real one
- * takes longer to load than all of theirs. Whatever else they call comes from the real one, at the call.
+ * takes longer to load than all of theirs.
  */
 export function createHash(algorithm: string) {
   if (algorithm !== 'sha256' && algorithm !== 'sha512') throw new Error(`createHash: ${algorithm} is not at hand here`);
@@ -17,10 +18,14 @@ export function createHash(algorithm: string) {
   return self;
 }
 
+/** From where the real one gets its own. */
 export function randomBytes(length: number): Buffer {
-  return process.getBuiltinModule('node:crypto').randomBytes(length);
-}
-
-export function randomInt(least: number, limit: number): number {
-  return process.getBuiltinModule('node:crypto').randomInt(least, limit);
+  const bytes = Buffer.alloc(length);
+  const source = openSync('/dev/urandom', 'r');
+  try {
+    readSync(source, bytes);
+  } finally {
+    closeSync(source);
+  }
+  return bytes;
 }

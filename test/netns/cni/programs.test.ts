@@ -1,6 +1,16 @@
 /** Plugins as programs: the same calls to ours and to the reference plugins of Debian, with each other's files. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -276,4 +286,31 @@ test('ours: what a runtime’s own Node.js was told is not for its plugins', asy
   const { call } = await setUp(t, ours);
   const { status, out } = call('bridge', { command: 'VERSION', env: { NODE_OPTIONS: '--require=/nowhere' } });
   t.deepEqual([status, out.cniVersion], [0, '1.0.0']);
+});
+
+test('ours: a person who starts one is told what it is; input that cannot be read is an error of CNI’s', (t) => {
+  const start = (input: number | 'ignore', env: Record<string, string>) =>
+    spawnSync(join(ours, 'bridge'), { env: { PATH: process.env['PATH'], ...env }, stdio: [input, 'pipe', 'pipe'] });
+  const told = start('ignore', {});
+  t.is(told.status, 0);
+  t.is(told.stdout.toString(), '');
+  t.regex(told.stderr.toString(), /^CNI bridge plugin of Berth.*\nCNI protocol versions supported: .*, 1\.1\.0\n$/);
+
+  const folder = openSync(tmpdir(), 'r');
+  const unread = start(folder, { CNI_COMMAND: 'ADD' });
+  closeSync(folder);
+  t.is(unread.status, 1);
+  const { code, msg } = JSON.parse(unread.stdout.toString());
+  t.deepEqual([code, /EISDIR/.test(msg)], [5, true]);
+});
+
+test('ours: a launcher of an older `berth cni install` starts the same programs', (t) => {
+  const start = (type: string) =>
+    spawnSync(process.execPath, [join(CHECKOUT, '.toolchain/bundle/berth-cni.mjs'), type], {
+      env: { CNI_COMMAND: 'VERSION' },
+      encoding: 'utf8',
+    });
+  t.is(JSON.parse(start('host-local').stdout).cniVersion, '1.1.0');
+  const unknown = start('../berth');
+  t.deepEqual([unknown.status, unknown.stdout], [1, '']);
 });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import test from 'ava';
 import { PLUGIN_SOURCES } from '../../../cli/bundle/plugin-programs.ts';
-import { createHash as lightHash } from '../../../cli/cni/light/crypto.ts';
+import { createHash as lightHash, randomBytes } from '../../../cli/cni/light/crypto.ts';
 import { CHECKOUT } from '../../../cli/daemon/launch.ts';
 import { ownPlugins } from '../../../cni/programs/all.ts';
 import type { PluginDependencies } from '../../../cni/programs/dependencies.ts';
@@ -30,4 +30,9 @@ test('hashes in the programs are those of node:crypto', (t) => {
         createHash(algorithm).update(text).update('!').digest('hex'),
       );
   t.throws(() => lightHash('md5'), { message: /md5/ });
+});
+
+test('random bytes in the programs are random', (t) => {
+  t.is(randomBytes(6).length, 6);
+  t.notDeepEqual(randomBytes(16), randomBytes(16));
 });
