@@ -12,6 +12,7 @@ import { computePodStatus } from '../../agent/status/compute.ts';
 import { createStatusManager } from '../../agent/status/manager.ts';
 import type { ResourceManagers } from '../../cli/roots/resource-managers.ts';
 import type { DockerEngine } from '../../src/docker/engine.ts';
+import { isDockerNotFound } from '../../src/docker/errors.ts';
 import type { Pod } from '../../src/kube/types.ts';
 import { openCgroups } from '../../src/linux/cgroup/cgroups.ts';
 import { readMounts, supportsRecursiveReadOnly, unmount } from '../../src/linux/mounts.ts';
@@ -181,7 +182,11 @@ export async function createTestAgent(given: TestAgentOptions): Promise<TestAgen
     },
     async remove() {
       await stop();
-      for (const { id } of await docker.listContainers({})) await docker.removeContainer(id, { force: true });
+      // What the agent had begun to remove the Engine goes on with.
+      for (const { id } of await docker.listContainers({}))
+        await docker.removeContainer(id, { force: true }).catch((error) => {
+          if (!isDockerNotFound(error)) throw error;
+        });
       for (const { target } of readMounts().reverse())
         if (target.startsWith(`${base}/`)) unmount(target, { lazy: true });
       await resources.removeAll();
@@ -197,11 +202,11 @@ export async function eventually<T>(
   check: () => T | undefined | false | null | Promise<T | undefined | false | null>,
   timeoutMs = 60_000,
 ): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   for (;;) {
     const value = await check();
     if (value) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

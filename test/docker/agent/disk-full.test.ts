@@ -89,7 +89,7 @@ real(
     const names = (await engine.docker.listContainers({})).map(({ name }) => name);
     t.true(names.filter((name) => name.includes('_late-')).length <= 2, names.join(' '));
     await rm(join(disk, 'filler'));
-    await eventually('it starts', () => isRunning('late'), 30_000);
+    await eventually('it starts', () => isRunning('late'));
     t.is(node.runtime('early')!.containers[0]!.id, early!.id);
     t.is(node.runtime('early')!.containers[0]!.restartCount, 0);
   },

@@ -99,9 +99,9 @@ real(
     const base = node.manifests.replace(/\/manifests$/, '');
     node = await createNode(network.attachments, base);
     node.start();
-    await eventually('the good one is known', () => isRunning('good'), 5_000);
+    await eventually('the good one is known', () => isRunning('good'));
     await node.apply(manifest('late'));
-    await eventually('another pod starts', () => isRunning('late'), 10_000);
+    await eventually('another pod starts', () => isRunning('late'));
     await eventually('the trouble is told', () => eventsOf('bad', 'FailedSync').length > 0);
     t.regex(eventsOf('bad', 'FailedSync')[0]!.message, /^error determining status: DeadlineExceeded: .* within 1 s$/);
     t.deepEqual(eventsOf('good', 'FailedSync'), []);
@@ -245,7 +245,7 @@ real(
     await sleep(300);
     await engine.docker.killContainer(app('deaf')!.id, 'SIGKILL');
     await eventually('seen by the list', () => app('deaf')?.restartCount === 1 && app('deaf')?.state === 'running');
-    await eventually('another stream', () => opened() > streams + 1, 30_000);
+    await eventually('another stream', () => opened() > streams + 1);
     t.is(app('deaf')!.restartCount, 1);
     await gone('deaf');
   },

@@ -123,7 +123,7 @@ real('a finished pod keeps its container until room is needed; its log and link 
   await node.agent.reclaim.deleteDeadContainers(signal);
   t.deepEqual(node.runtime('job')!.containers, []);
   t.deepEqual(await engine.docker.listContainers({}), []);
-  await eventually('its link is gone', () => readdirSync(dirname(attempt)).length === 0, 10_000);
+  await eventually('its link is gone', () => readdirSync(dirname(attempt)).length === 0);
   t.is(node.pod('job')!.status!.phase, 'Succeeded');
   await node.unapply('job');
   await eventually('its directory is gone', () => !readdirSync(node.podLogsDir).some((name) => name.includes('_job-')));

@@ -95,7 +95,7 @@ const isReady = (pod: string) =>
 
 async function gone(name: string): Promise<void> {
   await node.unapply(name);
-  await eventually(`${name} is gone`, () => !node.pod(name), 40_000);
+  await eventually(`${name} is gone`, () => !node.pod(name));
 }
 
 const pidOf = async (id: string) => (await engine.docker.inspectContainer(id)).pid!;
@@ -191,7 +191,7 @@ real('the script is gone: no pod starts, and says why; when it is back they do',
   );
   t.regex(event.message, /berth-runtime/);
   await rename(`${script}.away`, script);
-  await eventually('late is ready', () => isReady('late'), 40_000);
+  await eventually('late is ready', () => isReady('late'));
   await gone('late');
 });
 

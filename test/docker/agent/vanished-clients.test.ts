@@ -84,5 +84,5 @@ else
     // What is kept for the next clients goes with its owners; whatever else is left has none.
     await api.close();
     terminals.close();
-    await eventually('sockets as before', () => openSockets() <= before, 30_000);
+    await eventually('sockets as before', () => openSockets() <= before);
   });

@@ -170,7 +170,7 @@ real('CVE-2017-1002101: a link that the pod puts in the way keeps the container 
   t.is(containerOf('escape', 'victim'), undefined);
   await eventually('the fixer runs', () => isRunning('escape', 'fixer'));
   await exec('escape', 'fixer', 'rm /v/link; mkdir /v/link; echo inside > /v/link/x');
-  await eventually('the victim runs', () => isRunning('escape', 'victim'), 20_000);
+  await eventually('the victim runs', () => isRunning('escape', 'victim'));
   t.is(await exec('escape', 'victim', 'cat /host/x'), 'inside');
   t.is(containerOf('escape', 'victim')?.restartCount, 0);
   await removed('escape');
@@ -330,7 +330,7 @@ real('an image volume of one layer; one that is missing holds back only who moun
   await eventually('the other runs', () => isRunning('missing', 'other'));
   await eventually('refused', () => waitingOf('missing', 'app')?.reason === 'ErrImageNeverPull');
   await buildImage(engine.socketPath, 'berth/none:1', BUSYBOX_IMAGE, [{ 'data/one': '1', 'data/two': '2' }]);
-  await eventually('running', () => isRunning('missing'), 20_000);
+  await eventually('running', () => isRunning('missing'));
   t.is(await exec('missing', 'app', 'cat /part/two'), '2');
   await removed('missing');
 });
