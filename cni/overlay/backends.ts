@@ -98,6 +98,14 @@ const table = {
       ]);
       return createWireguardBackend(readWireguardOptions(fields), deps);
     },
+    async removeLeftovers({ hostNetns }) {
+      const [{ removeUnusedKey }, { openRtnetlink }] = await Promise.all([
+        import('./wireguard/device.ts'),
+        import('../../src/linux/netlink/rtnetlink.ts'),
+      ]);
+      const netlink = openRtnetlink(hostNetns);
+      await removeUnusedKey(netlink).finally(() => netlink.close());
+    },
   },
   udp: {
     summary: 'by this process, over TUN and UDP: slow, for kernels without anything better (IPv4)',

@@ -186,7 +186,7 @@ async function readState(scene: CrashScene): Promise<State> {
     .map(([key, value]) => `${key} ${value}`)
     .map((line) => own.reduce((text, one) => text.replaceAll(one, 'OWN'), line))
     .toSorted();
-  state['files'] = [...listFiles(directory), ...listFiles(BGP_DIRECTORY)].filter(
+  state['files'] = [...listFiles(directory), ...listFiles(BGP_DIRECTORY), ...listFiles('/run/flannel')].filter(
     (line) => !line.startsWith(ownNodeFile(directory)),
   );
   state['bird'] =

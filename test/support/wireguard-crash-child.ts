@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'overlay-crash-'));
 const { path, number } = await (await createOverlaySwitch({ teardown() {} })).addHost(1);
 const node = { host: { path, number }, directory: folder, rules: false };
 const counts = await tellCrashStory({
-  scene: makeScene(node, 'wireguard', { PrivateKeyFile: join(folder, 'key') }),
+  scene: makeScene(node, 'wireguard'),
   earlier: makeScene(node, 'host-gw'),
   child: [process.execPath, join(import.meta.dirname, 'overlay-step-child.mjs')],
   stride: Number(process.argv[2]),

@@ -6,7 +6,9 @@ import { publicKeyOf } from '../../../src/linux/wireguard-key.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
 import type { SelfNode } from '../backend.ts';
 import { ensureTunnelAddress, OVERLAY_ALIAS, setTunnelSysctls } from '../tunnel-link.ts';
+import { PRIVATE_KEY_FILE } from './options.ts';
 import { type DevicePlan, LINK_NAMES } from './plan.ts';
+import { removePrivateKey } from './private-key.ts';
 
 /**
  * Makes the device or finds it again, with key, port, MTU and addresses as wanted; answers its index. Idempotent. Peers of a device that has
@@ -80,4 +82,10 @@ export async function removeWireguardDevices(netlink: Rtnetlink, but: readonly s
       if (!isNetlinkError(error, 'ENODEV')) throw error;
     });
   }
+}
+
+/** The node's key where nobody has a device with it any more: flanneld keeps its own at the same place. One of Backend.PrivateKeyFile stays. */
+export async function removeUnusedKey(netlink: Rtnetlink, path = PRIVATE_KEY_FILE): Promise<void> {
+  for (const name of Object.values(LINK_NAMES)) if ((await netlink.getLink(name))?.kind === 'wireguard') return;
+  removePrivateKey(path);
 }

@@ -21,6 +21,8 @@ export interface WireguardOptions {
 }
 
 const GREATEST_PORT = 65_535;
+/** flanneld's. */
+export const PRIVATE_KEY_FILE = '/run/flannel/wgkey';
 
 /** @throws ExplainedError naming key and what is accepted; never a key's value. */
 export function readWireguardOptions(fields: BackendFields): WireguardOptions {
@@ -34,6 +36,6 @@ export function readWireguardOptions(fields: BackendFields): WireguardOptions {
     keepaliveSeconds: fields.whole('PersistentKeepaliveInterval', { min: 0, max: GREATEST_PORT, otherwise: 0 }),
     mode: fields.oneOf('Mode', ['separate', 'auto', 'ipv4', 'ipv6'] as const, 'separate'),
     mtu: fields.whole('MTU', { min: 0, max: GREATEST_PORT, otherwise: 0 }),
-    privateKeyFile: fields.text('PrivateKeyFile', '/run/flannel/wgkey'),
+    privateKeyFile: fields.text('PrivateKeyFile', PRIVATE_KEY_FILE),
   };
 }

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { generatePrivateKey, isWireguardKey } from '../../../src/linux/wireguard-key.ts';
 import { ExplainedError } from '../../../src/runtime/explained-error.ts';
@@ -25,4 +25,9 @@ export function ensurePrivateKey(path: string): string {
     );
   chmodSync(path, 0o600);
   return text;
+}
+
+/** A half-written one too. Idempotent. */
+export function removePrivateKey(path: string): void {
+  for (const ending of ['', '.new']) rmSync(`${path}${ending}`, { force: true });
 }

@@ -3,7 +3,6 @@
  * nodes and ours make one network. A peer is one generic netlink message and one route per family; a full sync reads each device and the
  * routes, and mends what differs. Packets need nothing of this process.
  */
-import { rmSync } from 'node:fs';
 import { openRtnetlink } from '../../../src/linux/netlink/rtnetlink.ts';
 import { openWireguard, type Wireguard } from '../../../src/linux/netlink/wireguard.ts';
 import type { WireguardPeer } from '../../../src/linux/netlink/wireguard-messages.ts';
@@ -16,7 +15,7 @@ import { createOverlayRoutes, type PeerRoute, removeOverlayRoutes } from '../ove
 import { ensureWireguardDevice, noWireguard, removeWireguardDevices } from './device.ts';
 import type { WireguardOptions } from './options.ts';
 import { computeDevices, computeMtu, computePeer, type DevicePlan, diffPeers, FAMILIES } from './plan.ts';
-import { ensurePrivateKey } from './private-key.ts';
+import { ensurePrivateKey, removePrivateKey } from './private-key.ts';
 
 export interface WireguardDeps {
   log: Logger;
@@ -170,7 +169,7 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
         passes.forgetPeers();
         await removeOverlayRoutes(netlink);
         await removeWireguardDevices(netlink);
-        rmSync(options.privateKeyFile, { force: true });
+        removePrivateKey(options.privateKeyFile);
       }),
 
     close() {
