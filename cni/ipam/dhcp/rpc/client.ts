@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { createGobDecoder } from '../gob/decoder.ts';
 import { createGobEncoder, type SendableStruct, type StructSchema } from '../gob/encoder.ts';
 import type { GobValue } from '../gob/values.ts';
@@ -35,9 +36,7 @@ export interface RpcCall {
  * One call of Go's net/rpc, by a connection of its own; one that is cut off ends what it waits for.
  * @returns what the method gave. @throws RpcError for the method's own error, NotRpcError, or why it could not be called.
  */
-export async function callRpc({ socketPath, method, schema, args, timeoutMs }: RpcCall): Promise<GobValue> {
-  // A program that asks for no lease does not load it.
-  const { connect } = await import('node:net');
+export function callRpc({ socketPath, method, schema, args, timeoutMs }: RpcCall): Promise<GobValue> {
   const socket = connect(socketPath);
   const encoder = createGobEncoder();
   const decoder = createGobDecoder();
@@ -75,7 +74,7 @@ export async function callRpc({ socketPath, method, schema, args, timeoutMs }: R
     return { value };
   }
 
-  return await new Promise<GobValue>((resolve, reject) => {
+  return new Promise<GobValue>((resolve, reject) => {
     socket.on('data', (chunk) => {
       try {
         receive(chunk);
