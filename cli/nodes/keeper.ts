@@ -53,18 +53,27 @@ export async function keepNode(
     await plugIn(settings, record, host.initPid);
     const again = (what: string, start: () => ChildProcess | Promise<ChildProcess>) =>
       supervise({ what, start, clock, log, signal });
-    const engine = again('dockerd', () => startEngine(host));
-    await prepareImages(host, settings, clock, signal);
-    // On a first `up` the machine's own part may still be making the cluster's certificates.
-    while (!existsSync(settings.kubeconfig)) await clock.sleep(POLL_MS, signal);
-    await writeCredentials(host, settings, name, record.address);
-    await Promise.all([engine, again('berth node', () => startNode(host, settings, name, record.address))]);
+    const node = async () => {
+      await prepareImages(host, settings, clock, signal);
+      // On a first `up` the machine's own part may still be making the cluster's certificates.
+      while (!existsSync(settings.kubeconfig)) await clock.sleep(POLL_MS, signal);
+      await writeCredentials(host, settings, name, record.address);
+      await again('berth node', () => startNode(host, settings, name, record.address));
+    };
+    await Promise.all([again('dockerd', () => startEngine(host)), node()]);
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (!signal.aborted) throw explainDisk(error, paths.disk);
   } finally {
     await host.close();
     rmSync(paths.pid, { force: true });
   }
+}
+
+/** A disk that takes nothing is its owner's to mend; anything else is told as it is. */
+function explainDisk(error: unknown, disk: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (!['ENOSPC', 'EDQUOT', 'EROFS'].includes(code ?? '')) return error;
+  return new UserError(`the node's disk ${disk} can't be written: ${message}`);
 }
 
 /** Starts a program again whenever it ends, at most once a second. Rejects when aborted; the program dies with its host. */

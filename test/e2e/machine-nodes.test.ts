@@ -151,6 +151,12 @@ chapter(name('add, two at once, and remove; what is wrong is refused by name'), 
   t.regex((await machine.berth('node', 'stop', 'extra')).stderr, /there is no node extra on this machine/);
   t.regex((await machine.berth('node', 'remove', 'machine')).stderr, /is this machine itself/);
   t.regex((await machine.berth('up', '--nodes', '0')).stderr, /--nodes 0/);
+  const small = '/var/lib/berth/nodes/small';
+  await machine.sh(`mkdir ${small}; mount -t tmpfs -o size=128k tmpfs ${small}`);
+  const full = await machine.berth('node', 'add', 'small');
+  t.is(full.code, 1);
+  t.regex(full.stderr, /the node's disk .*\/small\/disk can't be written: ENOSPC/);
+  await machine.sh(`umount ${small}; rmdir ${small}`);
 });
 
 chapter(name('the daemon is killed: the other nodes run on; down --purge leaves nothing of any of them'), async (t) => {
