@@ -3,7 +3,9 @@ import { formatIp, formatPrefix, parsePrefix } from '../../src/linux/ip.ts';
 import type { Link } from '../../src/linux/netlink/links.ts';
 import { type MatchedRoute, matchRoute } from '../../src/linux/netlink/route-lookup.ts';
 import type { Rtnetlink } from '../../src/linux/netlink/rtnetlink.ts';
+import { findIdleBridges } from '../node/idle-bridges.ts';
 import { CNI_ERROR, CniError } from '../types.ts';
+import { ignoreGone } from './failure.ts';
 
 /**
  * A route somewhere else that is as narrow as the container's subnet would win, or stand beside. Looked at before the gateway's address is
@@ -14,9 +16,22 @@ import { CNI_ERROR, CniError } from '../types.ts';
 export async function refuseForeignSubnet(host: Rtnetlink, address: string, via: Link): Promise<void> {
   // A routing domain of its own (vrf): the host's tables do not lead into it.
   if (via.masterIndex !== undefined) return;
-  const { prefixLength } = parsePrefix(address);
+  let route = await narrowRoute(host, address, via);
+  if (route && (await removeIdleBridge(host, route))) route = await narrowRoute(host, address, via);
+  if (route) throw await inTheWay(host, address, route);
+}
+
+async function narrowRoute(host: Rtnetlink, address: string, via: Link): Promise<MatchedRoute | undefined> {
   const route = await routeElsewhere(host, address, via);
-  if (route && route.destination.prefixLength >= prefixLength) throw await inTheWay(host, address, route);
+  return route && route.destination.prefixLength >= parsePrefix(address).prefixLength ? route : undefined;
+}
+
+/** A bridge of ours that a network of before has left, without a port: it is nobody's way to anything. */
+async function removeIdleBridge(host: Rtnetlink, { linkIndex }: MatchedRoute): Promise<boolean> {
+  const idle = findIdleBridges(await host.listLinks()).find(({ index }) => index === linkIndex);
+  if (!idle) return false;
+  await host.deleteLink(idle.index).catch(ignoreGone);
+  return true;
 }
 
 /**

@@ -22,6 +22,8 @@ async function setUp(t: ExecutionContext) {
     pod: pod!,
     add: (type: string) => call(type, { command: 'ADD', id: 'one', pod: pod!, conf }),
     del: (type: string) => call(type, { command: 'DEL', id: 'one', pod: pod!, conf }),
+    call,
+    conf,
     leases: () => readdirSync(join(dataDir, 'net')).filter((name) => /^\d+\.|:/.test(name)),
   };
 }
@@ -90,4 +92,24 @@ test('ptp: the route of a container that had the address before gives way', asyn
   t.is(status, 0, JSON.stringify(out));
   t.notRegex(await host.ip('route', 'get', '10.9.0.2'), /vethold/);
   t.is((await del('ptp')).status, 0);
+});
+
+test('bridge: one of ours that a network of before has left gives way when its last container has', async (t) => {
+  const { host, lan, call, conf, add, del } = await setUp(t);
+  const old = { ...conf, bridge: 'old0', name: 'old' };
+  t.is((await call('bridge', { command: 'ADD', id: 'before', pod: lan, conf: old })).status, 0);
+  const { status, out } = await add('bridge');
+  t.deepEqual([status, out.code], [1, 7]);
+  t.regex(out.details, /^10\.9\.0\.0\/24 leads to old0/);
+  t.is((await call('bridge', { command: 'DEL', id: 'before', pod: lan, conf: old })).status, 0);
+  t.is((await add('bridge')).status, 0);
+  t.notRegex(await host.ip('link'), /old0/);
+  t.is((await del('bridge')).status, 0);
+  // The administrator's own stays, with ports or without.
+  await host.ip('link', 'del', 'br0');
+  await host.ip('link', 'add', 'admin0', 'type', 'bridge');
+  await host.ip('link', 'set', 'admin0', 'up');
+  await host.ip('addr', 'add', '10.9.0.1/24', 'dev', 'admin0');
+  t.regex((await add('bridge')).out.details, /leads to admin0/);
+  t.regex(await host.ip('addr', 'show', 'admin0'), /10\.9\.0\.1\/24/);
 });
