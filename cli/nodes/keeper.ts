@@ -25,6 +25,7 @@ import { plugIn } from './switch.ts';
 const KEPT = ['var/lib/berth-node', 'var/lib/cni', 'var/log'];
 const CREDENTIALS = '/etc/berth';
 const POD_RUNTIME = '/var/lib/docker/berth-runtime';
+const ENGINE_CONFIG = '/run/berth-daemon.json';
 const ENGINE_TIMEOUT_MS = 60_000;
 const RESTART_MS = 1000;
 const POLL_MS = 20;
@@ -109,8 +110,12 @@ function startEngine(host: Host): ChildProcess {
   const problem = installPodRuntime(host.path(POD_RUNTIME));
   const network = ['--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-masq=false', '--ip-forward=false'];
   const runtime = problem ? [] : [`--add-runtime=${POD_RUNTIME_NAME}=${POD_RUNTIME}`];
+  // Empty: the machine's /etc/docker/daemon.json, which the host sees too, is another Docker's.
+  writeFileSync(host.path(ENGINE_CONFIG), '{}\n');
   const argv = [
     'dockerd',
+    '--config-file',
+    ENGINE_CONFIG,
     '--host',
     `unix://${NODE_ENGINE_SOCKET}`,
     ...network,

@@ -73,6 +73,9 @@ if (!skip) {
     client = await createHost('client');
     await machine.net.plug(client);
     if (hasBird) installBird(machine.host.path('/opt/bird'));
+    // Of the machine's own Docker: no Engine of a node has anything to do with it.
+    const daemon = { 'exec-opts': ['native.cgroupdriver=systemd'], 'live-restore': true, 'data-root': '/srv/docker' };
+    await machine.sh(`mkdir -p /etc/docker; echo '${JSON.stringify(daemon)}' >/etc/docker/daemon.json`);
     await machine.sh('mkdir /etc/kube-flannel');
     before = await machine.snapshot();
     traffic = createTraffic(machine);
