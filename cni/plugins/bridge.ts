@@ -28,7 +28,7 @@ import {
 } from '../types.ts';
 import { checkBridgeAttachment } from './bridge-check.ts';
 import { configureInterface, inContainer } from './container-interface.ts';
-import { broken, ignoreGone, rollBack } from './failure.ts';
+import { ignoreGone, rollBack } from './failure.ts';
 import { refuseForeignSubnet } from './foreign-route.ts';
 import { withDefaultRoutes, withGatewayAddresses } from './gateways.ts';
 import { ensureBridge, ensureGatewayAddress } from './host-bridge.ts';
@@ -36,7 +36,13 @@ import { macOfIp } from './host-veth.ts';
 import { enableForwarding, refuseRouterAdvertisements } from './interface-sysctls.ts';
 import type { MacSpoofCheck } from './mac-spoof-check.ts';
 import { configurePortVlans, ensureVlanGateway, type VlanConfig } from './port-vlans.ts';
-import { createVethAttachment, deleteVethAttachment, isAlreadyThere, staleVethAttachments } from './veth-attachment.ts';
+import {
+  createVethAttachment,
+  deleteVethAttachment,
+  existingLink,
+  isAlreadyThere,
+  staleVethAttachments,
+} from './veth-attachment.ts';
 
 export interface BridgeConfig<Ipam> {
   /** The network's name. */
@@ -131,14 +137,14 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
       port: { hairpin: config.hairpinMode, isolated: portIsolation },
     });
     refuseRouterAdvertisements(name, hostNetns);
-    if (vlans) await configurePortVlans(host, (await existing(host, name)).index, vlans);
-    const inside = await existing(pod, request.ifname);
+    if (vlans) await configurePortVlans(host, (await existingLink(host, name)).index, vlans);
+    const inside = await existingLink(pod, request.ifname);
     if (config.macSpoofCheck) await deps.macSpoofCheck.ensure(request, name, inside.mac ?? '');
     const addresses =
       reserved ?? (config.ipam === undefined ? undefined : await askThroughLink(config.ipam, request, pod));
     const gateway = addresses && (await configureAddresses(config, request, pod, bridge, addresses));
     if (!addresses && !config.disableContainerInterface) await pod.setLink(inside.index, { up: true });
-    const port = config.disableContainerInterface ? await existing(host, name) : await portThatIsUp(name);
+    const port = config.disableContainerInterface ? await existingLink(host, name) : await portThatIsUp(name);
     const result = gateway?.result ?? { ips: [], routes: [], dns: undefined };
     const dns = config.dns ?? result.dns;
     const [first, ...further] = [await bridgeNow(bridge), ...(gateway?.link ? [gateway.link] : [])];
@@ -201,13 +207,13 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
 
   async function portThatIsUp(name: string): Promise<Link> {
     for (const waitMs of PORT_WAITS_MS) {
-      const port = await existing(host, name);
+      const port = await existingLink(host, name);
       if (port.operationalState === 'up') return port;
       await deps.sleep(waitMs);
     }
     throw new CniError(
       CNI_ERROR.ioFailure,
-      `bridge port in error state: ${(await existing(host, name)).operationalState}`,
+      `bridge port in error state: ${(await existingLink(host, name)).operationalState}`,
       {
         details: `${name} does not come up`,
       },
@@ -216,7 +222,7 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
 
   /** A foreign bridge takes the lowest MAC of its ports, which may be the new one's. */
   async function bridgeNow(bridge: Link): Promise<Link> {
-    return bridge.alias === undefined ? existing(host, bridge.name) : bridge;
+    return bridge.alias === undefined ? existingLink(host, bridge.name) : bridge;
   }
 
   async function removeLink(config: BridgeConfig<Ipam>, request: Omit<AttachRequest, 'netns'> & { netns?: string }) {
@@ -267,9 +273,3 @@ export function createBridgePlugin<Ipam>(deps: BridgeDependencies<Ipam>): Plugin
 }
 
 const hostInterface = ({ name, mac, mtu }: Link) => ({ name, mac, mtu, sandbox: '' });
-
-async function existing(netlink: Rtnetlink, name: string): Promise<Link> {
-  const link = await netlink.getLink(name);
-  if (!link) throw broken(`${name} disappeared while the container was attached`);
-  return link;
-}

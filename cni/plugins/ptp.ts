@@ -33,6 +33,7 @@ import {
   checkHostEnd,
   createVethAttachment,
   deleteVethAttachment,
+  existingLink,
   isAlreadyThere,
   staleVethAttachments,
 } from './veth-attachment.ts';
@@ -101,7 +102,7 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
     });
     // The container's end is down still: nothing has come in.
     refuseRouterAdvertisements(name, hostNetns);
-    const end = await existing(host, name);
+    const end = await existingLink(host, name);
     for (const { prefix, gateway } of peers) {
       const bits = prefix.address.length * 8;
       await host.addAddress({ linkIndex: end.index, address: `${gateway}/${bits}` });
@@ -113,7 +114,7 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
     ]);
     const routes = [...toGateway, ...addresses.routes];
     await configureInterface(pod, request, { ips, routes }, { noPrefixRoute: true });
-    const inside = await existing(pod, request.ifname);
+    const inside = await existingLink(pod, request.ifname);
     for (const { prefix } of peers)
       await routeToContainer(end, `${formatIp(prefix.address)}/${prefix.address.length * 8}`);
     if (config.masquerade) {
@@ -195,10 +196,4 @@ export function createPtpPlugin<Ipam>(deps: PtpDependencies<Ipam>): Plugin<PtpCo
       await ipam.status(config.ipam);
     },
   };
-}
-
-async function existing(netlink: Rtnetlink, name: string): Promise<Link> {
-  const link = await netlink.getLink(name);
-  if (!link) throw broken(`${name} disappeared while the container was attached`);
-  return link;
 }

@@ -44,6 +44,13 @@ export async function createVethAttachment(host: Rtnetlink, request: AttachReque
   return name;
 }
 
+/** An end of a pair that was made a moment ago. @throws CniError when somebody has deleted it since. */
+export async function existingLink(netlink: Rtnetlink, name: string): Promise<Link> {
+  const link = await netlink.getLink(name);
+  if (!link) throw broken(`${name} disappeared while the container was attached`);
+  return link;
+}
+
 /**
  * Deletes the pair; one that is gone is fine.
  * @param takesOthers also a pair that another plugin made, which has any name on the host and is found by the end in the container
