@@ -16,7 +16,11 @@ import { noMetrics } from '../../support/agent.ts';
 import { eventually } from '../../support/eventually.ts';
 
 /** Pod workers over the fake Engine and the fake network, with real directories below a temporary root. */
-export async function createFakeAgent(t: ExecutionContext, override: Partial<AgentDependencies> = {}) {
+export async function createFakeAgent(
+  t: ExecutionContext,
+  override: Partial<AgentDependencies> = {},
+  crashLoopMaxMs = 300,
+) {
   const base = await mkdtemp('/tmp/berth-unit-agent-');
   const docker = createFakeDocker();
   docker.addImage('pause:1');
@@ -63,7 +67,7 @@ export async function createFakeAgent(t: ExecutionContext, override: Partial<Age
     podLogsDir: join(base, 'pods'),
     containerLogsDir: join(base, 'containers'),
     pauseImage: 'pause:1',
-    crashLoopMaxMs: 300,
+    crashLoopMaxMs,
   };
   const parts = buildAgentParts(options, {
     docker,

@@ -3,7 +3,7 @@ import { createPullProgress, describeProgress } from '../../../../agent/images/p
 import { createPullRate } from '../../../../agent/images/pull-rate.ts';
 import { createPullSlots } from '../../../../agent/images/pull-slots.ts';
 import { createSharedWork } from '../../../../agent/images/shared-work.ts';
-import { createFakeClock } from '../../../fakes/clock.ts';
+import { createFakeClock, settle } from '../../../fakes/clock.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { pullSecret, startImageParts } from '../../../support/image-parts.ts';
 import { podOf } from '../pod.ts';
@@ -155,7 +155,7 @@ test('one pull for all who want the same image with the same credentials; others
   );
   await eventually('all have begun', () => open.length === 3 && events.length === 4);
   // Who says that he pulls looks for the pull that he joins some turns later.
-  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  await settle(50);
   for (const one of open) one();
   // A fourth pull would be one too many; it is not to hang.
   docker.onPull = async () => {};

@@ -73,7 +73,8 @@ const RULED = {
 };
 
 test('RestartAllContainers: all but the sandbox is made anew, from the first init container on', async (t) => {
-  const agent = await createFakeAgent(t);
+  // A machine that stands still for longer than twice this would have the first restart forgotten.
+  const agent = await createFakeAgent(t, {}, 3000);
   const one = pod({
     restartPolicy: 'Never',
     initContainers: [{ name: 'init' }, { name: 'side', restartPolicy: 'Always' }],

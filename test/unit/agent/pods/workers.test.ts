@@ -50,7 +50,8 @@ test('containers start in the order of the spec, and are created while the sandb
 });
 
 test('a crash is followed by a restart at once, the second one by a wait', async (t) => {
-  const agent = await createFakeAgent(t);
+  // A machine that stands still for longer than twice this would have the first crash forgotten.
+  const agent = await createFakeAgent(t, {}, 3000);
   const one = pod();
   agent.workers.update(one);
   await until('running', () => agent.phase(one) === 'Running');

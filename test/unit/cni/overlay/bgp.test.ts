@@ -186,10 +186,13 @@ test('the control socket: answers in pieces, refusals, an end in the middle', as
   };
   const server = createServer((socket) => {
     socket.write('0001 BIRD 2.0.12 ready.\n');
-    socket.on('data', (data) => {
+    socket.on('data', async (data) => {
       const pieces = answers[data.toString().trim()];
       if (!pieces) return socket.destroy();
-      pieces.forEach((piece, index) => void setTimeout(() => socket.write(piece), index * 20));
+      for (const piece of pieces) {
+        socket.write(piece);
+        await systemClock.sleep(20);
+      }
     });
   });
   await new Promise<void>((resolve) => server.listen(path, resolve));
