@@ -62,6 +62,7 @@ export function computePeer(
   device: DevicePlan,
   peer: Peer,
   options: WireguardOptions,
+  ownKey?: string,
 ): WireguardPeer | undefined | { reason: string } {
   if (peer.backendType !== 'wireguard')
     return { reason: `its overlay is ${peer.backendType ?? 'not known'}, not wireguard` };
@@ -72,6 +73,8 @@ export function computePeer(
     return { reason: `it has no IPv${device.over.join(' or IPv')} address, which ${device.name} goes by` };
   const publicKey = readPublicKey(peer.backendData[device.carries[0]!]) ?? readPublicKey(peer.backendData[overFamily]);
   if (publicKey === undefined) return { reason: 'its annotation has no PublicKey of 32 bytes in base64' };
+  // The kernel takes no such peer, and says nothing.
+  if (publicKey === ownKey) return { reason: "its public key is this node's own too" };
   return {
     publicKey,
     ...(options.presharedKey !== undefined && { presharedKey: options.presharedKey }),

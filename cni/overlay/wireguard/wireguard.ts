@@ -37,6 +37,7 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
   let wireguard: Wireguard | undefined;
   let self: SelfNode | undefined;
   let devices: Device[] = [];
+  let ownKey: string | undefined;
   const passes = createDeviceSync(
     {
       kind: 'WireGuard',
@@ -61,6 +62,7 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
       podCidrs: node.podCidrs,
       hostNetns,
     };
+    ownKey = publicKeyOf(wanted.privateKey);
     const plans = computeDevices(node, options);
     await removeWireguardDevices(
       netlink,
@@ -82,7 +84,7 @@ export function createWireguardBackend(options: WireguardOptions, deps: Wireguar
     const reasons = new Map<string, string>();
     const owners = new Map([...keys].map(([node, key]) => [key, node]));
     for (const peer of peers) {
-      const planned = computePeer(device, peer, options);
+      const planned = computePeer(device, peer, options, ownKey);
       if (!planned) continue;
       if ('reason' in planned) {
         reasons.set(peer.node, planned.reason);

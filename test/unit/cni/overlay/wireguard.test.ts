@@ -94,6 +94,7 @@ test('a node as a peer, and why not', (t) => {
     [{ backendData: { 4: { PublicKey: 'x' } } }, /no PublicKey of 32 bytes/],
   ] as [Partial<Peer>, RegExp][])
     t.regex((computePeer(separate!, { ...PEER, ...more }, options()) as { reason: string }).reason, reason);
+  t.deepEqual(computePeer(separate!, PEER, options(), KEY), { reason: "its public key is this node's own too" });
 });
 
 test('differences: where a peer has moved by itself is left alone, what we want otherwise is written', (t) => {
