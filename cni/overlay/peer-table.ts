@@ -31,6 +31,7 @@ interface Candidate {
 }
 
 const FAMILIES = [4, 6] as const;
+const PROBLEM_LIMIT_CHARS = 250;
 
 export function createPeerTable(options: {
   self: string;
@@ -52,7 +53,8 @@ export function createPeerTable(options: {
       const peer = parsePeer(node, keys);
       return { age, peer, problem: peer && problemOf(peer) };
     } catch (error) {
-      return { age, problem: (error as Error).message };
+      // An address that is none is quoted in it, whatever its length.
+      return { age, problem: (error as Error).message.slice(0, PROBLEM_LIMIT_CHARS) };
     }
   }
 

@@ -168,6 +168,7 @@ test('what a hostile node writes is its own trouble: depth, length', (t) => {
     annotated(2, { [keys.data[4]]: `"${long}"` }),
     annotated(2, { [keys.publicIp[4]]: long }),
     annotated(2, { [keys.type]: long }),
+    { podCidrs: ['10.244.2.0/24'], internalIps: [long] },
   ]) {
     put('b', facts);
     t.true(table.skipped()[0]!.reason.length < 300, table.skipped()[0]!.reason.slice(0, 300));
