@@ -1,18 +1,25 @@
 /** A network configuration with `dhcp` carried out by the agent's own network: no daemon, no program. */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
+import { CHECKOUT } from '../../../cli/daemon/launch.ts';
+import { cniPlugins, debianProgramPath } from '../../../cli/testing/debian-program.ts';
 import { createPodNetwork } from '../../../cni/invoke/pod-network.ts';
+import { findProgram } from '../../../src/linux/exec.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { startDhcpServer } from '../../support/dhcp-server.ts';
 import { eventually } from '../../support/eventually.ts';
+import { listens } from '../../support/listens.ts';
 import { createTestNetns } from '../../support/netns.ts';
 
 const never = new AbortController().signal;
 
-test('pods get addresses of the network’s DHCP server, which are renewed over a restart and given back', async (t) => {
+/** A host whose pods' network is a bridge with a wire to a DHCP server. */
+async function setUp(t: ExecutionContext, leaseSeconds: number) {
   const host = await createTestNetns(t, 'host');
   const server = await createTestNetns(t, 'server');
   await host.ip('link', 'add', 'br0', 'up', 'type', 'bridge');
@@ -20,14 +27,15 @@ test('pods get addresses of the network’s DHCP server, which are renewed over 
   await host.ip('link', 'set', 'uplink', 'master', 'br0', 'up');
   await server.ip('address', 'add', '10.5.0.1/24', 'dev', 'srv0');
   await server.ip('link', 'set', 'srv0', 'up');
-  const udhcpd = await startDhcpServer(t, server, { leaseSeconds: 4 });
+  const udhcpd = await startDhcpServer(t, server, { leaseSeconds });
   const base = mkdtempSync(join(tmpdir(), 'berth-dhcp-agent-'));
   t.teardown(() => rmSync(base, { recursive: true, force: true }));
+  const socketPath = join(base, 'd.sock');
   const confDir = join(base, 'net.d');
   mkdirSync(confDir);
   const ipam = {
     type: 'dhcp',
-    daemonSocketPath: join(base, 'none.sock'),
+    daemonSocketPath: socketPath,
     provide: [{ option: 'host-name', fromArg: 'K8S_POD_NAME' }],
   };
   const plugins = [{ type: 'bridge', bridge: 'br0', ipam }];
@@ -57,6 +65,11 @@ test('pods get addresses of the network’s DHCP server, which are renewed over 
     uid: 'u',
     hostPorts: [],
   };
+  return { host, server, udhcpd, base, socketPath, open, pod, sandbox };
+}
+
+test('pods get addresses of the network’s DHCP server, which are renewed over a restart and given back', async (t) => {
+  const { server, udhcpd, base, open, pod, sandbox } = await setUp(t, 4);
   const first = open();
   const { ips } = await first.attach(sandbox, never);
   t.regex(ips[0]!, /^10\.5\.0\.\d+$/);
@@ -71,5 +84,30 @@ test('pods get addresses of the network’s DHCP server, which are renewed over 
   await second.detach(sandbox);
   await eventually('given back', async () => /expired/.test(await udhcpd.leases()));
   t.deepEqual(readdirSync(join(base, 'leases')), []);
+  t.notRegex(await pod.ip('link'), /eth0/);
+});
+
+const reference = join(debianProgramPath(CHECKOUT, cniPlugins), 'dhcp');
+const story = existsSync(reference) ? test : test.skip;
+
+story('where the reference daemon listens, it keeps the leases of the agent’s pods', async (t) => {
+  const { host, server, udhcpd, base, socketPath, open, pod, sandbox } = await setUp(t, 600);
+  const daemon = spawn(findProgram('nsenter'), [`--net=${host.path}`, reference, 'daemon', '-socketpath', socketPath], {
+    stdio: 'ignore',
+  });
+  const exited = once(daemon, 'exit');
+  t.teardown(async () => {
+    daemon.kill('SIGKILL');
+    await exited;
+  });
+  await eventually('it listens', () => listens(socketPath));
+  const network = open();
+  const { ips } = await network.attach(sandbox, never);
+  await server.run('busybox', ['ping', '-c', '1', '-W', '2', ips[0]!]);
+  t.regex(await udhcpd.leases(), /web/, 'the server knows the pod by name');
+  t.false(existsSync(join(base, 'leases')), 'the agent keeps none');
+  t.deepEqual(await network.attach(sandbox, never), { ips }, 'as it is');
+  await network.detach(sandbox);
+  await eventually('given back', async () => /expired/.test(await udhcpd.leases()));
   t.notRegex(await pod.ip('link'), /eth0/);
 });

@@ -12,7 +12,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -24,6 +23,7 @@ import { findProgram, hasProgram } from '../../../src/linux/exec.ts';
 import { hearRequests } from '../../support/dhcp-requests.ts';
 import { startDhcpServer } from '../../support/dhcp-server.ts';
 import { eventually } from '../../support/eventually.ts';
+import { listens } from '../../support/listens.ts';
 import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 
 const reference = debianProgramPath(CHECKOUT, cniPlugins);
@@ -50,14 +50,6 @@ interface Daemon {
   log(): string;
   /** Ends it in order. */
   stop(signal?: NodeJS.Signals): Promise<void>;
-}
-
-function listens(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path);
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-    socket.once('connect', () => socket.destroy());
-  });
 }
 
 /** A host whose bridge has a wire to a DHCP server, and ways to call plugins and start daemons there. */
