@@ -133,8 +133,9 @@ export function createHostLocal(deps: StoreDependencies): HostLocal {
     async check(config, request) {
       const leases = await storeOf(config).list();
       if (![...leases.values()].some((lease) => belongsTo(lease, request)))
+        // Not code 3: to a runtime that means that there is nothing to detach, and the interface may well be there.
         throw new CniError(
-          CNI_ERROR.unknownContainer,
+          CNI_ERROR.unknown,
           `no address is reserved for ${request.containerId} ${request.ifname} in ${join(config.dataDir, config.network)}`,
         );
     },

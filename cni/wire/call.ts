@@ -105,7 +105,8 @@ function needs(conf: NetConf, command: string, least: CniVersion): void {
 }
 
 function validAttachments({ raw }: NetConf): AttachmentKey[] {
-  const list = raw['cni.dev/valid-attachments'];
+  // The second name is libcni's of before the specification was final.
+  const list = raw['cni.dev/valid-attachments'] ?? raw['cni.dev/attachments'];
   if (!Array.isArray(list))
     throw new CniError(CNI_ERROR.invalidNetworkConfig, 'GC needs cni.dev/valid-attachments: a list');
   return list.map((one: unknown) => {

@@ -62,10 +62,8 @@ export function createLeaseHolder(leases: DhcpLeases): LeaseHolder {
       const held = leases.held(key);
       if (held) return checkAddress(held.yourAddress, address);
       if (address === undefined)
-        throw new CniError(
-          CNI_ERROR.unknownContainer,
-          `dhcp: no lease is kept for ${request.containerId} ${request.ifname}`,
-        );
+        // Not code 3, which tells a runtime that there is nothing to detach.
+        throw new CniError(CNI_ERROR.unknown, `dhcp: no lease is kept for ${request.containerId} ${request.ifname}`);
       // Another keeper was here before.
       await leases.allocate({ key, netns: request.netns, options: config.options, only: address });
     },

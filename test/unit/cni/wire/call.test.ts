@@ -82,6 +82,14 @@ test('GC refuses a list that it does not understand: what is missing in it would
   }
 });
 
+test('GC takes the list by its name of before the specification was final too', async (t) => {
+  const { call, calls } = program();
+  const attachments = [{ containerID: 'one', ifname: 'eth0' }];
+  const conf = { cniVersion: '1.1.0', name: 'net', type: 'mine', 'cni.dev/attachments': attachments };
+  t.is((await call({ CNI_COMMAND: 'GC' }, JSON.stringify(conf))).exitCode, 0);
+  t.deepEqual(calls, [['gc', [{ containerId: 'one', ifname: 'eth0' }]]]);
+});
+
 test('errors keep their code through a DEL that goes on after a failure', async (t) => {
   const busy = new CniError(CNI_ERROR.tryAgainLater, 'locked', { details: 'by another' });
   const errno = Object.assign(new Error('EROFS: read-only file system'), { code: 'EROFS' });
