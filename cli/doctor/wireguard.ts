@@ -75,7 +75,8 @@ function ageOf({ lastHandshakeSeconds }: WireguardPeerState, clock: Clock): numb
 
 /**
  * Peers to which something is sent and with which there is no session. Pure. A first message that asks for a session is understood with the
- * public keys alone, and counted; the answer needs the preshared key too: who hears and gets no session has another one.
+ * public keys alone, and counted; the answer needs the preshared key too: who hears and gets no session has another one. Who only asks hears
+ * nothing in that case: the other node's doctor tells.
  */
 export function judgeWireguard(traffic: readonly WireguardTraffic[] | undefined, peers: readonly Peer[]): Finding[] {
   const check = 'WireGuard sessions';
@@ -123,7 +124,7 @@ export function judgeWireguard(traffic: readonly WireguardTraffic[] | undefined,
             state: 'problem',
             detail: `${list(silent)}: packets are sent, and no answer comes`,
             remedy:
-              "UDP 51820 (IPv6: 51821; Backend.ListenPort) must be open between the nodes; or the other node's key is not the one of its annotation: start its overlay again",
+              'UDP 51820 (IPv6: 51821; Backend.ListenPort) must be open between the nodes; or the keys differ: then the doctor on the other node says so, or its key is not the one of its annotation (start its overlay again)',
           } as const,
         ]),
   ];

@@ -227,7 +227,8 @@ const startAnew = async (theirChange: object) => {
 };
 assert.deepEqual(await examine(), ['ok: 1 of 1 in use, the others have nothing to send']);
 await startAnew({ presharedKey: generatePrivateKey() });
-assert.deepEqual(await Promise.all([canPing('pod1', other.podIps[4]), canPing('pod2', one.podIps[4])]), [false, false]);
+// They ask: who asks first hears nothing, and the other one does not ask.
+assert.ok(!(await canPing('pod2', one.podIps[4])));
 assert.deepEqual(await examine(), [
   'problem: node2 (never): its packets arrive, and no session comes of it: another preshared key',
 ]);
