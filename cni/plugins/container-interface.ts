@@ -45,7 +45,7 @@ export async function configureInterface(
   for (const { address } of ips) await pod.addAddress({ linkIndex: link.index, address, ...options });
   await pod.setLink(link.index, { up: true });
   for (const route of withGateways(routes, ips))
-    await pod.appendRoute({
+    await pod.prependRoute({
       destination: route.dst,
       gateway: route.gw,
       linkIndex: link.index,

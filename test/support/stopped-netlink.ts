@@ -4,7 +4,7 @@ import type { NetlinkRequest } from '../../src/linux/netlink/socket.ts';
 /** What changes the kernel; the rest reads. */
 const CHANGES = new Set([
   ...['createBridge', 'createVeth', 'createLink', 'setLink', 'deleteLink', 'addAddress', 'deleteAddress'],
-  ...['addRoute', 'appendRoute', 'replaceRoute', 'deleteRoute', 'setNeighbour', 'deleteNeighbour'],
+  ...['addRoute', 'prependRoute', 'replaceRoute', 'deleteRoute', 'setNeighbour', 'deleteNeighbour'],
 ]);
 const NLM_F_DUMP = 0x300;
 

@@ -4,7 +4,6 @@ import {
   AF_INET6,
   AF_UNSPEC,
   NETLINK_ROUTE,
-  NLM_F_APPEND,
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
@@ -39,8 +38,8 @@ export interface Rtnetlink extends LinkOperations {
   listRoutes(filter?: { family?: 4 | 6; table?: number; protocol?: number }): Promise<Route[]>;
   /** EEXIST when there is one of the same destination, metric and table; ENETUNREACH when its gateway is not reachable. */
   addRoute(spec: RouteSpec): Promise<void>;
-  /** Adds beside those of the same destination and metric by other ways: the first one is used while it works. EEXIST for the same way. */
-  appendRoute(spec: RouteSpec): Promise<void>;
+  /** Adds before those of the same destination and metric by other ways: the new one is used while it works. EEXIST for the same way. */
+  prependRoute(spec: RouteSpec): Promise<void>;
   /** Adds, or takes the place of the one of the same destination, metric and table. */
   replaceRoute(spec: RouteSpec): Promise<void>;
   /** What is left out matches anything. ESRCH when nothing matches. */
@@ -133,11 +132,11 @@ function routeOperations(socket: NetlinkSocket) {
         flags: NLM_F_CREATE | NLM_F_EXCL,
         body: encodeRoute(spec, 'add'),
       }),
-    appendRoute: (spec: RouteSpec) =>
+    prependRoute: (spec: RouteSpec) =>
       send({
-        operation: `append ${name(spec)}`,
+        operation: `prepend ${name(spec)}`,
         type: RTM_NEWROUTE,
-        flags: NLM_F_CREATE | NLM_F_APPEND,
+        flags: NLM_F_CREATE,
         body: encodeRoute(spec, 'add'),
       }),
     replaceRoute: (spec: RouteSpec) =>

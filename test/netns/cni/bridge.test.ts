@@ -54,6 +54,20 @@ for (const set of ['ours', 'reference'] as const) {
   const story = isHere ? test : test.skip;
   const name = (title: string) => `${set}: ${title}${isHere ? '' : ' (Debian’s plugins could not be had)'}`;
 
+  story(name('the last network that brings a default route has it, whatever the container had before'), async (t) => {
+    const { pod, call, ipam } = await setUp(t, set);
+    await pod.ip('link', 'add', 'before', 'type', 'veth', 'peer', 'name', 'other');
+    for (const link of ['before', 'other']) await pod.ip('link', 'set', link, 'up');
+    await pod.ip('address', 'add', '192.0.2.1/24', 'dev', 'before');
+    await pod.ip('route', 'add', 'default', 'via', '192.0.2.2');
+    const conf = { bridge: 'br0', isDefaultGateway: true, ipam: ipam() };
+    const { status, out } = await call('bridge', { command: 'ADD', id: 'one', pod, conf });
+    t.is(status, 0, JSON.stringify(out));
+    t.regex(await pod.ip('route', 'get', '198.51.100.1'), /via 10\.9\.0\.1 dev eth0/);
+    t.is((await call('bridge', { command: 'DEL', id: 'one', pod, conf })).status, 0);
+    t.regex(await pod.ip('route', 'get', '198.51.100.1'), /via 192\.0\.2\.2 dev before/);
+  });
+
   story(name('bridge with two families: addresses, routes, forwarding, no router advertisements'), async (t) => {
     const { host, pod, call, ipam, dual, leases } = await setUp(t, set);
     const conf = { bridge: 'br0', isDefaultGateway: true, ipam: ipam(dual), mtu: 1400 };
