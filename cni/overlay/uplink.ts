@@ -117,7 +117,14 @@ function findLink(
     return link && { link };
   };
   const kept = () => current && stillWorking(host, current);
-  const found = choice.preferNodeIps ? (byNodeIp() ?? kept() ?? byDefault()) : (kept() ?? byDefault() ?? byNodeIp());
+  // A first cable that is in again, after a time on the second.
+  const byDefaultOfNode = () => {
+    const found = byDefault();
+    return found && choice.nodeIps.some((ip) => linkWith(host, ip)?.link === found.link) ? found : undefined;
+  };
+  const found = choice.preferNodeIps
+    ? (byNodeIp() ?? kept() ?? byDefault())
+    : (byDefaultOfNode() ?? kept() ?? byDefault() ?? byNodeIp());
   if (found) return found;
   throw new ExplainedError(
     `there is no default route, and no link has an address of this node${choice.nodeIps.length ? ` (${choice.nodeIps.join(', ')})` : ''}: name the link to the other nodes with --iface (${describe(host)})`,

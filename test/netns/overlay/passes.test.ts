@@ -81,7 +81,9 @@ test('a backend that fails is complained about once, and a new address is told e
   const overlay = await startOverlay(t, host, client, { ownBackend: failing.backend, resyncMs: 50 });
   await eventually('it is ready', () => overlay.state().ready);
   failing.fail('no buffer space');
-  await moveTo(host, '192.0.2.9/24');
+  // The new one first: a host without any address would be another complaint.
+  await host.ip('addr', 'add', '203.0.113.9/24', 'dev', 'eth0');
+  await host.ip('addr', 'del', '192.0.2.1/24', 'dev', 'eth0');
   await eventually('it has found the new address', () => failing.calls.ensure === 2);
   const before = failing.calls.sync;
   await eventually('it has tried again', () => failing.calls.sync > before + 1);
@@ -92,7 +94,7 @@ test('a backend that fails is complained about once, and a new address is told e
   t.is(overlay.state().reason, 'no buffer space');
   t.false(overlay.state().ready);
   failing.fail(undefined);
-  await eventually('the others know', async () => (await publicIp(client)) === '192.0.2.9');
+  await eventually('the others know', async () => (await publicIp(client)) === '203.0.113.9');
   await eventually('it is ready again', () => overlay.state().ready);
 });
 

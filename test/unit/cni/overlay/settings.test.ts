@@ -158,6 +158,10 @@ test('uplink: one that works is kept, whatever else comes; one that does not is 
   t.is(again({}, { ifaces: ['eth1'] }), 'eth1 198.51.100.1', 'what was asked for stands above');
   t.is(again({}, { nodeIps: ['198.51.100.1'], preferNodeIps: true }), 'eth1 198.51.100.1');
   t.is(again({}, { nodeIps: ['192.0.2.11'] }), 'eth0 192.0.2.1');
+  const onSecond = choose({}, [4], { ...HOST, routes: vpn });
+  const back = (nodeIps: string[]) => computeUplink(HOST, { ...NOTHING, nodeIps }, [4], onSecond).name;
+  t.is(back(['192.0.2.1']), 'eth0', 'the first cable is in again');
+  t.is(back([]), 'eth1');
   t.is(again({}, { nodeIps: ['192.0.2.11'], preferNodeIps: true }), 'eth0 192.0.2.11');
 });
 
