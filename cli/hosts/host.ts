@@ -55,7 +55,7 @@ export async function createHost(name: string, disk?: HostDisk): Promise<Host> {
   const folder = disk?.folder ?? join(HOSTS_FOLDER, id);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeFileSync(join(folder, 'owner'), processIdentity(process.pid) ?? '');
-  const procsFiles = createCgroupBranch(id);
+  const { procsFiles, rootProcsFile = '' } = createCgroupBranch(id);
   // setpriv and --kill-child: a host never outlives the process that made it, however that dies.
   const enter = procsFiles.map((file) => `echo 0 >'${file}'`).join('\n');
   const launcher = spawn(
@@ -65,7 +65,10 @@ export async function createHost(name: string, disk?: HostDisk): Promise<Host> {
       ...['unshare', '--mount', '--net', '--uts', '--ipc', '--pid', '--fork', '--kill-child', '--'],
       ...['sh', join(CHECKOUT, 'cli/hosts/setup.sh'), folder, name, CHECKOUT, 'catatonit', '-P'],
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, BERTH_HOST_KEPT: disk?.kept.join(' ') ?? '' } },
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, BERTH_HOST_KEPT: disk?.kept.join(' ') ?? '', BERTH_HOST_CGROUP: rootProcsFile },
+    },
   );
   const closed = once(launcher, 'close');
   let stderr = '';

@@ -2,7 +2,8 @@
 # Runs as the first process of a new host: builds its root, then becomes its init.
 # Called by host.ts under `unshare --mount --net --uts --ipc --pid --fork`, with
 #   $1 the host's folder (on a real disk)   $2 its name   $3 the checkout   then the init's command;
-#   BERTH_HOST_KEPT: further folders that are on the host's disk, blanks between.
+#   BERTH_HOST_KEPT: further folders that are on the host's disk, blanks between;
+#   BERTH_HOST_CGROUP: on cgroup v2 the cgroup.procs file of what is to be the host's root.
 #
 #   folder/rw     tmpfs: what the host writes (overlay upper)      folder/root  the host's /
 #   folder/disk   real disk: what overlayfs cannot carry (an Engine's data root) or a tmpfs should not (/tmp)
@@ -36,13 +37,15 @@ if [ "$(stat -c %d "$checkout")" != "$(stat -c %d /)" ] || [ ! -e "$root$checkou
   mount --bind "$checkout" "$root$checkout"
 fi
 
-# This process already sits in the host's branch of every hierarchy: a new cgroup namespace makes that branch the root.
+# This process already sits in the host's branch of every hierarchy: a new cgroup namespace makes that branch the root. On cgroup v2
+# it sits in a child of the branch, and goes up for the moment.
+[ -z "${BERTH_HOST_CGROUP:-}" ] || echo 0 >"$BERTH_HOST_CGROUP"
 # The mounts must be made inside it, so the rest runs in a child shell.
 export root name
 exec unshare --cgroup -- sh -euc '
   if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-    mkdir "$root/sys/fs/cgroup/init" && echo 0 >"$root/sys/fs/cgroup/init/cgroup.procs"
+    mkdir -p "$root/sys/fs/cgroup/init" && echo 0 >"$root/sys/fs/cgroup/init/cgroup.procs"
   else
     mount -t tmpfs -o mode=755 cgroup "$root/sys/fs/cgroup"
     while read -r id parent dev within at options rest; do
