@@ -1,6 +1,9 @@
 /** The udp backend: packets that a thread of this process moves between TUN devices of namespaced hosts. */
+import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { closeSync } from 'node:fs';
+import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { OverlayBackend, Peer } from '../../../cni/overlay/backend.ts';
 import { createUdp } from '../../../cni/overlay/udp/udp.ts';
@@ -98,6 +101,14 @@ test('the device outlives the process, is made anew when somebody deletes it, an
   await next.backend.remove();
   t.notRegex(await one.ip('link'), /flannel/);
   t.deepEqual(await ownRoutes(one), []);
+});
+
+test('a process that ends while packets move does not wait for its thread', async (t) => {
+  const one = await (await createOverlaySwitch(t)).addHost(1);
+  const script = join(import.meta.dirname, '../../support/udp-exit-child.ts');
+  const args = [script, one.path, JSON.stringify(await one.self()), '7'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'], timeout: 60_000 });
+  t.deepEqual(await once(child, 'exit'), [7, null]);
 });
 
 test('R19: this node has another address: the thread speaks from there', async (t) => {
