@@ -11,8 +11,8 @@ import { makeScriptDisk } from '../support/guest/script-disk.ts';
 /** The emulated processor is some twenty times slower than a real one. */
 const SLOW_SECONDS = 480;
 const CRASH_SECONDS = 1500;
-/** A start of the killed process takes the guest seconds: every fifth step of each part. */
-const STRIDE = 5;
+/** A start of the killed process takes the guest seconds: every seventh step of each part. */
+const STRIDE = 7;
 const isFull = process.env['BERTH_TEST_FULL'] === '1';
 const found = await findGuestImage({ build: isFull && !whyNoGuest() });
 const missing =
