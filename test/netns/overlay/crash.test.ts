@@ -35,7 +35,7 @@ for (const [type, earlier] of Object.entries(EARLIER)) {
       scene: sceneOf(type),
       earlier: sceneOf(earlier),
       child: await child,
-      stride: isFull ? 1 : 11,
+      stride: isFull ? 1 : 17,
     });
     t.true(Object.values(counts).reduce((one, other) => one + other, 0) >= LEAST_STEPS, JSON.stringify(counts));
     t.log(JSON.stringify(counts));
