@@ -27,6 +27,7 @@ import { readOverlaySource } from '../roots/overlay-settings.ts';
 import { overlaySourceOf } from '../roots/own-overlay.ts';
 import type { Settings } from '../settings.ts';
 import { readFirewalld } from './firewalld.ts';
+import { readForwardDroppers } from './forward-droppers.ts';
 import type { NetworkFacts } from './network.ts';
 import { readLearnedMtus } from './path-mtu.ts';
 import { readWireguardTraffic } from './wireguard.ts';
@@ -89,6 +90,7 @@ export async function readNetworkFacts(settings: Settings | undefined): Promise<
       }),
       ...(overlay.type === 'bgp' && { bgpSessions: await readBgpSessions(BGP_DIRECTORY, systemClock) }),
       ...(firewalld && { firewalld }),
+      forwardDroppers: await readForwardDroppers(),
       sysctl: (key) => readSysctl(key),
     };
   } finally {

@@ -5,6 +5,7 @@ import type { Link } from '../../src/linux/netlink/links.ts';
 import type { Route } from '../../src/linux/netlink/routes.ts';
 import { type Finding, isOlder } from './finding.ts';
 import { type FirewalldFacts, judgeFirewalld } from './firewalld.ts';
+import { judgeForwardDroppers } from './forward-droppers.ts';
 import { judgePathMtus, type LearnedMtu } from './path-mtu.ts';
 import { judgeWireguard, type WireguardTraffic } from './wireguard.ts';
 
@@ -48,6 +49,7 @@ export interface NetworkFacts {
   wireguard?: readonly WireguardTraffic[];
   /** undefined when none runs. */
   firewalld?: FirewalldFacts;
+  forwardDroppers: readonly string[];
   sysctl(key: string): string | undefined;
 }
 
@@ -71,6 +73,7 @@ export function judgeNetwork(facts: NetworkFacts): Finding[] {
     ...judgeBgp(facts),
     ...judgeWireguard(facts.wireguard, facts.peers ?? []),
     ...judgeFirewalld(facts.firewalld, facts.isRunning),
+    ...judgeForwardDroppers(facts.forwardDroppers),
   ];
 }
 

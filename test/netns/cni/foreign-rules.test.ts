@@ -1,5 +1,6 @@
 /** Host ports, the firewall plugin and the node's own rules on a host that others have rules on: both work, and theirs stay as they were. */
 import test from 'ava';
+import { readForwardDroppers } from '../../../cli/doctor/forward-droppers.ts';
 import { createNodeNetwork } from '../../../cni/node/node-network.ts';
 import { firewallProgram } from '../../../cni/programs/firewall.ts';
 import { portmapProgram } from '../../../cni/programs/portmap.ts';
@@ -8,7 +9,7 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/runtime/log.ts';
 import { callOurs } from '../../support/cni-calls.ts';
 import { NODE_ADDRESS, portmapConf } from '../../support/host-ports.ts';
-import type { TestNetns } from '../../support/netns.ts';
+import { createTestNetns, type TestNetns } from '../../support/netns.ts';
 import { createWorld } from '../../support/proxy-world.ts';
 
 /** As Docker's Engine leaves them with a published port, of pod 1 here. */
@@ -167,3 +168,17 @@ for (const foreigner of FOREIGNERS)
     await nodeNetwork.remove();
     t.is(await listed(node, foreigner), before);
   });
+
+test.serial('what the node’s accepts cannot overrule is found for `berth doctor`', async (t) => {
+  const node = await createTestNetns(t, 'node');
+  await node.run('iptables-restore', [], { input: DOCKER });
+  await node.run('nft', ['-f', '-'], { input: NFT });
+  t.deepEqual(await readForwardDroppers(node.path), [], 'a DROP that they are in, and others that accept');
+  const chain = 'chain forward { type filter hook forward priority 0; policy drop; }';
+  await node.run('nft', ['-f', '-'], { input: `table inet filter { ${chain}\n}` });
+  const found = ['nft chain inet filter forward'];
+  t.deepEqual(await readForwardDroppers(node.path), found);
+  if (!hasProgram('iptables-legacy')) return;
+  await node.run('iptables-legacy', ['-P', 'FORWARD', 'DROP']);
+  t.deepEqual(await readForwardDroppers(node.path), [...found, 'iptables-legacy']);
+});

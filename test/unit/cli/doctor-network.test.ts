@@ -45,6 +45,7 @@ const FACTS: NetworkFacts = {
   confDir: '/etc/cni/net.d',
   network: { name: 'berth', plugins: ['bridge', 'portmap'] },
   fileProblems: [],
+  forwardDroppers: [],
   missingPlugins: [],
   overlay: { type: 'vxlan' },
   links: LINKS,
@@ -210,6 +211,11 @@ for (const [title, facts, said] of [
       wireguard: [session({ handshakeAgeSeconds: 600, isSending: true, isReceiving: true })],
     },
     'problem WireGuard sessions: 192.0.2.2 (since 10 min): its packets arrive, and no session comes of it: another preshared key',
+  ],
+  [
+    'a table of somebody else’s that drops what is forwarded',
+    { forwardDroppers: ['nft chain inet filter forward'] },
+    "warning forwarding: nft chain inet filter forward drops what no rule there accepts: the node's own accepts do not count there",
   ],
   ['no BIRD', { overlay: { type: 'bgp' } }, 'problem BGP sessions: no BIRD runs'],
 ] as [string, Partial<NetworkFacts>, string][])
