@@ -105,7 +105,8 @@ export function createPortmap(deps: PortmapDependencies): Plugin<PortmapConfig> 
       // The address may be another container's soon: who goes on sending would be heard there.
       const isGone = (endpoint: string) => config.addresses.includes(endpoint);
       if (config.addresses.length === 0) return;
-      for (const family of ['IPv4', 'IPv6'] as const) await forgetFlows(config, family, isGone);
+      // Not a reason to keep the container: flows end by themselves, later.
+      for (const family of ['IPv4', 'IPv6'] as const) await forgetFlows(config, family, isGone).catch(() => {});
     },
 
     async check(config, { containerId, ifname }, result) {

@@ -18,7 +18,8 @@ export function netSysctl(key: string, ifname: string): string {
       .slice(1)
       .replace(PLACEHOLDER, () => ifname),
   );
-  if (!path.startsWith('net/'))
+  // What is allowed is told by the key as it is written: it may not lead back out of where it seems to be.
+  if (!path.startsWith('net/') || key.split('/').includes('..'))
     throw new CniError(CNI_ERROR.invalidNetworkConfig, `invalid net sysctl key: ${JSON.stringify(key)}`, {
       details: 'only keys below net. belong to a container',
     });

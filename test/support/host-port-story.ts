@@ -37,13 +37,18 @@ export async function attachHostPorts(
   t: ExecutionContext,
   world: World,
   writer: HostPortWriter,
+  systemBus?: string,
 ): Promise<HostPortScene> {
   const folder = mkdtempSync(join(tmpdir(), 'host-ports-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   writeSysctl('net.bridge.bridge-nf-call-iptables', '1', { netns: world.node.path });
   const confDir = join(folder, 'net.d');
   mkdirSync(confDir);
-  if (writer !== 'built-in') writeFileSync(join(confDir, '10-net.conflist'), renderConflist(writer, folder));
+  if (writer !== 'built-in')
+    writeFileSync(
+      join(confDir, '10-net.conflist'),
+      renderConflist(writer, folder, systemBus === undefined ? 'iptables' : 'firewalld'),
+    );
   const network = createPodNetwork(
     {
       mode: 'auto',
@@ -54,6 +59,7 @@ export async function attachHostPorts(
       cacheDir: folder,
       binDirs: [],
       hostNetns: world.node.path,
+      ...(systemBus !== undefined && { systemBus }),
     },
     { log: silentLogger, clock: systemClock },
   );
@@ -80,7 +86,7 @@ export async function attachHostPorts(
   };
 }
 
-function renderConflist(backend: string, dataDir: string): string {
+function renderConflist(backend: string, dataDir: string, firewall: string): string {
   const ipam = { type: 'host-local', dataDir, ranges: [[{ subnet: '10.244.0.0/24' }]] };
   return JSON.stringify({
     cniVersion: '1.0.0',
@@ -88,7 +94,7 @@ function renderConflist(backend: string, dataDir: string): string {
     plugins: [
       { type: 'bridge', bridge: 'cni0', isDefaultGateway: true, hairpinMode: true, ipam },
       { type: 'portmap', backend, capabilities: { portMappings: true } },
-      { type: 'firewall', backend: 'iptables' },
+      { type: 'firewall', backend: firewall },
     ],
   });
 }

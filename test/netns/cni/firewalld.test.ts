@@ -13,6 +13,7 @@ import { silentLogger } from '../../../src/runtime/log.ts';
 import { type CniCaller, callOurs, callPrograms } from '../../support/cni-calls.ts';
 import { startDbusDaemon, whyNoDbus } from '../../support/dbus-daemon.ts';
 import { eventually } from '../../support/eventually.ts';
+import { attachHostPorts } from '../../support/host-port-story.ts';
 import { portmapConf } from '../../support/host-ports.ts';
 import { createWorld, type World } from '../../support/proxy-world.ts';
 import { startRealFirewalld, whyNoFirewalld } from '../../support/real-firewalld.ts';
@@ -156,3 +157,14 @@ story(
     t.deepEqual(await firewalld.sources('internal'), [CLUSTER]);
   },
 );
+
+story('an agent with firewalld: its pods are let through again as soon as firewalld has reloaded', async (t) => {
+  const { world, bus, firewalld, sources } = await startHost(t, 'nftables');
+  const scene = await attachHostPorts(t, world, 'nftables', bus.address);
+  const cidr = `${scene.address}/32`;
+  t.deepEqual(await sources(), [cidr]);
+  scene.keep();
+  await firewalld.reload();
+  await eventually('the pod is trusted again', async () => (await sources()).includes(cidr));
+  t.regex(await scene.pod.ask({ protocol: 'tcp', host: POD_2, port: 8080, timeoutMs: 3000 }), /^pod2 /);
+});

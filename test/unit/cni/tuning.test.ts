@@ -18,6 +18,7 @@ test('keys of settings mean files below net/', (t) => {
   for (const key of [
     'kernel.hostname',
     'net/../kernel/hostname',
+    'net/core/somaxconn/../../ipv4/ip_forward',
     'network.x',
     '',
     'net',
