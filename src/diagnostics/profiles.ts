@@ -21,13 +21,14 @@ heap: what was allocated over ?seconds=${DEFAULT_SECONDS.heap} and is still held
 cmdline: the command line, its words ended by zero bytes
 `;
 
+/** Of all servers of the process: V8 samples the heap for one session only, and a second one would end the first one's. */
+let isBusy = false;
+
 /**
  * GET /debug/pprof/…: the paths and the meaning are upstream's, the formats V8's, since the program is not written in Go. Sampled, so that the node goes on
  * meanwhile; a whole heap snapshot would stop it for seconds. One at a time.
  */
 export function serveProfiles(app: Express, { clock }: ProfilesDeps): void {
-  let isBusy = false;
-
   async function sample(request: Request, response: Response, kind: 'profile' | 'heap'): Promise<void> {
     const seconds = parseSeconds(request.query['seconds'], DEFAULT_SECONDS[kind]);
     if (seconds === undefined) return plainText(response, 400, `seconds must be a number from 1 to ${MAX_SECONDS}\n`);

@@ -425,7 +425,7 @@ function profilingClock() {
   return { clock, begun: begun.promise, end: () => ended.resolve() };
 }
 
-test('profiles: of the CPU and of the heap, one at a time, for who may do everything with the node', async (t) => {
+test.serial('profiles: of the CPU and of the heap, one at a time, for who may do everything with the node', async (t) => {
   const { clock, begun, end } = profilingClock();
   const { certs, server, get } = await scene({ clock });
   t.like(await get('/debug/pprof/profile', certs.prometheus), { status: 403 });
@@ -447,7 +447,18 @@ test('profiles: of the CPU and of the heap, one at a time, for who may do everyt
   await server.close();
 });
 
-test('profiles: who leaves ends his', async (t) => {
+test.serial('profiles: one at a time in a process, whatever server is asked', async (t) => {
+  const { clock, begun, end } = profilingClock();
+  const [first, second] = await Promise.all([scene({ clock }), scene()]);
+  const asked = first.get('/debug/pprof/profile?seconds=277', first.certs.admin);
+  await begun;
+  t.is((await second.get('/debug/pprof/heap?seconds=1', second.certs.admin)).status, 500);
+  end();
+  t.is((await asked).status, 200);
+  await Promise.all([first.server.close(), second.server.close()]);
+});
+
+test.serial('profiles: who leaves ends his', async (t) => {
   const { clock, begun } = profilingClock();
   const { certs, server, get, port } = await scene({ clock });
   const call = request({
