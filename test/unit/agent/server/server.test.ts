@@ -425,30 +425,27 @@ function profilingClock() {
   return { clock, begun: begun.promise, end: () => ended.resolve() };
 }
 
-test.serial(
-  'profiles: of the CPU and of the heap, one at a time, for who may do everything with the node',
-  async (t) => {
-    const { clock, begun, end } = profilingClock();
-    const { certs, server, get } = await scene({ clock });
-    t.like(await get('/debug/pprof/profile', certs.prometheus), { status: 403 });
-    t.regex((await get('/debug/pprof/', certs.admin)).text, /cpuprofile/);
-    t.regex((await get('/debug/pprof/cmdline', certs.admin)).text, /node\0/);
-    t.like(await get('/debug/pprof/goroutine', certs.admin), { status: 404 });
-    for (const seconds of ['0', '301', 'x', '-1', '1.5'])
-      t.like(await get(`/debug/pprof/profile?seconds=${seconds}`, certs.admin), { status: 400 });
-    const asked = get('/debug/pprof/profile?seconds=277', certs.admin);
-    await begun;
-    const busy = await get('/debug/pprof/heap?seconds=1', certs.admin);
-    t.like(busy, { status: 500, text: 'Could not enable heap profiling: profiling already in use\n' });
-    end();
-    const cpu = await asked;
-    t.is(cpu.type, 'application/json; charset=utf-8');
-    t.true(JSON.parse(cpu.text).nodes.length > 0);
-    const heap = JSON.parse((await get('/debug/pprof/heap?seconds=1', certs.admin)).text);
-    t.is(heap.head.callFrame.functionName, '(root)');
-    await server.close();
-  },
-);
+test.serial('profiles: CPU and heap, one at a time, for who may do everything with the node', async (t) => {
+  const { clock, begun, end } = profilingClock();
+  const { certs, server, get } = await scene({ clock });
+  t.like(await get('/debug/pprof/profile', certs.prometheus), { status: 403 });
+  t.regex((await get('/debug/pprof/', certs.admin)).text, /cpuprofile/);
+  t.regex((await get('/debug/pprof/cmdline', certs.admin)).text, /node\0/);
+  t.like(await get('/debug/pprof/goroutine', certs.admin), { status: 404 });
+  for (const seconds of ['0', '301', 'x', '-1', '1.5'])
+    t.like(await get(`/debug/pprof/profile?seconds=${seconds}`, certs.admin), { status: 400 });
+  const asked = get('/debug/pprof/profile?seconds=277', certs.admin);
+  await begun;
+  const busy = await get('/debug/pprof/heap?seconds=1', certs.admin);
+  t.like(busy, { status: 500, text: 'Could not enable heap profiling: profiling already in use\n' });
+  end();
+  const cpu = await asked;
+  t.is(cpu.type, 'application/json; charset=utf-8');
+  t.true(JSON.parse(cpu.text).nodes.length > 0);
+  const heap = JSON.parse((await get('/debug/pprof/heap?seconds=1', certs.admin)).text);
+  t.is(heap.head.callFrame.functionName, '(root)');
+  await server.close();
+});
 
 test.serial('profiles: who leaves ends his', async (t) => {
   const { clock, begun } = profilingClock();
