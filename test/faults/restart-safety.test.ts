@@ -66,8 +66,8 @@ KILL_POINTS.forEach((afterMs, index) => {
     try {
       await cluster.kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
     } catch (error) {
-      t.log(await cluster.kubectl('describe', 'pods,replicasets', '--selector=app=web'));
-      throw error;
+      const described = await cluster.kubectl('describe', 'pods,replicasets', '--selector=app=web');
+      throw new Error(`the rollout does not finish; its pods:\n${described}`, { cause: error });
     }
     await settled();
     await nothingTwice(t.deepEqual.bind(t));
